@@ -1,0 +1,3 @@
+//! The ephyr command: agent client, operator tool and stdio MCP bridge.
+
+fn main() {}

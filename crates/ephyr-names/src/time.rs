@@ -1,0 +1,312 @@
+//! Points in time and lengths of time. Nothing here reads a clock.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ::time::format_description::well_known::Rfc3339;
+use ::time::{OffsetDateTime, UtcOffset};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z. As text RFC 3339 in UTC, with
+/// milliseconds only where they are not zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// The text is not a time of the form that is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time in UTC such as 2026-11-24T06:00:00Z")]
+pub struct TimeError;
+
+impl Timestamp {
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn unix_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The time this many milliseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_unix_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// The time this many seconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_unix_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    #[must_use]
+    pub const fn unix_seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The time `ttl` later.
+    #[must_use]
+    pub fn after(self, ttl: Ttl) -> Self {
+        Self(
+            self.0
+                .saturating_add(i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+
+    /// How long from `earlier` until this time, in whole seconds rounded down; zero if it is not later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Ttl {
+        Ttl::from_secs(u64::try_from(self.0.saturating_sub(earlier.0) / 1000).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(t) = OffsetDateTime::from_unix_timestamp(self.unix_seconds()) else {
+            return write!(f, "@{}ms", self.0);
+        };
+        let (date, time, millis) = (t.date(), t.time(), self.0.rem_euclid(1000));
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            date.year(),
+            u8::from(date.month()),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second()
+        )?;
+        if millis != 0 {
+            write!(f, ".{millis:03}")?;
+        }
+        f.write_str("Z")
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({self})")
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        if !text.ends_with('Z') {
+            return Err(TimeError);
+        }
+        let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimeError)?;
+        if time.offset() != UtcOffset::UTC {
+            return Err(TimeError);
+        }
+        i64::try_from(time.unix_timestamp_nanos().div_euclid(1_000_000))
+            .map(Self)
+            .map_err(|_| TimeError)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A length of time in whole seconds. As text like Go's durations: `90s`, `5m`, `1h30m`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ttl(u64);
+
+/// Why a text is not a length of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TtlError {
+    /// Not a sequence of number and unit.
+    #[error("not a duration: write hours, minutes and seconds as in 1h30m, 5m or 90s")]
+    Malformed,
+    /// Greater than a year.
+    #[error("longer than a year")]
+    TooLong,
+}
+
+const YEAR: u64 = 366 * 24 * 3600;
+
+impl Ttl {
+    /// A length of this many seconds.
+    #[must_use]
+    pub const fn from_secs(seconds: u64) -> Self {
+        Self(seconds)
+    }
+
+    /// Its seconds.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
+    /// Its milliseconds.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0.saturating_mul(1000)
+    }
+
+    /// Whether it is no time at all.
+    #[must_use]
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl From<Ttl> for std::time::Duration {
+    fn from(ttl: Ttl) -> Self {
+        Self::from_secs(ttl.0)
+    }
+}
+
+impl FromStr for Ttl {
+    type Err = TtlError;
+
+    fn from_str(text: &str) -> Result<Self, TtlError> {
+        let mut rest = text;
+        let mut total = 0u64;
+        let mut greatest = u64::MAX;
+        while !rest.is_empty() {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            if digits == 0 || digits > 9 {
+                return Err(if digits == 0 {
+                    TtlError::Malformed
+                } else {
+                    TtlError::TooLong
+                });
+            }
+            let value: u64 = rest[..digits].parse().map_err(|_| TtlError::Malformed)?;
+            let unit = match rest.as_bytes().get(digits) {
+                Some(b'h') => 3600,
+                Some(b'm') => 60,
+                Some(b's') => 1,
+                _ => return Err(TtlError::Malformed),
+            };
+            // Each unit once, the greatest first.
+            if unit >= greatest {
+                return Err(TtlError::Malformed);
+            }
+            greatest = unit;
+            total = total.saturating_add(value.saturating_mul(unit));
+            rest = &rest[digits + 1..];
+        }
+        if text.is_empty() {
+            return Err(TtlError::Malformed);
+        }
+        if total > YEAR {
+            Err(TtlError::TooLong)
+        } else {
+            Ok(Self(total))
+        }
+    }
+}
+
+impl fmt::Display for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (h, m, s) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        if h > 0 {
+            write!(f, "{h}h")?;
+        }
+        if m > 0 {
+            write!(f, "{m}m")?;
+        }
+        if s > 0 || self.0 == 0 {
+            write!(f, "{s}s")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Ttl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ttl({self})")
+    }
+}
+
+impl Serialize for Ttl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Ttl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_go_round() {
+        for text in ["0s", "30m", "1h30m", "90s", "1h1s"] {
+            let ttl: Ttl = text.parse().unwrap();
+            assert_eq!(ttl.to_string().parse::<Ttl>().unwrap(), ttl);
+        }
+        assert_eq!("90s".parse::<Ttl>().unwrap().to_string(), "1m30s");
+    }
+
+    #[test]
+    fn malformed_durations_are_refused() {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "5 m",
+            "-5m",
+            "5m1h",
+            "5m5m",
+            "1.5h",
+            "5ms",
+            "9999999999s",
+            "99999h",
+        ] {
+            assert!(bad.parse::<Ttl>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_go_round_and_only_utc_is_accepted() {
+        for text in [
+            "2026-11-24T06:23:20Z",
+            "2026-11-24T06:23:20.007Z",
+            "1969-12-31T23:59:59.500Z",
+        ] {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+        }
+        for bad in [
+            "2026-11-24T06:23:20+01:00",
+            "2026-11-24 06:23:20",
+            "now",
+            "",
+            "2026-13-01T00:00:00Z",
+        ] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_saturates_and_never_goes_below_zero() {
+        let t = Timestamp::from_unix_seconds(100);
+        assert_eq!(t.after(Ttl::from_secs(5)).since(t), Ttl::from_secs(5));
+        assert_eq!(t.since(t.after(Ttl::from_secs(5))), Ttl::from_secs(0));
+        assert_eq!(
+            Timestamp::from_unix_millis(i64::MAX)
+                .after(Ttl::from_secs(5))
+                .unix_millis(),
+            i64::MAX
+        );
+    }
+}

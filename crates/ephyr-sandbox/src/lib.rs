@@ -1,0 +1,1 @@
+//! What the daemons ask of the kernel and of systemd: Landlock, seccomp, peer credentials, sockets, notifications.

@@ -1,0 +1,1 @@
+//! Pure: task tokens: caveats, minting, verification, reduction; delegation certificates and receipts.
