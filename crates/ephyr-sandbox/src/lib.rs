@@ -1,1 +1,30 @@
-//! What the daemons ask of the kernel and of systemd: Landlock, seccomp, peer credentials, sockets, notifications.
+//! What the daemons ask of the kernel and of systemd.
+//!
+//! - [`Confinement`]: Landlock, on files, TCP and scopes, as far as the running kernel goes;
+//! - [`Filter`]: a system call filter per daemon;
+//! - [`lock_memory`], [`set_non_dumpable`]: secrets stay out of swap and core files;
+//! - [`Accounts`], [`peer`]: who a user name is, and who is at the other end of a socket;
+//! - [`Activated`], [`open_socket`]: listening sockets from systemd, or opened by the daemon itself;
+//! - [`Notifier`] for `sd_notify`.
+//!
+//! Landlock binds the thread that asks and those it starts later, so it is applied while the process
+//! has only one; the system call filter follows it and binds all.
+
+mod accounts;
+mod error;
+mod landlock;
+mod memory;
+mod notify;
+mod peer;
+mod seccomp;
+mod sockets;
+mod threads;
+
+pub use accounts::{Accounts, User};
+pub use error::SandboxError;
+pub use landlock::{Confinement, Feature, LandlockReport, Network};
+pub use memory::{MemoryLock, lock_memory, set_non_dumpable};
+pub use notify::Notifier;
+pub use peer::{Peer, peer};
+pub use seccomp::Filter;
+pub use sockets::{Activated, open_socket};

@@ -1,0 +1,285 @@
+//! Landlock: what of the file system and the network is left to the process.
+
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope, make_bitflags,
+};
+
+use crate::{SandboxError, threads};
+
+/// The newest ABI whose rights are understood here; what a newer kernel adds is not touched.
+const NEWEST: ABI = ABI::V10;
+
+/// What the process may do from [`Confinement::apply`] on. What is not listed is denied: reading,
+/// writing, making, removing, renaming and executing files, as far as the kernel's ABI goes.
+///
+/// Files that are open already stay usable. Rules bind to the files found at that moment: give the
+/// directory of a file that will be replaced by rename.
+#[derive(Debug, Clone)]
+pub struct Confinement {
+    rules: Vec<PathRule>,
+    network: Network,
+    minimum_abi: u32,
+}
+
+#[derive(Debug, Clone)]
+struct PathRule {
+    path: PathBuf,
+    access: BitFlags<AccessFs>,
+    optional: bool,
+}
+
+/// What of the network is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// No TCP port can be bound or connected to (ABI 4); UDP neither (ABI 10).
+    Nothing,
+    /// TCP only to and on these ports (ABI 4); no UDP (ABI 10).
+    Tcp {
+        /// Ports that can be bound.
+        bind: Vec<u16>,
+        /// Ports that can be connected to.
+        connect: Vec<u16>,
+    },
+    /// Landlock leaves the network alone.
+    Any,
+}
+
+/// Something that Landlock enforces on the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feature {
+    /// Files (ABI 1).
+    Files,
+    /// Truncation of files (ABI 3).
+    Truncate,
+    /// TCP ports (ABI 4).
+    Tcp,
+    /// ioctl on devices (ABI 5).
+    Ioctl,
+    /// No signals to, and no abstract Unix sockets of, processes outside (ABI 6).
+    Scopes,
+    /// Connecting to Unix sockets by path (ABI 9).
+    UnixConnect,
+    /// UDP ports (ABI 10).
+    Udp,
+}
+
+/// What [`Confinement::apply`] achieved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LandlockReport {
+    /// The ABI in force; 0 where the kernel has no Landlock.
+    pub abi: u32,
+    /// What is enforced.
+    pub enforced: Vec<Feature>,
+}
+
+const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
+});
+const CONNECT: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ResolveUnix});
+
+impl Confinement {
+    /// Nothing is reachable; kernels with less than this Landlock ABI are refused (0 accepts even a
+    /// kernel without Landlock).
+    #[must_use]
+    pub fn new(minimum_abi: u32) -> Self {
+        Self {
+            rules: Vec::new(),
+            network: Network::Nothing,
+            minimum_abi,
+        }
+    }
+
+    /// This file, or everything below this directory, can be read.
+    #[must_use]
+    pub fn read(self, path: impl Into<PathBuf>) -> Self {
+        self.rule(path.into(), READ, false)
+    }
+
+    /// As [`read`](Self::read), where the path exists.
+    #[must_use]
+    pub fn read_if_present(self, path: impl Into<PathBuf>) -> Self {
+        self.rule(path.into(), READ, true)
+    }
+
+    /// Below this directory regular files and directories can be read, made, written, renamed and
+    /// removed; of a file, its content.
+    #[must_use]
+    pub fn write(self, path: impl Into<PathBuf>) -> Self {
+        self.rule(path.into(), WRITE, false)
+    }
+
+    /// Unix sockets in this directory can be connected to (which ABI 9 and later would else deny; a
+    /// socket that is made anew needs its directory here).
+    #[must_use]
+    pub fn connect_unix(self, directory: impl Into<PathBuf>) -> Self {
+        self.rule(directory.into(), CONNECT, false)
+    }
+
+    /// What the C library reads to resolve host names, with its plug-ins and the certificates of
+    /// public authorities beside them.
+    #[must_use]
+    pub fn name_resolution(mut self) -> Self {
+        for path in [
+            "/etc",
+            "/usr/lib",
+            "/usr/lib64",
+            "/usr/share/ca-certificates",
+            "/lib",
+            "/lib64",
+            "/nix/store",
+            "/run/current-system",
+            "/run/systemd/resolve",
+            "/run/resolvconf",
+        ] {
+            self = self.read_if_present(path);
+        }
+        for socket in ["/run/systemd/resolve", "/run/nscd"] {
+            self = self.rule(socket.into(), CONNECT, true);
+        }
+        self
+    }
+
+    /// What of the network is left; nothing unless told.
+    #[must_use]
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// Confines the process, for good.
+    ///
+    /// # Errors
+    ///
+    /// When other threads run, the kernel's ABI is below the minimum, or a path that is not optional
+    /// cannot be opened.
+    pub fn apply(&self) -> Result<LandlockReport, SandboxError> {
+        threads::require_single()?;
+        let mut ruleset = Ruleset::default()
+            .handle_access(AccessFs::from_all(NEWEST))?
+            .scope(Scope::from_all(NEWEST))?;
+        if self.network != Network::Any {
+            ruleset = ruleset.handle_access(AccessNet::from_all(NEWEST))?;
+        }
+        let mut created = ruleset.create()?;
+        for rule in &self.rules {
+            created = rule.add_to(created)?;
+        }
+        if let Network::Tcp { bind, connect } = &self.network {
+            for port in bind {
+                created = created.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
+            }
+            for port in connect {
+                created = created.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+            }
+        }
+        let status = created.restrict_self()?;
+        let abi = match status.landlock {
+            LandlockStatus::Available { effective_abi, .. } => effective_abi as u32,
+            LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
+        };
+        if abi < self.minimum_abi {
+            return Err(SandboxError::LandlockTooOld {
+                found: abi,
+                minimum: self.minimum_abi,
+            });
+        }
+        Ok(LandlockReport {
+            abi,
+            enforced: Feature::of(abi, &self.network),
+        })
+    }
+
+    fn rule(mut self, path: PathBuf, access: BitFlags<AccessFs>, optional: bool) -> Self {
+        self.rules.push(PathRule {
+            path,
+            access,
+            optional,
+        });
+        self
+    }
+}
+
+impl PathRule {
+    fn add_to(&self, ruleset: RulesetCreated) -> Result<RulesetCreated, SandboxError> {
+        let why = match std::fs::metadata(&self.path) {
+            Ok(metadata) => match PathFd::new(&self.path) {
+                Ok(fd) => {
+                    let access = if metadata.is_dir() {
+                        self.access
+                    } else {
+                        self.access & AccessFs::from_file(NEWEST)
+                    };
+                    return Ok(ruleset.add_rule(PathBeneath::new(fd, access))?);
+                }
+                Err(error) => std::io::Error::other(error),
+            },
+            Err(error) if self.optional && error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(ruleset);
+            }
+            Err(error) => error,
+        };
+        Err(SandboxError::Path {
+            path: self.path.clone(),
+            why,
+        })
+    }
+}
+
+impl Feature {
+    fn of(abi: u32, network: &Network) -> Vec<Self> {
+        let limits_network = *network != Network::Any;
+        [
+            (1, Self::Files, true),
+            (3, Self::Truncate, true),
+            (4, Self::Tcp, limits_network),
+            (5, Self::Ioctl, true),
+            (6, Self::Scopes, true),
+            (9, Self::UnixConnect, true),
+            (10, Self::Udp, limits_network),
+        ]
+        .into_iter()
+        .filter(|(since, _, asked)| abi >= *since && *asked)
+        .map(|(_, feature, _)| feature)
+        .collect()
+    }
+
+    /// The feature in a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Truncate => "truncate",
+            Self::Tcp => "tcp",
+            Self::Ioctl => "ioctl",
+            Self::Scopes => "scopes",
+            Self::UnixConnect => "unix_connect",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// The directory that a path lies in; `.` for a bare file name.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_follow_the_abi_and_what_was_asked() {
+        assert!(Feature::of(0, &Network::Nothing).is_empty());
+        assert_eq!(Feature::of(2, &Network::Nothing), [Feature::Files]);
+        assert!(Feature::of(4, &Network::Nothing).contains(&Feature::Tcp));
+        assert!(!Feature::of(4, &Network::Any).contains(&Feature::Tcp));
+        assert_eq!(Feature::of(10, &Network::Nothing).len(), 7);
+    }
+}

@@ -1,0 +1,15 @@
+//! Landlock binds only the calling thread and those it starts later.
+
+use crate::SandboxError;
+
+/// Refuses when other threads run, as they would stay unconfined.
+pub(crate) fn require_single() -> Result<(), SandboxError> {
+    let count = std::fs::read_dir("/proc/self/task")
+        .map_err(|why| SandboxError::system("counting threads in /proc/self/task", why))?
+        .count();
+    if count == 1 {
+        Ok(())
+    } else {
+        Err(SandboxError::Threads(count))
+    }
+}
