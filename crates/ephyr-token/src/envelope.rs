@@ -1,0 +1,309 @@
+//! What a token allows: [`Scope`] for one dimension, [`Grants`] for a paired one, [`Envelope`] for all.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ephyr_names::{Method, RemoteName, RoleName, ServiceName, TargetName, Timestamp, ToolName};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// One dimension of authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope<T: Ord> {
+    /// No limit here: the policy decides.
+    Any,
+    /// These alone. The empty set denies everything.
+    Only(BTreeSet<T>),
+}
+
+impl<T: Ord> Scope<T> {
+    /// The scope that denies everything.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self::Only(BTreeSet::new())
+    }
+
+    /// Whether `item` is within the scope.
+    pub fn contains<Q: Ord + ?Sized>(&self, item: &Q) -> bool
+    where
+        T: Borrow<Q>,
+    {
+        match self {
+            Self::Any => true,
+            Self::Only(set) => set.contains(item),
+        }
+    }
+
+    /// Keeps what both allow.
+    pub fn narrow(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::Any) => {}
+            (Self::Any, only) => *self = only,
+            (Self::Only(mine), Self::Only(theirs)) => mine.retain(|item| theirs.contains(item)),
+        }
+    }
+
+    /// Whether everything within `self` is within `other`.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Any) => true,
+            (Self::Any, Self::Only(_)) => false,
+            (Self::Only(mine), Self::Only(theirs)) => mine.is_subset(theirs),
+        }
+    }
+}
+
+impl<T: Ord> FromIterator<T> for Scope<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self::Only(items.into_iter().collect())
+    }
+}
+
+/// A paired dimension: target → roles, service → methods, remote → tools. Every key keeps its own
+/// values; there is no cross product. A key without values is the same as no key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grants<K: Ord, V: Ord> {
+    /// No limit here: the policy decides.
+    Any,
+    /// These pairs alone. The empty map denies everything.
+    Only(BTreeMap<K, BTreeSet<V>>),
+}
+
+impl<K: Ord, V: Ord> Grants<K, V> {
+    /// The grants that deny everything.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self::Only(BTreeMap::new())
+    }
+
+    /// Whether this pair is granted.
+    #[must_use]
+    pub fn allows(&self, key: &K, value: &V) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(map) => map.get(key).is_some_and(|values| values.contains(value)),
+        }
+    }
+
+    /// Keeps the pairs that both allow.
+    pub fn narrow(&mut self, other: Self) {
+        match (&mut *self, other) {
+            (_, Self::Any) => {}
+            (Self::Any, only) => *self = only,
+            (Self::Only(mine), Self::Only(theirs)) => mine.retain(|key, values| {
+                let Some(allowed) = theirs.get(key) else {
+                    return false;
+                };
+                values.retain(|value| allowed.contains(value));
+                !values.is_empty()
+            }),
+        }
+    }
+
+    /// Whether every pair of `self` is a pair of `other`.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Any) => true,
+            (Self::Any, Self::Only(_)) => false,
+            (Self::Only(mine), Self::Only(_)) => mine
+                .iter()
+                .all(|(key, values)| values.iter().all(|value| other.allows(key, value))),
+        }
+    }
+}
+
+impl<K: Ord, V: Ord> FromIterator<(K, V)> for Grants<K, V> {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        let mut map: BTreeMap<K, BTreeSet<V>> = BTreeMap::new();
+        for (key, value) in pairs {
+            map.entry(key).or_default().insert(value);
+        }
+        Self::Only(map)
+    }
+}
+
+/// Everything that a token allows, in all eight dimensions, and for how long.
+///
+/// It is an upper bound: the current policy of every agent in the lineage must allow the act as well.
+/// As JSON an unlimited dimension is `"*"`, a limited one a list, or an object of lists if paired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope {
+    /// Roles by target.
+    pub ssh: Grants<TargetName, RoleName>,
+    /// Methods by HTTP service.
+    pub http: Grants<ServiceName, Method>,
+    /// Tools by remote MCP server.
+    pub mcp: Grants<RemoteName, ToolName>,
+    /// Filter on the targets of `ssh`.
+    pub targets: Scope<TargetName>,
+    /// Filter on the roles of `ssh`.
+    pub roles: Scope<RoleName>,
+    /// Filter on the services of `http`.
+    pub services: Scope<ServiceName>,
+    /// Filter on the methods of `http`.
+    pub methods: Scope<Method>,
+    /// Filter on the remotes of `mcp`.
+    pub remotes: Scope<RemoteName>,
+    /// Nothing is allowed from this time on.
+    pub expires: Timestamp,
+    /// Whether child tasks may be made.
+    pub can_delegate: bool,
+    /// How many generations of tasks may follow below.
+    pub delegation_depth: u8,
+}
+
+impl Envelope {
+    /// The envelope that limits nothing but time and delegation: the policy decides.
+    #[must_use]
+    pub const fn any(expires: Timestamp, can_delegate: bool, delegation_depth: u8) -> Self {
+        Self {
+            ssh: Grants::Any,
+            http: Grants::Any,
+            mcp: Grants::Any,
+            targets: Scope::Any,
+            roles: Scope::Any,
+            services: Scope::Any,
+            methods: Scope::Any,
+            remotes: Scope::Any,
+            expires,
+            can_delegate,
+            delegation_depth,
+        }
+    }
+
+    /// The envelope that allows nothing at all.
+    #[must_use]
+    pub const fn nothing(expires: Timestamp) -> Self {
+        Self {
+            ssh: Grants::none(),
+            http: Grants::none(),
+            mcp: Grants::none(),
+            targets: Scope::none(),
+            roles: Scope::none(),
+            services: Scope::none(),
+            methods: Scope::none(),
+            remotes: Scope::none(),
+            expires,
+            can_delegate: false,
+            delegation_depth: 0,
+        }
+    }
+
+    /// Whether `role` on `target` is within the envelope.
+    #[must_use]
+    pub fn allows_ssh(&self, target: &TargetName, role: &RoleName) -> bool {
+        self.targets.contains(target) && self.roles.contains(role) && self.ssh.allows(target, role)
+    }
+
+    /// Whether `method` on `service` is within the envelope.
+    #[must_use]
+    pub fn allows_http(&self, service: &ServiceName, method: &Method) -> bool {
+        self.services.contains(service)
+            && self.methods.contains(method)
+            && self.http.allows(service, method)
+    }
+
+    /// Whether `tool` of `remote` is within the envelope.
+    #[must_use]
+    pub fn allows_mcp(&self, remote: &RemoteName, tool: &ToolName) -> bool {
+        self.remotes.contains(remote) && self.mcp.allows(remote, tool)
+    }
+
+    /// What both envelopes allow.
+    #[must_use]
+    pub fn intersect(mut self, other: Self) -> Self {
+        self.ssh.narrow(other.ssh);
+        self.http.narrow(other.http);
+        self.mcp.narrow(other.mcp);
+        self.targets.narrow(other.targets);
+        self.roles.narrow(other.roles);
+        self.services.narrow(other.services);
+        self.methods.narrow(other.methods);
+        self.remotes.narrow(other.remotes);
+        self.expires = self.expires.min(other.expires);
+        self.can_delegate &= other.can_delegate;
+        self.delegation_depth = self.delegation_depth.min(other.delegation_depth);
+        self
+    }
+
+    /// Whether nothing in `self` exceeds `other`, dimension by dimension.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.ssh.is_subset(&other.ssh)
+            && self.http.is_subset(&other.http)
+            && self.mcp.is_subset(&other.mcp)
+            && self.targets.is_subset(&other.targets)
+            && self.roles.is_subset(&other.roles)
+            && self.services.is_subset(&other.services)
+            && self.methods.is_subset(&other.methods)
+            && self.remotes.is_subset(&other.remotes)
+            && self.expires <= other.expires
+            && self.can_delegate <= other.can_delegate
+            && self.delegation_depth <= other.delegation_depth
+    }
+}
+
+const ANY: &str = "*";
+
+/// `"*"`, or the limited form.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StarOr<T> {
+    Star(String),
+    Limited(T),
+}
+
+impl<T> StarOr<T> {
+    fn limited<E: serde::de::Error>(self) -> Result<Option<T>, E> {
+        match self {
+            Self::Star(star) if star == ANY => Ok(None),
+            Self::Star(other) => Err(E::custom(format_args!(
+                "{other:?}: \"*\" or names are expected"
+            ))),
+            Self::Limited(limited) => Ok(Some(limited)),
+        }
+    }
+}
+
+impl<T: Ord + Serialize> Serialize for Scope<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Any => serializer.serialize_str(ANY),
+            Self::Only(set) => set.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, T: Ord + DeserializeOwned> Deserialize<'de> for Scope<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let limited = StarOr::<BTreeSet<T>>::deserialize(deserializer)?.limited()?;
+        Ok(limited.map_or(Self::Any, Self::Only))
+    }
+}
+
+impl<K: Ord + Serialize, V: Ord + Serialize> Serialize for Grants<K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Any => serializer.serialize_str(ANY),
+            Self::Only(map) => map.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, K: Ord + DeserializeOwned, V: Ord + DeserializeOwned> Deserialize<'de> for Grants<K, V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let limited = StarOr::<BTreeMap<K, BTreeSet<V>>>::deserialize(deserializer)?.limited()?;
+        let Some(map) = limited else {
+            return Ok(Self::Any);
+        };
+        if map.values().any(BTreeSet::is_empty) {
+            return Err(D::Error::custom(
+                "a name without values: leave the name out",
+            ));
+        }
+        Ok(Self::Only(map))
+    }
+}

@@ -1,0 +1,217 @@
+//! The keys of an epoch, of a task tree and of a holder.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+use ephyr_names::TaskId;
+use hkdf::Hkdf;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::Sha256;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// The label before the root's ULID in HKDF's `info`.
+const ROOT_KEY_LABEL: &[u8] = b"ephyr token root key v1\0";
+
+/// The secret that every token of an epoch grows from: 32 random bytes.
+///
+/// It never leaves the broker; erased when dropped, never printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct EpochSecret([u8; 32]);
+
+impl EpochSecret {
+    /// Takes 32 bytes from the system's random source.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The secret itself, for the broker's journal in memory-backed storage.
+    #[must_use]
+    pub const fn dangerous_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key of the task tree below `root`: HKDF-SHA256 (RFC 5869) without salt, `info` =
+    /// `ephyr token root key v1`, a zero byte, the 26 characters of the root's ULID.
+    #[must_use]
+    pub fn root_key(&self, root: TaskId) -> RootKey {
+        let mut info = [0u8; ROOT_KEY_LABEL.len() + 26];
+        let (label, id) = info.split_at_mut(ROOT_KEY_LABEL.len());
+        label.copy_from_slice(ROOT_KEY_LABEL);
+        id.copy_from_slice(root.encode(&mut [0u8; 26]).as_bytes());
+        let mut key = [0u8; 32];
+        let filled = Hkdf::<Sha256>::new(None, &self.0).expand(&info, &mut key);
+        debug_assert!(filled.is_ok(), "32 bytes are within HKDF-SHA256's 8160");
+        RootKey(key)
+    }
+}
+
+/// The key of one task tree's HMAC chains. Erased when dropped, never printed.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct RootKey([u8; 32]);
+
+impl RootKey {
+    /// A key from its bytes, for verifiers that were handed one, such as the test vectors'.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The key itself: whoever has it can mint any token of the tree.
+    #[must_use]
+    pub const fn dangerous_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Why a text or bytes are no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not 43 characters of canonical base64url.
+    #[error(
+        "not an Ed25519 public key: 32 bytes as base64url without padding (43 characters) are expected"
+    )]
+    Text,
+    /// Not a point of the curve, or of small order.
+    #[error("not an Ed25519 public key: these 32 bytes are no usable point of the curve")]
+    Point,
+}
+
+/// The Ed25519 public key (RFC 8032) that a task is bound to. As text base64url without padding.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HolderKey([u8; 32]);
+
+impl HolderKey {
+    /// Characters of the text form.
+    pub(crate) const TEXT_LEN: usize = 43;
+
+    /// Checks that the bytes are a usable public key.
+    ///
+    /// # Errors
+    /// [`KeyError::Point`] if they are no point of the curve, or one of small order, for which
+    /// signatures prove nothing.
+    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
+        Self(bytes).verifying_key().map(|_| Self(bytes))
+    }
+
+    /// A key that this crate wrote into a token itself, whose point was checked then.
+    pub(crate) fn from_caveat(text: &str) -> Result<Self, KeyError> {
+        let mut bytes = [0u8; 32];
+        // The length first: decoding into a slice that is larger than needed would succeed.
+        if text.len() != Self::TEXT_LEN {
+            return Err(KeyError::Text);
+        }
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(32) => Ok(Self(bytes)),
+            _ => Err(KeyError::Text),
+        }
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn verifying_key(&self) -> Result<VerifyingKey, KeyError> {
+        match VerifyingKey::from_bytes(&self.0) {
+            Ok(key) if !key.is_weak() => Ok(key),
+            _ => Err(KeyError::Point),
+        }
+    }
+}
+
+impl FromStr for HolderKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::from_bytes(Self::from_caveat(text)?.0)
+    }
+}
+
+impl fmt::Display for HolderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for HolderKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HolderKey({self})")
+    }
+}
+
+impl Serialize for HolderKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HolderKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// The broker's Ed25519 key of one epoch; it signs receipts. Erased when dropped, never printed.
+pub struct EpochSigningKey(SigningKey);
+
+impl EpochSigningKey {
+    /// Makes the key of 32 random bytes.
+    #[must_use]
+    pub fn from_seed(seed: &Zeroizing<[u8; 32]>) -> Self {
+        Self(SigningKey::from_bytes(seed))
+    }
+
+    /// The seed, for the broker's journal in memory-backed storage.
+    #[must_use]
+    pub fn dangerous_seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half, which the signer's delegation certificate names.
+    #[must_use]
+    pub fn public_key(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    pub(crate) const fn signing_key(&self) -> &SigningKey {
+        &self.0
+    }
+}
+
+/// Who started a task tree, in the broker's words, such as `uid:1001` or `key:builder`: 1 to 128
+/// characters of `A-Z a-z 0-9 . _ : @ / -`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Initiator(Box<str>);
+
+impl Initiator {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text is no [`Initiator`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an initiator: 1 to 128 letters, digits or . _ : @ / - are expected")]
+pub struct InitiatorError;
+
+impl FromStr for Initiator {
+    type Err = InitiatorError;
+
+    fn from_str(text: &str) -> Result<Self, InitiatorError> {
+        let known = |b: u8| b.is_ascii_alphanumeric() || b"._:@/-".contains(&b);
+        if (1..=128).contains(&text.len()) && text.bytes().all(known) {
+            Ok(Self(text.into()))
+        } else {
+            Err(InitiatorError)
+        }
+    }
+}

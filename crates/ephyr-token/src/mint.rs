@@ -1,0 +1,373 @@
+//! Minting: what only the broker can do, because only it has the root key.
+
+use ephyr_names::{
+    AgentName, EpochId, Method, RemoteName, RoleName, ServiceName, TargetName, TaskId, Timestamp,
+    ToolName,
+};
+
+use crate::caveat::{Dimension, write_grants, write_scope};
+use crate::error::MintError;
+use crate::keys::{HolderKey, Initiator, RootKey};
+use crate::verify::VerifiedToken;
+use crate::wire::Token;
+use crate::{Envelope, Grants, MAX_DEPTH, Scope};
+
+/// A root task.
+#[derive(Clone, Debug)]
+pub struct RootSpec {
+    /// Its id, and the tree's.
+    pub task: TaskId,
+    /// Whose it is.
+    pub agent: AgentName,
+    /// The key to bind it to.
+    pub holder: Option<HolderKey>,
+    /// Who started it.
+    pub initiated_by: Option<Initiator>,
+    /// What it allows, at most. `Any` leaves a dimension to the policy.
+    pub envelope: Envelope,
+}
+
+/// A task below another.
+#[derive(Clone, Debug)]
+pub struct ChildSpec {
+    /// Its id.
+    pub task: TaskId,
+    /// Whose it is: the parent's agent, or one that takes delegations from it.
+    pub agent: AgentName,
+    /// The key to bind it to.
+    pub holder: Option<HolderKey>,
+    /// What to leave of the parent's authority.
+    pub narrowing: Narrowing,
+    /// When it ends, at the latest when its parent does.
+    pub expires: Timestamp,
+    /// Whether it may have children itself.
+    pub can_delegate: bool,
+    /// How many generations may follow below it; `None` for as many as its parent leaves.
+    pub delegation_depth: Option<u8>,
+}
+
+/// What a child keeps of its parent's authority; `None` keeps the whole dimension.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Narrowing {
+    /// Roles by target.
+    pub ssh: Option<Grants<TargetName, RoleName>>,
+    /// Methods by service.
+    pub http: Option<Grants<ServiceName, Method>>,
+    /// Tools by remote.
+    pub mcp: Option<Grants<RemoteName, ToolName>>,
+    /// Filter on targets.
+    pub targets: Option<Scope<TargetName>>,
+    /// Filter on roles.
+    pub roles: Option<Scope<RoleName>>,
+    /// Filter on services.
+    pub services: Option<Scope<ServiceName>>,
+    /// Filter on methods.
+    pub methods: Option<Scope<Method>>,
+    /// Filter on remotes.
+    pub remotes: Option<Scope<RemoteName>>,
+}
+
+/// Mints a root task's token. All eight dimensions are named in it, so that none is ever first named
+/// by a holder.
+///
+/// # Errors
+/// [`MintError::Depth`] above [`MAX_DEPTH`]; [`MintError::Expiry`] for a year beyond 9999;
+/// [`MintError::TooLong`] when the envelope does not fit.
+pub fn mint_root(key: &RootKey, epoch: EpochId, spec: &RootSpec) -> Result<Token, MintError> {
+    let envelope = &spec.envelope;
+    if envelope.delegation_depth > MAX_DEPTH {
+        return Err(MintError::Depth(envelope.delegation_depth));
+    }
+    let mut caveats = Caveats::default();
+    caveats.head(spec.task, &spec.agent, spec.holder.as_ref());
+    if let Some(by) = &spec.initiated_by {
+        caveats.push(format!("initiated_by = {}", by.as_str()));
+    }
+    caveats.push(write_grants(Dimension::Ssh, &envelope.ssh));
+    caveats.push(write_grants(Dimension::Http, &envelope.http));
+    caveats.push(write_grants(Dimension::Mcp, &envelope.mcp));
+    caveats.push(write_scope(Dimension::Target, &envelope.targets));
+    caveats.push(write_scope(Dimension::Role, &envelope.roles));
+    caveats.push(write_scope(Dimension::Service, &envelope.services));
+    caveats.push(write_scope(Dimension::Method, &envelope.methods));
+    caveats.push(write_scope(Dimension::Remote, &envelope.remotes));
+    caveats.tail(
+        envelope.expires,
+        envelope.can_delegate,
+        envelope.delegation_depth,
+    )?;
+    Token::build(key, epoch, spec.task, &caveats.0)
+}
+
+/// Mints the token of a task below `parent`'s. The parent's caveats, the broker's and the holder's,
+/// become the broker section of the child's, in their order, before the child's own segment.
+///
+/// Whether the agents may do this, and whether the parent is alive, the caller has decided.
+///
+/// # Errors
+/// The parent may not delegate, or its depth is used up; the child asks for more than its parent has,
+/// in authority, time or depth; its id stands in the lineage; the token grows too long.
+pub fn mint_child(
+    key: &RootKey,
+    parent: &VerifiedToken,
+    spec: &ChildSpec,
+) -> Result<Token, MintError> {
+    let envelope = parent.envelope();
+    if !envelope.can_delegate {
+        return Err(MintError::MayNotDelegate);
+    }
+    let left = envelope
+        .delegation_depth
+        .checked_sub(1)
+        .ok_or(MintError::DepthUsedUp)?;
+    if parent.depth() >= MAX_DEPTH {
+        return Err(MintError::TooDeep);
+    }
+    if parent.lineage().any(|task| task == spec.task) {
+        return Err(MintError::RepeatedTask);
+    }
+    if spec.expires > envelope.expires {
+        return Err(MintError::Widens { what: "expires" });
+    }
+    let depth = match spec.delegation_depth {
+        Some(depth) if depth > left => {
+            return Err(MintError::Widens {
+                what: "delegation_depth",
+            });
+        }
+        Some(depth) => depth,
+        None if spec.can_delegate => left,
+        None => 0,
+    };
+    spec.narrowing.check_within(envelope)?;
+
+    let mut caveats = Caveats::inherited(parent);
+    caveats.head(spec.task, &spec.agent, spec.holder.as_ref());
+    spec.narrowing.write(&mut caveats);
+    for denial in &parent.unstated {
+        caveats.push((*denial).to_owned());
+    }
+    caveats.tail(spec.expires, spec.can_delegate, depth)?;
+    Token::build(key, parent.epoch(), parent.root(), &caveats.0)
+}
+
+/// Mints the token of the same task, bound to `holder`. Binding twice to the same key gives the same
+/// task and authority again.
+///
+/// # Errors
+/// [`MintError::AlreadyBound`] when the task is bound to another key; [`MintError::TooLong`].
+pub fn rebind(
+    key: &RootKey,
+    token: &VerifiedToken,
+    holder: &HolderKey,
+) -> Result<Token, MintError> {
+    let mut caveats = Caveats::inherited(token);
+    match token.holder() {
+        Some(bound) if bound != holder => return Err(MintError::AlreadyBound),
+        Some(_) => {}
+        None => caveats.bind_last(holder),
+    }
+    for denial in &token.unstated {
+        caveats.push((*denial).to_owned());
+    }
+    Token::build(key, token.epoch(), token.root(), &caveats.0)
+}
+
+impl Narrowing {
+    /// Refuses what names more than the parent has. Names, not only sets, are compared: a child that
+    /// asks for a target which its parent cannot use is told so rather than left with nothing.
+    fn check_within(&self, parent: &Envelope) -> Result<(), MintError> {
+        within(
+            "ssh",
+            pairs_within(self.ssh.as_ref(), &parent.ssh, |t, r| {
+                parent.allows_ssh(t, r)
+            }),
+        )?;
+        within(
+            "http",
+            pairs_within(self.http.as_ref(), &parent.http, |s, m| {
+                parent.allows_http(s, m)
+            }),
+        )?;
+        within(
+            "mcp",
+            pairs_within(self.mcp.as_ref(), &parent.mcp, |r, t| {
+                parent.allows_mcp(r, t)
+            }),
+        )?;
+        within(
+            "targets",
+            names_within(self.targets.as_ref(), &parent.targets),
+        )?;
+        within("roles", names_within(self.roles.as_ref(), &parent.roles))?;
+        within(
+            "services",
+            names_within(self.services.as_ref(), &parent.services),
+        )?;
+        within(
+            "methods",
+            names_within(self.methods.as_ref(), &parent.methods),
+        )?;
+        within(
+            "remotes",
+            names_within(self.remotes.as_ref(), &parent.remotes),
+        )?;
+        within("targets", keys_within(self.targets.as_ref(), &parent.ssh))?;
+        within(
+            "services",
+            keys_within(self.services.as_ref(), &parent.http),
+        )?;
+        within("remotes", keys_within(self.remotes.as_ref(), &parent.mcp))?;
+        within("roles", values_within(self.roles.as_ref(), &parent.ssh))?;
+        within(
+            "methods",
+            values_within(self.methods.as_ref(), &parent.http),
+        )
+    }
+
+    fn write(&self, caveats: &mut Caveats) {
+        let Self {
+            ssh,
+            http,
+            mcp,
+            targets,
+            roles,
+            services,
+            methods,
+            remotes,
+        } = self;
+        caveats.push_some(
+            ssh.as_ref()
+                .map(|grants| write_grants(Dimension::Ssh, grants)),
+        );
+        caveats.push_some(
+            http.as_ref()
+                .map(|grants| write_grants(Dimension::Http, grants)),
+        );
+        caveats.push_some(
+            mcp.as_ref()
+                .map(|grants| write_grants(Dimension::Mcp, grants)),
+        );
+        caveats.push_some(
+            targets
+                .as_ref()
+                .map(|scope| write_scope(Dimension::Target, scope)),
+        );
+        caveats.push_some(
+            roles
+                .as_ref()
+                .map(|scope| write_scope(Dimension::Role, scope)),
+        );
+        caveats.push_some(
+            services
+                .as_ref()
+                .map(|scope| write_scope(Dimension::Service, scope)),
+        );
+        caveats.push_some(
+            methods
+                .as_ref()
+                .map(|scope| write_scope(Dimension::Method, scope)),
+        );
+        caveats.push_some(
+            remotes
+                .as_ref()
+                .map(|scope| write_scope(Dimension::Remote, scope)),
+        );
+    }
+}
+
+fn within(what: &'static str, ok: bool) -> Result<(), MintError> {
+    if ok {
+        Ok(())
+    } else {
+        Err(MintError::Widens { what })
+    }
+}
+
+fn names_within<T: Ord>(child: Option<&Scope<T>>, parent: &Scope<T>) -> bool {
+    child.is_none_or(|child| child.is_subset(parent))
+}
+
+fn pairs_within<K: Ord, V: Ord>(
+    child: Option<&Grants<K, V>>,
+    parent: &Grants<K, V>,
+    allowed: impl Fn(&K, &V) -> bool,
+) -> bool {
+    match child {
+        None => true,
+        Some(Grants::Any) => matches!(parent, Grants::Any),
+        Some(Grants::Only(map)) => map
+            .iter()
+            .all(|(key, values)| values.iter().all(|value| allowed(key, value))),
+    }
+}
+
+fn keys_within<K: Ord, V: Ord>(child: Option<&Scope<K>>, parent: &Grants<K, V>) -> bool {
+    match (child, parent) {
+        (Some(Scope::Only(names)), Grants::Only(map)) => {
+            names.iter().all(|name| map.contains_key(name))
+        }
+        _ => true,
+    }
+}
+
+fn values_within<K: Ord, V: Ord>(child: Option<&Scope<V>>, parent: &Grants<K, V>) -> bool {
+    match (child, parent) {
+        (Some(Scope::Only(names)), Grants::Only(map)) => names
+            .iter()
+            .all(|name| map.values().any(|values| values.contains(name))),
+        _ => true,
+    }
+}
+
+/// The caveats of a token in the making.
+#[derive(Default)]
+struct Caveats(Vec<Vec<u8>>);
+
+impl Caveats {
+    fn inherited(token: &VerifiedToken) -> Self {
+        Self(token.token().caveats().map(<[u8]>::to_vec).collect())
+    }
+
+    fn push(&mut self, caveat: String) {
+        self.0.push(caveat.into_bytes());
+    }
+
+    fn push_some(&mut self, caveat: Option<String>) {
+        self.0.extend(caveat.map(String::into_bytes));
+    }
+
+    fn head(&mut self, task: TaskId, agent: &AgentName, holder: Option<&HolderKey>) {
+        self.push(format!("task = {task}"));
+        self.push(format!("agent = {agent}"));
+        self.push_some(holder.map(holder_caveat));
+    }
+
+    fn tail(&mut self, expires: Timestamp, delegate: bool, depth: u8) -> Result<(), MintError> {
+        let expires = format!("expires_before = {expires}");
+        // A time that cannot be read back would make a token that nobody can use.
+        if crate::caveat::Caveat::parse(expires.as_bytes()).is_err() {
+            return Err(MintError::Expiry);
+        }
+        self.push(expires);
+        self.push(format!("can_delegate = {delegate}"));
+        self.push(format!("delegation_depth <= {depth}"));
+        Ok(())
+    }
+
+    /// Puts the holder behind the agent of the last segment.
+    fn bind_last(&mut self, holder: &HolderKey) {
+        let agent = self
+            .0
+            .iter()
+            .rposition(|caveat| caveat.starts_with(b"agent = "));
+        self.0.insert(
+            agent.map_or(0, |at| at + 1),
+            holder_caveat(holder).into_bytes(),
+        );
+    }
+}
+
+fn holder_caveat(holder: &HolderKey) -> String {
+    format!("holder = {holder}")
+}

@@ -1,0 +1,157 @@
+//! Receipts: what an acting call's result carries, checked offline with the CA's public key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use ephyr_names::{Digest, RecordId};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ssh_key::PublicKey;
+
+use crate::delegation::{DelegationCertificate, DelegationError};
+use crate::keys::EpochSigningKey;
+
+const PREFIX: &str = "rcpt_";
+const VERSION: u8 = 1;
+const DOMAIN: &[u8] = b"ephyr-receipt-v1\0";
+/// Record id, record hash, certificate id.
+const CLAIM_LEN: usize = 16 + 32 + 32;
+const LEN: usize = 1 + CLAIM_LEN + 64;
+
+/// The broker's word, by its epoch key, that an audit record with this hash exists.
+///
+/// As text `rcpt_` and base64url without padding of: 0x01, record id (16 bytes), record hash (32),
+/// certificate id (32), signature (64). Signed are `ephyr-receipt-v1`, a zero byte and the three.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Receipt {
+    /// The audit record.
+    pub record: RecordId,
+    /// Its hash in the chain.
+    pub record_hash: Digest,
+    /// The id of the delegation certificate that names the epoch key.
+    pub certificate: Digest,
+    /// Ed25519 (RFC 8032).
+    pub signature: [u8; 64],
+}
+
+/// Why a receipt is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiptError {
+    /// Not the text of a receipt.
+    #[error("not a receipt: \"rcpt_\" and 194 characters of base64url are expected")]
+    Malformed,
+    /// The receipt names another certificate.
+    #[error("the receipt belongs to the delegation certificate {0}, not to this one")]
+    OtherCertificate(Digest),
+    /// The certificate is not the CA's.
+    #[error(transparent)]
+    Certificate(#[from] DelegationError),
+    /// The signature is not the epoch key's.
+    #[error("the receipt's signature is wrong")]
+    Signature,
+}
+
+impl Receipt {
+    /// Signs a receipt.
+    #[must_use]
+    pub fn sign(
+        key: &EpochSigningKey,
+        record: RecordId,
+        record_hash: Digest,
+        certificate: Digest,
+    ) -> Self {
+        let message = message(&claim(record, record_hash, certificate));
+        let signature = key.signing_key().sign(&message).to_bytes();
+        Self {
+            record,
+            record_hash,
+            certificate,
+            signature,
+        }
+    }
+
+    /// Checks the receipt against the certificate that it names, and that one against the CA's key.
+    /// No clock is asked: a receipt stays good when its epoch is over.
+    ///
+    /// # Errors
+    /// [`ReceiptError`] says which of the two is wrong.
+    pub fn verify(
+        &self,
+        certificate: &DelegationCertificate,
+        ca: &PublicKey,
+    ) -> Result<(), ReceiptError> {
+        if certificate.id() != self.certificate {
+            return Err(ReceiptError::OtherCertificate(self.certificate));
+        }
+        certificate.verify_signature(ca)?;
+        let key = VerifyingKey::from_bytes(&certificate.payload.public_key)
+            .map_err(|_| ReceiptError::Signature)?;
+        let claim = claim(self.record, self.record_hash, self.certificate);
+        key.verify_strict(&message(&claim), &Signature::from_bytes(&self.signature))
+            .map_err(|_| ReceiptError::Signature)
+    }
+}
+
+fn claim(record: RecordId, hash: Digest, certificate: Digest) -> [u8; CLAIM_LEN] {
+    let mut claim = [0; CLAIM_LEN];
+    claim[..16].copy_from_slice(&record.to_bits().to_be_bytes());
+    claim[16..48].copy_from_slice(&hash.0);
+    claim[48..].copy_from_slice(&certificate.0);
+    claim
+}
+
+fn message(claim: &[u8; CLAIM_LEN]) -> Vec<u8> {
+    [DOMAIN, claim].concat()
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = [VERSION; LEN];
+        bytes[1..=CLAIM_LEN].copy_from_slice(&claim(
+            self.record,
+            self.record_hash,
+            self.certificate,
+        ));
+        bytes[1 + CLAIM_LEN..].copy_from_slice(&self.signature);
+        write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl FromStr for Receipt {
+    type Err = ReceiptError;
+
+    fn from_str(text: &str) -> Result<Self, ReceiptError> {
+        let encoded = text.strip_prefix(PREFIX).ok_or(ReceiptError::Malformed)?;
+        let mut bytes = [0; LEN];
+        match URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes) {
+            Ok(LEN) if bytes[0] == VERSION => {}
+            _ => return Err(ReceiptError::Malformed),
+        }
+        let (claim, signature) = bytes[1..].split_at(CLAIM_LEN);
+        let part = |range: std::ops::Range<usize>| claim[range].try_into().map(Digest);
+        let malformed = |_| ReceiptError::Malformed;
+        let record: [u8; 16] = claim[..16].try_into().map_err(malformed)?;
+        Ok(Self {
+            record: RecordId::from_bits(u128::from_be_bytes(record)),
+            record_hash: part(16..48).map_err(malformed)?,
+            certificate: part(48..80).map_err(malformed)?,
+            signature: signature.try_into().map_err(malformed)?,
+        })
+    }
+}
+
+impl Serialize for Receipt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Receipt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
