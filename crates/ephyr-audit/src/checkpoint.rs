@@ -1,0 +1,113 @@
+//! Countersignatures of the signer. It folds the hashes of the records itself, record by record, from
+//! its own last head, and signs what it got: whoever rewrites the log later can no longer match it.
+
+use ephyr_names::{Digest, RecordId, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use ssh_key::{PublicKey, SshSig};
+
+/// The SSHSIG namespace of a checkpoint's signature.
+pub const NAMESPACE: &str = "ephyr-checkpoint";
+
+/// The head over a log's first records: head 0 is SHA-256("ephyr-checkpoint-v1" ‖ the log id's text),
+/// head n is SHA-256(head n-1 ‖ hash of record n).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fold {
+    log: RecordId,
+    count: u64,
+    head: Digest,
+}
+
+impl Fold {
+    /// The head over no record of this log.
+    #[must_use]
+    pub fn new(log: RecordId) -> Self {
+        let mut hasher = Sha256::new_with_prefix(b"ephyr-checkpoint-v1");
+        hasher.update(log.encode(&mut [0; 26]));
+        Self {
+            log,
+            count: 0,
+            head: Digest(hasher.finalize().into()),
+        }
+    }
+
+    /// The state that was reached before: `head` over the first `count` records.
+    #[must_use]
+    pub fn resume(log: RecordId, count: u64, head: Digest) -> Self {
+        Self { log, count, head }
+    }
+
+    /// Takes in the next record's hash.
+    pub fn push(&mut self, hash: Digest) {
+        let mut hasher = Sha256::new_with_prefix(self.head.0);
+        hasher.update(hash.0);
+        self.head = Digest(hasher.finalize().into());
+        self.count += 1;
+    }
+
+    /// The log's id.
+    #[must_use]
+    pub fn log(&self) -> RecordId {
+        self.log
+    }
+
+    /// How many records it covers.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The head over them.
+    #[must_use]
+    pub fn head(&self) -> Digest {
+        self.head
+    }
+}
+
+/// The signer's statement that it has seen the first `count` records of `log`, ending in `head`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The log's id.
+    pub log: RecordId,
+    /// Records covered.
+    pub count: u64,
+    /// [`Fold::head`] over them.
+    pub head: Digest,
+    /// When it was signed, by the signer's clock.
+    pub time: Timestamp,
+    /// SSHSIG in its armoured form (OpenSSH PROTOCOL.sshsig), namespace `ephyr-checkpoint`.
+    pub signature: String,
+}
+
+/// Why a checkpoint's signature does not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the checkpoint's signature is not one of this CA key under the namespace ephyr-checkpoint"
+)]
+pub struct SignatureError;
+
+impl Checkpoint {
+    /// The bytes that the signer signs: compact JSON of log, count, head and time.
+    #[must_use]
+    pub fn signed_bytes(log: RecordId, count: u64, head: Digest, time: Timestamp) -> Vec<u8> {
+        // None of the four can hold a character that JSON would escape.
+        format!(r#"{{"log":"{log}","count":{count},"head":"{head}","time":"{time}"}}"#).into_bytes()
+    }
+
+    /// The bytes that this checkpoint's signature covers.
+    #[must_use]
+    pub fn message(&self) -> Vec<u8> {
+        Self::signed_bytes(self.log, self.count, self.head, self.time)
+    }
+
+    /// Checks the signature with the CA's public key.
+    ///
+    /// # Errors
+    /// [`SignatureError`] for any other key, namespace or content.
+    pub fn verify(&self, ca: &PublicKey) -> Result<(), SignatureError> {
+        let signature = SshSig::from_pem(&self.signature).map_err(|_| SignatureError)?;
+        ca.verify(NAMESPACE, &self.message(), &signature)
+            .map_err(|_| SignatureError)
+    }
+}

@@ -1,0 +1,93 @@
+//! The canonical bytes of a record: compact JSON with the fields in the struct's order, and with every
+//! character that a terminal or a text viewer would act upon written as an escape.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+/// Bytes of the longest line, its newline included.
+pub const MAX_LINE: usize = 16 * 1024;
+
+/// Appends the canonical JSON of `value` to `out`.
+///
+/// # Errors
+/// Whatever the value's own `Serialize` refuses; the records of this crate refuse nothing.
+pub fn canonical<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    value.serialize(&mut serde_json::Serializer::with_formatter(out, Canonical))
+}
+
+/// JSON escapes only what stands below the space. A log is also read with `tail -f`, so the other
+/// control characters and those that reorder or hide text are escaped too.
+struct Canonical;
+
+impl Formatter for Canonical {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        if fragment.bytes().all(|b| b < 0x7f) {
+            return writer.write_all(fragment.as_bytes());
+        }
+        let mut start = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| is_hidden(*c)) {
+            writer.write_all(&fragment.as_bytes()[start..at])?;
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+            start = at + c.len_utf8();
+        }
+        writer.write_all(&fragment.as_bytes()[start..])
+    }
+}
+
+/// DEL and C1 controls, zero-width characters, line separators, bidirectional controls, byte order mark.
+pub(crate) fn is_hidden(c: char) -> bool {
+    matches!(c,
+        '\u{7f}'..='\u{9f}'
+        | '\u{ad}'
+        | '\u{61c}'
+        | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{feff}')
+}
+
+/// Bytes that `c` takes in the canonical JSON.
+pub(crate) fn encoded_len(c: char) -> usize {
+    match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if c < ' ' || is_hidden(c) => 6,
+        c => c.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encode(text: &str) -> String {
+        let mut out = Vec::new();
+        canonical(text, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_upon_is_escaped() {
+        assert_eq!(
+            encode("a\u{1b}[31m\u{9b}1m\u{202e}é<b>&"),
+            r#""a\u001b[31m\u009b1m\u202eé<b>&""#
+        );
+    }
+
+    #[test]
+    fn the_length_of_every_character_is_known_and_it_goes_round() {
+        for c in (0..=0x11_0000).filter_map(char::from_u32) {
+            let text = encode(c.encode_utf8(&mut [0; 4]));
+            assert_eq!(text.len(), encoded_len(c) + 2, "{c:?}");
+            assert_eq!(
+                serde_json::from_str::<String>(&text).unwrap(),
+                c.to_string()
+            );
+        }
+    }
+}

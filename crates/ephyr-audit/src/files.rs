@@ -1,0 +1,179 @@
+//! The files of one log: the current one and those rotated away, `<log>.<records before it>`.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use ephyr_names::Digest;
+
+use crate::chain::{Line, LineFault, Lines, Next};
+use crate::event::Event;
+use crate::record::{LogLink, Record};
+
+/// The files of the log at `path`, oldest first, itself last; in this order
+/// [`verify`](crate::verify) and [`query`](crate::query) take them.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = rotated(path)?.into_iter().map(|(_, file)| file).collect();
+    if path.exists() {
+        files.push(path.into());
+    }
+    Ok(files)
+}
+
+/// The name that a file gets which begins with record `first` (from 0).
+pub(crate) fn rotated_name(path: &Path, first: u64) -> PathBuf {
+    with_suffix(path, &format!(".{first:012}"))
+}
+
+/// The file that keeps the last checkpoint, for shipping elsewhere.
+#[must_use]
+pub fn checkpoint_file(path: &Path) -> PathBuf {
+    with_suffix(path, ".checkpoint")
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the log's name is not UTF-8 text",
+        ));
+    };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let first = entry
+            .file_name()
+            .to_str()
+            .and_then(|file| file.strip_prefix(name)?.strip_prefix('.'))
+            .filter(|digits| digits.len() >= 12 && digits.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok());
+        if let Some(first) = first {
+            found.push((first, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What the first line of a file says about the log; every file of a log begins so.
+pub(crate) fn opening(line: &Line<'_>) -> Result<LogLink, LineFault> {
+    let bad = |why: &str| LineFault::NotARecord(why.into());
+    let record: Record = line.parse()?;
+    let link = record.log.ok_or_else(|| {
+        bad("a file begins with log_opened or log_continued; the beginning was removed")
+    })?;
+    let begins = link.count == 0 && link.previous == Digest::ZERO && link.log == record.id;
+    let empty_head = crate::checkpoint::Fold::new(link.log).head() == link.head;
+    match record.event {
+        Event::LogOpened if begins && empty_head => Ok(link),
+        Event::LogContinued if link.count > 0 => Ok(link),
+        _ => Err(bad("the log's first record contradicts itself")),
+    }
+}
+
+/// [`FirstPrevious`](crate::FirstPrevious) of a file of the audit log.
+pub(crate) fn previous_of(line: &Line<'_>) -> Digest {
+    opening(line).map_or(Digest::ZERO, |link| link.previous)
+}
+
+/// Reads record hashes back from the log: of records `from` up to `durable`, at most `max`.
+pub(crate) fn read_hashes(
+    path: &Path,
+    from: u64,
+    durable: u64,
+    max: usize,
+) -> io::Result<Vec<Digest>> {
+    let mut files = rotated(path)?;
+    files.push((first_of(path)?, path.into()));
+    let mut hashes = Vec::new();
+    let mut next = from;
+    for (at, (first, file)) in files.iter().enumerate() {
+        let is_before = files.get(at + 1).is_some_and(|(after, _)| *after <= next);
+        if is_before {
+            continue;
+        }
+        let mut number = *first;
+        let mut lines = Lines::new(BufReader::new(File::open(file)?));
+        while let Next::Line(text) = lines.next()? {
+            if number > next || number >= durable || hashes.len() >= max {
+                return Ok(hashes);
+            }
+            if number == next {
+                let line = Line::split(text).map_err(invalid)?;
+                hashes.push(line.hash());
+                next += 1;
+            }
+            number += 1;
+        }
+    }
+    Ok(hashes)
+}
+
+fn first_of(path: &Path) -> io::Result<u64> {
+    match Lines::new(BufReader::new(File::open(path)?)).next()? {
+        Next::Line(text) => Line::split(text)
+            .and_then(|line| opening(&line))
+            .map(|link| link.count)
+            .map_err(invalid),
+        _ => Err(invalid(LineFault::Unterminated)),
+    }
+}
+
+/// The last checkpoint in the files before the one that begins with record `first`.
+pub(crate) fn checkpoint_before(
+    path: &Path,
+    first: u64,
+) -> io::Result<Option<crate::checkpoint::Checkpoint>> {
+    let mut files = rotated(path)?;
+    files.retain(|(start, _)| *start < first);
+    while let Some((_, file)) = files.pop() {
+        let mut last = None;
+        let mut lines = Lines::new(BufReader::new(File::open(&file)?));
+        while let Next::Line(text) = lines.next()? {
+            let line = Line::split(text).map_err(invalid)?;
+            last = checkpoint_in(&line).map_err(invalid)?.or(last);
+        }
+        if last.is_some() {
+            return Ok(last);
+        }
+    }
+    Ok(None)
+}
+
+/// The checkpoint in a line, if it is a checkpoint's.
+pub(crate) fn checkpoint_in(
+    line: &Line<'_>,
+) -> Result<Option<crate::checkpoint::Checkpoint>, LineFault> {
+    // Within a string the quotes would be escaped, so that these bytes can only be the field itself.
+    const FIELD: &[u8] = br#""event":"checkpoint""#;
+    // The event stands behind id, time and severity, all of them short.
+    let start = &line.text()[..line.text().len().min(160)];
+    if !start.windows(FIELD.len()).any(|bytes| bytes == FIELD) {
+        return Ok(None);
+    }
+    let record: Record = line.parse()?;
+    match record.checkpoint {
+        Some(checkpoint) if record.event == Event::Checkpoint => Ok(Some(*checkpoint)),
+        _ => Err(LineFault::NotARecord(
+            "a checkpoint without its content".into(),
+        )),
+    }
+}
+
+fn invalid(fault: LineFault) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, fault)
+}

@@ -1,0 +1,259 @@
+//! What waits for the writer's thread: bounded, and merged where it repeats itself.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::hash::BuildHasher as _;
+use std::path::PathBuf;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use ephyr_names::{Digest, RecordId};
+
+use crate::chain;
+use crate::checkpoint::{Checkpoint, Fold};
+use crate::error::{AuditError, Failure, OpenError};
+use crate::record::Record;
+use crate::writer::Completion;
+
+/// How long a record that nobody waits for may wait for others. It is on disk within a second.
+pub(crate) const RELAXED_DELAY: Duration = Duration::from_millis(800);
+/// Bytes that may wait, besides the bound on records.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// An encoded record on its way to the disk.
+pub(crate) struct Job {
+    pub(crate) id: RecordId,
+    pub(crate) policy: Digest,
+    pub(crate) body: Vec<u8>,
+    pub(crate) kind: Kind,
+}
+
+pub(crate) enum Kind {
+    /// Somebody waits for it.
+    Durable(Completion),
+    /// The signer's checkpoint, with the fold that it confirms.
+    Checkpoint(Box<(Fold, Checkpoint)>, Completion),
+    /// Nobody waits; it stands for so many events.
+    Relaxed(u32),
+}
+
+impl Job {
+    pub(crate) fn new(record: &Record, kind: Kind) -> Result<Self, (AuditError, Kind)> {
+        match chain::encode_body(record) {
+            Ok(body) => Ok(Self {
+                id: record.id,
+                policy: record.policy,
+                body,
+                kind,
+            }),
+            Err(e) => Err((e.into(), kind)),
+        }
+    }
+}
+
+/// What else the thread can be told.
+pub(crate) enum Order {
+    /// Put everything on disk now.
+    Flush(SyncSender<Result<(), AuditError>>),
+    /// Begin a new file.
+    Rotate(SyncSender<Result<PathBuf, OpenError>>),
+}
+
+/// What the thread takes at once.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) orders: Vec<Order>,
+    /// Events lost so far and not yet recorded as lost.
+    pub(crate) lost: u64,
+    pub(crate) closing: bool,
+}
+
+pub(crate) struct Queue {
+    limit: usize,
+    jobs: Vec<Job>,
+    durable: usize,
+    bytes: usize,
+    merged: HashMap<u64, Merged>,
+    hasher: RandomState,
+    deadline: Option<Instant>,
+    lost: u64,
+    orders: Vec<Order>,
+    closing: bool,
+    closed: bool,
+    pub(crate) failure: Option<Failure>,
+}
+
+struct Merged {
+    record: Record,
+    count: u32,
+}
+
+impl Queue {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            jobs: Vec::new(),
+            durable: 0,
+            bytes: 0,
+            merged: HashMap::new(),
+            hasher: RandomState::new(),
+            deadline: None,
+            lost: 0,
+            orders: Vec::new(),
+            closing: false,
+            closed: false,
+            failure: None,
+        }
+    }
+
+    /// Takes a record somebody waits for, or gives it back with the reason.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the job goes back to its owner, unallocated"
+    )]
+    pub(crate) fn push_durable(&mut self, job: Job) -> Result<(), (AuditError, Job)> {
+        if self.closing || self.closed {
+            return Err((AuditError::Closed, job));
+        }
+        if self.durable >= self.limit || self.bytes + job.body.len() > 2 * MAX_BYTES {
+            return Err((AuditError::Busy, job));
+        }
+        self.durable += 1;
+        self.bytes += job.body.len();
+        self.jobs.push(job);
+        Ok(())
+    }
+
+    /// Takes a record nobody waits for.
+    pub(crate) fn push_relaxed(&mut self, job: Job, now: Instant) -> Result<(), AuditError> {
+        self.admit_relaxed(1)?;
+        self.bytes += job.body.len();
+        self.jobs.push(job);
+        self.deadline.get_or_insert(now + RELAXED_DELAY);
+        Ok(())
+    }
+
+    /// Takes a record that may be one of many alike; gives it back if it only resembles another one.
+    pub(crate) fn merge(
+        &mut self,
+        record: Record,
+        now: Instant,
+    ) -> Result<Option<Record>, AuditError> {
+        let key = self.hasher.hash_one(likeness(&record));
+        if let Some(merged) = self.merged.get_mut(&key) {
+            if likeness(&merged.record) != likeness(&record) {
+                return Ok(Some(record));
+            }
+            merged.count = merged.count.saturating_add(record.count.unwrap_or(1));
+            return Ok(None);
+        }
+        self.admit_relaxed(u64::from(record.count.unwrap_or(1)))?;
+        if let Entry::Vacant(entry) = self.merged.entry(key) {
+            let count = record.count.unwrap_or(1);
+            entry.insert(Merged { record, count });
+        }
+        self.deadline.get_or_insert(now + RELAXED_DELAY);
+        Ok(None)
+    }
+
+    fn admit_relaxed(&mut self, events: u64) -> Result<(), AuditError> {
+        if self.closing || self.closed {
+            return Err(AuditError::Closed);
+        }
+        let waiting = self.jobs.len() - self.durable + self.merged.len();
+        if waiting >= self.limit || self.bytes > MAX_BYTES {
+            self.lost += events;
+            return Err(AuditError::Busy);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn order(&mut self, order: Order) -> Result<(), Order> {
+        if self.closed {
+            return Err(order);
+        }
+        self.orders.push(order);
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// How long the thread may sleep: not at all, for a while, or until it is woken.
+    pub(crate) fn idle_for(&self, now: Instant) -> Option<Option<Duration>> {
+        if self.durable > 0 || !self.orders.is_empty() || self.closing {
+            return None;
+        }
+        match self.deadline {
+            Some(deadline) if deadline <= now => None,
+            Some(deadline) => Some(Some(deadline - now)),
+            None => Some(None),
+        }
+    }
+
+    /// Gives the thread all that is due. `work` comes back with its old buffers, empty.
+    pub(crate) fn take(&mut self, work: &mut Work, now: Instant) {
+        std::mem::swap(&mut self.jobs, &mut work.jobs);
+        std::mem::swap(&mut self.orders, &mut work.orders);
+        (self.durable, self.bytes) = (0, 0);
+        work.closing = self.closing;
+        if self.deadline.is_some_and(|deadline| deadline <= now)
+            || !work.orders.is_empty()
+            || self.closing
+        {
+            for (_, Merged { mut record, count }) in self.merged.drain() {
+                record.count = (count > 1).then_some(count);
+                match Job::new(&record, Kind::Relaxed(count)) {
+                    Ok(job) => work.jobs.push(job),
+                    Err(_) => self.lost += u64::from(count),
+                }
+            }
+        }
+        if self.merged.is_empty() {
+            self.deadline = None;
+            self.merged.shrink_to(64);
+        }
+        work.lost = self.lost;
+    }
+
+    /// After a failed write: what nobody waited for goes back to the front, as far as it fits.
+    pub(crate) fn put_back(&mut self, kept: &mut Vec<Job>, retry: Instant) {
+        for job in kept.drain(self.limit.min(kept.len())..) {
+            if let Kind::Relaxed(count) = job.kind {
+                self.lost += u64::from(count);
+            }
+        }
+        self.bytes += kept.iter().map(|job| job.body.len()).sum::<usize>();
+        kept.append(&mut self.jobs);
+        std::mem::swap(kept, &mut self.jobs);
+        if !self.jobs.is_empty() || self.lost > 0 {
+            self.deadline = Some(retry);
+        }
+    }
+
+    /// So many lost events are in the log now, as lost.
+    pub(crate) fn told_lost(&mut self, lost: u64) {
+        self.lost -= lost;
+    }
+
+    /// The thread ends: nothing is taken any more. Gives what still waits.
+    pub(crate) fn end(&mut self) -> (Vec<Job>, Vec<Order>) {
+        self.closed = true;
+        self.merged.clear();
+        (
+            std::mem::take(&mut self.jobs),
+            std::mem::take(&mut self.orders),
+        )
+    }
+}
+
+/// By what two records count as the same.
+fn likeness(record: &Record) -> impl std::hash::Hash + PartialEq + '_ {
+    (
+        (record.event, record.severity, record.policy),
+        (&record.agent, record.task),
+        (&record.action, &record.decision),
+    )
+}

@@ -1,0 +1,288 @@
+//! The writer's thread: takes what has gathered, writes it as one batch, tells those who wait. After a
+//! failure it keeps what nobody waited for, tries again, and records what was lost meanwhile.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use ephyr_names::Digest;
+
+use crate::checkpoint::Checkpoint;
+use crate::clock;
+use crate::error::{AuditError, Failure, OpenError};
+use crate::event::Event;
+use crate::file::{ChainFile, sync_directory};
+use crate::files;
+use crate::queue::{Job, Kind, Order, Work};
+use crate::record::LogLink;
+use crate::start::{OpenLog, is_same_file, next_name};
+use crate::writer::{Appended, Shared, WriterOptions, lock, own_record, refuse};
+
+/// How long after a failure the thread tries again by itself.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    log: OpenLog,
+    policy: Digest,
+    rotate_at: Option<u64>,
+    /// No rotation before the file has this length; grows when one fails.
+    rotate_from: u64,
+    failure: Option<Failure>,
+    work: Work,
+    hashes: Vec<Digest>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, log: OpenLog, options: &WriterOptions) -> Self {
+        Self {
+            shared,
+            log,
+            policy: options.policy,
+            rotate_at: options.rotate_at,
+            rotate_from: 0,
+            failure: None,
+            work: Work::default(),
+            hashes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn run(mut self) {
+        loop {
+            self.wait();
+            let written = self.commit();
+            for order in std::mem::take(&mut self.work.orders) {
+                match order {
+                    // Whoever asked may have gone.
+                    Order::Flush(tell) => drop(tell.send(written.clone())),
+                    Order::Rotate(tell) => drop(tell.send(self.rotate())),
+                }
+            }
+            self.rotate_when_due();
+            if self.work.closing {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do, and takes it.
+    fn wait(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        loop {
+            let now = Instant::now();
+            queue = match queue.idle_for(now) {
+                None => {
+                    queue.take(&mut self.work, now);
+                    return;
+                }
+                Some(None) => self
+                    .shared
+                    .wake
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(Some(time)) => {
+                    self.shared
+                        .wake
+                        .wait_timeout(queue, time)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), AuditError> {
+        if let Some(job) = self.work.jobs.last() {
+            self.policy = job.policy;
+        }
+        let told = self.stage_recovery();
+        let staged_own = !self.hashes.is_empty();
+        for job in &self.work.jobs {
+            self.hashes.push(self.log.chain.append_body(&job.body));
+        }
+        let result = self.log.chain.sync();
+        match &result {
+            Ok(()) => self.written(staged_own, told),
+            Err(error) => self.failed(error),
+        }
+        self.hashes.clear();
+        self.work.jobs.shrink_to(1024);
+        result
+    }
+
+    /// Where records were lost or writing had failed, that is told before anything else. Gives how many
+    /// lost events the staged record tells of.
+    fn stage_recovery(&mut self) -> u64 {
+        let lost = self.work.lost;
+        if lost == 0 && self.failure.is_none() {
+            return 0;
+        }
+        let event = if lost > 0 {
+            Event::AuditGap
+        } else {
+            Event::AuditRecovered
+        };
+        let mut record = own_record(event, self.policy).with_detail("lost", lost.to_string());
+        if let Some(failure) = &self.failure {
+            record = record
+                .with_detail("failing_since", failure.since.to_string())
+                .with_detail("error", failure.error.to_string());
+        }
+        match self.log.chain.append(&record) {
+            Ok(hash) => self.hashes.push(hash),
+            // Its few bounded fields always make a line; it is told with the next batch otherwise.
+            Err(_) => return 0,
+        }
+        lost
+    }
+
+    /// The batch is on disk.
+    fn written(&mut self, staged_own: bool, told: u64) {
+        let own = usize::from(staged_own);
+        {
+            let mut ledger = lock(&self.shared.ledger);
+            for (at, hash) in self.hashes.iter().enumerate() {
+                let job = at.checked_sub(own).and_then(|at| self.work.jobs.get(at));
+                let is_checkpoint = job.is_some_and(|job| matches!(job.kind, Kind::Checkpoint(..)));
+                self.log.fold.push(*hash);
+                ledger.written(*hash, is_checkpoint);
+            }
+        }
+        if staged_own {
+            self.failure = None;
+            let mut queue = lock(&self.shared.queue);
+            queue.failure = None;
+            queue.told_lost(told);
+        }
+        for (job, hash) in self.work.jobs.drain(..).zip(&self.hashes[own..]) {
+            let appended = Appended {
+                id: job.id,
+                hash: *hash,
+            };
+            let done = match job.kind {
+                Kind::Relaxed(_) => continue,
+                Kind::Durable(done) => done,
+                Kind::Checkpoint(signed, done) => {
+                    let (fold, checkpoint) = *signed;
+                    lock(&self.shared.ledger).set_signed(fold);
+                    // A copy for shipping; the record is what counts, and the next one replaces it.
+                    let _ = keep_beside(&self.shared.path, &checkpoint);
+                    done
+                }
+            };
+            // A caller's panic must not end the thread that everybody's records depend on.
+            let _ = catch_unwind(AssertUnwindSafe(|| done(Ok(appended))));
+        }
+    }
+
+    /// Nothing of the batch is on disk.
+    fn failed(&mut self, error: &AuditError) {
+        let since = self
+            .failure
+            .as_ref()
+            .map_or_else(clock::now, |failure| failure.since);
+        let failure = Failure {
+            since,
+            error: error.clone(),
+        };
+        self.failure = Some(failure.clone());
+        let (mut kept, waiting): (Vec<_>, Vec<_>) = self
+            .work
+            .jobs
+            .drain(..)
+            .partition(|job| matches!(job.kind, Kind::Relaxed(_)));
+        {
+            let mut queue = lock(&self.shared.queue);
+            queue.failure = Some(failure);
+            queue.put_back(&mut kept, Instant::now() + RETRY);
+        }
+        for Job { kind, .. } in waiting {
+            let _ = catch_unwind(AssertUnwindSafe(|| refuse(kind, error.clone())));
+        }
+    }
+
+    fn rotate_when_due(&mut self) {
+        const AGAIN: u64 = 1024 * 1024;
+        let length = self.log.chain.length();
+        if self
+            .rotate_at
+            .is_some_and(|at| length >= at.max(self.rotate_from))
+            && self.rotate().is_err()
+        {
+            // The log goes on in its file; a full disk shows with the next record.
+            self.rotate_from = length + AGAIN;
+        }
+    }
+
+    /// Begins a new file. The old one gets its second name before the new one takes its first, so that a
+    /// crash at any point leaves the log under its name.
+    fn rotate(&mut self) -> Result<PathBuf, OpenError> {
+        let path = &self.shared.path;
+        let (next, old) = (next_name(path), files::rotated_name(path, self.log.first));
+        match std::fs::remove_file(&next) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::io("remove", &next)(e));
+            }
+            _ => {}
+        }
+        let previous = self.log.chain.head();
+        let mut chain = ChainFile::create(&next, previous)?;
+        let mut record = own_record(Event::LogContinued, self.policy);
+        record.log = Some(LogLink {
+            log: self.log.fold.log(),
+            count: self.log.fold.count(),
+            previous,
+            head: self.log.fold.head(),
+        });
+        let hash = chain.append(&record)?;
+        chain.sync()?;
+        match std::fs::hard_link(path, &old) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(path, &old) => {}
+            linked => linked.map_err(OpenError::io("make", &old))?,
+        }
+        std::fs::rename(&next, path).map_err(OpenError::io("replace", path))?;
+        chain.set_path(path);
+        self.log.first = self.log.fold.count();
+        self.log.fold.push(hash);
+        self.log.chain = chain;
+        self.rotate_from = 0;
+        lock(&self.shared.ledger).written(hash, false);
+        sync_directory(path)?;
+        Ok(old)
+    }
+}
+
+/// However the thread ends, nobody waits for ever.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let (jobs, orders) = lock(&self.shared.queue).end();
+        // Their channels close with them.
+        drop(orders);
+        for job in self.work.jobs.drain(..).chain(jobs) {
+            let _ = catch_unwind(AssertUnwindSafe(|| refuse(job.kind, AuditError::Closed)));
+        }
+    }
+}
+
+/// Replaces the checkpoint kept beside the log.
+fn keep_beside(path: &std::path::Path, checkpoint: &Checkpoint) -> io::Result<()> {
+    let (file, next) = (
+        files::checkpoint_file(path),
+        files::with_suffix(path, ".checkpoint.next"),
+    );
+    let mut out: File = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&next)?;
+    let mut line = serde_json::to_vec(checkpoint)?;
+    line.push(b'\n');
+    out.write_all(&line)?;
+    out.sync_data()?;
+    std::fs::rename(&next, &file)
+}
