@@ -34,6 +34,12 @@ impl<T: Ord> Scope<T> {
         }
     }
 
+    /// Whether it denies everything.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Only(set) if set.is_empty())
+    }
+
     /// Keeps what both allow.
     pub fn narrow(&mut self, other: Self) {
         match (&mut *self, other) {
@@ -83,6 +89,24 @@ impl<K: Ord, V: Ord> Grants<K, V> {
         match self {
             Self::Any => true,
             Self::Only(map) => map.get(key).is_some_and(|values| values.contains(value)),
+        }
+    }
+
+    /// Whether `key` is granted with any value that fits.
+    fn some_value(&self, key: &K, fits: impl Fn(&V) -> bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(map) => map.get(key).is_some_and(|values| values.iter().any(fits)),
+        }
+    }
+
+    /// Whether any key that fits is granted with `value`.
+    fn some_key(&self, value: &V, fits: impl Fn(&K) -> bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(map) => map
+                .iter()
+                .any(|(key, values)| fits(key) && values.contains(value)),
         }
     }
 
@@ -210,6 +234,52 @@ impl Envelope {
     #[must_use]
     pub fn allows_mcp(&self, remote: &RemoteName, tool: &ToolName) -> bool {
         self.remotes.contains(remote) && self.mcp.allows(remote, tool)
+    }
+
+    /// Whether there is any role that the envelope allows on `target`.
+    #[must_use]
+    pub fn reaches_target(&self, target: &TargetName) -> bool {
+        self.targets.contains(target)
+            && self
+                .ssh
+                .some_value(target, |role| self.roles.contains(role))
+            && !self.roles.is_none()
+    }
+
+    /// Whether there is any target on which the envelope allows `role`.
+    #[must_use]
+    pub fn reaches_role(&self, role: &RoleName) -> bool {
+        self.roles.contains(role)
+            && self
+                .ssh
+                .some_key(role, |target| self.targets.contains(target))
+            && !self.targets.is_none()
+    }
+
+    /// Whether there is any method that the envelope allows on `service`.
+    #[must_use]
+    pub fn reaches_service(&self, service: &ServiceName) -> bool {
+        self.services.contains(service)
+            && self
+                .http
+                .some_value(service, |method| self.methods.contains(method))
+            && !self.methods.is_none()
+    }
+
+    /// Whether there is any service on which the envelope allows `method`.
+    #[must_use]
+    pub fn reaches_method(&self, method: &Method) -> bool {
+        self.methods.contains(method)
+            && self
+                .http
+                .some_key(method, |service| self.services.contains(service))
+            && !self.services.is_none()
+    }
+
+    /// Whether there is any tool that the envelope allows of `remote`.
+    #[must_use]
+    pub fn reaches_remote(&self, remote: &RemoteName) -> bool {
+        self.remotes.contains(remote) && self.mcp.some_value(remote, |_| true)
     }
 
     /// What both envelopes allow.

@@ -43,8 +43,13 @@ impl EpochSecret {
         label.copy_from_slice(ROOT_KEY_LABEL);
         id.copy_from_slice(root.encode(&mut [0u8; 26]).as_bytes());
         let mut key = [0u8; 32];
-        let filled = Hkdf::<Sha256>::new(None, &self.0).expand(&info, &mut key);
-        debug_assert!(filled.is_ok(), "32 bytes are within HKDF-SHA256's 8160");
+        let hkdf = Hkdf::<Sha256>::new(None, &self.0);
+        #[expect(
+            clippy::expect_used,
+            reason = "a key left at zeros would be worse than a panic"
+        )]
+        hkdf.expand(&info, &mut key)
+            .expect("32 bytes are within the 8160 that HKDF-SHA256 gives");
         RootKey(key)
     }
 }

@@ -174,55 +174,67 @@ pub fn rebind(
 }
 
 impl Narrowing {
-    /// Refuses what names more than the parent has. Names, not only sets, are compared: a child that
-    /// asks for a target which its parent cannot use is told so rather than left with nothing.
+    /// Refuses every name with which the parent can do nothing: a child that asks for it is told so,
+    /// rather than left without.
     fn check_within(&self, parent: &Envelope) -> Result<(), MintError> {
-        within(
-            "ssh",
-            pairs_within(self.ssh.as_ref(), &parent.ssh, |t, r| {
-                parent.allows_ssh(t, r)
-            }),
-        )?;
-        within(
-            "http",
-            pairs_within(self.http.as_ref(), &parent.http, |s, m| {
-                parent.allows_http(s, m)
-            }),
-        )?;
-        within(
-            "mcp",
-            pairs_within(self.mcp.as_ref(), &parent.mcp, |r, t| {
-                parent.allows_mcp(r, t)
-            }),
-        )?;
-        within(
-            "targets",
-            names_within(self.targets.as_ref(), &parent.targets),
-        )?;
-        within("roles", names_within(self.roles.as_ref(), &parent.roles))?;
-        within(
-            "services",
-            names_within(self.services.as_ref(), &parent.services),
-        )?;
-        within(
-            "methods",
-            names_within(self.methods.as_ref(), &parent.methods),
-        )?;
-        within(
-            "remotes",
-            names_within(self.remotes.as_ref(), &parent.remotes),
-        )?;
-        within("targets", keys_within(self.targets.as_ref(), &parent.ssh))?;
-        within(
-            "services",
-            keys_within(self.services.as_ref(), &parent.http),
-        )?;
-        within("remotes", keys_within(self.remotes.as_ref(), &parent.mcp))?;
-        within("roles", values_within(self.roles.as_ref(), &parent.ssh))?;
-        within(
-            "methods",
-            values_within(self.methods.as_ref(), &parent.http),
-        )
+        let Self {
+            ssh,
+            http,
+            mcp,
+            targets,
+            roles,
+            services,
+            methods,
+            remotes,
+        } = self;
+        let pairs = [
+            (
+                "ssh",
+                pairs_within(ssh.as_ref(), &parent.ssh, |t, r| parent.allows_ssh(t, r)),
+            ),
+            (
+                "http",
+                pairs_within(http.as_ref(), &parent.http, |s, m| parent.allows_http(s, m)),
+            ),
+            (
+                "mcp",
+                pairs_within(mcp.as_ref(), &parent.mcp, |r, t| parent.allows_mcp(r, t)),
+            ),
+        ];
+        let names = [
+            (
+                "targets",
+                within(targets.as_ref(), &parent.targets, |t| {
+                    parent.reaches_target(t)
+                }),
+            ),
+            (
+                "roles",
+                within(roles.as_ref(), &parent.roles, |r| parent.reaches_role(r)),
+            ),
+            (
+                "services",
+                within(services.as_ref(), &parent.services, |s| {
+                    parent.reaches_service(s)
+                }),
+            ),
+            (
+                "methods",
+                within(methods.as_ref(), &parent.methods, |m| {
+                    parent.reaches_method(m)
+                }),
+            ),
+            (
+                "remotes",
+                within(remotes.as_ref(), &parent.remotes, |r| {
+                    parent.reaches_remote(r)
+                }),
+            ),
+        ];
+        match pairs.into_iter().chain(names).find(|(_, within)| !within) {
+            Some((what, _)) => Err(MintError::Widens { what }),
+            None => Ok(()),
+        }
     }
 
     fn write(&self, caveats: &mut Caveats) {
@@ -276,16 +288,16 @@ impl Narrowing {
     }
 }
 
-fn within(what: &'static str, ok: bool) -> Result<(), MintError> {
-    if ok {
-        Ok(())
-    } else {
-        Err(MintError::Widens { what })
+fn within<T: Ord>(
+    child: Option<&Scope<T>>,
+    parent: &Scope<T>,
+    reached: impl Fn(&T) -> bool,
+) -> bool {
+    match child {
+        None => true,
+        Some(Scope::Any) => matches!(parent, Scope::Any),
+        Some(Scope::Only(names)) => names.iter().all(reached),
     }
-}
-
-fn names_within<T: Ord>(child: Option<&Scope<T>>, parent: &Scope<T>) -> bool {
-    child.is_none_or(|child| child.is_subset(parent))
 }
 
 fn pairs_within<K: Ord, V: Ord>(
@@ -299,24 +311,6 @@ fn pairs_within<K: Ord, V: Ord>(
         Some(Grants::Only(map)) => map
             .iter()
             .all(|(key, values)| values.iter().all(|value| allowed(key, value))),
-    }
-}
-
-fn keys_within<K: Ord, V: Ord>(child: Option<&Scope<K>>, parent: &Grants<K, V>) -> bool {
-    match (child, parent) {
-        (Some(Scope::Only(names)), Grants::Only(map)) => {
-            names.iter().all(|name| map.contains_key(name))
-        }
-        _ => true,
-    }
-}
-
-fn values_within<K: Ord, V: Ord>(child: Option<&Scope<V>>, parent: &Grants<K, V>) -> bool {
-    match (child, parent) {
-        (Some(Scope::Only(names)), Grants::Only(map)) => names
-            .iter()
-            .all(|name| map.values().any(|values| values.contains(name))),
-        _ => true,
     }
 }
 

@@ -208,12 +208,12 @@ impl Token {
         if len > MAX_TOKEN_BYTES {
             return Err(MintError::TooLong { len });
         }
-        let (kept, signature) = self.bytes.split_at(self.bytes.len() - SIGNATURE_LEN);
+        let kept = &self.bytes[..self.bytes.len() - SIGNATURE_LEN];
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(kept);
         bytes[self.body - 4..self.body].copy_from_slice(&be32(self.count + 1));
         push_field(&mut bytes, caveat);
-        bytes.extend(mac(signature, caveat));
+        bytes.extend(mac(self.signature(), caveat));
         Ok(Self {
             bytes,
             count: self.count + 1,
@@ -237,8 +237,12 @@ impl Token {
             mac(key.dangerous_bytes(), identifier),
             |signature, caveat| mac(&signature, caveat),
         );
-        let signature = &self.bytes[self.bytes.len() - SIGNATURE_LEN..];
-        end.ct_eq(signature).into()
+        end.ct_eq(self.signature()).into()
+    }
+
+    fn signature(&self) -> &[u8; SIGNATURE_LEN] {
+        // Every token ends in a signature: both ways to make one see to it.
+        self.bytes.last_chunk().unwrap_or(&[0; SIGNATURE_LEN])
     }
 }
 
@@ -312,13 +316,12 @@ fn be32(n: usize) -> [u8; 4] {
     u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// HMAC-SHA256 (RFC 2104, FIPS 198-1).
-fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = match Hmac::<Sha256>::new_from_slice(key) {
-        Ok(mac) => mac,
-        // HMAC takes keys of every length.
-        Err(_) => return [0; 32],
-    };
+/// HMAC-SHA256 (RFC 2104, FIPS 198-1) with a key of 32 bytes, filled up to a block with zeros as the
+/// standard says.
+fn mac(key: &[u8; SIGNATURE_LEN], message: &[u8]) -> [u8; SIGNATURE_LEN] {
+    let mut block = [0; 64];
+    block[..SIGNATURE_LEN].copy_from_slice(key);
+    let mut mac = Hmac::<Sha256>::new(&block.into());
     mac.update(message);
     mac.finalize().into_bytes().into()
 }

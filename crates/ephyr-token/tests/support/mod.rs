@@ -1,0 +1,122 @@
+//! What the tests of this crate have in common.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub(crate) mod forge;
+pub(crate) mod naive;
+
+use ephyr_names::{EpochId, TaskId, Timestamp};
+use ephyr_token::{
+    ChildSpec, Envelope, Grants, HolderKey, Narrowing, RootKey, RootSpec, Scope, Token, TokenError,
+    UnverifiedToken, VerifiedToken, mint_child, mint_root,
+};
+
+pub(crate) const KEY: [u8; 32] = *b"a root key of thirty-two bytes..";
+pub(crate) const EXPIRES: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+pub(crate) fn key() -> RootKey {
+    RootKey::from_bytes(KEY)
+}
+
+/// The eight dimensions unlimited, and the tail that every segment has.
+pub(crate) const OPEN_ROOT: [&str; 13] = [
+    "task = 01KAT00000000000000000R00T",
+    "agent = builder",
+    "ssh IN [*]",
+    "http IN [*]",
+    "mcp IN [*]",
+    "target IN [*]",
+    "role IN [*]",
+    "service IN [*]",
+    "method IN [*]",
+    "remote IN [*]",
+    "expires_before = 2027-01-15T08:00:00Z",
+    "can_delegate = true",
+    "delegation_depth <= 5",
+];
+
+pub(crate) fn verify(text: &str) -> Result<VerifiedToken, TokenError> {
+    UnverifiedToken::parse(text)?.verify(&key())
+}
+
+pub(crate) fn verified(token: &Token) -> VerifiedToken {
+    verify(&token.as_text()).expect("a minted token verifies")
+}
+
+pub(crate) fn name<T: std::str::FromStr>(text: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    text.parse().expect("a name")
+}
+
+pub(crate) fn scope<T: Ord + std::str::FromStr>(names: &[&str]) -> Scope<T>
+where
+    T::Err: std::fmt::Debug,
+{
+    names.iter().copied().map(name).collect()
+}
+
+pub(crate) fn grants<K, V>(pairs: &[(&str, &str)]) -> Grants<K, V>
+where
+    K: Ord + std::str::FromStr,
+    V: Ord + std::str::FromStr,
+    K::Err: std::fmt::Debug,
+    V::Err: std::fmt::Debug,
+{
+    pairs
+        .iter()
+        .map(|(key, value)| (name(key), name(value)))
+        .collect()
+}
+
+pub(crate) fn task(n: u128) -> TaskId {
+    TaskId::from_bits(n)
+}
+
+pub(crate) fn epoch() -> EpochId {
+    name(forge::EPOCH)
+}
+
+/// The public key of the Ed25519 seed that is `n` all over.
+pub(crate) fn holder(n: u8) -> HolderKey {
+    HolderKey::from_bytes(signing_key(n).verifying_key().to_bytes()).expect("a key")
+}
+
+pub(crate) fn signing_key(n: u8) -> ed25519_dalek::SigningKey {
+    ed25519_dalek::SigningKey::from_bytes(&[n; 32])
+}
+
+pub(crate) fn open() -> Envelope {
+    Envelope::any(EXPIRES, true, 5)
+}
+
+pub(crate) fn root_spec(envelope: Envelope) -> RootSpec {
+    RootSpec {
+        task: task(1),
+        agent: name("builder"),
+        holder: None,
+        initiated_by: None,
+        envelope,
+    }
+}
+
+pub(crate) fn root(envelope: Envelope) -> Token {
+    mint_root(&key(), epoch(), &root_spec(envelope)).expect("a root token")
+}
+
+pub(crate) fn child_spec(n: u128) -> ChildSpec {
+    ChildSpec {
+        task: task(n),
+        agent: name("deployer"),
+        holder: None,
+        narrowing: Narrowing::default(),
+        expires: EXPIRES,
+        can_delegate: true,
+        delegation_depth: None,
+    }
+}
+
+pub(crate) fn child(parent: &Token, spec: &ChildSpec) -> Token {
+    mint_child(&key(), &verified(parent), spec).expect("a child token")
+}
