@@ -1,1 +1,57 @@
-//! The Model Context Protocol on the wire: versions, sessions, JSON-RPC, Streamable HTTP, stdio bridge.
+//! The Model Context Protocol on the wire: versions, sessions, JSON-RPC, Streamable HTTP, stdio
+//! bridge. It knows nothing of policy or authentication: who calls comes in as a value of the
+//! program's own type, and what to answer comes from the program's [`Backend`].
+//!
+//! One endpoint serves 2026-07-28 (stateless) and 2025-11-25, 2025-06-18, 2025-03-26 (handshake).
+//! [`Server::handle`] takes the head and the body of a POST and gives the response; reading them from
+//! a socket is the program's work. `docs/mcp.md` tells client authors what to expect.
+//!
+//! The laws of the thing:
+//! - A call reaches the backend only for a tool in the caller's own list, with arguments that fit the
+//!   tool's input schema.
+//! - No caller can use another's session or cancel another's request.
+//! - A message names faults by place and expectation, never by repeating a value: it may be a secret.
+//! - Work that was begun runs to its end, cancelled or not, so that it can record its outcome.
+
+mod backend;
+mod batch;
+mod body;
+mod error;
+mod guard;
+mod headers;
+mod inflight;
+mod json;
+mod jsonrpc;
+mod limits;
+mod methods;
+mod output;
+mod page;
+mod params;
+mod post;
+mod reply;
+mod resource;
+mod running;
+pub mod schema;
+mod server;
+mod session;
+mod suggest;
+mod tool;
+mod version;
+
+pub use backend::{Backend, Call, CallContext, Cancel, Progress, ServerInfo};
+pub use body::Body;
+pub use error::{
+    HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
+    PARSE_ERROR, REQUEST_CANCELLED, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION,
+};
+pub use guard::{Guard, Hosts};
+pub use headers::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value};
+pub use limits::{KEEP_ALIVE, MAX_BATCH, MAX_BODY, MAX_DEPTH, MAX_ID_BYTES};
+pub use output::{OutputError, ToolError, ToolFailure, ToolOutput};
+pub use page::PAGE_SIZE;
+pub use resource::{Resource, ResourceError, ResourceSet, ResourceText};
+pub use schema::ArgumentError;
+pub use server::{Config, Server};
+pub use session::SessionKey;
+pub use tool::{Effects, Tool, ToolSet, ToolSetError, no_arguments};
+pub use version::{UnknownVersion, Version};

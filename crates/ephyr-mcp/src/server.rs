@@ -1,0 +1,110 @@
+//! The endpoint: takes a POST apart, finds out which version it speaks, and answers it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Response, StatusCode};
+
+use crate::backend::Backend;
+use crate::body::Body;
+use crate::error::RpcError;
+use crate::guard::Guard;
+use crate::inflight::{Inflight, Key};
+use crate::jsonrpc::{self, Id, Posted, Unreadable};
+use crate::limits::MAX_BODY;
+use crate::post::{Named, Post};
+use crate::reply;
+use crate::session::{Sealer, Session, SessionKey};
+use crate::version::Version;
+
+/// How a server behaves.
+pub struct Config {
+    /// What requests it takes.
+    pub guard: Guard,
+    /// Seals session ids.
+    pub session_key: SessionKey,
+    /// How long clients may keep lists (2026-07-28, `ttlMs`). What is read is never kept.
+    pub list_ttl: Duration,
+}
+
+/// A Model Context Protocol server.
+pub struct Server<B: Backend> {
+    pub(crate) backend: Arc<B>,
+    guard: Guard,
+    pub(crate) sealer: Sealer,
+    pub(crate) inflight: Inflight,
+    pub(crate) list_ttl: Duration,
+    /// `ServerInfo` as JSON.
+    pub(crate) info: Bytes,
+}
+
+impl<B: Backend> Server<B> {
+    /// Makes a server.
+    ///
+    /// # Errors
+    /// Never with [`ServerInfo`](crate::ServerInfo) as it is; serialisation could fail in principle.
+    pub fn new(backend: Arc<B>, config: Config) -> serde_json::Result<Self> {
+        let info = Bytes::from(serde_json::to_vec(backend.info())?);
+        Ok(Self {
+            backend,
+            guard: config.guard,
+            sealer: Sealer::new(&config.session_key),
+            inflight: Inflight::default(),
+            list_ttl: config.list_ttl,
+            info,
+        })
+    }
+
+    /// Checks a request's head; see [`Guard::check`].
+    ///
+    /// # Errors
+    /// The reply to send instead of serving it.
+    pub fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
+        self.guard.check(parts)
+    }
+
+    /// Answers a request whose sender is known. The transport must not have read more than
+    /// [`MAX_BODY`] of its body.
+    ///
+    /// Dropping the future, or the body of its response, means that the client left: in 2026-07-28
+    /// that cancels the call, in the versions before it does not.
+    pub async fn handle(&self, caller: &B::Caller, parts: &Parts, body: &Bytes) -> Response<Body> {
+        let accepted = match self.guard.accepted(parts) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return *refusal,
+        };
+        let named = match Named::of(&parts.headers) {
+            Ok(named) => named,
+            Err(error) => return reply::error(Version::V2026_07_28, None, &error),
+        };
+        if body.len() > MAX_BODY {
+            let error =
+                RpcError::invalid_request(format!("the body is longer than {MAX_BODY} bytes"))
+                    .with_status(StatusCode::PAYLOAD_TOO_LARGE);
+            return reply::error(named.assumed(), None, &error);
+        }
+        let post = Post {
+            server: self,
+            caller,
+            headers: &parts.headers,
+            named,
+            accepted,
+        };
+        match jsonrpc::read(body) {
+            Ok(Posted::One(incoming)) => post.one(incoming).await,
+            Ok(Posted::Batch(messages)) => post.batch(messages).await,
+            Err(Unreadable { id, error }) => reply::error(named.assumed(), id, &error),
+        }
+    }
+
+    /// What a running request is found by.
+    pub(crate) fn key(&self, caller: &B::Caller, id: Id<'_>, session: Option<Session>) -> Key {
+        Key {
+            caller: self.backend.caller_key(caller).into_owned(),
+            session,
+            id: id.as_json().to_owned(),
+        }
+    }
+}
