@@ -1,1 +1,44 @@
-//! Pure: parses and compiles the policy and decides what an agent may do.
+//! The policy: parsed strictly, compiled once, asked for every action.
+//!
+//! [`load`] turns the bytes of `policy.yaml` into a [`Policy`] or into all that is wrong with them.
+//! [`authorize`] decides an action by it and is the only maker of a [`Permit`], which everything that
+//! connects to a target asks for. The signer uses [`Policy::pairing`], the same rules without the
+//! broker's tokens and counts.
+//!
+//! The crate is pure: no I/O, no clock, no randomness, no globals. Time, bytes and the ledger are
+//! arguments.
+
+mod check;
+mod codes;
+mod commands;
+mod compile;
+mod decide;
+mod diagnostic;
+mod fields;
+mod format;
+mod ledger;
+mod model;
+mod pairing;
+mod sealed;
+mod reference;
+mod schema;
+mod shape;
+mod source;
+mod sudo;
+mod suggest;
+
+pub use codes::{CODES, Code, code, codes_markdown};
+pub use commands::{CommandPolicy, MAX_COMMAND_BYTES};
+pub use compile::load;
+pub use decide::{
+    Action, Decision, Denial, Granted, Permit, Purpose, Reachable, ReasonCode, ResolvedTarget,
+    SEALED_TTL, SshAction, Subject, Switches, authorize, evaluate, preview, reachable,
+};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, report};
+pub use ledger::{Entry, Kind, Ledger, SlotId};
+pub use model::*;
+pub use pairing::{Pairing, Unpaired};
+pub use sealed::sealed_command;
+pub use reference::reference_markdown;
+pub use schema::schema;
+pub use source::MAX_POLICY_BYTES;

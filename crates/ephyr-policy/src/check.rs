@@ -1,0 +1,225 @@
+//! The structural check: a tree against the tables of `fields.rs`, every fault reported.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::{Findings, Place};
+use crate::format::shorten;
+use crate::shape::{Field, Record, Shape};
+use crate::source::{Key, Node, Value};
+use crate::suggest;
+
+/// A path with one more key; a key that is not a plain word stands in quotes.
+pub(crate) fn join(path: &str, key: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    let dot = if path.is_empty() { "" } else { "." };
+    if !key.is_empty() && key.bytes().all(plain) {
+        format!("{path}{dot}{key}")
+    } else {
+        format!("{path}{dot}\"{}\"", shorten(key))
+    }
+}
+
+/// A path with an index into a list.
+pub(crate) fn item(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
+}
+
+/// Checks a node against its shape.
+pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findings) {
+    match (shape, &node.value) {
+        (Shape::Text(format), Value::Text(text)) => {
+            if let Err((code, why)) = format.check(text) {
+                findings.add(code, node.at, path, why);
+            }
+        }
+        (Shape::Bool | Shape::BoolOrList(_), Value::Bool(_)) => {}
+        (Shape::Int { min, max }, Value::Int(value)) => {
+            if !(i128::from(*min)..=i128::from(*max)).contains(value) {
+                let message = format!("{value} is out of bounds; write {min} to {max}");
+                findings.add("E-RANGE", node.at, path, message);
+            }
+        }
+        (Shape::Choice(words), Value::Text(text)) => {
+            check_choice(words, text, node.at, path, findings)
+        }
+        (Shape::List { of, empty }, Value::List(items)) => {
+            check_list(node.at, items, of, *empty, path, findings);
+        }
+        (Shape::BoolOrList(list), Value::List(_)) => check(node, list, path, findings),
+        (Shape::OneOrList(of), Value::List(items)) => {
+            check_list(node.at, items, of, false, path, findings);
+        }
+        (Shape::OneOrList(of), Value::Text(_)) => check(node, of, path, findings),
+        (Shape::Map { key, value }, Value::Map(entries)) => {
+            check_duplicates(entries, path, findings);
+            for (name, entry) in entries {
+                let path = join(path, &name.name);
+                if name.name == "<<" {
+                    add_merge_key(name, &path, findings);
+                } else if let Err((code, why)) = key.check(&name.name) {
+                    findings.add(code, name.at, &path, why);
+                } else {
+                    check(entry, value, &path, findings);
+                }
+            }
+        }
+        (Shape::Record(record), Value::Map(entries)) => {
+            check_record(node, record, entries, path, findings);
+        }
+        (_, Value::Null) => {
+            let message = format!("has no value; give it {} or leave the key out", what(shape));
+            findings.add("E-TYPE", node.at, path, message);
+        }
+        (_, found) => {
+            let message = wrong_type(shape, found);
+            findings.add("E-TYPE", node.at, path, message);
+        }
+    }
+}
+
+fn check_choice(words: &[&str], text: &str, at: Place, path: &str, findings: &mut Findings) {
+    if !words.contains(&text) {
+        let hint = suggest::hint(text, words.iter().copied());
+        let message = format!("`{}` is none of {}{hint}", shorten(text), words.join(", "));
+        findings.add("E-CHOICE", at, path, message);
+    }
+}
+
+fn check_list(
+    at: Place,
+    items: &[Node],
+    of: &Shape,
+    empty: bool,
+    path: &str,
+    findings: &mut Findings,
+) {
+    if items.is_empty() && !empty {
+        let message = "the list is empty, which would mean nothing at all; name something or leave the \
+                       key out";
+        findings.add("E-EMPTY-LIST", at, path, message);
+    }
+    let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+    for (index, node) in items.iter().enumerate() {
+        let path = item(path, index);
+        check(node, of, &path, findings);
+        if let Value::Text(text) = &node.value
+            && let Some(first) = seen.insert(text, node.at)
+        {
+            let message = format!("the same as on line {}; remove one", first.line);
+            findings.add("E-DUPLICATE-ITEM", node.at, &path, message);
+        }
+    }
+}
+
+fn check_record(
+    node: &Node,
+    record: &'static Record,
+    entries: &[(Key, Node)],
+    path: &str,
+    findings: &mut Findings,
+) {
+    check_duplicates(entries, path, findings);
+    for (key, value) in entries {
+        let path = join(path, &key.name);
+        match record.field(&key.name) {
+            Some(field) => check(value, &field.shape, &path, findings),
+            None if key.name == "<<" => add_merge_key(key, &path, findings),
+            None => add_unknown_key(key, record, &path, findings),
+        }
+    }
+    let missing =
+        |field: &&Field| field.required && !entries.iter().any(|(key, _)| key.name == field.name);
+    for field in record.fields.iter().filter(missing) {
+        let message = format!(
+            "{} needs `{}`: {}",
+            record.what,
+            field.name,
+            lower_first(field.meaning)
+        );
+        findings.add("E-MISSING-KEY", node.at, join(path, field.name), message);
+    }
+}
+
+fn check_duplicates(entries: &[(Key, Node)], path: &str, findings: &mut Findings) {
+    let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+    for (key, _) in entries {
+        if let Some(first) = seen.get(key.name.as_str()) {
+            let message = format!(
+                "the key stands twice, first on line {}; remove one",
+                first.line
+            );
+            findings.add("E-DUPLICATE-KEY", key.at, join(path, &key.name), message);
+        } else {
+            seen.insert(&key.name, key.at);
+        }
+    }
+}
+
+fn add_merge_key(key: &Key, path: &str, findings: &mut Findings) {
+    let message = "merge keys (`<<`) are not allowed; use `templates` and `inherits`";
+    findings.add("E-MERGE-KEY", key.at, path, message);
+}
+
+fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mut Findings) {
+    let name = shorten(&key.name);
+    if let Some((_, code, advice)) = record.retired.iter().find(|(old, ..)| *old == key.name) {
+        findings.add(
+            code,
+            key.at,
+            path,
+            format!("`{name}` is not a key here: {advice}"),
+        );
+        return;
+    }
+    let hint = suggest::hint(&key.name, record.fields.iter().map(|field| field.name));
+    let hint = if hint.is_empty() {
+        let known: Vec<&str> = record.fields.iter().map(|field| field.name).collect();
+        format!("; it has {}", known.join(", "))
+    } else {
+        hint
+    };
+    let message = format!("{} has no key `{name}`{hint}", record.what);
+    findings.add("E-UNKNOWN-KEY", key.at, path, message);
+}
+
+fn wrong_type(shape: &Shape, found: &Value) -> String {
+    let advice = match (shape, found) {
+        (Shape::Text(_) | Shape::Choice(_), Value::Int(_) | Value::Bool(_) | Value::Float) => {
+            "; put it in quotes if it is meant as text"
+        }
+        (Shape::Bool, Value::Text(_)) => "; write true or false without quotes",
+        (Shape::Int { .. }, Value::Text(_)) => "; write digits without quotes",
+        (Shape::List { .. }, Value::Text(_)) => "; write [a, b]",
+        _ => "",
+    };
+    format!(
+        "is {}, but {} is expected{advice}",
+        found.kind(),
+        what(shape)
+    )
+}
+
+fn what(shape: &Shape) -> String {
+    match shape {
+        Shape::Text(format) => format!("text ({})", format.what()),
+        Shape::Bool => "true or false".into(),
+        Shape::Int { min, max } => format!("a whole number from {min} to {max}"),
+        Shape::Choice(words) => format!("one of {}", words.join(", ")),
+        Shape::List { .. } => "a list".into(),
+        Shape::Map { key, .. } => format!("a mapping whose keys are each a {}", key.what()),
+        Shape::Record(record) => format!("a mapping ({})", record.what),
+        Shape::BoolOrList(_) => "true, false or a list".into(),
+        Shape::OneOrList(of) => format!("{} or a list", what(of)),
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| {
+            first.to_lowercase().chain(letters).collect::<String>()
+        })
+        .trim_end_matches('.')
+        .to_owned()
+}

@@ -1,0 +1,176 @@
+//! The command policy of a role: an allow-list that a shell cannot be talked out of.
+//!
+//! A target runs `<login shell> -c <command>`, so a pattern must not match anything in which the shell
+//! would see more than one plain command. A pattern is either a whole command, compared byte for byte, or
+//! words followed by ` *`, which stands for one or more further words. A command with any character that
+//! means something to a shell (quotes, `$`, `;`, `~`, globs, line breaks, …) never matches the latter.
+
+/// Longest command, in bytes.
+pub const MAX_COMMAND_BYTES: usize = 16 * 1024;
+
+/// Which commands a role may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandPolicy {
+    patterns: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pattern {
+    Exact(String),
+    /// These words, then at least one more.
+    Words(Vec<String>),
+}
+
+impl CommandPolicy {
+    /// The list of these patterns; those that are malformed have been reported and match nothing.
+    pub(crate) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            patterns: patterns.filter_map(|text| parse(text).ok()).collect(),
+        }
+    }
+
+    /// Whether the command may be run.
+    #[must_use]
+    pub fn allows(&self, command: &str) -> bool {
+        self.patterns.iter().any(|pattern| match pattern {
+            Pattern::Exact(text) => text == command,
+            Pattern::Words(prefix) => continues(prefix, command),
+        })
+    }
+
+    /// The patterns as they are written in the policy.
+    pub fn patterns(&self) -> impl Iterator<Item = String> + '_ {
+        self.patterns.iter().map(|pattern| match pattern {
+            Pattern::Exact(text) => text.clone(),
+            Pattern::Words(words) => format!("{} *", words.join(" ")),
+        })
+    }
+}
+
+fn continues(prefix: &[String], command: &str) -> bool {
+    if !command.bytes().all(is_plain) {
+        return false;
+    }
+    let mut words = command.split(' ').filter(|word| !word.is_empty());
+    prefix
+        .iter()
+        .all(|expected| words.next() == Some(expected.as_str()))
+        && words.next().is_some()
+}
+
+/// Bytes that are themselves to every POSIX shell, wherever they stand.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b' ' | b'_' | b'-' | b'.' | b'/' | b':' | b'=' | b'@' | b'%' | b'+' | b','
+        )
+}
+
+/// Checks a pattern's form.
+pub(crate) fn check(text: &str) -> Result<(), String> {
+    parse(text).map(drop)
+}
+
+/// The program that a pattern with ` *` leaves the arguments of open.
+pub(crate) fn open_program(text: &str) -> Option<&str> {
+    text.strip_suffix(" *")?.split(' ').next()
+}
+
+fn parse(text: &str) -> Result<Pattern, String> {
+    if text == "*" {
+        return Err("\"*\" would allow everything; leave `commands` out for that".into());
+    }
+    if text.trim() != text || text.is_empty() {
+        return Err("a command must not be empty, nor begin or end with a space".into());
+    }
+    if text.len() > MAX_COMMAND_BYTES {
+        return Err(format!("a command has at most {MAX_COMMAND_BYTES} bytes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("a command must be one line without control characters".into());
+    }
+    let Some(prefix) = text.strip_suffix(" *") else {
+        if let Some(found) = text.chars().find(|c| matches!(c, '*' | '?' | '[')) {
+            return Err(format!(
+                "`{found}` may not stand in a command; only a last word `*` is a pattern, for one or \
+                 more further words"
+            ));
+        }
+        return Ok(Pattern::Exact(text.to_owned()));
+    };
+    if let Some(found) = prefix
+        .chars()
+        .find(|c| !u8::try_from(*c).is_ok_and(is_plain))
+    {
+        return Err(format!(
+            "`{found}` means something to a shell; before ` *` use letters, digits, spaces and _-./:=@%+,"
+        ));
+    }
+    let words: Vec<String> = prefix.split(' ').map(str::to_owned).collect();
+    if words.iter().any(String::is_empty) {
+        return Err("write one space between words".into());
+    }
+    if words[0].contains('=') {
+        return Err("the first word would be a variable assignment".into());
+    }
+    Ok(Pattern::Words(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(patterns: &[&str]) -> CommandPolicy {
+        CommandPolicy::new(patterns.iter().copied())
+    }
+
+    #[test]
+    fn a_whole_command_is_compared_byte_for_byte() {
+        let policy = policy(&["systemctl status 'my unit'"]);
+        assert!(policy.allows("systemctl status 'my unit'"));
+        assert!(!policy.allows("systemctl status 'my unit' "));
+        assert!(!policy.allows("systemctl  status 'my unit'"));
+        assert!(!policy.allows("systemctl status 'my unit'; id"));
+    }
+
+    #[test]
+    fn a_star_stands_for_one_or_more_further_words() {
+        let policy = policy(&["journalctl -u *"]);
+        assert!(policy.allows("journalctl -u nginx"));
+        assert!(policy.allows("journalctl  -u nginx --since 12:00"));
+        assert!(!policy.allows("journalctl -u"));
+        assert!(!policy.allows("journalctl -u "));
+        assert!(!policy.allows("journalctl -unginx x"));
+        assert!(!policy.allows("journalctl -f nginx"));
+    }
+
+    #[test]
+    fn a_shell_metacharacter_never_matches_a_pattern() {
+        let policy = policy(&["cat *"]);
+        assert!(policy.allows("cat /etc/hostname"));
+        for found in [
+            ";", "&", "|", "<", ">", "$", "`", "\\", "\"", "'", "(", ")", "{", "}", "[", "]", "*",
+            "?", "~", "#", "!", "^", "\n", "\r", "\t", "\0", "\u{b}", "é", "\u{a0}", "\u{2028}",
+        ] {
+            for command in [
+                format!("cat {found}id"),
+                format!("cat x{found} id"),
+                format!("{found}cat x"),
+            ] {
+                assert!(!policy.allows(&command), "{command:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn malformed_patterns_are_refused_and_match_nothing() {
+        for bad in [
+            "", "*", " ls", "ls ", "ls\nid", "ls *.gz", "ls ?", "ls [a]", "l$s *", "a  b *",
+            "A=b c *", " *",
+        ] {
+            assert!(check(bad).is_err(), "{bad:?}");
+            assert!(!policy(&[bad]).allows(bad), "{bad:?}");
+        }
+    }
+}

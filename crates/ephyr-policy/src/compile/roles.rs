@@ -1,0 +1,131 @@
+//! Section `roles`.
+
+use std::collections::BTreeMap;
+
+use ephyr_names::RoleName;
+
+use super::view::View;
+use crate::commands::{CommandPolicy, open_program};
+use crate::diagnostic::Findings;
+use crate::model::{Role, Sudo};
+use crate::sudo;
+
+pub(super) fn compile(root: &View<'_>, findings: &mut Findings) -> BTreeMap<RoleName, Role> {
+    root.map("roles")
+        .into_iter()
+        .filter_map(|(key, view)| {
+            let name: RoleName = key.name.parse().ok()?;
+            role(name.clone(), &view, findings).map(|role| (name, role))
+        })
+        .collect()
+}
+
+fn role(name: RoleName, view: &View<'_>, findings: &mut Findings) -> Option<Role> {
+    let is = |key| view.bool(key).unwrap_or(false);
+    let commands = view
+        .has("commands")
+        .then(|| CommandPolicy::new(view.texts("commands").map(|(_, text)| text)));
+    let sudo = match view.bool("sudo") {
+        Some(true) => Sudo::All,
+        None if view.has("sudo") => {
+            Sudo::Commands(view.texts("sudo").map(|(_, t)| t.to_owned()).collect())
+        }
+        _ => Sudo::None,
+    };
+    check_root(view, &sudo, findings);
+    check_commands(view, findings);
+    Some(Role {
+        name,
+        principal: view.parsed("principal")?,
+        description: view.text("description").unwrap_or_default().to_owned(),
+        shell: view.text("shell").unwrap_or("/bin/bash").to_owned(),
+        system: view.bool("system").unwrap_or(true),
+        sudo,
+        allow_root_equivalent: is("allow_root_equivalent"),
+        pty: is("pty"),
+        stdin: is("stdin"),
+        unsealed: is("unsealed"),
+        port_forwarding: is("port_forwarding"),
+        agent_forwarding: is("agent_forwarding"),
+        commands,
+    })
+}
+
+const MARK: &str = "if that is meant, set `allow_root_equivalent: true`";
+
+/// Whatever makes a role as good as root is refused unless the operator says that it is known.
+fn check_root(view: &View<'_>, sudo: &Sudo, findings: &mut Findings) {
+    let mut faults = Vec::new();
+    if view.text("principal") == Some("root") {
+        let message =
+            format!("the account is root itself; use one of its own with sudo rules; {MARK}");
+        let at = view.at("principal");
+        faults.push(("E-PRINCIPAL-ROOT", at, view.path("principal"), message));
+    }
+    if *sudo == Sudo::All {
+        let message = format!("`sudo: true` is every command as root; list commands; {MARK}");
+        faults.push(("E-SUDO-ALL", view.at("sudo"), view.path("sudo"), message));
+    }
+    if let Sudo::Commands(_) = sudo {
+        for (index, command) in view.texts("sudo") {
+            if let Some(why) = sudo::root_equivalent(command) {
+                let (at, path) = view.place_of("sudo", index);
+                let program = command.split(' ').next().unwrap_or_default();
+                let message = format!("`{program}` here is as good as root: {why}; {MARK}");
+                faults.push(("E-SUDO-ROOT", at, path, message));
+            }
+        }
+    }
+    match view.bool("allow_root_equivalent") {
+        Some(true) if faults.is_empty() => {
+            let message = "nothing in this role is known to be as good as root; leave the mark out";
+            let at = view.at("allow_root_equivalent");
+            findings.add(
+                "W-ROOT-MARK",
+                at,
+                view.path("allow_root_equivalent"),
+                message,
+            );
+        }
+        Some(true) => {}
+        _ => {
+            for (code, at, path, message) in faults {
+                findings.add(code, at, path, message);
+            }
+        }
+    }
+}
+
+fn check_commands(view: &View<'_>, findings: &mut Findings) {
+    if !view.has("commands") {
+        return;
+    }
+    for (index, text) in view.texts("commands") {
+        let program = open_program(text).unwrap_or_default();
+        let path_like = format!(
+            "/usr/bin/{}",
+            program.rsplit('/').next().unwrap_or_default()
+        );
+        if sudo::runs_programs(&path_like) {
+            let (at, path) = view.place_of("commands", index);
+            let message = format!(
+                "`{program}` runs whatever its arguments name, so this pattern confines nothing; list whole \
+                 commands"
+            );
+            findings.add("W-COMMAND-OPEN", at, path, message);
+        }
+    }
+    if view.bool("unsealed") == Some(true) {
+        let message = "`unsealed: true` gives out certificates that `commands` does not bind; leave one of \
+                       them out, or keep sessions for those who may run anything";
+        let at = view.at("unsealed");
+        findings.add("W-UNSEALED-COMMANDS", at, view.path("unsealed"), message);
+        return;
+    }
+    for key in ["pty", "port_forwarding", "agent_forwarding"] {
+        if view.bool(key) == Some(true) {
+            let message = "has no effect: it is for sessions, and a role with `commands` has none";
+            findings.add("W-SESSION-ONLY", view.at(key), view.path(key), message);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Sections `services` and `remotes`.
+
+use std::collections::BTreeMap;
+
+use ephyr_names::{RemoteName, ServiceName, Ttl};
+
+use super::elsewhere;
+use super::view::View;
+use crate::diagnostic::{Findings, Place};
+use crate::model::{Auth, Remote, Service};
+
+pub(super) fn compile_services(
+    root: &View<'_>,
+    findings: &mut Findings,
+) -> BTreeMap<ServiceName, Service> {
+    let mut services = BTreeMap::new();
+    let mut prefixes = BTreeMap::new();
+    for (key, view) in root.map("services") {
+        check_url(&view, "url_prefix", &mut prefixes, findings);
+        let auth = auth(&view, findings);
+        let (Ok(name), Some(url), Some(auth)) = (
+            key.name.parse::<ServiceName>(),
+            view.text("url_prefix"),
+            auth,
+        ) else {
+            continue;
+        };
+        let service = Service {
+            name: name.clone(),
+            url_prefix: url.to_owned(),
+            auth,
+            allowed_paths: view
+                .texts("allowed_paths")
+                .map(|(_, text)| text.to_owned())
+                .collect(),
+            allowed_methods: view
+                .texts("allowed_methods")
+                .filter_map(|(_, text)| text.parse().ok())
+                .collect(),
+            max_response_kb: view.int("max_response_kb").unwrap_or(1024),
+            timeout: view.ttl("timeout").unwrap_or(Ttl::from_secs(30)),
+            description: view.text("description").unwrap_or_default().to_owned(),
+            enabled: view.bool("enabled").unwrap_or(true),
+        };
+        services.insert(name, service);
+    }
+    services
+}
+
+pub(super) fn compile_remotes(
+    root: &View<'_>,
+    findings: &mut Findings,
+) -> BTreeMap<RemoteName, Remote> {
+    let mut remotes = BTreeMap::new();
+    let mut urls = BTreeMap::new();
+    for (key, view) in root.map("remotes") {
+        check_url(&view, "url", &mut urls, findings);
+        let auth = auth(&view, findings);
+        let (Ok(name), Some(url), Some(auth)) =
+            (key.name.parse::<RemoteName>(), view.text("url"), auth)
+        else {
+            continue;
+        };
+        let remote = Remote {
+            name: name.clone(),
+            url: url.to_owned(),
+            auth,
+            max_response_kb: view.int("max_response_kb").unwrap_or(1024),
+            timeout: view.ttl("timeout").unwrap_or(Ttl::from_secs(30)),
+            refresh: view.ttl("refresh").unwrap_or(Ttl::from_secs(60)),
+            description: view.text("description").unwrap_or_default().to_owned(),
+            enabled: view.bool("enabled").unwrap_or(true),
+        };
+        remotes.insert(name, remote);
+    }
+    remotes
+}
+
+/// A URL that two of them had would be answered by whichever came first.
+fn check_url(
+    view: &View<'_>,
+    key: &'static str,
+    seen: &mut BTreeMap<String, (Place, String)>,
+    findings: &mut Findings,
+) {
+    let Some(url) = view.text(key) else {
+        return;
+    };
+    let normal = normal(url);
+    if let Some((at, other)) = seen.get(&normal) {
+        let message = format!("the same URL as that of {other} ({})", elsewhere(*at));
+        findings.add("E-DUPLICATE-URL", view.at(key), view.path(key), message);
+    } else {
+        seen.insert(normal, (view.at(key), view.own_path().to_owned()));
+    }
+    if view.has("credential") && url.starts_with("http://") && !is_loopback(url) {
+        let message = "the credential travels unencrypted; use https://";
+        findings.add("W-PLAINTEXT", view.at(key), view.path(key), message);
+    }
+}
+
+/// The URL with its host in small letters, its default port left out and no slash at the end.
+fn normal(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default).unwrap_or(authority);
+    format!(
+        "{scheme}://{}{}",
+        authority.to_ascii_lowercase(),
+        path.trim_end_matches('/')
+    )
+}
+
+fn is_loopback(url: &str) -> bool {
+    let host = url.trim_start_matches("http://");
+    ["127.0.0.1", "[::1]", "localhost"].iter().any(|loopback| {
+        host.strip_prefix(loopback)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+    })
+}
+
+fn auth(view: &View<'_>, findings: &mut Findings) -> Option<Auth> {
+    let kind = match view.text("auth_type") {
+        Some(kind) => kind,
+        None if view.has("auth_type") => return None,
+        None if view.has("credential") => "bearer",
+        None => "none",
+    };
+    check_auth_keys(view, kind, findings);
+    if kind == "none" {
+        return Some(Auth::None);
+    }
+    let credential = view.text("credential")?.to_owned();
+    match kind {
+        "bearer" => Some(Auth::Bearer { credential }),
+        "basic" => Some(Auth::Basic {
+            username: view.text("username")?.to_owned(),
+            credential,
+        }),
+        "header" => Some(Auth::Header {
+            header: view.text("token_header")?.to_owned(),
+            credential,
+        }),
+        _ => Some(Auth::Query {
+            parameter: view.text("query_parameter").unwrap_or("token").to_owned(),
+            credential,
+        }),
+    }
+}
+
+/// Each way to identify itself has its own keys: those that it needs are there, and no other.
+fn check_auth_keys(view: &View<'_>, kind: &str, findings: &mut Findings) {
+    let rows: [(&'static str, &[&str], bool); 4] = [
+        ("credential", &["bearer", "basic", "header", "query"], true),
+        ("username", &["basic"], true),
+        ("token_header", &["header"], true),
+        ("query_parameter", &["query"], false),
+    ];
+    for (key, kinds, needed) in rows {
+        let belongs = kinds.contains(&kind);
+        if belongs && needed && !view.has(key) {
+            let message = format!("auth_type {kind} needs `{key}`");
+            findings.add("E-AUTH-KEY-MISSING", view.here(), view.path(key), message);
+        } else if !belongs && view.has(key) {
+            let message = format!(
+                "`{key}` is for auth_type {}, but auth_type is {kind}; leave one of them out",
+                kinds.join(", ")
+            );
+            findings.add("E-AUTH-KEY-UNUSED", view.at(key), view.path(key), message);
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The tables of the policy: every section, every key, its form, default and meaning.
+
+mod agents;
+mod hosts;
+mod upstreams;
+
+use self::agents::{AGENT, TEMPLATE};
+use self::hosts::{ROLE, TARGET};
+use self::upstreams::{REMOTE, SERVICE};
+use crate::format::Format;
+use crate::shape::{Field, Record, Shape};
+
+const TEXT: Shape = Shape::Text(Format::Description);
+const LIST_OF_CIDRS: Shape = Shape::List {
+    of: &Shape::Text(Format::Cidr),
+    empty: true,
+};
+const DESCRIPTION: Field = Field::new("description", TEXT, "For people.");
+const ENABLED: Field =
+    Field::new("enabled", Shape::Bool, "Whether it may be used.").default("true");
+
+const PORT: Shape = Shape::Int {
+    min: 1,
+    max: 65_535,
+};
+
+/// The whole file.
+pub(crate) static POLICY: Record = Record {
+    what: "the policy",
+    fields: &[
+        Field::new(
+            "global",
+            Shape::Record(&GLOBAL),
+            "Limits and defaults for everyone.",
+        ),
+        Field::new(
+            "agents",
+            Shape::Map {
+                key: Format::Agent,
+                value: &Shape::Record(&AGENT),
+            },
+            "Who may ask.",
+        )
+        .required(),
+        Field::new(
+            "templates",
+            Shape::Map {
+                key: Format::Template,
+                value: &Shape::Record(&TEMPLATE),
+            },
+            "Parts of agents to inherit.",
+        ),
+        Field::new(
+            "roles",
+            Shape::Map {
+                key: Format::Role,
+                value: &Shape::Record(&ROLE),
+            },
+            "Unix accounts on targets, with their rights.",
+        ),
+        Field::new(
+            "targets",
+            Shape::Map {
+                key: Format::Target,
+                value: &Shape::Record(&TARGET),
+            },
+            "SSH hosts.",
+        ),
+        Field::new(
+            "services",
+            Shape::Map {
+                key: Format::Service,
+                value: &Shape::Record(&SERVICE),
+            },
+            "HTTP services behind the proxy.",
+        ),
+        Field::new(
+            "remotes",
+            Shape::Map {
+                key: Format::Remote,
+                value: &Shape::Record(&REMOTE),
+            },
+            "Remote MCP servers.",
+        ),
+        Field::new(
+            "network",
+            Shape::Record(&NETWORK),
+            "Where the HTTP proxy may connect to.",
+        ),
+        Field::new(
+            "admins",
+            Shape::Map {
+                key: Format::Agent,
+                value: &Shape::Record(&ADMIN),
+            },
+            "People who approve and operate.",
+        ),
+        Field::new("signer", Shape::Record(&SIGNER), "Limits of the signer."),
+        Field::new(
+            "sandbox",
+            Shape::Record(&SANDBOX),
+            "What the daemons demand of the kernel.",
+        ),
+    ],
+    retired: &[],
+};
+
+/// Section `global`.
+pub(crate) static GLOBAL: Record = Record {
+    what: "global",
+    fields: &[
+        Field::new(
+            "max_active_certs",
+            Shape::Int {
+                min: 1,
+                max: 100_000,
+            },
+            "Most certificates of all agents together at one time.",
+        )
+        .default("10"),
+        Field::new(
+            "default_ttl",
+            Shape::Text(Format::CertTtl),
+            "A certificate's life where the request names none.",
+        )
+        .default("5m"),
+        Field::new(
+            "max_ttl",
+            Shape::Text(Format::CertTtl),
+            "A certificate's longest life; at most 24h.",
+        )
+        .default("30m"),
+        Field::new(
+            "rate_limit",
+            Shape::Text(Format::Rate),
+            "Requests per agent and window at the broker, as count/window.",
+        )
+        .default("not limited"),
+        Field::new(
+            "host_key_strict",
+            Shape::Bool,
+            "Whether a target without a pinned host key is refused.",
+        )
+        .default("true"),
+    ],
+    retired: &[],
+};
+
+/// Section `network`.
+pub(crate) static NETWORK: Record = Record {
+    what: "network",
+    fields: &[
+        Field::new(
+            "allow_cidrs",
+            LIST_OF_CIDRS,
+            "Private addresses that are allowed.",
+        )
+        .default("RFC 1918"),
+        Field::new(
+            "deny_cidrs",
+            LIST_OF_CIDRS,
+            "Addresses that are never allowed; looked at first.",
+        )
+        .default("none"),
+        Field::new(
+            "external",
+            Shape::Choice(&["deny", "restricted", "open"]),
+            "What holds for all other addresses.",
+        )
+        .default("deny"),
+        Field::new(
+            "external_allow",
+            Shape::List {
+                of: &Shape::Text(Format::HostPattern),
+                empty: true,
+            },
+            "Host names of `external: restricted`; `*.` stands for any subdomain.",
+        )
+        .default("none"),
+    ],
+    retired: &[],
+};
+
+/// An entry of `admins`.
+pub(crate) static ADMIN: Record = Record {
+    what: "an admin",
+    fields: &[
+        DESCRIPTION,
+        Field::new(
+            "uid",
+            Shape::Int {
+                min: 0,
+                max: u32::MAX,
+            },
+            "Its Unix user on the appliance.",
+        ),
+        Field::new(
+            "ssh_keys",
+            Shape::List {
+                of: &Shape::Text(Format::AdminKey),
+                empty: false,
+            },
+            "Ed25519 keys whose signatures approve.",
+        ),
+        Field::new(
+            "level",
+            Shape::Choice(&["viewer", "operator", "admin"]),
+            "Its rank.",
+        )
+        .default("admin"),
+    ],
+    retired: &[],
+};
+
+/// Section `signer`.
+pub(crate) static SIGNER: Record = Record {
+    what: "signer",
+    fields: &[
+        Field::new(
+            "rate_limit",
+            Shape::Text(Format::Rate),
+            "Requests per agent and window, as count/window.",
+        )
+        .default("60/1m"),
+        Field::new(
+            "global_rate_limit",
+            Shape::Text(Format::Rate),
+            "Requests of all agents together per window.",
+        )
+        .default("600/1m"),
+        Field::new(
+            "delegation_ttl",
+            Shape::Text(Format::DelegationTtl),
+            "How long one delegation certificate lets the broker mint tokens; 1m to 24h.",
+        )
+        .default("1h"),
+    ],
+    retired: &[],
+};
+
+/// Section `sandbox`.
+pub(crate) static SANDBOX: Record = Record {
+    what: "sandbox",
+    fields: &[Field::new(
+        "min_landlock_abi",
+        Shape::Int { min: 0, max: 10 },
+        "Least Landlock ABI with which the daemons start; 0: as much as there is.",
+    )
+    .default("0")],
+    retired: &[],
+};

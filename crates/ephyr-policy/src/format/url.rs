@@ -1,0 +1,193 @@
+//! URLs, paths and names that stand in HTTP messages.
+
+use super::{Wrong, host, shorten};
+
+/// An `http` or `https` URL with a host, and no user, query or fragment; its path needs no normalising.
+pub(super) fn check(text: &str) -> Result<(), Wrong> {
+    let bad = |why: &str| Err(("E-URL", format!("`{}` {why}", shorten(text))));
+    let Some(rest) = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+    else {
+        return bad("does not begin with https:// or http://");
+    };
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, ""),
+    };
+    if authority.contains('@') || text.contains(['?', '#']) {
+        // What stands there may be a secret, so the text is not repeated.
+        let message = "a URL must not hold a user, a password, a query or a fragment; name a \
+                       `credential` for what is secret";
+        return Err(("E-URL-SECRET", message.into()));
+    }
+    let (name, port) = split_port(authority);
+    if !is_host(name) {
+        return bad("has no valid host");
+    }
+    if port.is_some_and(|p| p.len() > 5 || !p.parse::<u16>().is_ok_and(|n| n != 0)) {
+        return bad("has a port that is not 1 to 65535");
+    }
+    if !path.is_empty() && !is_normal_path(path) {
+        return bad("has a path with `..`, `.`, `//`, `%`, a backslash or a space");
+    }
+    Ok(())
+}
+
+fn split_port(authority: &str) -> (&str, Option<&str>) {
+    let after_brackets = authority.rfind(']').map_or(0, |at| at + 1);
+    match authority[after_brackets..].rfind(':') {
+        Some(at) => {
+            let at = after_brackets + at;
+            (&authority[..at], Some(&authority[at + 1..]))
+        }
+        None => (authority, None),
+    }
+}
+
+fn is_host(name: &str) -> bool {
+    match name.strip_prefix('[').and_then(|n| n.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => name.parse::<std::net::Ipv4Addr>().is_ok() || host::is_dns_name(name),
+    }
+}
+
+/// A path that stands for itself: absolute, and nothing in it changes when it is normalised.
+fn is_normal_path(path: &str) -> bool {
+    let allowed = |b: u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'/' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')'
+            )
+            || matches!(b, b'+' | b',' | b';' | b'=' | b':' | b'@')
+    };
+    let body = path.strip_prefix('/');
+    let body = body.map(|body| body.strip_suffix('/').unwrap_or(body));
+    path.bytes().all(allowed)
+        && body.is_some_and(|body| {
+            body.is_empty() || body.split('/').all(|part| !matches!(part, "" | "." | ".."))
+        })
+}
+
+/// A path in which `*` may stand for one segment and a last `/**` for everything below.
+pub(super) fn check_path(text: &str) -> Result<(), Wrong> {
+    let body = text.strip_suffix("/**").unwrap_or(text);
+    let whole_segments = body
+        .split('/')
+        .all(|part| part == "*" || !part.contains('*'));
+    let plain = body.replace('*', "x");
+    if (body.is_empty() && text == "/**") || (whole_segments && is_normal_path(&plain)) {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` is not a path such as /api/v1/*/status or /api/**; `*` stands for one whole segment",
+        shorten(text)
+    );
+    Err(("E-PATH-PATTERN", message))
+}
+
+/// The name of a header that a credential may stand in (RFC 9110 section 5.1, without the rare characters).
+pub(super) fn check_header(text: &str) -> Result<(), Wrong> {
+    const RESERVED: [&str; 8] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+    ];
+    let formed = (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if !formed {
+        let message = format!(
+            "`{}` is not a header's name such as X-Api-Key",
+            shorten(text)
+        );
+        return Err(("E-HEADER", message));
+    }
+    if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
+        let message = format!("`{text}` frames the message and cannot hold a credential");
+        return Err(("E-HEADER-RESERVED", message));
+    }
+    Ok(())
+}
+
+/// The name of a query parameter that a credential may stand in.
+pub(super) fn check_parameter(text: &str) -> Result<(), Wrong> {
+    let formed = (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    if formed {
+        return Ok(());
+    }
+    let message = format!(
+        "`{}` is not a parameter's name such as api_key",
+        shorten(text)
+    );
+    Err(("E-PARAMETER", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_urls_are_accepted() {
+        for good in [
+            "https://api.example.org",
+            "https://api.example.org/",
+            "http://10.0.0.5:3000/api/v1",
+            "https://[2001:db8::1]:8443/x/",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn urls_that_could_be_read_in_two_ways_are_refused() {
+        for (bad, code) in [
+            ("ftp://x", "E-URL"),
+            ("https://", "E-URL"),
+            ("https:///x", "E-URL"),
+            ("https://gitea:3000:x@10.0.0.66/", "E-URL-SECRET"),
+            ("https://x/?token=1", "E-URL-SECRET"),
+            ("https://x/#a", "E-URL-SECRET"),
+            ("https://x/a/../b", "E-URL"),
+            ("https://x//b", "E-URL"),
+            ("https://x/%2e%2e/b", "E-URL"),
+            ("https://x\\y", "E-URL"),
+            ("https://x:0/", "E-URL"),
+            ("https://x:65536/", "E-URL"),
+            ("https://x:/", "E-URL"),
+            ("https://x:+80/", "E-URL"),
+            ("https://0x7f.1/", "E-URL"),
+            ("https://x /", "E-URL"),
+        ] {
+            assert_eq!(check(bad).map_err(|(code, _)| code), Err(code), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_star_in_a_path_is_a_whole_segment() {
+        for good in ["/", "/api", "/api/*/status", "/api/**", "/**"] {
+            assert_eq!(check_path(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", "api", "/a*", "/**/x", "/../x", "/a//b", "/a?b", "**", "/api/***",
+        ] {
+            assert!(check_path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_that_frame_the_message_hold_no_credential() {
+        assert!(check_header("X-Api-Key").is_ok());
+        for bad in ["", "X Key", "Host", "content-length", "x:y", "é"] {
+            assert!(check_header(bad).is_err(), "{bad}");
+        }
+    }
+}
