@@ -1,1 +1,45 @@
-//! For tests only: a real sshd, daemons in a sandbox of accounts, hostile peers.
+//! A whole Ephyr in a temporary directory, for tests, the demo and measurements: signer and broker as
+//! two different users, a real `sshd` for each target, agents that connect with a UID of their own.
+//!
+//! As root, a [`World`] lives in a private mount namespace in which `/etc/passwd` and its like are
+//! copies with the accounts of the world added, so that nothing on the machine changes. As an
+//! ordinary user everything runs as that user and the roles' account is that user; tests that need a
+//! second identity then say [`skip`].
+//!
+//! ```no_run
+//! use ephyr_testkit::{World, json};
+//! # fn main() -> ephyr_testkit::Result<()> {
+//! let world = World::start()?;
+//! let mut scout = world.mcp_with_key("scout")?;
+//! let done = scout.tool("exec", json!({"target": "web", "role": "read", "command": "id -un"}))?;
+//! assert_eq!(done.value["exit_code"], 0);
+//! # Ok(()) }
+//! ```
+
+mod accounts;
+mod daemon;
+mod error;
+pub mod http;
+mod keeper;
+mod keys;
+mod mcp;
+mod policy;
+mod sshd;
+mod world;
+
+pub use accounts::{Account, Accounts, Footing};
+pub use daemon::{Daemon, Outcome};
+pub use error::{Error, Result};
+pub use keys::{ApiKey, CaKey};
+pub use mcp::{Answer, Mcp, ToolAnswer, VERSION};
+pub use serde_json::{Value, json};
+pub use sshd::Sshd;
+pub use world::{Builder, World};
+
+/// Says on standard output that this test is not run here, and why. `cargo xtask test` counts these
+/// lines, so that a test without its preconditions never passes for one that ran.
+#[expect(clippy::print_stdout, reason = "the test runner collects this line")]
+pub fn skip(why: &str) {
+    let thread = std::thread::current();
+    println!("SKIP {}: {why}", thread.name().unwrap_or("test"));
+}

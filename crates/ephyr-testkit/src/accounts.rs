@@ -1,0 +1,245 @@
+//! Who is who in a world: the daemons' users, the agents, the accounts of the roles.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::error::{Context as _, Error, Result};
+
+/// On what footing a world stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Footing {
+    /// Root, with a private mount namespace: every account is a user of its own.
+    Private,
+    /// Root, but mount namespaces are forbidden here (an ordinary container): daemons and agents have
+    /// user ids of their own, the roles' account on the targets is root.
+    Numeric,
+    /// An ordinary user: everybody is that user.
+    Plain,
+}
+
+/// A user of the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The login name; on [`Footing::Numeric`] nothing but a label.
+    pub name: String,
+    /// The user id.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+    /// The other groups.
+    pub groups: Vec<u32>,
+}
+
+/// All users and groups of a world.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    /// On what footing.
+    pub footing: Footing,
+    users: BTreeMap<String, Account>,
+    groups: BTreeMap<String, u32>,
+}
+
+pub(crate) const SIGNER: &str = "ephyr-signer";
+pub(crate) const BROKER: &str = "ephyr-broker";
+pub(crate) const AGENTS: &str = "ephyr-agents";
+pub(crate) const SIGNER_CLIENTS: &str = "ephyr-signer-clients";
+
+/// The first id that is tried; above what distributions give to people and below the ranges of
+/// systemd's dynamic users.
+const FIRST_ID: u32 = 59_000;
+
+impl Accounts {
+    /// Makes the accounts for these agents and these roles' accounts.
+    pub(crate) fn make(footing: Footing, agents: &[&str], roles: &[&str]) -> Result<Self> {
+        match footing {
+            Footing::Private => Self::separate(footing, agents, roles, &taken_ids()?),
+            Footing::Numeric => Self::separate(footing, agents, &[], &taken_ids()?),
+            Footing::Plain => Self::all_one(agents),
+        }
+    }
+
+    fn separate(footing: Footing, agents: &[&str], roles: &[&str], taken: &[u32]) -> Result<Self> {
+        let mut free = (FIRST_ID..FIRST_ID + 1000).filter(|id| !taken.contains(id));
+        let mut next = || free.next().ok_or_else(|| Error::new("no free user ids"));
+        let clients = next()?;
+        let agents_group = next()?;
+        let mut accounts = Self {
+            footing,
+            users: BTreeMap::new(),
+            groups: [
+                (SIGNER_CLIENTS.into(), clients),
+                (AGENTS.into(), agents_group),
+            ]
+            .into(),
+        };
+        let daemons = [
+            (SIGNER, vec![clients]),
+            (BROKER, vec![clients, agents_group]),
+        ];
+        let others = agents
+            .iter()
+            .map(|name| (*name, vec![agents_group]))
+            .chain(roles.iter().map(|name| (*name, vec![])));
+        for (name, groups) in daemons.into_iter().chain(others) {
+            let id = next()?;
+            accounts.users.insert(
+                name.to_owned(),
+                Account {
+                    name: name.to_owned(),
+                    uid: id,
+                    gid: id,
+                    groups,
+                },
+            );
+        }
+        Ok(accounts)
+    }
+
+    fn all_one(agents: &[&str]) -> Result<Self> {
+        let (uid, gid) = (
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        );
+        let name = user_name(uid)?;
+        let me = Account {
+            name,
+            uid,
+            gid,
+            groups: Vec::new(),
+        };
+        let users = agents.iter().copied().chain([SIGNER, BROKER]);
+        Ok(Self {
+            footing: Footing::Plain,
+            users: users.map(|label| (label.to_owned(), me.clone())).collect(),
+            groups: BTreeMap::new(),
+        })
+    }
+
+    /// The account with this label.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn get(&self, label: &str) -> Result<&Account> {
+        self.users
+            .get(label)
+            .ok_or_else(|| Error::new(format!("the world has no account {label:?}")))
+    }
+
+    /// The id of a group; `None` where the world has no groups of its own.
+    #[must_use]
+    pub fn group(&self, label: &str) -> Option<u32> {
+        self.groups.get(label).copied()
+    }
+
+    /// The Unix account that stands for a role's account: its own where accounts can be made.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub fn role_account(&self, label: &str) -> Result<String> {
+        match self.footing {
+            Footing::Private => Ok(self.get(label)?.name.clone()),
+            Footing::Numeric => Ok("root".to_owned()),
+            Footing::Plain => Ok(self.get(BROKER)?.name.clone()),
+        }
+    }
+
+    /// Whether two accounts of this world are different users.
+    #[must_use]
+    pub fn are_separate(&self) -> bool {
+        self.footing != Footing::Plain
+    }
+
+    /// The machine's `/etc/passwd`, `/etc/group` and `/etc/shadow` with the world's accounts added;
+    /// homes lie under `homes`.
+    pub(crate) fn files(&self, homes: &str) -> Result<[(&'static str, String); 3]> {
+        let read = |path: &str| fs::read_to_string(path).context(|| format!("reading {path}"));
+        let mut passwd = read("/etc/passwd")?;
+        let mut group = read("/etc/group")?;
+        let mut shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
+        for text in [&mut passwd, &mut group, &mut shadow] {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+        // sshd's own unprivileged half, where the package has not made it.
+        if !passwd.lines().any(|line| line.starts_with("sshd:")) {
+            passwd.push_str("sshd:x:58999:65534::/run/sshd:/usr/sbin/nologin\n");
+            shadow.push_str("sshd:*:19000::::::\n");
+        }
+        for user in self.users.values() {
+            let Account { name, uid, gid, .. } = user;
+            passwd.push_str(&format!("{name}:x:{uid}:{gid}::{homes}/{name}:/bin/sh\n"));
+            group.push_str(&format!("{name}:x:{gid}:\n"));
+            // `*`, not `!`: sshd counts the latter as a locked account and lets nobody in.
+            shadow.push_str(&format!("{name}:*:19000::::::\n"));
+        }
+        for (name, gid) in &self.groups {
+            let members: Vec<&str> = self
+                .users
+                .values()
+                .filter(|user| user.groups.contains(gid))
+                .map(|user| user.name.as_str())
+                .collect();
+            group.push_str(&format!("{name}:x:{gid}:{}\n", members.join(",")));
+        }
+        Ok([("passwd", passwd), ("group", group), ("shadow", shadow)])
+    }
+
+    pub(crate) fn users(&self) -> impl Iterator<Item = &Account> {
+        self.users.values()
+    }
+}
+
+fn taken_ids() -> Result<Vec<u32>> {
+    let mut ids = Vec::new();
+    for path in ["/etc/passwd", "/etc/group"] {
+        let text = fs::read_to_string(path).context(|| format!("reading {path}"))?;
+        ids.extend(
+            text.lines()
+                .filter_map(|line| line.split(':').nth(2)?.parse::<u32>().ok()),
+        );
+    }
+    Ok(ids)
+}
+
+fn user_name(uid: u32) -> Result<String> {
+    let text = fs::read_to_string("/etc/passwd").context(|| "reading /etc/passwd".to_owned())?;
+    text.lines()
+        .find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            (fields.nth(1)?.parse::<u32>().ok()? == uid).then(|| name.to_owned())
+        })
+        .ok_or_else(|| {
+            Error::new(format!(
+                "user id {uid} has no name in /etc/passwd; sshd needs one"
+            ))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taken_ids_are_not_given_again_and_nobody_shares_one() {
+        let accounts =
+            Accounts::separate(Footing::Private, &["a", "b"], &["r"], &[59_000, 59_003]).unwrap();
+        let mut ids: Vec<u32> = accounts.users().map(|user| user.uid).collect();
+        ids.extend(accounts.groups.values());
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count);
+        assert!(!ids.contains(&59_000) && !ids.contains(&59_003));
+    }
+
+    #[test]
+    fn only_the_broker_is_a_client_of_the_signer_and_agents_are_not() {
+        let accounts = Accounts::separate(Footing::Private, &["a"], &["r"], &[]).unwrap();
+        let clients = accounts.group(SIGNER_CLIENTS).unwrap();
+        let holds = |label: &str| accounts.get(label).unwrap().groups.contains(&clients);
+        assert!(holds(BROKER));
+        assert!(!holds("a") && !holds("r"));
+    }
+}

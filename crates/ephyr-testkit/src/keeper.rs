@@ -1,0 +1,204 @@
+//! The keeper: a shell in the world's mount namespace that outlives nothing. When its standard input
+//! closes, because the world was dropped or because the test process died, it kills what is left.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::accounts::{Account, Footing};
+use crate::error::{Context as _, Error, Result};
+
+/// Where the tools lie, for the keeper and for everything it starts.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Prepares the namespace and says `ready`; then `+PID` and `-PID` lines until the input ends.
+const SCRIPT: &str = r#"
+set -eu
+dir=$1 private=$2 pids=
+if [ "$private" = yes ]; then
+    for file in passwd group shadow; do
+        if [ -e "/etc/$file" ]; then mount --bind "$dir/etc/$file" "/etc/$file"; fi
+    done
+    if [ ! -d /run/sshd ]; then
+        mount -t tmpfs -o mode=755 ephyr-run /run
+        mkdir -m 755 /run/sshd
+    fi
+    shift 2
+    for program; do
+        : > "$dir/bin/${program##*/}"
+        mount --bind "$program" "$dir/bin/${program##*/}"
+    done
+    # As a pattern: find takes brackets for a choice of characters.
+    namespace=$(readlink /proc/self/ns/mnt | tr '[]' '??')
+fi
+echo ready
+while read -r line; do
+    case $line in
+        +*) pids="$pids ${line#+} " ;;
+        -*) pid=${line#-}; pids="${pids%% $pid *} ${pids#* $pid }" ;;
+    esac
+done
+set +e
+for pid in $pids; do kill -9 "$pid"; done 2>/dev/null
+if [ "$private" = yes ]; then
+    while :; do
+        left=0
+        for path in $(find /proc/[0-9]*/ns/mnt -maxdepth 0 -lname "$namespace" 2>/dev/null); do
+            pid=${path#/proc/}; pid=${pid%%/*}
+            [ "$pid" = $$ ] && continue
+            kill -9 "$pid" 2>/dev/null && left=1
+        done
+        [ "$left" = 0 ] && break
+    done
+fi
+"#;
+
+/// Holds the namespace and the list of what runs in the world.
+pub(crate) struct Keeper {
+    footing: Footing,
+    child: Child,
+    roll: Roll,
+}
+
+/// The list of processes that the keeper ends if nobody else does.
+#[derive(Clone)]
+pub(crate) struct Roll(Arc<Mutex<Option<ChildStdin>>>);
+
+impl Roll {
+    /// Enters a process.
+    pub(crate) fn enter(&self, pid: u32) {
+        self.write(&format!("+{pid}\n"));
+    }
+
+    /// Strikes out a process that was waited for.
+    pub(crate) fn strike(&self, pid: u32) {
+        self.write(&format!("-{pid}\n"));
+    }
+
+    fn write(&self, line: &str) {
+        if let Some(pipe) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // A dead keeper has nothing to note; its end shows when the world is dropped.
+            let _ = pipe.write_all(line.as_bytes());
+        }
+    }
+}
+
+impl Keeper {
+    /// Finds out on what footing worlds stand on this machine.
+    pub(crate) fn footing() -> Footing {
+        if !rustix::process::geteuid().is_root() {
+            return Footing::Plain;
+        }
+        let probe = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "true"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        match probe {
+            Ok(status) if status.success() => Footing::Private,
+            _ => Footing::Numeric,
+        }
+    }
+
+    /// Starts the keeper of the world in `dir`. In a private namespace each of `programs` appears as
+    /// `dir/bin/<name>`, readable for every user wherever it really lies.
+    pub(crate) fn start(footing: Footing, dir: &Path, programs: &[PathBuf]) -> Result<Self> {
+        let private = footing == Footing::Private;
+        let mut command = if private {
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "--propagation", "private", "sh"]);
+            command
+        } else {
+            Command::new("sh")
+        };
+        command
+            .args(["-c", SCRIPT, "ephyr-keeper"])
+            .arg(dir)
+            .arg(if private { "yes" } else { "no" })
+            .args(programs)
+            .env("PATH", PATH)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0);
+        let mut child = command
+            .spawn()
+            .context(|| "starting the keeper (unshare of util-linux and sh are needed)".into())?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output)
+                .read_line(&mut line)
+                .context(|| "waiting for the keeper".into())?;
+        }
+        let roll = Roll(Arc::new(Mutex::new(child.stdin.take())));
+        let keeper = Self {
+            footing,
+            child,
+            roll,
+        };
+        if line.trim_end() == "ready" {
+            Ok(keeper)
+        } else {
+            Err(Error::new(
+                "the keeper could not set up the mount namespace (see its errors above)",
+            ))
+        }
+    }
+
+    pub(crate) fn roll(&self) -> Roll {
+        self.roll.clone()
+    }
+
+    /// A command that will run in the world, as `user` or, where that is `None`, as the test's own.
+    pub(crate) fn command(&self, program: &Path, user: Option<&Account>) -> Command {
+        let mut words: Vec<String> = Vec::new();
+        if self.footing == Footing::Private {
+            words.push("nsenter".into());
+            words.push(format!("--mount=/proc/{}/ns/mnt", self.child.id()));
+            words.push("--".into());
+        }
+        if let Some(user) = user.filter(|_| self.footing != Footing::Plain) {
+            words.extend(["setpriv".into(), format!("--reuid={}", user.uid)]);
+            words.push(format!("--regid={}", user.gid));
+            if user.groups.is_empty() {
+                words.push("--clear-groups".into());
+            } else {
+                let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
+                words.push(format!("--groups={}", groups.join(",")));
+            }
+            words.push("--".into());
+        }
+        let mut command = match words.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LC_ALL", "C.UTF-8")
+            .env("RUST_BACKTRACE", "1")
+            .current_dir("/")
+            .process_group(0);
+        command
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // The closed pipe is the sign to clear up.
+        drop(
+            self.roll
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let _ = self.child.wait();
+    }
+}

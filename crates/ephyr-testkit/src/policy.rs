@@ -1,0 +1,93 @@
+//! The policy that a world starts with. Tests change it before the start or write another later.
+
+use serde_json::{Value, json};
+
+use crate::accounts::{Accounts, Footing};
+use crate::error::Result;
+use crate::keys::ApiKey;
+use crate::sshd::Sshd;
+
+/// The agents of every world and what they are for.
+///
+/// `builder` lives on the appliance and has the most: `read` and `operator` on `web`, `read` on `db`.
+/// `scout` lives elsewhere: a key, no user id, `read` on `web`. `worker` has both and the same grant.
+/// `stranger` is a user of the machine that the policy does not know.
+pub(crate) const AGENTS: [&str; 4] = ["builder", "scout", "worker", "stranger"];
+
+/// The roles, and the account that stands for each on every target.
+pub(crate) const ROLES: [(&str, &str); 3] = [
+    ("read", "eph-read"),
+    ("operator", "eph-op"),
+    ("admin", "eph-admin"),
+];
+
+/// The targets and the roles that they allow.
+pub(crate) const TARGETS: [(&str, &[&str]); 2] =
+    [("web", &["read", "operator", "admin"]), ("db", &["read"])];
+
+/// What [`default`] is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) accounts: &'a Accounts,
+    pub(crate) scout: &'a ApiKey,
+    pub(crate) worker: &'a ApiKey,
+    pub(crate) sshds: &'a [(&'static str, Sshd)],
+}
+
+pub(crate) fn default(parts: &Parts<'_>) -> Result<Value> {
+    let Parts {
+        accounts,
+        scout,
+        worker,
+        sshds,
+    } = parts;
+    let mut roles = json!({});
+    for (role, account) in ROLES {
+        roles[role] = json!({"principal": accounts.role_account(account)?});
+    }
+    let mut targets = json!({});
+    for (name, sshd) in *sshds {
+        let allowed = TARGETS
+            .iter()
+            .find(|(target, _)| target == name)
+            .map(|(_, roles)| *roles);
+        targets[*name] = json!({
+            "host": "127.0.0.1",
+            "port": sshd.port,
+            "allowed_roles": allowed.unwrap_or_default(),
+            "auto_approve": true,
+            "host_key": sshd.host_key,
+        });
+    }
+    let mut agents = json!({
+        "builder": {
+            "uid": accounts.get("builder")?.uid,
+            "description": "lives on the appliance",
+            "max_concurrent_certs": 20,
+            "ssh": {"web": {"roles": ["read", "operator"]}, "db": {"roles": ["read"]}},
+        },
+        "scout": {
+            "api_key_hash": scout.hash,
+            "description": "lives elsewhere",
+            "max_concurrent_certs": 20,
+            "ssh": {"web": {"roles": ["read"]}},
+        },
+        "worker": {
+            "api_key_hash": worker.hash,
+            "description": "lives on the appliance and has a key as well",
+            "max_concurrent_certs": 20,
+            "ssh": {"web": {"roles": ["read"]}},
+        },
+    });
+    // Where everybody is the same user, the user id can name one agent only.
+    if accounts.footing != Footing::Plain {
+        agents["worker"]["uid"] = accounts.get("worker")?.uid.into();
+    }
+    Ok(json!({
+        "global": {
+            "max_active_certs": 200, "default_ttl": "5m", "max_ttl": "30m", "host_key_strict": true,
+        },
+        "agents": agents,
+        "roles": roles,
+        "targets": targets,
+    }))
+}
