@@ -191,6 +191,8 @@ pub enum ErrorCode {
     ApprovalRequired,
     /// The command is empty, too long or has a NUL.
     BadCommand,
+    /// The role's command policy does not allow the command.
+    CommandNotAllowed,
     /// The public key is not a well-formed Ed25519 key.
     BadPublicKey,
     /// More requests than the policy allows in its window: try again later.
@@ -225,6 +227,7 @@ impl ErrorCode {
             Self::NotUnsealed => "not_unsealed",
             Self::ApprovalRequired => "approval_required",
             Self::BadCommand => "bad_command",
+            Self::CommandNotAllowed => "command_not_allowed",
             Self::BadPublicKey => "bad_public_key",
             Self::RateLimited => "rate_limited",
             Self::CheckpointMismatch => "checkpoint_mismatch",

@@ -345,6 +345,7 @@ fn codes_are_spelled_as_they_serialize() {
         ErrorCode::NotUnsealed,
         ErrorCode::ApprovalRequired,
         ErrorCode::BadCommand,
+        ErrorCode::CommandNotAllowed,
         ErrorCode::BadPublicKey,
         ErrorCode::RateLimited,
         ErrorCode::CheckpointMismatch,

@@ -1,3 +1,7 @@
-//! The key holder: turns intents into certificates by its own policy. Synchronous, small, never on a network.
+//! The signer's process; everything is in the library, so that tests reach it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ephyr_signer::main(std::env::args_os().skip(1))
+}

@@ -1,0 +1,223 @@
+//! The command line: few options, each with an environment variable.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+Signs SSH certificates for the broker, by its own policy. Serves one Unix socket, no network.
+
+Usage: ephyr-signer --broker-user NAME|UID [OPTIONS]
+
+  --broker-user NAME|UID  the only user whose connections are served (EPHYR_BROKER_USER; required)
+  --policy FILE           the policy (EPHYR_POLICY; /etc/ephyr/policy.yaml)
+  --socket PATH           the socket, unless systemd passes one named signer
+                          (EPHYR_SIGNER_SOCKET; /run/ephyr-signer/signer.sock)
+  --socket-group NAME|GID the socket's group (EPHYR_SIGNER_SOCKET_GROUP; the signer's own)
+  --ca-key FILE           the CA key, OpenSSH Ed25519, mode 0600 or 0400, own user
+                          (EPHYR_CA_KEY; $CREDENTIALS_DIRECTORY/ca_key)
+  --journal FILE          what was signed (EPHYR_SIGNER_JOURNAL; $STATE_DIRECTORY/journal, else
+                          /var/lib/ephyr-signer/journal)
+  -h, --help
+  -V, --version
+
+SIGHUP reloads the policy, SIGTERM and SIGINT stop.";
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parsed {
+    /// Serve.
+    Run(Options),
+    /// Print this and end.
+    Print(String),
+}
+
+/// How to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The policy's file.
+    pub policy: PathBuf,
+    /// Where to listen, unless systemd passes a socket.
+    pub socket: PathBuf,
+    /// The socket's group, by name or number.
+    pub socket_group: Option<String>,
+    /// Where the CA key is.
+    pub ca_key: KeyFile,
+    /// The only user that is served, by name or number.
+    pub broker_user: String,
+    /// The journal's file.
+    pub journal: PathBuf,
+}
+
+/// Where the CA key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyFile {
+    /// A file of the signer's user.
+    Own(PathBuf),
+    /// A credential that systemd placed (`LoadCredential=`, systemd.exec(5)).
+    Credential(PathBuf),
+}
+
+/// Why the command line cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgsError {
+    /// An option that there is not.
+    #[error("unknown option {0:?}")]
+    Unknown(String),
+    /// An option without its value.
+    #[error("{0} needs a value")]
+    NoValue(&'static str),
+    /// A value that is no text.
+    #[error("the value of {0} is not UTF-8")]
+    NotText(&'static str),
+    /// Whose connections are served must be said.
+    #[error("--broker-user is required: without it anyone could ask for certificates")]
+    NoBrokerUser,
+    /// The key's place is not known.
+    #[error("--ca-key is required where there is no $CREDENTIALS_DIRECTORY")]
+    NoKey,
+}
+
+const OPTIONS: [(&str, &str); 6] = [
+    ("--broker-user", "EPHYR_BROKER_USER"),
+    ("--policy", "EPHYR_POLICY"),
+    ("--socket", "EPHYR_SIGNER_SOCKET"),
+    ("--socket-group", "EPHYR_SIGNER_SOCKET_GROUP"),
+    ("--ca-key", "EPHYR_CA_KEY"),
+    ("--journal", "EPHYR_SIGNER_JOURNAL"),
+];
+
+/// Reads the command line, then the environment, then the defaults.
+///
+/// # Errors
+///
+/// [`ArgsError`] says which option is wrong or missing.
+pub fn parse(
+    mut arguments: impl Iterator<Item = OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Parsed, ArgsError> {
+    let mut values: [Option<OsString>; OPTIONS.len()] = Default::default();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy();
+        match text.as_ref() {
+            "-h" | "--help" => return Ok(Parsed::Print(HELP.to_owned())),
+            "-V" | "--version" => {
+                let version = concat!("ephyr-signer ", env!("CARGO_PKG_VERSION"));
+                return Ok(Parsed::Print(version.to_owned()));
+            }
+            _ => {}
+        }
+        let (name, inline) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (text.as_ref(), None),
+        };
+        let index = OPTIONS
+            .iter()
+            .position(|(option, _)| *option == name)
+            .ok_or_else(|| ArgsError::Unknown(name.to_owned()))?;
+        let value = inline.or_else(|| arguments.next());
+        values[index] = Some(value.ok_or(ArgsError::NoValue(OPTIONS[index].0))?);
+    }
+    for (value, (_, variable)) in values.iter_mut().zip(OPTIONS) {
+        if value.is_none() {
+            *value = environment(variable).filter(|text| !text.is_empty());
+        }
+    }
+    options(values, environment).map(Parsed::Run)
+}
+
+fn options(
+    values: [Option<OsString>; OPTIONS.len()],
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Options, ArgsError> {
+    let [broker_user, policy, socket, socket_group, ca_key, journal] = values;
+    let text =
+        |value: OsString, option| value.into_string().map_err(|_| ArgsError::NotText(option));
+    let path = |value: Option<OsString>, default: &str| {
+        value.map_or_else(|| PathBuf::from(default), PathBuf::from)
+    };
+    let ca_key = match (ca_key, environment("CREDENTIALS_DIRECTORY")) {
+        (Some(file), _) => KeyFile::Own(file.into()),
+        (None, Some(directory)) => KeyFile::Credential(PathBuf::from(directory).join("ca_key")),
+        (None, None) => return Err(ArgsError::NoKey),
+    };
+    let state = environment("STATE_DIRECTORY").map(PathBuf::from);
+    let state = state.unwrap_or_else(|| PathBuf::from("/var/lib/ephyr-signer"));
+    Ok(Options {
+        policy: path(policy, "/etc/ephyr/policy.yaml"),
+        socket: path(socket, "/run/ephyr-signer/signer.sock"),
+        socket_group: socket_group
+            .map(|value| text(value, "--socket-group"))
+            .transpose()?,
+        ca_key,
+        broker_user: text(broker_user.ok_or(ArgsError::NoBrokerUser)?, "--broker-user")?,
+        journal: journal.map_or_else(|| state.join("journal"), PathBuf::from),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Options, ArgsError> {
+        let arguments = arguments.iter().map(OsString::from);
+        let environment = |name: &str| {
+            let found = environment.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        match parse(arguments, &environment)? {
+            Parsed::Run(options) => Ok(options),
+            Parsed::Print(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_environment_and_that_before_the_defaults() {
+        let options = run(
+            &["--broker-user", "990", "--journal=/j"],
+            &[
+                ("EPHYR_BROKER_USER", "someone"),
+                ("EPHYR_POLICY", "/p"),
+                ("CREDENTIALS_DIRECTORY", "/c"),
+                ("STATE_DIRECTORY", "/s"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(options.broker_user, "990");
+        assert_eq!(options.policy, PathBuf::from("/p"));
+        assert_eq!(
+            options.socket,
+            PathBuf::from("/run/ephyr-signer/signer.sock")
+        );
+        assert_eq!(options.ca_key, KeyFile::Credential("/c/ca_key".into()));
+        assert_eq!(options.journal, PathBuf::from("/j"));
+        let options = run(
+            &["--broker-user", "b", "--ca-key", "/k"],
+            &[("STATE_DIRECTORY", "/s"), ("CREDENTIALS_DIRECTORY", "/c")],
+        )
+        .unwrap();
+        assert_eq!(options.ca_key, KeyFile::Own("/k".into()));
+        assert_eq!(options.journal, PathBuf::from("/s/journal"));
+    }
+
+    #[test]
+    fn w8_it_does_not_start_without_knowing_the_broker() {
+        let key = [("EPHYR_CA_KEY", "/k")];
+        assert_eq!(run(&[], &key), Err(ArgsError::NoBrokerUser));
+        let empty = [("EPHYR_CA_KEY", "/k"), ("EPHYR_BROKER_USER", "")];
+        assert_eq!(run(&[], &empty), Err(ArgsError::NoBrokerUser));
+        assert!(run(&["--broker-user", "990"], &key).is_ok());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let key = [("EPHYR_CA_KEY", "/k")];
+        let unknown = ArgsError::Unknown("--brokeruser".into());
+        assert_eq!(run(&["--brokeruser", "1"], &key), Err(unknown));
+        assert_eq!(
+            run(&["--policy"], &key),
+            Err(ArgsError::NoValue("--policy"))
+        );
+        assert_eq!(run(&["--broker-user", "1"], &[]), Err(ArgsError::NoKey));
+    }
+}

@@ -1,0 +1,268 @@
+//! From an intent to a certificate's fields, by the signer's own policy. Pure: the policy, the time
+//! and the serial are arguments.
+//!
+//! Nothing of the intent stands in the certificate as the broker wrote it, except the public key and,
+//! for `exec`, the command that it is sealed to.
+
+use ephyr_names::{KeyId, Principal, Serial, Timestamp, Ttl};
+use ephyr_policy::{Pairing, Policy, Role};
+use ephyr_signer_ipc::{ErrorCode, Intent, MAX_COMMAND, MAX_LINEAGE, Purpose};
+use ssh_key::public::{Ed25519PublicKey, KeyData};
+
+/// A certificate is valid from so long before its signing, for hosts whose clocks are behind.
+pub const BACKDATING: Ttl = Ttl::from_secs(30);
+
+/// A sealed certificate lives no longer than this: enough to log in.
+pub const MAX_SEALED: Ttl = Ttl::from_secs(60);
+
+/// What a `check` certificate runs.
+const CHECK_COMMAND: &str = "exit 0";
+
+/// Closes standard input before the command; a line of its own, so that no syntax of the command can
+/// undo it.
+const CLOSE_STDIN: &str = "exec </dev/null\n";
+
+/// A certificate's fields (OpenSSH PROTOCOL.certkeys), all but nonce, CA key and signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateSpec {
+    /// The subject's key.
+    pub public_key: Ed25519PublicKey,
+    /// The serial.
+    pub serial: Serial,
+    /// The key id, which sshd logs.
+    pub key_id: KeyId,
+    /// The one principal.
+    pub principal: Principal,
+    /// Valid from this second on.
+    pub valid_after: Timestamp,
+    /// Valid until before this second.
+    pub valid_before: Timestamp,
+    /// Critical option `force-command`: what sshd runs, whatever the client asks.
+    pub force_command: Option<String>,
+    /// Critical option `source-address`: where the client must come from; CIDRs, comma between them.
+    pub source_address: Option<String>,
+    /// Extensions, such as `permit-pty`.
+    pub extensions: Vec<&'static str>,
+}
+
+/// Why there is no certificate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// The certificate that the policy gives for this intent.
+///
+/// # Errors
+///
+/// [`Refusal`] where it gives none.
+pub fn derive(
+    policy: &Policy,
+    intent: &Intent,
+    now: Timestamp,
+    serial: Serial,
+) -> Result<CertificateSpec, Refusal> {
+    if intent.policy != policy.hash() {
+        return Err(Refusal::new(
+            ErrorCode::PolicyMismatch,
+            format!(
+                "the broker decided by policy {}, the signer acts by {}: reload both, then try again",
+                intent.policy,
+                policy.hash()
+            ),
+        ));
+    }
+    check_lineage(intent)?;
+    let agents = intent.lineage.iter().map(|(_, agent)| agent);
+    let pairing = policy
+        .pairing(&intent.agent, agents, &intent.target, &intent.role)
+        .map_err(|why| Refusal::new(ErrorCode::NotGranted, why.to_string()))?;
+    check_approval(&pairing, &intent.purpose)?;
+    let ttl = lifetime(policy, &pairing, intent)?;
+    let valid_before = Timestamp::from_unix_seconds(now.unix_seconds()).after(ttl);
+    let valid_after = now.unix_seconds() - i64::try_from(BACKDATING.as_secs()).unwrap_or_default();
+    Ok(CertificateSpec {
+        public_key: subject(&intent.public_key)?,
+        serial,
+        key_id: KeyId {
+            agent: intent.agent.clone(),
+            principal: pairing.principal(),
+            task: intent.task,
+            serial,
+        },
+        principal: pairing.principal(),
+        valid_after: Timestamp::from_unix_seconds(valid_after),
+        valid_before,
+        force_command: force_command(&pairing, &intent.purpose)?,
+        source_address: source_address(&pairing),
+        extensions: extensions(pairing.role(), &intent.purpose),
+    })
+}
+
+/// Whether the purpose's certificate is bound to one command.
+fn is_sealed(purpose: &Purpose) -> bool {
+    match purpose {
+        Purpose::Exec { .. } | Purpose::Check => true,
+        Purpose::Session | Purpose::User => false,
+    }
+}
+
+/// The lineage must name the task and agent that act, each task once. Whether its agents may delegate
+/// to each other is the policy's to say.
+fn check_lineage(intent: &Intent) -> Result<(), Refusal> {
+    let bad = |why: &str| Err(Refusal::new(ErrorCode::BadLineage, why));
+    if intent.lineage.len() > MAX_LINEAGE {
+        return bad("the lineage is longer than a root and five generations");
+    }
+    if intent.lineage.last().map(|(task, _)| *task) != intent.task {
+        return bad("the lineage does not end with the task that acts");
+    }
+    for (at, (task, _)) in intent.lineage.iter().enumerate() {
+        if intent.lineage[..at]
+            .iter()
+            .any(|(earlier, _)| earlier == task)
+        {
+            return bad("the lineage names a task twice");
+        }
+    }
+    Ok(())
+}
+
+fn check_approval(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<(), Refusal> {
+    if pairing.must_be_sealed() && !is_sealed(purpose) {
+        return Err(Refusal::new(
+            ErrorCode::NotUnsealed,
+            format!(
+                "role `{}` on `{}` gives certificates for one command each (`exec`) only, unless the \
+                 policy says `unsealed: true`",
+                pairing.role().name,
+                pairing.target().name
+            ),
+        ));
+    }
+    if pairing.approval().is_some() {
+        return Err(Refusal::new(
+            ErrorCode::ApprovalRequired,
+            format!(
+                "role `{}` on `{}` needs a human's approval (`auto_approve: false`), which this signer \
+                 cannot verify",
+                pairing.role().name,
+                pairing.target().name
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn lifetime(policy: &Policy, pairing: &Pairing<'_>, intent: &Intent) -> Result<Ttl, Refusal> {
+    let most = pairing.target().max_ttl.min(policy.global().max_ttl);
+    if intent.ttl.is_zero() || intent.ttl > most {
+        return Err(Refusal::new(
+            ErrorCode::TtlTooLong,
+            format!(
+                "a certificate of {} for `{}`: the policy allows 1s to {most}",
+                intent.ttl,
+                pairing.target().name
+            ),
+        ));
+    }
+    if is_sealed(&intent.purpose) {
+        Ok(intent.ttl.min(MAX_SEALED))
+    } else {
+        Ok(intent.ttl)
+    }
+}
+
+fn force_command(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<Option<String>, Refusal> {
+    let sealed = match purpose {
+        Purpose::Exec { command, .. } => {
+            check_command(pairing.role(), command)?;
+            let close = if pairing.role().stdin {
+                ""
+            } else {
+                CLOSE_STDIN
+            };
+            Some(format!("{close}{command}"))
+        }
+        Purpose::Check => Some(CHECK_COMMAND.to_owned()),
+        Purpose::Session | Purpose::User => None,
+    };
+    let own = pairing.target().force_command.clone();
+    Ok(own.or(sealed))
+}
+
+fn check_command(role: &Role, command: &str) -> Result<(), Refusal> {
+    let bad = |why: String| Err(Refusal::new(ErrorCode::BadCommand, why));
+    if command.trim().is_empty() {
+        return bad("the command is empty".into());
+    }
+    if command.len() > MAX_COMMAND {
+        return bad(format!(
+            "the command has {} bytes, at most {MAX_COMMAND} are allowed",
+            command.len()
+        ));
+    }
+    if command.contains('\0') {
+        return bad("the command has a NUL".into());
+    }
+    if role.allows_command(command) {
+        Ok(())
+    } else {
+        Err(Refusal::new(
+            ErrorCode::CommandNotAllowed,
+            format!(
+                "the command policy of role `{}` does not allow this command",
+                role.name
+            ),
+        ))
+    }
+}
+
+fn source_address(pairing: &Pairing<'_>) -> Option<String> {
+    let networks = &pairing.target().source_address;
+    let texts: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(","))
+}
+
+fn extensions(role: &Role, purpose: &Purpose) -> Vec<&'static str> {
+    if is_sealed(purpose) {
+        return Vec::new();
+    }
+    [
+        (role.agent_forwarding, "permit-agent-forwarding"),
+        (role.port_forwarding, "permit-port-forwarding"),
+        (role.pty, "permit-pty"),
+    ]
+    .into_iter()
+    .filter_map(|(granted, name)| granted.then_some(name))
+    .collect()
+}
+
+/// The subject's key: an Ed25519 point of full order. A key of small order signs for everyone.
+fn subject(line: &str) -> Result<Ed25519PublicKey, Refusal> {
+    let bad = |why: &str| Refusal::new(ErrorCode::BadPublicKey, why);
+    let key = ssh_key::PublicKey::from_openssh(line)
+        .map_err(|_| bad("the public key is not an OpenSSH public key line"))?;
+    let KeyData::Ed25519(key) = key.key_data() else {
+        return Err(bad("the public key is not an ssh-ed25519 key"));
+    };
+    let point = ed25519_dalek::VerifyingKey::from_bytes(&key.0)
+        .map_err(|_| bad("the public key is not a point of the curve"))?;
+    if point.is_weak() {
+        return Err(bad("the public key has a small order"));
+    }
+    Ok(*key)
+}

@@ -1,0 +1,347 @@
+//! The signer's own record of what it signed and refused: a hash-chained file like the audit log, one
+//! JSON object a line, and the only state that the signer keeps.
+//!
+//! A round stages its entries; one write and one fdatasync take them to disk before any reply of that
+//! round leaves. The heads of the audit logs, which the signer folds itself, are read back from here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use ephyr_audit::{AuditError, ChainFile, Fold, LineFault, OpenError, from_zero};
+use ephyr_names::{
+    AgentName, Digest, EpochId, RecordId, RoleName, Serial, TargetName, TaskId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::refusals::{Kind, Refusals};
+
+/// An entry: when, and what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The signer's clock.
+    pub time: Timestamp,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What the journal records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The signer began to serve.
+    Started {
+        /// Its version.
+        version: String,
+        /// SHA-256 of its policy.
+        policy: Digest,
+        /// The CA key's fingerprint.
+        ca: String,
+    },
+    /// It was told to end, and did.
+    Stopped {},
+    /// It acts by another policy from here on.
+    PolicyLoaded {
+        /// SHA-256 of the policy.
+        policy: Digest,
+    },
+    /// A certificate was signed.
+    Issued {
+        /// Its serial.
+        serial: Serial,
+        /// For whom.
+        agent: AgentName,
+        /// On which host.
+        target: TargetName,
+        /// As what.
+        role: RoleName,
+        /// What for: `exec`, `session`, `user` or `check`.
+        purpose: String,
+        /// Within which task.
+        task: Option<TaskId>,
+        /// The task at the root of its lineage.
+        root: Option<TaskId>,
+        /// When it ends.
+        expires: Timestamp,
+        /// The subject's key, as a fingerprint.
+        key: String,
+        /// SHA-256 of the command that it is sealed to.
+        command: Option<Digest>,
+        /// The policy by which it was derived.
+        policy: Digest,
+    },
+    /// A delegation certificate was signed.
+    Delegated {
+        /// The epoch.
+        epoch: EpochId,
+        /// Who mints.
+        broker_id: String,
+        /// Until when.
+        mint_until: Timestamp,
+        /// Until when tokens so minted can live.
+        valid_until: Timestamp,
+    },
+    /// The head of an audit log was signed.
+    Checkpoint {
+        /// The log.
+        log: RecordId,
+        /// How many of its records the head covers.
+        count: u64,
+        /// The head.
+        head: Digest,
+    },
+    /// Something was refused, `count` times since it was last written here.
+    Refused {
+        /// Why: an error code of the protocol, or `stranger`.
+        code: String,
+        /// For which agent.
+        agent: Option<AgentName>,
+        /// On which host.
+        target: Option<TargetName>,
+        /// As what.
+        role: Option<RoleName>,
+        /// Which user connected.
+        uid: Option<u32>,
+        /// How often.
+        count: u32,
+    },
+}
+
+/// Most audit logs whose heads are kept; a broker makes a new log only when the old one is moved away.
+pub const MAX_LOGS: usize = 256;
+
+/// The open journal.
+#[derive(Debug)]
+pub struct Journal {
+    file: ChainFile,
+    folds: BTreeMap<RecordId, Fold>,
+    /// Heads that stand in entries staged in this round.
+    staged_folds: BTreeMap<RecordId, Fold>,
+    refusals: Refusals,
+    staged_refusals: Vec<(Kind, u32)>,
+}
+
+/// How the journal was found.
+#[derive(Debug)]
+pub struct JournalOpened {
+    /// Entries that are in it.
+    pub entries: u64,
+    /// An unfinished last line was put aside, as a crash leaves one.
+    pub torn: bool,
+}
+
+impl Journal {
+    /// Opens or makes the file, checks its chain, and reads back the heads of the audit logs.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when it cannot be used or is not as it was written.
+    pub fn open(path: &Path) -> Result<(Self, JournalOpened), OpenError> {
+        let mut folds = BTreeMap::new();
+        let (file, opened) = ChainFile::open(path, from_zero, &mut |line| {
+            // Entries of a later version may have fields or events that this one does not know.
+            let known: Recovered = line.parse()?;
+            if let Recovered::Checkpoint { log, count, head } = known {
+                folds.insert(log, Fold::resume(log, count, head));
+            }
+            Ok::<(), LineFault>(())
+        })?;
+        let found = JournalOpened {
+            entries: file.lines(),
+            torn: opened.torn.is_some(),
+        };
+        let journal = Self {
+            file,
+            folds,
+            staged_folds: BTreeMap::new(),
+            refusals: Refusals::default(),
+            staged_refusals: Vec::new(),
+        };
+        Ok((journal, found))
+    }
+
+    /// Stages an entry for the next [`commit`](Self::commit).
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError::Record`] if it makes no line.
+    pub fn stage(&mut self, time: Timestamp, event: Event) -> Result<(), AuditError> {
+        self.file.append(&Entry { time, event })?;
+        Ok(())
+    }
+
+    /// Stages the head of an audit log, which holds from the next [`commit`](Self::commit) on.
+    ///
+    /// # Errors
+    ///
+    /// As [`stage`](Self::stage).
+    pub fn stage_fold(&mut self, time: Timestamp, fold: Fold) -> Result<(), AuditError> {
+        let event = Event::Checkpoint {
+            log: fold.log(),
+            count: fold.count(),
+            head: fold.head(),
+        };
+        self.stage(time, event)?;
+        self.staged_folds.insert(fold.log(), fold);
+        Ok(())
+    }
+
+    /// The head of this log, staged or written; none where it is new and no further log is kept.
+    #[must_use]
+    pub fn fold(&self, log: RecordId) -> Option<Fold> {
+        let known = self.staged_folds.get(&log).or_else(|| self.folds.get(&log));
+        let room = self.folds.len() + self.staged_folds.len() < MAX_LOGS;
+        known.copied().or_else(|| room.then(|| Fold::new(log)))
+    }
+
+    /// Counts a refusal, and stages it unless its kind was written a moment ago. Gives whether it was
+    /// staged.
+    pub(crate) fn refuse(&mut self, kind: Kind, time: Timestamp, now: Duration) -> bool {
+        let Some(kind) = self.refusals.note(kind, now) else {
+            return false;
+        };
+        self.stage_refusal(kind, 1, time);
+        true
+    }
+
+    /// Stages the counts that are due; all of them at the end.
+    pub(crate) fn stage_due(&mut self, time: Timestamp, now: Duration, all: bool) {
+        for (kind, count) in self.refusals.due(now, all) {
+            self.stage_refusal(kind, count, time);
+        }
+    }
+
+    /// When [`stage_due`](Self::stage_due) has something to do, on the monotonic clock.
+    pub(crate) fn next_due(&self) -> Option<Duration> {
+        self.refusals.next_due()
+    }
+
+    fn stage_refusal(&mut self, kind: Kind, count: u32, time: Timestamp) {
+        let event = Event::Refused {
+            code: kind.code.as_str().to_owned(),
+            agent: kind.agent.clone(),
+            target: kind.target.clone(),
+            role: kind.role.clone(),
+            uid: kind.uid,
+            count,
+        };
+        // Names and numbers make a line.
+        if self.stage(time, event).is_ok() {
+            self.staged_refusals.push((kind, count));
+        }
+    }
+
+    /// Takes everything staged to disk.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] when the disk refuses; then nothing of it is in the file, no head has moved, and
+    /// the refusals are counted again.
+    pub fn commit(&mut self, now: Duration) -> Result<(), AuditError> {
+        let folds = std::mem::take(&mut self.staged_folds);
+        let refusals = std::mem::take(&mut self.staged_refusals);
+        match self.file.sync() {
+            Ok(()) => {
+                self.folds.extend(folds);
+                Ok(())
+            }
+            Err(error) => {
+                for (kind, count) in refusals {
+                    self.refusals.put_back(kind, count, now);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What of an entry is state.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Recovered {
+    Checkpoint {
+        log: RecordId,
+        count: u64,
+        head: Digest,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(5);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(seconds)
+    }
+
+    fn log() -> RecordId {
+        RecordId::from_bits(7)
+    }
+
+    fn open(dir: &tempfile::TempDir) -> Journal {
+        Journal::open(&dir.path().join("journal")).unwrap().0
+    }
+
+    #[test]
+    fn heads_move_with_the_commit_and_are_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = open(&dir);
+        let mut fold = journal.fold(log()).unwrap();
+        fold.push(Digest([1; 32]));
+        journal.stage_fold(at(1), fold).unwrap();
+        assert_eq!(
+            journal.fold(log()).unwrap(),
+            fold,
+            "a second one in the same round goes on"
+        );
+        journal.commit(NOW).unwrap();
+        drop(journal);
+        let journal = open(&dir);
+        assert_eq!(journal.fold(log()).unwrap(), fold);
+        assert_eq!(journal.fold(RecordId::from_bits(8)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_not_committed_is_not_there_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = open(&dir);
+        let mut fold = journal.fold(log()).unwrap();
+        fold.push(Digest([1; 32]));
+        journal.stage_fold(at(1), fold).unwrap();
+        drop(journal);
+        assert_eq!(open(&dir).fold(log()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn only_so_many_logs_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = open(&dir);
+        for bits in 0..MAX_LOGS {
+            let fold = journal.fold(RecordId::from_bits(bits as u128)).unwrap();
+            journal.stage_fold(at(1), fold).unwrap();
+        }
+        journal.commit(NOW).unwrap();
+        assert!(journal.fold(RecordId::from_bits(1)).is_some());
+        assert!(journal.fold(RecordId::from_bits(u128::MAX)).is_none());
+    }
+
+    #[test]
+    fn entries_read_as_the_documents_show_them() {
+        let entry = Entry {
+            time: at(0),
+            event: Event::PolicyLoaded {
+                policy: Digest::ZERO,
+            },
+        };
+        let text = serde_json::to_string(&entry).unwrap();
+        let zeros = "0".repeat(64);
+        let expected = r#"{"time":"1970-01-01T00:00:00Z","event":"policy_loaded","policy":""#;
+        assert_eq!(text, format!("{expected}{zeros}\"}}"));
+        assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry);
+    }
+}

@@ -1,0 +1,248 @@
+//! The CA key: where it is read from, and the four things that it signs.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use ephyr_audit::{Checkpoint, Fold};
+use ephyr_names::Timestamp;
+use ephyr_token::sshsig::{self, Namespace};
+use ephyr_token::{DelegationCertificate, DelegationPayload};
+use rustix::fs::{Mode, OFlags};
+use ssh_key::certificate::{Builder, CertType};
+use ssh_key::{HashAlg, PrivateKey};
+use zeroize::Zeroizing;
+
+use crate::args::KeyFile;
+use crate::derive::CertificateSpec;
+
+/// No OpenSSH Ed25519 key is larger, in bytes.
+const MAX_KEY_FILE: u64 = 16 * 1024;
+
+/// The CA key. It has no `Debug`, and its memory is zeroed when it goes.
+pub struct CaKey {
+    key: PrivateKey,
+    public_line: String,
+    fingerprint: String,
+}
+
+/// Why the key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("cannot read the CA key {path}: {why}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        why: std::io::Error,
+    },
+    /// It is something else than a file.
+    #[error("the CA key {0} is no regular file of at most {MAX_KEY_FILE} bytes")]
+    NotAFile(PathBuf),
+    /// Another user owns it.
+    #[error(
+        "the CA key {path} belongs to user {owner}, this process runs as user {own}: chown it to the \
+         signer's user, which must not be the broker's"
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who we are.
+        own: u32,
+    },
+    /// Others can read it.
+    #[error("the CA key {path} has mode {mode:04o}: others may read it; set it to 0600 or 0400")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Its content is no key.
+    #[error("the CA key {0} is not an OpenSSH private key")]
+    Format(PathBuf),
+    /// It has a passphrase.
+    #[error(
+        "the CA key {0} has a passphrase: give it to systemd as an encrypted credential \
+         (LoadCredentialEncrypted=), and take the passphrase off with ssh-keygen -p"
+    )]
+    Encrypted(PathBuf),
+    /// It is of another algorithm.
+    #[error("the CA key {0} is not an Ed25519 key: make one with `ephyr ca init`")]
+    Algorithm(PathBuf),
+}
+
+/// The key would not sign.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the CA key cannot sign: {0}")]
+pub struct SignError(String);
+
+impl CaKey {
+    /// Reads and checks the key file.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] when anyone but the signer's user (and root) could read it, or it is no
+    /// unencrypted Ed25519 key.
+    pub fn load(file: &KeyFile) -> Result<Self, KeyError> {
+        let path = match file {
+            KeyFile::Own(path) | KeyFile::Credential(path) => path.as_path(),
+        };
+        let text = read_private(path, matches!(file, KeyFile::Credential(_)))?;
+        let key = PrivateKey::from_openssh(&*text).map_err(|_| KeyError::Format(path.into()))?;
+        if key.is_encrypted() {
+            return Err(KeyError::Encrypted(path.into()));
+        }
+        Self::new(key).ok_or_else(|| KeyError::Algorithm(path.into()))
+    }
+
+    /// The CA with this key; none unless it is an unencrypted Ed25519 key.
+    #[must_use]
+    pub fn new(mut key: PrivateKey) -> Option<Self> {
+        key.key_data().ed25519()?;
+        key.set_comment("ephyr-ca");
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        let public_line = key.public_key().to_openssh().ok()?;
+        Some(Self {
+            key,
+            public_line,
+            fingerprint,
+        })
+    }
+
+    /// The public key as an OpenSSH line.
+    #[must_use]
+    pub fn public_line(&self) -> &str {
+        &self.public_line
+    }
+
+    /// The public key's SHA-256 fingerprint, as `ssh-keygen -l` shows it.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Signs a certificate with these fields; gives its OpenSSH line.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] when a field cannot be encoded.
+    pub fn certify(&self, spec: &CertificateSpec, nonce: [u8; 32]) -> Result<String, SignError> {
+        let seconds = |time: Timestamp| {
+            u64::try_from(time.unix_seconds())
+                .map_err(|_| SignError("the clock stands before 1970".into()))
+        };
+        let (after, before) = (seconds(spec.valid_after)?, seconds(spec.valid_before)?);
+        self.build(spec, nonce, after, before)
+            .map_err(|why| SignError(why.to_string()))
+    }
+
+    fn build(
+        &self,
+        spec: &CertificateSpec,
+        nonce: [u8; 32],
+        after: u64,
+        before: u64,
+    ) -> ssh_key::Result<String> {
+        let mut builder = Builder::new(nonce, spec.public_key, after, before)?;
+        builder.serial(spec.serial.0)?;
+        builder.cert_type(CertType::User)?;
+        builder.key_id(spec.key_id.to_string())?;
+        builder.valid_principal(spec.principal.to_string())?;
+        if let Some(command) = &spec.force_command {
+            builder.critical_option("force-command", command)?;
+        }
+        if let Some(networks) = &spec.source_address {
+            builder.critical_option("source-address", networks)?;
+        }
+        for extension in &spec.extensions {
+            builder.extension(*extension, "")?;
+        }
+        builder.sign(&self.key)?.to_openssh()
+    }
+
+    /// Signs a delegation certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`] when its times contradict each other.
+    pub fn delegate(&self, payload: DelegationPayload) -> Result<DelegationCertificate, SignError> {
+        DelegationCertificate::sign(payload, &self.key).map_err(|why| SignError(why.to_string()))
+    }
+
+    /// Signs the head of an audit log.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError`]; not with an Ed25519 key.
+    pub fn checkpoint(&self, fold: &Fold, time: Timestamp) -> Result<Checkpoint, SignError> {
+        let message = Checkpoint::signed_bytes(fold.log(), fold.count(), fold.head(), time);
+        let signature = sshsig::sign(&self.key, Namespace::Checkpoint, &message)
+            .map_err(|why| SignError(why.to_string()))?;
+        Ok(Checkpoint {
+            log: fold.log(),
+            count: fold.count(),
+            head: fold.head(),
+            time,
+            signature,
+        })
+    }
+}
+
+/// Reads a file that only this process's user (and root) can read.
+fn read_private(path: &Path, credential: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let io = |why: std::io::Error| KeyError::Io {
+        path: path.into(),
+        why,
+    };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|why| io(why.into()))?;
+    let file = File::from(file);
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() || metadata.len() > MAX_KEY_FILE {
+        return Err(KeyError::NotAFile(path.into()));
+    }
+    check_access(
+        path,
+        metadata.uid(),
+        metadata.gid(),
+        metadata.mode(),
+        credential,
+    )?;
+    // Sized at once, so that no copy is left behind by growing.
+    let mut bytes = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0)]);
+    (&file).read_exact(&mut bytes).map_err(io)?;
+    Ok(bytes)
+}
+
+fn check_access(
+    path: &Path,
+    owner: u32,
+    group: u32,
+    mode: u32,
+    credential: bool,
+) -> Result<(), KeyError> {
+    let own = rustix::process::geteuid().as_raw();
+    // systemd leaves a credential to root and lets the service read it by an ACL, whose mask shows as
+    // the group's bits.
+    let by_systemd = credential && owner == 0 && group == 0;
+    if owner != own && !by_systemd {
+        return Err(KeyError::Owner {
+            path: path.into(),
+            owner,
+            own,
+        });
+    }
+    let forbidden = if by_systemd { 0o037 } else { 0o077 };
+    if mode & forbidden != 0 {
+        return Err(KeyError::Mode {
+            path: path.into(),
+            mode: mode & 0o7777,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The key holder: turns intents into certificates by its own policy. Synchronous, small, never on a
+//! network.
+//!
+//! The signer does not trust the broker's judgement. A sign request says who wants to do what; every
+//! field of the certificate but the public key is derived here, from the policy that this process read
+//! itself ([`derive()`](derive::derive)). What is signed stands in a hash-chained journal before the
+//! reply leaves.
+//!
+//! ```text
+//! server    one poll loop: connections, deadlines, signals
+//!   service   one request to one reply: rate limits, journal entries, signing
+//!     derive    pure: policy + intent + time + serial -> certificate fields or a refusal
+//!     journal   what was signed and refused, and the heads of the audit logs
+//!     key       the CA key
+//! start     everything that happens once, before the sandbox closes
+//! ```
+
+pub mod args;
+pub mod derive;
+pub mod journal;
+pub mod key;
+pub mod limits;
+mod log;
+mod refusals;
+mod server;
+pub mod service;
+mod signals;
+mod start;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use start::StartError;
+
+/// Runs the signer until it is told to stop.
+#[must_use]
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    log::abort_on_panic();
+    let environment = |name: &str| std::env::var_os(name);
+    let options = match args::parse(arguments, &environment) {
+        Ok(args::Parsed::Run(options)) => options,
+        Ok(args::Parsed::Print(text)) => {
+            log::print(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            log::error(&format!("{error}; `ephyr-signer --help` lists the options"));
+            return ExitCode::from(2);
+        }
+    };
+    match start::prepare(&options).and_then(server::Server::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The poll loop: one thread, at most [`MOST_CONNECTIONS`] connections, one request and one reply each,
+//! [`DEADLINE`] for both.
+//!
+//! A round answers every request that is whole, takes the journal to disk once, then sends the replies.
+//! A peer that stalls holds nothing but its place; when all places are taken, the oldest connection
+//! that had its chance in this round gives way to the next caller.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, SystemTime};
+
+use ephyr_names::Timestamp;
+use ephyr_sandbox::{Notifier, peer};
+use ephyr_signer_ipc::{FrameReader, Reply, decode, encode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::log;
+use crate::service::{Answer, Now, Service, journal_failed};
+use crate::signals::{Signals, drain};
+use crate::start::{PolicySource, StartError};
+
+/// Most connections at one time.
+pub(crate) const MOST_CONNECTIONS: usize = 64;
+
+/// From accepting a connection to the last byte of its reply.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The running signer.
+pub(crate) struct Server {
+    listener: UnixListener,
+    signals: Signals,
+    notifier: Notifier,
+    service: Service,
+    policy: PolicySource,
+    connections: Vec<Connection>,
+    watchdog_due: Option<Duration>,
+}
+
+struct Connection {
+    socket: OwnedFd,
+    since: Duration,
+    state: State,
+}
+
+enum State {
+    /// The request arrives.
+    Reading(FrameReader),
+    /// The answer waits for the journal.
+    Answered(Answer),
+    /// The reply leaves.
+    Writing { frame: Vec<u8>, sent: usize },
+    /// Nothing more to do.
+    Done,
+}
+
+/// Both clocks.
+pub(crate) fn clocks() -> Now {
+    let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let millis = wall.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    });
+    let monotonic = clock_gettime(ClockId::Monotonic);
+    Now {
+        time: Timestamp::from_unix_millis(millis),
+        monotonic: Duration::new(
+            monotonic.tv_sec.unsigned_abs(),
+            u32::try_from(monotonic.tv_nsec).unwrap_or(0),
+        ),
+    }
+}
+
+impl Server {
+    pub(crate) fn new(
+        listener: UnixListener,
+        signals: Signals,
+        notifier: Notifier,
+        service: Service,
+        policy: PolicySource,
+    ) -> Self {
+        Self {
+            listener,
+            signals,
+            notifier,
+            service,
+            policy,
+            connections: Vec::new(),
+            watchdog_due: None,
+        }
+    }
+
+    /// Serves until it is told to stop.
+    pub(crate) fn run(mut self) -> Result<(), StartError> {
+        self.notifier.ready();
+        log::info("serving");
+        loop {
+            let ready = self.wait()?;
+            let now = clocks();
+            if ready.stop {
+                return self.stop(now);
+            }
+            if ready.reload {
+                self.reload(now);
+            }
+            self.round(&ready.connections, now);
+            if ready.listener {
+                self.accept(clocks())?;
+            }
+            self.beat(now);
+        }
+    }
+
+    /// Waits until something can be done, and says what.
+    fn wait(&self) -> Result<Ready, StartError> {
+        let mut fds = Vec::with_capacity(self.connections.len() + 3);
+        fds.push(PollFd::new(&self.signals.stop, PollFlags::IN));
+        fds.push(PollFd::new(&self.signals.reload, PollFlags::IN));
+        fds.push(PollFd::new(&self.listener, PollFlags::IN));
+        for connection in &self.connections {
+            let interest = match connection.state {
+                State::Writing { .. } => PollFlags::OUT,
+                _ => PollFlags::IN,
+            };
+            fds.push(PollFd::new(&connection.socket, interest));
+        }
+        let timeout = self.timeout().map(|limit| Timespec {
+            tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(why) => return Err(io::Error::from(why).into()),
+        }
+        let mut told = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut next = || told.next().unwrap_or(false);
+        Ok(Ready {
+            stop: next(),
+            reload: next(),
+            listener: next(),
+            connections: told.collect(),
+        })
+    }
+
+    /// How long nothing needs to happen unless someone calls.
+    fn timeout(&self) -> Option<Duration> {
+        let now = clocks().monotonic;
+        let deadlines = self
+            .connections
+            .iter()
+            .map(|connection| connection.since + DEADLINE);
+        let due = deadlines
+            .chain(self.service.next_due())
+            .chain(self.watchdog_due)
+            .min()?;
+        // One millisecond more, so that it is past when poll returns.
+        Some(due.saturating_sub(now) + Duration::from_millis(1))
+    }
+
+    /// Answers, commits, replies; drops who is done or too late.
+    fn round(&mut self, ready: &[bool], now: Now) {
+        for (connection, _) in self
+            .connections
+            .iter_mut()
+            .zip(ready)
+            .filter(|(_, ready)| **ready)
+        {
+            connection.advance(&mut self.service, now);
+        }
+        self.service.stage_due(now);
+        let journal = self.service.commit(now);
+        if let Err(error) = &journal {
+            log::error(&error.to_string());
+        }
+        let failed = journal.err().map(|error| journal_failed(&error));
+        for connection in &mut self.connections {
+            connection.reply(failed.as_ref());
+            if now.monotonic >= connection.since + DEADLINE {
+                connection.state = State::Done;
+            }
+        }
+        self.connections
+            .retain(|connection| !matches!(connection.state, State::Done));
+    }
+
+    /// Takes new connections. Whoever was there before this call had its chance in this round.
+    fn accept(&mut self, now: Now) -> Result<(), StartError> {
+        let mut seasoned = self.connections.len();
+        for _ in 0..MOST_CONNECTIONS {
+            if self.connections.len() == MOST_CONNECTIONS {
+                if seasoned == 0 {
+                    return Ok(());
+                }
+                // They are in the order in which they came.
+                self.connections.remove(0);
+                seasoned -= 1;
+            }
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = match accept_with(&self.listener, flags) {
+                Ok(socket) => socket,
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(why) => return Err(io::Error::from(why).into()),
+            };
+            match peer(&socket) {
+                Ok(who) if who.uid == self.policy.broker_uid() => {
+                    self.connections.push(Connection {
+                        socket,
+                        since: now.monotonic,
+                        state: State::Reading(FrameReader::new()),
+                    });
+                }
+                Ok(who) => self.service.stranger(who.uid, now),
+                Err(_) => self.service.stranger(u32::MAX, now),
+            }
+        }
+        Ok(())
+    }
+
+    fn reload(&mut self, now: Now) {
+        drain(&self.signals.reload);
+        self.notifier.reloading();
+        match self.policy.load() {
+            Ok(policy) => {
+                let hash = policy.hash();
+                match self.service.reload(policy, now) {
+                    Ok(()) => log::info(&format!("policy {hash} loaded")),
+                    Err(why) => log::error(&format!("policy {hash} is not used: {why}")),
+                }
+            }
+            Err(why) => log::error(&format!("the old policy stays: {why}")),
+        }
+        self.notifier
+            .status(&format!("policy {}", self.service.policy().hash()));
+        self.notifier.ready();
+    }
+
+    fn stop(mut self, now: Now) -> Result<(), StartError> {
+        self.notifier.stopping();
+        self.service.stop(now)?;
+        self.service.commit(now)?;
+        log::info("stopped");
+        Ok(())
+    }
+
+    fn beat(&mut self, now: Now) {
+        let Some(interval) = self.notifier.watchdog_interval() else {
+            return;
+        };
+        if self.watchdog_due.is_none_or(|due| now.monotonic >= due) {
+            self.notifier.watchdog();
+            self.watchdog_due = Some(now.monotonic + interval);
+        }
+    }
+}
+
+struct Ready {
+    stop: bool,
+    reload: bool,
+    listener: bool,
+    connections: Vec<bool>,
+}
+
+impl Connection {
+    /// Reads or writes what can be read or written without waiting.
+    fn advance(&mut self, service: &mut Service, now: Now) {
+        match &mut self.state {
+            State::Reading(reader) => {
+                if let Some(next) = read(&self.socket, reader, service, now) {
+                    self.state = next;
+                }
+            }
+            State::Writing { .. } => self.write(),
+            State::Answered(_) | State::Done => {}
+        }
+    }
+
+    /// Lets the answer leave, or what stands for it when the journal failed.
+    fn reply(&mut self, failed: Option<&Reply>) {
+        let State::Answered(answer) = &self.state else {
+            return;
+        };
+        let reply = match failed {
+            Some(error) if answer.journaled => error,
+            _ => &answer.reply,
+        };
+        self.state = match encode(reply) {
+            Ok(frame) => State::Writing { frame, sent: 0 },
+            Err(_) => State::Done,
+        };
+        self.write();
+    }
+
+    fn write(&mut self) {
+        let State::Writing { frame, sent } = &mut self.state else {
+            return;
+        };
+        while *sent < frame.len() {
+            match send(&self.socket, &frame[*sent..], SendFlags::NOSIGNAL) {
+                Ok(n) => *sent += n,
+                Err(Errno::AGAIN) => return,
+                Err(Errno::INTR) => {}
+                Err(_) => break,
+            }
+        }
+        self.state = State::Done;
+    }
+}
+
+/// Reads until nothing more is there, the request is whole, or it cannot become one.
+fn read(
+    socket: impl AsFd,
+    reader: &mut FrameReader,
+    service: &mut Service,
+    now: Now,
+) -> Option<State> {
+    let mut buffer = [0; 4096];
+    loop {
+        let arrived = match recv(&socket, &mut buffer, RecvFlags::empty()) {
+            Ok((0, _)) => return Some(State::Done),
+            Ok((n, _)) => &buffer[..n],
+            Err(Errno::AGAIN) => return None,
+            Err(Errno::INTR) => continue,
+            Err(_) => return Some(State::Done),
+        };
+        let answer = match reader.feed(arrived) {
+            Ok(None) => continue,
+            Ok(Some(body)) => match decode(body) {
+                Ok(request) => service.handle(&request, now),
+                Err(error) => service.malformed(&error.to_string(), now),
+            },
+            Err(error) => service.malformed(&error.to_string(), now),
+        };
+        return Some(State::Answered(answer));
+    }
+}

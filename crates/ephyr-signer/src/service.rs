@@ -1,0 +1,408 @@
+//! One request to one reply: limits, derivation, journal, signature.
+
+use std::time::Duration;
+
+use ed25519_dalek::VerifyingKey;
+use ephyr_audit::AuditError;
+use ephyr_names::{Digest, EpochId, RecordId, Serial, Timestamp, Ttl};
+use ephyr_policy::Policy;
+use ephyr_signer_ipc::{
+    BrokerId, ErrorCode, Intent, PublicKeyBytes, Purpose, Reply, Request, SandboxReport,
+};
+use ephyr_token::{DelegationPayload, MAX_DELEGATION};
+use sha2::{Digest as _, Sha256};
+use ssh_key::HashAlg;
+use ssh_key::public::KeyData;
+
+use crate::derive::{CertificateSpec, Refusal, derive};
+use crate::journal::{Event, Journal};
+use crate::key::CaKey;
+use crate::limits::{Exceeded, Limits};
+use crate::refusals::Kind;
+
+/// Tokens minted in the last moment of a delegation live so long: the longest life of a root task.
+pub const LONGEST_ROOT: Ttl = Ttl::from_secs(3600);
+
+/// Both clocks at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The wall clock, for what is signed.
+    pub time: Timestamp,
+    /// A clock that only goes forward, for limits and deadlines.
+    pub monotonic: Duration,
+}
+
+/// Everything that answers requests. Its replies may leave once [`Service::commit`] has succeeded.
+pub struct Service {
+    ca: CaKey,
+    policy: Policy,
+    journal: Journal,
+    limits: Limits,
+    sandbox: SandboxReport,
+    started: Duration,
+}
+
+/// A reply, and whether it stands for something that was staged in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The reply, if the journal takes what was staged.
+    pub reply: Reply,
+    /// Whether it must be withheld if the journal does not.
+    pub journaled: bool,
+}
+
+impl Service {
+    /// A service by this policy. The start is staged in the journal.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] if the entry makes no line.
+    pub fn new(
+        ca: CaKey,
+        policy: Policy,
+        mut journal: Journal,
+        sandbox: SandboxReport,
+        now: Now,
+    ) -> Result<Self, AuditError> {
+        let event = Event::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            policy: policy.hash(),
+            ca: ca.fingerprint().to_owned(),
+        };
+        journal.stage(now.time, event)?;
+        Ok(Self {
+            limits: Limits::new(&policy),
+            ca,
+            policy,
+            journal,
+            sandbox,
+            started: now.monotonic,
+        })
+    }
+
+    /// Goes on by another policy.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] if the entry makes no line; the old policy stays.
+    pub fn reload(&mut self, policy: Policy, now: Now) -> Result<(), AuditError> {
+        let event = Event::PolicyLoaded {
+            policy: policy.hash(),
+        };
+        self.journal.stage(now.time, event)?;
+        self.limits.reload(&policy);
+        self.policy = policy;
+        Ok(())
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Takes what was staged to disk.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] when the disk refuses.
+    pub fn commit(&mut self, now: Now) -> Result<(), AuditError> {
+        self.journal.commit(now.monotonic)
+    }
+
+    /// Stages the refusals that were counted and are due.
+    pub fn stage_due(&mut self, now: Now) {
+        self.journal.stage_due(now.time, now.monotonic, false);
+    }
+
+    /// When [`Service::stage_due`] has something to do, on the monotonic clock.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        self.journal.next_due()
+    }
+
+    /// Stages the end.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] if the entry makes no line.
+    pub fn stop(&mut self, now: Now) -> Result<(), AuditError> {
+        self.journal.stage_due(now.time, now.monotonic, true);
+        self.journal.stage(now.time, Event::Stopped {})
+    }
+
+    /// Answers a request.
+    pub fn handle(&mut self, request: &Request, now: Now) -> Answer {
+        let answered = match request {
+            Request::Ping {} => return unrecorded(self.pong(now)),
+            Request::RootPublicKey {} => {
+                return unrecorded(Reply::RootPublicKey {
+                    public_key: self.ca.public_line().to_owned(),
+                });
+            }
+            Request::Sign { intent } => self.sign(intent, now),
+            Request::Delegate {
+                epoch,
+                public_key,
+                broker_id,
+                mint_for,
+            } => self.delegate(*epoch, *public_key, broker_id, *mint_for, now),
+            Request::Checkpoint { log, from, hashes } => {
+                match self.checkpoint(*log, *from, hashes, now) {
+                    Err(Mismatch::At(expected)) => return self.mismatch(*log, expected, now),
+                    Err(Mismatch::Refused(refusal)) => Err(refusal),
+                    Ok(reply) => Ok(reply),
+                }
+            }
+        };
+        match answered {
+            Ok(reply) => Answer {
+                reply,
+                journaled: true,
+            },
+            Err(refusal) => self.refused(request, refusal, now),
+        }
+    }
+
+    /// Answers bytes that are no request.
+    pub fn malformed(&mut self, why: &str, now: Now) -> Answer {
+        self.note(Kind::of(ErrorCode::Malformed), why, now);
+        unrecorded(Reply::Error {
+            code: ErrorCode::Malformed,
+            message: why.to_owned(),
+            expected: None,
+        })
+    }
+
+    /// Records that someone who is not the broker connected.
+    pub fn stranger(&mut self, uid: u32, now: Now) {
+        let why = format!("user {uid} connected, who is not the broker");
+        self.note(Kind::stranger(uid), &why, now);
+    }
+
+    fn pong(&self, now: Now) -> Reply {
+        Reply::Pong {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            policy: self.policy.hash(),
+            uptime_seconds: now.monotonic.saturating_sub(self.started).as_secs(),
+            sandbox: self.sandbox.clone(),
+        }
+    }
+
+    fn sign(&mut self, intent: &Intent, now: Now) -> Result<Reply, Refusal> {
+        // Names that the policy does not have get no window of their own: there is no end of them.
+        let known = self.policy.agent(&intent.agent).map(|agent| &agent.name);
+        self.limits
+            .admit(known, now.monotonic)
+            .map_err(rate_limited)?;
+        let serial = Serial(u64::from_be_bytes(random()?));
+        let spec = derive(&self.policy, intent, now.time, serial)?;
+        let certificate = self.ca.certify(&spec, random()?).map_err(internal)?;
+        self.journal
+            .stage(now.time, issued(&self.policy, intent, &spec))
+            .map_err(internal)?;
+        Ok(Reply::Certificate {
+            certificate,
+            serial,
+            expires: spec.valid_before,
+        })
+    }
+
+    fn delegate(
+        &mut self,
+        epoch: EpochId,
+        public_key: PublicKeyBytes,
+        broker_id: &BrokerId,
+        mint_for: Option<Ttl>,
+        now: Now,
+    ) -> Result<Reply, Refusal> {
+        self.limits
+            .admit(None, now.monotonic)
+            .map_err(rate_limited)?;
+        let most = self.policy.signer().delegation_ttl.min(MAX_DELEGATION);
+        let mint_for = mint_for.unwrap_or(most);
+        if mint_for.is_zero() || mint_for > most {
+            let message = format!(
+                "a delegation of {mint_for}: the policy allows 1s to {most} (signer.delegation_ttl)"
+            );
+            return Err(Refusal::new(ErrorCode::TtlTooLong, message));
+        }
+        let key = VerifyingKey::from_bytes(&public_key.0);
+        if !key.is_ok_and(|key| !key.is_weak()) {
+            let message = "the epoch's public key is not an Ed25519 key";
+            return Err(Refusal::new(ErrorCode::BadPublicKey, message));
+        }
+        let mint_until = now.time.after(mint_for);
+        let valid_until = mint_until.after(LONGEST_ROOT);
+        let payload = DelegationPayload {
+            epoch,
+            broker_id: broker_id.as_str().to_owned(),
+            public_key: public_key.0,
+            issued_at: now.time,
+            mint_until,
+            valid_until,
+        };
+        let signature = self.ca.delegate(payload).map_err(internal)?.signature;
+        let event = Event::Delegated {
+            epoch,
+            broker_id: broker_id.as_str().to_owned(),
+            mint_until,
+            valid_until,
+        };
+        self.journal.stage(now.time, event).map_err(internal)?;
+        Ok(Reply::Delegation {
+            epoch,
+            broker_id: broker_id.clone(),
+            public_key,
+            issued_at: now.time,
+            mint_until,
+            valid_until,
+            signature,
+        })
+    }
+
+    fn checkpoint(
+        &mut self,
+        log: RecordId,
+        from: u64,
+        hashes: &[Digest],
+        now: Now,
+    ) -> Result<Reply, Mismatch> {
+        self.limits
+            .admit_checkpoint(now.monotonic)
+            .map_err(|exceeded| Mismatch::Refused(rate_limited(exceeded)))?;
+        let mut fold = self.journal.fold(log).ok_or_else(|| {
+            Mismatch::Refused(Refusal::new(
+                ErrorCode::RateLimited,
+                "the signer keeps the heads of no further audit log: move its journal away and restart it",
+            ))
+        })?;
+        if fold.count() != from {
+            return Err(Mismatch::At(fold.count()));
+        }
+        for hash in hashes {
+            fold.push(*hash);
+        }
+        let signed = self
+            .ca
+            .checkpoint(&fold, now.time)
+            .map_err(|why| Mismatch::Refused(internal(why)))?;
+        self.journal
+            .stage_fold(now.time, fold)
+            .map_err(|why| Mismatch::Refused(internal(why)))?;
+        Ok(Reply::Checkpoint {
+            log: signed.log,
+            count: signed.count,
+            head: signed.head,
+            time: signed.time,
+            signature: signed.signature,
+        })
+    }
+
+    fn mismatch(&mut self, log: RecordId, expected: u64, now: Now) -> Answer {
+        let message =
+            format!("of log {log} this signer has folded {expected} records: go on from there");
+        self.note(Kind::of(ErrorCode::CheckpointMismatch), &message, now);
+        unrecorded(Reply::Error {
+            code: ErrorCode::CheckpointMismatch,
+            message,
+            expected: Some(expected),
+        })
+    }
+
+    fn refused(&mut self, request: &Request, refusal: Refusal, now: Now) -> Answer {
+        let mut kind = Kind::of(refusal.code);
+        if let Request::Sign { intent } = request {
+            kind.agent = Some(intent.agent.clone());
+            kind.target = Some(intent.target.clone());
+            kind.role = Some(intent.role.clone());
+        }
+        self.note(kind, &refusal.message, now);
+        unrecorded(Reply::Error {
+            code: refusal.code,
+            message: refusal.message,
+            expected: None,
+        })
+    }
+
+    /// Into the journal and to stderr, the first of its kind; the rest are counted.
+    fn note(&mut self, kind: Kind, why: &str, now: Now) {
+        let code = kind.code.as_str();
+        if self.journal.refuse(kind, now.time, now.monotonic) {
+            crate::log::warning(&format!("refused ({code}): {why}"));
+        }
+    }
+}
+
+fn unrecorded(reply: Reply) -> Answer {
+    Answer {
+        reply,
+        journaled: false,
+    }
+}
+
+/// Why a checkpoint is not signed.
+enum Mismatch {
+    /// The log goes on elsewhere.
+    At(u64),
+    Refused(Refusal),
+}
+
+/// The answer in place of one that the journal did not take.
+#[must_use]
+pub fn journal_failed(error: &AuditError) -> Reply {
+    Reply::Error {
+        code: ErrorCode::JournalUnavailable,
+        message: format!("nothing is signed unrecorded, and the signer's journal failed: {error}"),
+        expected: None,
+    }
+}
+
+fn issued(policy: &Policy, intent: &Intent, spec: &CertificateSpec) -> Event {
+    let purpose = match intent.purpose {
+        Purpose::Exec { .. } => "exec",
+        Purpose::Session => "session",
+        Purpose::User => "user",
+        Purpose::Check => "check",
+    };
+    // The command itself may name secrets; whoever has it can tell that it is this one.
+    let command = spec.force_command.as_ref();
+    let command = command.map(|text| Digest(Sha256::digest(text.as_bytes()).into()));
+    Event::Issued {
+        serial: spec.serial,
+        agent: intent.agent.clone(),
+        target: intent.target.clone(),
+        role: intent.role.clone(),
+        purpose: purpose.to_owned(),
+        task: intent.task,
+        root: intent.lineage.first().map(|(task, _)| *task),
+        expires: spec.valid_before,
+        key: KeyData::Ed25519(spec.public_key)
+            .fingerprint(HashAlg::Sha256)
+            .to_string(),
+        command,
+        policy: policy.hash(),
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Refusal> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(internal)?;
+    Ok(bytes)
+}
+
+fn rate_limited(exceeded: Exceeded) -> Refusal {
+    let (whose, rate) = match exceeded {
+        Exceeded::Agent(rate) => ("this agent", rate),
+        Exceeded::Everyone(rate) => ("everyone", rate),
+    };
+    let message = format!(
+        "more than {} requests of {whose} within {}: try again later",
+        rate.count, rate.window
+    );
+    Refusal::new(ErrorCode::RateLimited, message)
+}
+
+fn internal(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(ErrorCode::Internal, error.to_string())
+}

@@ -1,0 +1,258 @@
+//! Everything that happens once: the configuration is complete, the sandbox closed and the journal open
+//! before the first connection is accepted.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use ephyr_audit::{AuditError, OpenError};
+use ephyr_policy::Policy;
+use ephyr_sandbox::{
+    Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Notifier,
+    SandboxError, User, lock_memory, open_socket, set_non_dumpable,
+};
+use ephyr_signer_ipc::SandboxReport;
+
+use crate::args::Options;
+use crate::journal::Journal;
+use crate::key::{CaKey, KeyError};
+use crate::log;
+use crate::server::{Server, clocks};
+use crate::service::Service;
+use crate::signals::Signals;
+
+/// The name of the socket that systemd passes.
+const SOCKET_NAME: &str = "signer";
+
+/// The policy crate's own limit; a longer file is not read into memory.
+const MAX_POLICY: u64 = 1024 * 1024;
+
+/// Why the signer does not serve. All of it is the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The sandbox, a socket, a name.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    /// The journal's first entry.
+    #[error(transparent)]
+    Write(#[from] AuditError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The event loop.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a policy is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("cannot read the policy {path}: {why}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        why: io::Error,
+    },
+    /// Too long.
+    #[error("the policy {0} is longer than {MAX_POLICY} bytes")]
+    TooLong(PathBuf),
+    /// Whoever writes it decides what is signed.
+    #[error(
+        "the policy {path} can be written by {who}, who could grant itself anything: give it to root, \
+         mode 0644"
+    )]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// By whom.
+        who: &'static str,
+    },
+    /// It has errors; each was logged.
+    #[error("the policy {path} has {count} errors")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// Where the policy comes from.
+#[derive(Debug)]
+pub(crate) struct PolicySource {
+    path: PathBuf,
+    broker_uid: u32,
+}
+
+/// Prepares everything and closes the sandbox.
+pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
+    set_non_dumpable()?;
+    let accounts = Accounts::read()?;
+    let broker = accounts.user(&options.broker_user)?;
+    warn_of_shared_user(&broker);
+    let source = PolicySource {
+        path: options.policy.clone(),
+        broker_uid: broker.uid,
+    };
+    let policy = source.load()?;
+    let ca = CaKey::load(&options.ca_key)?;
+    let (journal, found) = Journal::open(&options.journal)?;
+    if found.torn {
+        log::warning("the journal's last line was unfinished and is put aside in a file beside it");
+    }
+    let listener = listen(options, &accounts)?;
+    listener.set_nonblocking(true)?;
+    let notifier = Notifier::from_env()?;
+    let signals = Signals::install()?;
+    let locked = lock_memory();
+    if let MemoryLock::Refused(why) = &locked {
+        log::warning(&format!(
+            "memory is not locked, so the CA key could reach swap: {why}"
+        ));
+    }
+    let landlock = confine(&source.path, policy.sandbox().min_landlock_abi)?;
+    let report = report(&landlock, &locked);
+    log::info(&format!(
+        "CA {}, policy {}, broker {} ({}), {} journal entries, Landlock ABI {} ({}), seccomp, memory {}",
+        ca.fingerprint(),
+        policy.hash(),
+        broker.name,
+        broker.uid,
+        found.entries,
+        report.landlock_abi,
+        report.landlock.join(" "),
+        if report.memory_locked {
+            "locked"
+        } else {
+            "not locked"
+        },
+    ));
+    let now = clocks();
+    let mut service = Service::new(ca, policy, journal, report, now)?;
+    service.commit(now)?;
+    Ok(Server::new(listener, signals, notifier, service, source))
+}
+
+fn warn_of_shared_user(broker: &User) {
+    if broker.uid == rustix::process::geteuid().as_raw() {
+        log::warning(
+            "the broker runs as the signer's own user, so whoever breaks into it can read the CA key: \
+             give the signer a user of its own",
+        );
+    }
+}
+
+fn listen(options: &Options, accounts: &Accounts) -> Result<UnixListener, StartError> {
+    if let Some(listener) = Activated::from_env().unix(SOCKET_NAME)? {
+        return Ok(listener);
+    }
+    let group = options.socket_group.as_deref();
+    let group = group.map(|name| accounts.group(name)).transpose()?;
+    Ok(open_socket(&options.socket, group)?)
+}
+
+/// From here on: the policy's directory can be read, and the Nix store that it may link to; the open
+/// journal, socket and pipes go on; nothing else.
+fn confine(policy: &Path, minimum_abi: u32) -> Result<LandlockReport, StartError> {
+    let mut confinement = Confinement::new(minimum_abi).read_if_present("/nix/store");
+    let resolved = fs::canonicalize(policy)?;
+    for path in [policy, &resolved] {
+        let directory = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        confinement = confinement.read(directory.unwrap_or(Path::new(".")));
+    }
+    let report = confinement.apply()?;
+    if !report.enforced.contains(&Feature::Files) {
+        log::warning(
+            "this kernel has no Landlock: only the system call filter confines the signer",
+        );
+    }
+    Filter::Signer.apply()?;
+    Ok(report)
+}
+
+fn report(landlock: &LandlockReport, locked: &MemoryLock) -> SandboxReport {
+    let enforced = landlock.enforced.iter();
+    SandboxReport {
+        landlock_abi: landlock.abi,
+        landlock: enforced
+            .map(|feature| feature.as_str().to_owned())
+            .collect(),
+        seccomp: true,
+        memory_locked: locked.is_locked(),
+        non_dumpable: true,
+    }
+}
+
+impl PolicySource {
+    /// The user who asks for certificates.
+    pub(crate) fn broker_uid(&self) -> u32 {
+        self.broker_uid
+    }
+
+    /// Reads and compiles the policy; what is wrong with it goes to stderr, a line each.
+    pub(crate) fn load(&self) -> Result<Policy, PolicyError> {
+        let bytes = self.read()?;
+        match ephyr_policy::load(&bytes, &self.path.display().to_string()) {
+            Ok(policy) => {
+                for finding in policy.warnings() {
+                    log::warning(&finding.to_string());
+                }
+                Ok(policy)
+            }
+            Err(findings) => {
+                for finding in &findings {
+                    log::error(&finding.to_string());
+                }
+                Err(PolicyError::Invalid {
+                    path: self.path.clone(),
+                    count: findings.as_slice().len(),
+                })
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, PolicyError> {
+        let io = |why| PolicyError::Io {
+            path: self.path.clone(),
+            why,
+        };
+        let file = File::open(&self.path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        self.check_writers(metadata.uid(), metadata.mode())?;
+        let mut bytes = Vec::new();
+        file.take(MAX_POLICY + 1)
+            .read_to_end(&mut bytes)
+            .map_err(io)?;
+        if bytes.len() as u64 > MAX_POLICY {
+            return Err(PolicyError::TooLong(self.path.clone()));
+        }
+        Ok(bytes)
+    }
+
+    fn check_writers(&self, owner: u32, mode: u32) -> Result<(), PolicyError> {
+        let own = rustix::process::geteuid().as_raw();
+        let who = if mode & 0o002 != 0 {
+            "everyone"
+        } else if owner == self.broker_uid && owner != own && owner != 0 {
+            "the broker"
+        } else {
+            return Ok(());
+        };
+        Err(PolicyError::Writable {
+            path: self.path.clone(),
+            who,
+        })
+    }
+}
