@@ -2,12 +2,10 @@
 //! its own last head, and signs what it got: whoever rewrites the log later can no longer match it.
 
 use ephyr_names::{Digest, RecordId, Timestamp};
+use ephyr_token::sshsig::{self, Namespace, SshsigError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use ssh_key::{PublicKey, SshSig};
-
-/// The SSHSIG namespace of a checkpoint's signature.
-pub const NAMESPACE: &str = "ephyr-checkpoint";
+use ssh_key::PublicKey;
 
 /// The head over a log's first records: head 0 is SHA-256("ephyr-checkpoint-v1" ‖ the log id's text),
 /// head n is SHA-256(head n-1 ‖ hash of record n).
@@ -80,13 +78,6 @@ pub struct Checkpoint {
     pub signature: String,
 }
 
-/// Why a checkpoint's signature does not count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the checkpoint's signature is not one of this CA key under the namespace ephyr-checkpoint"
-)]
-pub struct SignatureError;
-
 impl Checkpoint {
     /// The bytes that the signer signs: compact JSON of log, count, head and time.
     #[must_use]
@@ -104,10 +95,47 @@ impl Checkpoint {
     /// Checks the signature with the CA's public key.
     ///
     /// # Errors
-    /// [`SignatureError`] for any other key, namespace or content.
-    pub fn verify(&self, ca: &PublicKey) -> Result<(), SignatureError> {
-        let signature = SshSig::from_pem(&self.signature).map_err(|_| SignatureError)?;
-        ca.verify(NAMESPACE, &self.message(), &signature)
-            .map_err(|_| SignatureError)
+    /// [`SshsigError`] for any other key, namespace or content.
+    pub fn verify(&self, ca: &PublicKey) -> Result<(), SshsigError> {
+        sshsig::verify(ca, Namespace::Checkpoint, &self.message(), &self.signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_signed_bytes_are_the_json_of_the_checkpoint_without_its_signature() {
+        let checkpoint = Checkpoint {
+            log: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
+            count: 7,
+            head: Digest([0xab; 32]),
+            time: Timestamp::from_unix_millis(1_764_000_000_123),
+            signature: "sig".into(),
+        };
+        let json = serde_json::to_string(&checkpoint).unwrap();
+        let without = json.replace(r#","signature":"sig""#, "");
+        assert_eq!(checkpoint.message(), without.as_bytes());
+    }
+
+    #[test]
+    fn the_head_depends_on_the_log_and_on_every_hash_in_order() {
+        let log: RecordId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        let head = |log: RecordId, hashes: &[u8]| {
+            let mut fold = Fold::new(log);
+            hashes
+                .iter()
+                .for_each(|byte| fold.push(Digest([*byte; 32])));
+            (fold.count(), fold.head())
+        };
+        let first = Sha256::digest(b"ephyr-checkpoint-v101ARZ3NDEKTSV4RRFFQ69G5FAV");
+        assert_eq!(head(log, &[]), (0, Digest(first.into())));
+        let next = Sha256::new_with_prefix(first)
+            .chain_update([1; 32])
+            .finalize();
+        assert_eq!(head(log, &[1]), (1, Digest(next.into())));
+        assert_ne!(head(log, &[1, 2]), head(log, &[2, 1]));
+        assert_ne!(head(RecordId::from_bits(1), &[1]), head(log, &[1]));
     }
 }

@@ -4,6 +4,7 @@ use ephyr_names::{
     AgentName, Digest, Method, RecordId, RemoteName, RoleName, Serial, ServiceName, TargetName,
     TaskId, Timestamp, ToolName,
 };
+use ephyr_token::DelegationCertificate;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
@@ -63,9 +64,9 @@ pub struct Record {
     /// In a `checkpoint` record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Box<Checkpoint>>,
-    /// In an `epoch_started` record.
+    /// In an `epoch_started` record, so that receipts can be checked with the log alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub delegation: Option<Box<DelegationInfo>>,
+    pub delegation: Option<Box<DelegationCertificate>>,
     /// SHA-256 of the policy in force.
     pub policy: Digest,
 }
@@ -239,18 +240,6 @@ pub struct LogLink {
     pub previous: Digest,
     /// The checkpoint head over them.
     pub head: Digest,
-}
-
-/// A delegation certificate as the log keeps it, so that receipts can be checked with the log alone.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DelegationInfo {
-    /// The certificate's id: SHA-256 of its payload's bytes.
-    pub certificate: Digest,
-    /// Those bytes, which are compact JSON.
-    pub payload: Text<2048>,
-    /// The CA's SSHSIG over them, armoured.
-    pub signature: Text<2048>,
 }
 
 /// A record together with the hash under which it stands in the log.

@@ -1,0 +1,140 @@
+//! Asking a log: what happened in a task, by an agent, of a kind, in a span of time. Reading does not
+//! check the chain; that is [`verify`](crate::verify)'s.
+
+use std::io::{self, BufRead};
+
+use ephyr_names::{AgentName, Digest, RecordId, TaskId, Timestamp};
+use ephyr_token::DelegationCertificate;
+
+use crate::chain::{Line, LineFault, Lines, Next};
+use crate::event::{Event, Severity};
+use crate::record::{Record, Stored};
+
+/// Which records to give. What is not set admits all.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this task and all below it.
+    pub task: Option<TaskId>,
+    /// Of this agent.
+    pub agent: Option<AgentName>,
+    /// Of these events; none means any.
+    pub events: Vec<Event>,
+    /// At least so grave.
+    pub severity: Option<Severity>,
+    /// At or after this time.
+    pub since: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Whether a record is asked for.
+    #[must_use]
+    pub fn admits(&self, record: &Record) -> bool {
+        self.task.is_none_or(|task| record.is_of_task(task))
+            && (self.agent.is_none() || self.agent == record.agent)
+            && (self.events.is_empty() || self.events.contains(&record.event))
+            && self.severity.is_none_or(|least| record.severity >= least)
+            && self.since.is_none_or(|since| record.time >= since)
+            && self.until.is_none_or(|until| record.time < until)
+    }
+}
+
+/// Why a log cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The file cannot be read.
+    #[error("the log cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// A line is no record.
+    #[error("line {line}: {fault}; `ephyr audit verify` says more")]
+    Line {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        fault: LineFault,
+    },
+}
+
+/// The records of a file that the filter admits, in order. A last line without its end is passed over:
+/// the writer may be at it.
+pub fn query<R: BufRead>(
+    file: R,
+    filter: &Filter,
+) -> impl Iterator<Item = Result<Stored, QueryError>> {
+    let mut lines = Lines::new(file);
+    let mut number = 0;
+    let mut ended = false;
+    let mut next = move || -> Result<Option<Stored>, QueryError> {
+        loop {
+            number += 1;
+            let found = match lines.next()? {
+                Next::Line(text) => Line::split(text).and_then(|line| {
+                    let record: Record = line.parse()?;
+                    let hash = line.hash();
+                    Ok(filter.admits(&record).then_some(Stored { record, hash }))
+                }),
+                Next::TooLong => Err(LineFault::TooLong),
+                Next::Torn | Next::End => return Ok(None),
+            };
+            match found {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(fault) => {
+                    return Err(QueryError::Line {
+                        line: number,
+                        fault,
+                    });
+                }
+            }
+        }
+    };
+    std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let item = next().transpose();
+        ended = !matches!(item, Some(Ok(_)));
+        item
+    })
+}
+
+/// The record with this id.
+///
+/// # Errors
+/// [`QueryError`] if the log cannot be read so far.
+pub fn find_record<R: BufRead>(file: R, id: RecordId) -> Result<Option<Stored>, QueryError> {
+    first(query(file, &Filter::default()), |stored| {
+        (stored.record.id == id).then_some(stored)
+    })
+}
+
+/// The delegation certificate with this id, from the record of the epoch that it began.
+///
+/// # Errors
+/// [`QueryError`] if the log cannot be read so far.
+pub fn find_delegation<R: BufRead>(
+    file: R,
+    certificate: Digest,
+) -> Result<Option<DelegationCertificate>, QueryError> {
+    let filter = Filter {
+        events: vec![Event::EpochStarted],
+        ..Filter::default()
+    };
+    first(query(file, &filter), |stored| {
+        let delegation = stored.record.delegation?;
+        (delegation.id() == certificate).then_some(*delegation)
+    })
+}
+
+fn first<T>(
+    records: impl Iterator<Item = Result<Stored, QueryError>>,
+    mut wanted: impl FnMut(Stored) -> Option<T>,
+) -> Result<Option<T>, QueryError> {
+    for stored in records {
+        if let Some(found) = wanted(stored?) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
