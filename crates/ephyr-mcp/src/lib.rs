@@ -16,6 +16,7 @@
 mod backend;
 mod batch;
 mod body;
+pub mod bridge;
 mod error;
 mod guard;
 mod headers;

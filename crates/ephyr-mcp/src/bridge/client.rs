@@ -1,0 +1,139 @@
+//! The HTTP side of the bridge: connections that are kept, and a POST that is sent once.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+/// Connections kept while nothing needs them.
+const KEPT: usize = 8;
+/// Wait between two attempts to connect.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A way to the server.
+pub trait Connect: Send + Sync + 'static {
+    /// A connection.
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Opens a connection.
+    fn connect(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PostError {
+    /// The server never saw the request.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(io::Error),
+    /// The connection broke after the request went out: it may have taken effect.
+    #[error("the connection broke before an answer came; the call may have taken effect: {0}")]
+    Broken(hyper::Error),
+}
+
+/// Sends requests over kept connections.
+pub(crate) struct Client<C> {
+    connect: C,
+    /// How long a server that cannot be reached is tried again: it may be restarting.
+    patience: Duration,
+    kept: Mutex<Vec<Connection>>,
+}
+
+/// A connection. Dropping it closes it, which tells the server that the client left.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl<C: Connect> Client<C> {
+    pub(crate) fn new(connect: C, patience: Duration) -> Self {
+        Self {
+            connect,
+            patience,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Sends a request, and again only while it is certain that the server has not seen it.
+    pub(crate) async fn post(
+        &self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, Connection), PostError> {
+        loop {
+            let (mut connection, is_fresh) = match self.kept() {
+                Some(connection) => (connection, false),
+                None => (self.open().await?, true),
+            };
+            let failure = match connection.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, connection)),
+                Err(failure) => failure,
+            };
+            let mut failure = failure;
+            match failure.take_message() {
+                Some(unsent) if !is_fresh => request = unsent,
+                Some(_) => {
+                    return Err(PostError::Unreachable(io::Error::other(
+                        failure.into_error(),
+                    )));
+                }
+                None => return Err(PostError::Broken(failure.into_error())),
+            }
+        }
+    }
+
+    /// Takes back a connection whose response was read to its end.
+    pub(crate) fn keep(&self, connection: Connection) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < KEPT && !connection.sender.is_closed() {
+            kept.push(connection);
+        }
+    }
+
+    fn kept(&self) -> Option<Connection> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(connection) = kept.pop() {
+            if connection.sender.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    async fn open(&self) -> Result<Connection, PostError> {
+        let deadline = Instant::now() + self.patience;
+        let io = loop {
+            match self.connect.connect().await {
+                Ok(io) => break io,
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(PostError::Unreachable(error));
+                }
+                Err(_) => sleep(PAUSE).await,
+            }
+        };
+        let (sender, driver) = handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| PostError::Unreachable(io::Error::other(error)))?;
+        let driver = tokio::spawn(async move {
+            // Whoever waits for a response learns of a broken connection there.
+            driver.await.ok();
+        });
+        Ok(Connection {
+            sender,
+            driver: driver.abort_handle(),
+        })
+    }
+}

@@ -1,0 +1,188 @@
+//! A small program behind the protocol: one tool that answers at once, one that takes its time, one
+//! resource. The tests drive it directly, the example `mock_server` over HTTP.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ephyr_mcp::schema::{Object, Schema};
+use ephyr_mcp::{
+    Backend, Call, CallContext, Config, Effects, Guard, Resource, ResourceError, ResourceSet,
+    ResourceText, Server, ServerInfo, SessionKey, Tool, ToolError, ToolOutput, ToolSet,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// What goes wrong while a test is set up.
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// The program.
+pub(crate) struct Mock {
+    info: ServerInfo,
+    tools: ToolSet,
+    resources: ResourceSet,
+    /// Counts that were told to stop and did.
+    pub(crate) stopped: AtomicUsize,
+    /// Counts that came to their end.
+    pub(crate) finished: AtomicUsize,
+}
+
+#[derive(Deserialize)]
+struct Echo {
+    text: String,
+    #[serde(default = "one")]
+    times: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[derive(Serialize)]
+struct Echoed<'a> {
+    caller: &'a str,
+    lines: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    to: u64,
+    #[serde(default)]
+    pause_ms: u64,
+}
+
+#[derive(Serialize)]
+struct Counted {
+    counted: u64,
+}
+
+impl Mock {
+    pub(crate) fn new() -> Result<Self, Fault> {
+        let echo = Object::new()
+            .required("text", Schema::string(1..=200).describe("what to say"))
+            .optional("times", Schema::integer(1..=5).default_value(&1));
+        let echoed = Object::new()
+            .required("caller", Schema::string(1..=64))
+            .required("lines", Schema::array(Schema::string(0..=200), 1..=5));
+        let count = Object::new()
+            .required("to", Schema::integer(1..=1000))
+            .optional("pause_ms", Schema::integer(0..=60_000));
+        let counted = Object::new().required("counted", Schema::integer(0..=1000));
+        let tools = vec![
+            Tool::new("echo", "Says it back.", echo)
+                .title("Echo")
+                .output(echoed)
+                .effects(Effects::READS),
+            Tool::new("count", "Counts, reporting each number.", count).output(counted),
+        ];
+        let resources = [Resource {
+            uri: "mock://hello".into(),
+            name: "hello".into(),
+            description: "A greeting.".into(),
+            mime_type: "text/markdown".into(),
+        }];
+        Ok(Self {
+            info: ServerInfo {
+                name: "mock".into(),
+                title: "Mock".into(),
+                version: "1.0.0".into(),
+            },
+            tools: ToolSet::new(tools)?,
+            resources: ResourceSet::new(&resources)?,
+            stopped: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+        })
+    }
+
+    /// A server around it.
+    pub(crate) fn server(self: &Arc<Self>, session_key: SessionKey) -> Result<Server<Self>, Fault> {
+        let config = Config {
+            guard: Guard::loopback(),
+            session_key,
+            list_ttl: Duration::from_secs(10),
+        };
+        Ok(Server::new(Arc::clone(self), config)?)
+    }
+
+    fn echo(caller: &str, arguments: &RawValue) -> Result<ToolOutput, ToolError> {
+        let echo: Echo = serde_json::from_str(arguments.get())
+            .map_err(|error| ToolError::internal(error.to_string()))?;
+        if echo.text == "forbidden" {
+            let refused = serde_json::json!({"reason": "forbidden"});
+            return Err(ToolError::with_details("this must not be said", &refused)?);
+        }
+        let lines = vec![echo.text; echo.times];
+        Ok(ToolOutput::json(&Echoed { caller, lines })?)
+    }
+
+    async fn count(
+        self: Arc<Self>,
+        count: Count,
+        mut context: CallContext,
+    ) -> Result<ToolOutput, ToolError> {
+        for number in 1..=count.to {
+            context.progress.report(format!("at {number}")).await;
+            tokio::select! {
+                () = context.cancel.cancelled() => {
+                    self.stopped.fetch_add(1, Ordering::SeqCst);
+                    return Err(ToolError::failed("stopped"));
+                }
+                () = tokio::time::sleep(Duration::from_millis(count.pause_ms)) => {}
+            }
+        }
+        self.finished.fetch_add(1, Ordering::SeqCst);
+        Ok(ToolOutput::json(&Counted { counted: count.to })?)
+    }
+}
+
+impl Backend for Mock {
+    type Caller = String;
+
+    fn caller_key<'a>(&self, caller: &'a String) -> Cow<'a, str> {
+        Cow::Borrowed(caller)
+    }
+
+    fn info(&self) -> &ServerInfo {
+        &self.info
+    }
+
+    fn instructions(&self) -> Option<&str> {
+        Some("Say something.")
+    }
+
+    fn tools(&self, _caller: &String) -> ToolSet {
+        self.tools.clone()
+    }
+
+    fn call(self: &Arc<Self>, caller: &String, tool: &str, arguments: &RawValue) -> Call {
+        match tool {
+            "echo" => Self::echo(caller, arguments).into(),
+            _ => match serde_json::from_str::<Count>(arguments.get()) {
+                Ok(count) => {
+                    let mock = Arc::clone(self);
+                    Call::run(move |context| mock.count(count, context))
+                }
+                Err(error) => Call::Done(Err(ToolError::internal(error.to_string()))),
+            },
+        }
+    }
+
+    fn resources(&self, _caller: &String) -> ResourceSet {
+        self.resources.clone()
+    }
+
+    async fn read_resource(
+        self: &Arc<Self>,
+        caller: &String,
+        uri: &str,
+    ) -> Result<ResourceText, ResourceError> {
+        match uri {
+            "mock://hello" => Ok(ResourceText {
+                mime_type: "text/markdown".into(),
+                text: format!("# Hello, {caller}\n"),
+            }),
+            _ => Err(ResourceError::NotFound),
+        }
+    }
+}
