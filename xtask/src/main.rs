@@ -1,3 +1,80 @@
-//! The commands of the README.
+//! The commands of the README: `cargo xtask demo` and `cargo xtask test`.
 
-fn main() {}
+mod demo;
+mod layers;
+mod packages;
+mod run;
+mod tally;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  demo [--keep] [--no-install]
+        builds Ephyr and plays its main job against a real sshd, step by step
+  test [--only STAGE] [--no-install]
+        runs every check; stages: fmt, clippy, build, unit, integration, doc, sdk, deny,
+        advisories, layers (property tests are among unit and integration)
+
+--no-install: name missing system packages instead of installing them with apt";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run_command(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            run::warn(&format!("xtask: {message}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all went well; an error is one of use or of the machine.
+fn run_command(words: &[&str]) -> Result<bool, String> {
+    let Some((command, rest)) = words.split_first() else {
+        return Err(USAGE.into());
+    };
+    match *command {
+        "demo" => demo::run(&Options::parse(rest, &["--keep", "--no-install"])?),
+        "test" => test::run(&Options::parse(rest, &["--only", "--no-install"])?),
+        "help" | "--help" | "-h" => {
+            run::say(USAGE);
+            Ok(true)
+        }
+        other => Err(format!("no command {other:?}\n{USAGE}")),
+    }
+}
+
+/// What stands behind a command.
+#[derive(Default)]
+struct Options {
+    keep: bool,
+    no_install: bool,
+    only: Option<String>,
+}
+
+impl Options {
+    fn parse(words: &[&str], allowed: &[&str]) -> Result<Self, String> {
+        let mut options = Self::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if !allowed.contains(word) {
+                return Err(format!("{word:?} is not an option here\n{USAGE}"));
+            }
+            match *word {
+                "--keep" => options.keep = true,
+                "--no-install" => options.no_install = true,
+                _ => {
+                    let stage = words.next().ok_or("--only needs the name of a stage")?;
+                    options.only = Some((*stage).to_owned());
+                }
+            }
+        }
+        Ok(options)
+    }
+}

@@ -32,6 +32,10 @@ if [ "$private" = yes ]; then
     done
     # As a pattern: find takes brackets for a choice of characters.
     namespace=$(readlink /proc/self/ns/mnt | tr '[]' '??')
+elif [ "$(id -u)" = 0 ]; then
+    # sshd's own empty directory, which its service would make; other worlds may need it as well, so
+    # it stays.
+    mkdir -p -m 755 /run/sshd
 fi
 echo ready
 while read -r line; do

@@ -16,6 +16,9 @@
 //! # Ok(()) }
 //! ```
 
+use std::fs::File;
+use std::io::Write as _;
+
 mod accounts;
 mod daemon;
 mod error;
@@ -36,10 +39,21 @@ pub use serde_json::{Value, json};
 pub use sshd::Sshd;
 pub use world::{Builder, World};
 
-/// Says on standard output that this test is not run here, and why. `cargo xtask test` counts these
-/// lines, so that a test without its preconditions never passes for one that ran.
-#[expect(clippy::print_stdout, reason = "the test runner collects this line")]
+/// Says on standard output that this test is not run here, and why. `cargo xtask test` also gets the
+/// line in the file that `EPHYR_SKIPPED_TESTS` names, so that a test without its preconditions never
+/// passes for one that ran.
+#[expect(
+    clippy::print_stdout,
+    reason = "whoever runs the test by hand sees this line"
+)]
 pub fn skip(why: &str) {
     let thread = std::thread::current();
-    println!("SKIP {}: {why}", thread.name().unwrap_or("test"));
+    let line = format!("SKIP {}: {why}\n", thread.name().unwrap_or("test"));
+    print!("{line}");
+    if let Some(path) = std::env::var_os("EPHYR_SKIPPED_TESTS")
+        && let Ok(mut file) = File::options().create(true).append(true).open(path)
+    {
+        // One write each: lines of tests that run at once do not mix.
+        let _ = file.write_all(line.as_bytes());
+    }
 }

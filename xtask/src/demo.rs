@@ -1,0 +1,32 @@
+//! `cargo xtask demo`: builds what the demo needs and hands over to it.
+
+use std::process::Command;
+
+use crate::Options;
+use crate::packages;
+use crate::run::{self, cargo};
+
+pub(crate) fn run(options: &Options) -> Result<bool, String> {
+    packages::for_targets(options)?;
+    run::say("building signer, broker, command and demo (a minute or two the first time)");
+    let programs = ["ephyr-signer", "ephyr-broker", "ephyr-cli", "ephyr-demo"];
+    let mut build = cargo(&["build", "--locked", "--profile", "ci", "--bins"]);
+    for program in programs {
+        build.args(["--package", program]);
+    }
+    // The build has the terminal, so that its progress shows and an interrupt reaches it.
+    let status = build
+        .status()
+        .map_err(|error| format!("starting cargo: {error}"))?;
+    if !status.success() {
+        return Ok(false);
+    }
+    let mut demo = Command::new(run::target_dir().join("ci/ephyr-demo"));
+    if options.keep {
+        demo.arg("--keep");
+    }
+    let status = demo
+        .status()
+        .map_err(|error| format!("starting the demo: {error}"))?;
+    Ok(status.success())
+}

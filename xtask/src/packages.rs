@@ -1,0 +1,216 @@
+//! What the machine must have: looked for, and installed with apt where that is allowed.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::Options;
+use crate::run::{self, Show, find_program};
+
+/// A program that is needed and the Debian package that has it.
+struct Need {
+    program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+}
+
+/// For the demo and for every test with a target.
+const TARGETS: [Need; 6] = [
+    Need {
+        program: "sshd",
+        package: "openssh-server",
+        purpose: "the targets",
+    },
+    Need {
+        program: "ssh",
+        package: "openssh-client",
+        purpose: "to compare with",
+    },
+    Need {
+        program: "ssh-keygen",
+        package: "openssh-client",
+        purpose: "to read certificates",
+    },
+    Need {
+        program: "unshare",
+        package: "util-linux",
+        purpose: "a private view of the accounts",
+    },
+    Need {
+        program: "nsenter",
+        package: "util-linux",
+        purpose: "a private view of the accounts",
+    },
+    Need {
+        program: "setpriv",
+        package: "util-linux",
+        purpose: "users of their own for the daemons",
+    },
+];
+
+/// For the official MCP clients.
+const CLIENTS: [Need; 3] = [
+    Need {
+        program: "python3",
+        package: "python3",
+        purpose: "the Python MCP clients",
+    },
+    Need {
+        program: "node",
+        package: "nodejs",
+        purpose: "the TypeScript MCP client",
+    },
+    Need {
+        program: "npm",
+        package: "npm",
+        purpose: "the TypeScript MCP client",
+    },
+];
+
+/// Makes an installation and lets no service start or be enabled by it, whatever happens.
+const INSTALL: &str = r#"
+set -eu
+guard=/usr/sbin/policy-rc.d
+made=no
+clean() { if [ "$made" = yes ]; then rm -f "$guard"; fi; }
+trap clean EXIT
+trap 'exit 130' INT TERM HUP
+if [ ! -e "$guard" ]; then
+    made=yes
+    printf '#!/bin/sh\nexit 101\n' > "$guard"
+    chmod 755 "$guard"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get install -y --no-install-recommends "$@" || {
+    apt-get update
+    apt-get install -y --no-install-recommends "$@"
+}
+for package; do
+    if [ "$package" = openssh-server ] && command -v systemctl > /dev/null; then
+        systemctl disable ssh.service ssh.socket 2> /dev/null || true
+    fi
+done
+"#;
+
+/// Sees to it that targets can be run.
+///
+/// # Errors
+/// Something is missing and was not installed; the text names it.
+pub(crate) fn for_targets(options: &Options) -> Result<(), String> {
+    ensure(&missing(&TARGETS), options)
+}
+
+/// Sees to it that the MCP clients can be run.
+///
+/// # Errors
+/// As [`for_targets`].
+pub(crate) fn for_clients(options: &Options) -> Result<(), String> {
+    let mut needs = missing(&CLIENTS);
+    if needs.iter().all(|need| need.program != "python3") && !has_venv() {
+        needs.push(&Need {
+            program: "python3 -m venv",
+            package: "python3-venv",
+            purpose: "the Python MCP clients",
+        });
+    }
+    ensure(&needs, options)
+}
+
+fn missing(needs: &'static [Need]) -> Vec<&'static Need> {
+    needs
+        .iter()
+        .filter(|need| find_program(need.program).is_none())
+        .collect()
+}
+
+/// Debian takes pip's bootstrap out of Python and puts it into a package of its own.
+fn has_venv() -> bool {
+    let mut command = Command::new("python3");
+    command.args(["-c", "import venv, ensurepip"]);
+    run::run(&mut command, Show::No, Duration::from_secs(60)).is_ok_and(|done| done.ok)
+}
+
+fn ensure(needs: &[&'static Need], options: &Options) -> Result<(), String> {
+    if needs.is_empty() {
+        return Ok(());
+    }
+    let list = |text: fn(&Need) -> String| {
+        let mut items: Vec<String> = needs.iter().map(|need| text(need)).collect();
+        items.sort();
+        items.dedup();
+        items
+    };
+    let what = list(|need| format!("{} (for {})", need.program, need.purpose)).join(", ");
+    let packages = list(|need| need.package.to_owned());
+    let advice = format!(
+        "missing: {what}; on Debian: apt-get install {}",
+        packages.join(" ")
+    );
+    if options.no_install {
+        return Err(advice);
+    }
+    let debian = Path::new("/etc/debian_version").exists() && find_program("apt-get").is_some();
+    if !debian || !is_root() {
+        return Err(advice);
+    }
+    run::say(&format!(
+        "installing {} with apt-get (needed: {what}); no service is started or enabled",
+        packages.join(" ")
+    ));
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", INSTALL, "ephyr-install"])
+        .args(&packages);
+    let done = run::run(&mut command, Show::No, Duration::from_secs(600))?;
+    if !done.ok {
+        return Err(format!("{}\n{advice}", done.output.trim_end()));
+    }
+    let still: Vec<&str> = missing_again(needs)
+        .into_iter()
+        .map(|need| need.program)
+        .collect();
+    if still.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("still missing after apt-get: {}", still.join(", ")))
+    }
+}
+
+fn missing_again(needs: &[&'static Need]) -> Vec<&'static Need> {
+    let single = |need: &&&'static Need| !need.program.contains(' ');
+    needs
+        .iter()
+        .filter(single)
+        .copied()
+        .filter(|need| find_program(need.program).is_none())
+        .collect()
+}
+
+fn is_root() -> bool {
+    let mut command = Command::new("id");
+    command.arg("-u");
+    run::run(&mut command, Show::No, Duration::from_secs(10))
+        .is_ok_and(|done| done.output.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_and_not_installed_against_the_users_word() {
+        let need: &'static Need = &Need {
+            program: "no-such-program",
+            package: "no-such-package",
+            purpose: "nothing",
+        };
+        let options = Options {
+            no_install: true,
+            ..Options::default()
+        };
+        assert_eq!(
+            ensure(&[need], &options).unwrap_err(),
+            "missing: no-such-program (for nothing); on Debian: apt-get install no-such-package"
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! Counting tests from what the runners print.
+
+use std::ops::AddAssign;
+
+/// How many tests passed, failed and were skipped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
+    pub(crate) skipped: u32,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+impl Tally {
+    /// One check that passed or failed.
+    pub(crate) fn one(passed: bool) -> Self {
+        Self {
+            passed: u32::from(passed),
+            failed: u32::from(!passed),
+            skipped: 0,
+        }
+    }
+
+    /// One check that was not made.
+    pub(crate) fn skip() -> Self {
+        Self {
+            skipped: 1,
+            ..Self::default()
+        }
+    }
+
+    /// A runner that failed without a failed test (it did not build, or crashed) is a failure too.
+    pub(crate) fn with_exit(mut self, ok: bool) -> Self {
+        if !ok && self.failed == 0 {
+            self.failed = 1;
+        }
+        self
+    }
+
+    /// Tests that called themselves skipped have passed as far as their runner knows.
+    pub(crate) fn with_skips(mut self, skips: u32) -> Self {
+        let skips = skips.min(self.passed);
+        self.passed -= skips;
+        self.skipped += skips;
+        self
+    }
+
+    /// From nextest's summary: `Summary [ 1.0s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped`.
+    /// What nextest calls skipped lies outside its filter and is no test of this run.
+    pub(crate) fn of_nextest(output: &str) -> Self {
+        let Some(line) = output
+            .lines()
+            .rev()
+            .find(|line| line.trim().starts_with("Summary ["))
+        else {
+            return Self::default();
+        };
+        let passed = number_before(line, " passed");
+        let failed = [" failed", " timed out", " exec failed"];
+        let failed = failed.iter().map(|word| number_before(line, word)).sum();
+        Self {
+            passed,
+            failed,
+            skipped: 0,
+        }
+    }
+
+    /// From the lines of libtest: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    pub(crate) fn of_libtest(output: &str) -> Self {
+        let mut tally = Self::default();
+        for line in output
+            .lines()
+            .filter(|line| line.trim().starts_with("test result:"))
+        {
+            tally += Self {
+                passed: number_before(line, " passed"),
+                failed: number_before(line, " failed"),
+                skipped: number_before(line, " ignored"),
+            };
+        }
+        tally
+    }
+
+    /// From lines of the form `PASS name`, `FAIL name` and `SKIP name: why`.
+    pub(crate) fn of_lines(output: &str) -> Self {
+        let count = |word: &str| {
+            let lines = output
+                .lines()
+                .filter(|line| line.trim_start().starts_with(word));
+            u32::try_from(lines.count()).unwrap_or(u32::MAX)
+        };
+        Self {
+            passed: count("PASS "),
+            failed: count("FAIL "),
+            skipped: count("SKIP "),
+        }
+    }
+}
+
+fn number_before(line: &str, word: &str) -> u32 {
+    let Some((before, _)) = line.split_once(word) else {
+        return 0;
+    };
+    let digits = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    before[before.len() - digits..].parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nextest_is_counted_with_time_outs_as_failures() {
+        let text = "  x\n     Summary [ 119.074s] 12 tests run: 8 passed (1 slow), 3 failed, 1 timed out, 7 skipped\nerror: test run failed\n";
+        assert_eq!(
+            Tally::of_nextest(text),
+            Tally {
+                passed: 8,
+                failed: 4,
+                skipped: 0
+            }
+        );
+    }
+
+    #[test]
+    fn every_binary_of_libtest_counts() {
+        let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\nfoo\n\
+                    test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured\n";
+        assert_eq!(
+            Tally::of_libtest(text),
+            Tally {
+                passed: 5,
+                failed: 1,
+                skipped: 1
+            }
+        );
+    }
+
+    #[test]
+    fn a_runner_that_does_not_come_to_testing_has_failed() {
+        assert_eq!(
+            Tally::of_nextest("error: could not compile")
+                .with_exit(false)
+                .failed,
+            1
+        );
+        assert_eq!(
+            Tally {
+                failed: 2,
+                ..Tally::default()
+            }
+            .with_exit(false)
+            .failed,
+            2
+        );
+    }
+
+    #[test]
+    fn skips_are_taken_off_what_passed() {
+        let tally = Tally {
+            passed: 5,
+            failed: 0,
+            skipped: 0,
+        }
+        .with_skips(2);
+        assert_eq!(tally.to_string(), "3 passed, 0 failed, 2 skipped");
+    }
+
+    #[test]
+    fn lines_of_other_runners_are_counted_by_their_first_word() {
+        let text = "PASS a\n  PASS b\nFAIL c\nSKIP d: no network\nPASSED?\n";
+        assert_eq!(
+            Tally::of_lines(text),
+            Tally {
+                passed: 2,
+                failed: 1,
+                skipped: 1
+            }
+        );
+    }
+}

@@ -1,0 +1,298 @@
+//! `cargo xtask test`: every check in one run, counted and timed.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::Options;
+use crate::layers;
+use crate::packages;
+use crate::run::{self, Done, Show, cargo, find_program};
+use crate::tally::Tally;
+use crate::tools;
+
+type Check = fn(&Options) -> Result<Tally, String>;
+
+/// The stages in the order in which they run: what fails fast comes first, and everything is built
+/// once before anything is tested.
+const STAGES: [(&str, Check); 10] = [
+    ("fmt", fmt),
+    ("layers", |_| layers::check()),
+    ("build", build),
+    ("clippy", clippy),
+    ("unit", unit),
+    ("integration", integration),
+    ("doc", doc),
+    ("sdk", sdk),
+    ("deny", deny),
+    ("advisories", advisories),
+];
+
+/// Longer than any stage takes on a cold machine; a stage that hangs must not hang the run.
+const LIMIT: Duration = Duration::from_secs(1500);
+
+struct Line {
+    stage: &'static str,
+    tally: Tally,
+    seconds: f64,
+}
+
+/// Runs the stages; true when something ran and nothing failed.
+pub(crate) fn run(options: &Options) -> Result<bool, String> {
+    let only = options.only.as_deref();
+    let chosen: Vec<_> = STAGES
+        .iter()
+        .filter(|(name, _)| only.is_none_or(|only| only == *name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
+        let only = only.unwrap_or_default();
+        return Err(format!(
+            "no stage {only:?}; the stages are {}",
+            names.join(", ")
+        ));
+    }
+    if chosen
+        .iter()
+        .any(|(name, _)| matches!(*name, "unit" | "integration" | "sdk"))
+    {
+        packages::for_targets(options)?;
+    }
+    let mut lines = Vec::new();
+    for (stage, check) in chosen {
+        run::say(&format!("== {stage}"));
+        let start = Instant::now();
+        let tally = check(options).unwrap_or_else(|message| {
+            run::say(&message);
+            run::say(&format!("FAIL {stage}"));
+            Tally::one(false)
+        });
+        lines.push(Line {
+            stage,
+            tally,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+    }
+    Ok(summarize(&lines))
+}
+
+fn summarize(lines: &[Line]) -> bool {
+    let mut sum = Tally::default();
+    run::say("== summary");
+    for Line {
+        stage,
+        tally,
+        seconds,
+    } in lines
+    {
+        run::say(&format!("{stage:<12} {seconds:>7.1} s  {tally}"));
+        sum += *tally;
+    }
+    run::say(&sum.to_string());
+    sum.failed == 0 && sum.passed > 0
+}
+
+fn fmt(_: &Options) -> Result<Tally, String> {
+    simple(cargo(&["fmt", "--all", "--check"]))
+}
+
+fn build(_: &Options) -> Result<Tally, String> {
+    let programs = simple(cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        "ci",
+        "--workspace",
+        "--bins",
+    ]))?;
+    // What cannot be built cannot be tested, and says so once.
+    if programs.failed > 0 {
+        Err("the workspace does not build".into())
+    } else {
+        Ok(programs)
+    }
+}
+
+fn clippy(_: &Options) -> Result<Tally, String> {
+    let mut command = cargo(&["clippy", "--locked", "--profile", "ci", "--workspace"]);
+    command.args(["--all-targets", "--", "-D", "warnings"]);
+    simple(command)
+}
+
+fn unit(_: &Options) -> Result<Tally, String> {
+    tests(
+        "kind(lib) + kind(bin) + kind(proc-macro)",
+        &["--lib", "--bins"],
+    )
+}
+
+fn integration(_: &Options) -> Result<Tally, String> {
+    // Tests start the workspace's programs, whether or not a stage before has built them.
+    let built = build(&Options::default())?;
+    let tally = tests("kind(test)", &["--test", "*"])?;
+    Ok(if built.failed > 0 { built } else { tally })
+}
+
+/// Runs tests through nextest, or through cargo's own runner where there is no nextest.
+fn tests(filter: &str, kinds: &[&str]) -> Result<Tally, String> {
+    let skips = run::target_dir().join("skipped-tests");
+    let _ = fs::remove_file(&skips);
+    let tally = if find_program("cargo-nextest").is_some() {
+        let mut command = cargo(&["nextest", "run", "--locked", "--cargo-profile", "ci"]);
+        command
+            .args(["--workspace", "--no-fail-fast", "--run-ignored", "all"])
+            .args(["--no-tests", "pass", "--status-level", "pass", "-E", filter])
+            .env("EPHYR_SKIPPED_TESTS", &skips);
+        let done = run::run(&mut command, Show::Yes, LIMIT)?;
+        timed(&done);
+        Tally::of_nextest(&done.output).with_exit(done.ok)
+    } else {
+        let mut command = cargo(&["test", "--locked", "--profile", "ci", "--workspace"]);
+        command
+            .arg("--no-fail-fast")
+            .args(kinds)
+            .args(["--", "--include-ignored"])
+            .env("EPHYR_SKIPPED_TESTS", &skips);
+        let done = run::run(&mut command, Show::Yes, LIMIT)?;
+        timed(&done);
+        Tally::of_libtest(&done.output).with_exit(done.ok)
+    };
+    let skipped = fs::read_to_string(&skips).unwrap_or_default();
+    for line in skipped.lines() {
+        run::say(line);
+    }
+    Ok(tally.with_skips(u32::try_from(skipped.lines().count()).unwrap_or(u32::MAX)))
+}
+
+fn doc(_: &Options) -> Result<Tally, String> {
+    let mut command = cargo(&[
+        "test",
+        "--locked",
+        "--profile",
+        "ci",
+        "--workspace",
+        "--doc",
+    ]);
+    command.arg("--no-fail-fast");
+    let done = run::run(&mut command, Show::Yes, LIMIT)?;
+    timed(&done);
+    Ok(Tally::of_libtest(&done.output).with_exit(done.ok))
+}
+
+/// The official MCP clients of other languages, against the same broker.
+fn sdk(options: &Options) -> Result<Tally, String> {
+    let script = run::root().join("tests/sdk/run");
+    if !script.is_file() {
+        return Ok(skip("sdk", "tests/sdk/run does not exist"));
+    }
+    if let Err(why) = packages::for_clients(options) {
+        return Ok(skip("sdk", &why));
+    }
+    build(options)?;
+    let mut command = Command::new(script);
+    command
+        .current_dir(run::root())
+        .env("EPHYR_BIN_DIR", run::target_dir().join("ci"));
+    let done = run::run(&mut command, Show::Yes, LIMIT)?;
+    timed(&done);
+    Ok(Tally::of_lines(&done.output).with_exit(done.ok))
+}
+
+fn deny(options: &Options) -> Result<Tally, String> {
+    let program = match tools::cargo_deny(options) {
+        Ok(program) => program,
+        Err(why) => return Ok(skip("deny", &why)),
+    };
+    let mut tally = Tally::default();
+    for check in ["bans", "licenses", "sources"] {
+        let mut command = Command::new(&program);
+        command
+            .args(["--locked", "check", "--hide-inclusion-graph", check])
+            .current_dir(run::root());
+        let done = run::run(&mut command, Show::No, LIMIT)?;
+        if !done.ok {
+            run::say(done.output.trim_end());
+        }
+        run::say(&format!(
+            "{} {check}",
+            if done.ok { "PASS" } else { "FAIL" }
+        ));
+        tally += Tally::one(done.ok);
+    }
+    Ok(tally)
+}
+
+fn advisories(options: &Options) -> Result<Tally, String> {
+    let program = match tools::cargo_deny(options) {
+        Ok(program) => program,
+        Err(why) => return Ok(skip("advisories", &why)),
+    };
+    let mut fetch = Command::new(&program);
+    fetch
+        .args(["--locked", "fetch", "db"])
+        .current_dir(run::root());
+    fetch.env("GIT_TERMINAL_PROMPT", "0");
+    let fetched = run::run(&mut fetch, Show::No, Duration::from_secs(90))?;
+    if !fetched.ok {
+        let why = if fetched.timed_out {
+            "it takes too long"
+        } else {
+            fetched.last_line()
+        };
+        return Ok(skip(
+            "advisories",
+            &format!("the advisory database is not to be had: {why}"),
+        ));
+    }
+    let mut command = Command::new(&program);
+    command
+        .args(["--locked", "check", "--disable-fetch", "advisories"])
+        .current_dir(run::root());
+    simple(command)
+}
+
+fn simple(mut command: Command) -> Result<Tally, String> {
+    let done = run::run(&mut command, Show::Yes, LIMIT)?;
+    timed(&done);
+    Ok(Tally::one(done.ok))
+}
+
+fn timed(done: &Done) {
+    if done.timed_out {
+        run::say(&format!(
+            "stopped: not finished within {} s",
+            LIMIT.as_secs()
+        ));
+    }
+}
+
+fn skip(stage: &str, why: &str) -> Tally {
+    run::say(&format!("SKIP {stage}: {why}"));
+    Tally::skip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_in_which_nothing_ran_is_no_success() {
+        let line = |tally| Line {
+            stage: "fmt",
+            tally,
+            seconds: 0.0,
+        };
+        assert!(!summarize(&[]));
+        assert!(!summarize(&[line(Tally::skip())]));
+        assert!(!summarize(&[line(Tally {
+            passed: 3,
+            failed: 1,
+            skipped: 0
+        })]));
+        assert!(summarize(&[line(Tally {
+            passed: 1,
+            failed: 0,
+            skipped: 2
+        })]));
+    }
+}
