@@ -7,6 +7,7 @@ use std::str::FromStr;
 use ephyr_names::{AgentName, TaskId, Timestamp};
 
 use crate::keys::{HolderKey, Initiator};
+use crate::time::parse_time;
 use crate::{Grants, Scope};
 
 /// The eight dimensions of authority.
@@ -140,76 +141,6 @@ fn parse_depth(text: &str) -> Option<u8> {
     if canonical { text.parse().ok() } else { None }
 }
 
-/// Reads `YYYY-MM-DDTHH:MM:SS[.mmm]Z`, the one spelling that [`Timestamp`] writes, without the
-/// detours of a general RFC 3339 reader: this runs for every segment of every token presented.
-fn parse_time(text: &[u8]) -> Option<Timestamp> {
-    let millis = match text.len() {
-        20 => 0,
-        24 if text[19] == b'.' => digits(&text[20..23]).filter(|millis| *millis != 0)?,
-        _ => return None,
-    };
-    let punctuated = text[4] == b'-'
-        && text[7] == b'-'
-        && text[10] == b'T'
-        && text[13] == b':'
-        && text[16] == b':'
-        && text[text.len() - 1] == b'Z';
-    let (year, month, day) = (
-        digits(&text[..4])?,
-        digits(&text[5..7])?,
-        digits(&text[8..10])?,
-    );
-    let (h, m, s) = (
-        digits(&text[11..13])?,
-        digits(&text[14..16])?,
-        digits(&text[17..19])?,
-    );
-    let in_range = (1..=12).contains(&month)
-        && (1..=days_in_month(year, month)).contains(&day)
-        && h < 24
-        && m < 60
-        && s < 60;
-    if !punctuated || !in_range {
-        return None;
-    }
-    let seconds = ((days_since_epoch(year, month, day) * 24 + h) * 60 + m) * 60 + s;
-    Some(Timestamp::from_unix_millis(seconds * 1000 + millis))
-}
-
-fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0, |value, b| {
-        b.is_ascii_digit().then(|| value * 10 + i64::from(b - b'0'))
-    })
-}
-
-const fn is_leap(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-const fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if is_leap(year) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 in the proleptic Gregorian calendar, for the years 0 to 9999. Years are
-/// counted from March, so that the leap day is the last of its year.
-const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
-    const BEFORE_1970: i64 = 719_468;
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // Months from March on have 31, 30, 31, 30, 31 days, over and over.
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    year * 365 + leap_days + day_of_year - BEFORE_1970
-}
-
 /// Reads the items of a flat list. They stand in the writer's order, each once.
 pub(crate) fn parse_scope<T: Ord + FromStr>(list: List<'_>) -> Result<Scope<T>, Why> {
     let List::Items(items) = list else {
@@ -305,5 +236,112 @@ fn write_items(text: &mut String, separator: &str, items: impl Iterator<Item = i
         let separator = if i == 0 { "" } else { separator };
         // Writing to a String cannot fail.
         let _ = write!(text, "{separator}{item}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ephyr_names::{RoleName, TargetName};
+    use proptest::prelude::*;
+
+    fn grants(list: &str) -> Result<Grants<TargetName, RoleName>, Why> {
+        match Caveat::parse(list.as_bytes())? {
+            Caveat::Limit(Limit::List(Dimension::Ssh, list)) => parse_grants(list),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_in_the_writers_order_and_written_in_that_of_names() {
+        let read = grants("ssh IN [web:read+operator,db:read]").unwrap();
+        assert_eq!(
+            write_grants(Dimension::Ssh, &read),
+            "ssh IN [db:read,web:operator+read]"
+        );
+        assert_eq!(grants("ssh IN [db:read,web:operator+read]").unwrap(), read);
+    }
+
+    #[test]
+    fn the_empty_list_and_the_star_are_different_things() {
+        assert_eq!(grants("ssh IN []"), Ok(Grants::none()));
+        assert_eq!(grants("ssh IN [*]"), Ok(Grants::Any));
+        assert_eq!(
+            write_grants(Dimension::Ssh, &grants("ssh IN []").unwrap()),
+            "ssh IN []"
+        );
+        assert_eq!(
+            write_grants(Dimension::Ssh, &grants("ssh IN [*]").unwrap()),
+            "ssh IN [*]"
+        );
+    }
+
+    #[test]
+    fn what_would_be_written_otherwise_is_not_read() {
+        for list in [
+            "ssh IN [a:r,a:s]",
+            "ssh IN [a:r+r]",
+            "ssh IN [a:]",
+            "ssh IN [:r]",
+            "ssh IN [a]",
+            "ssh IN [,]",
+            "ssh IN [a:r,]",
+            "ssh IN [,a:r]",
+            "ssh IN [a:r++s]",
+            "ssh IN [a: r]",
+            "ssh IN [ ]",
+            "ssh IN [*,a:r]",
+            "ssh IN [a:*]",
+            "ssh IN [*:r]",
+            "ssh IN [**]",
+            "ssh IN [a:r:s]",
+            "ssh IN [[a:r]]",
+        ] {
+            assert!(grants(list).is_err(), "{list}");
+        }
+        for caveat in [
+            "",
+            "ssh",
+            "ssh ",
+            "ssh IN",
+            "ssh IN [a:r",
+            "ssh IN a:r]",
+            "ssh in [a:r]",
+            " ssh IN [a:r]",
+            "ssh IN [a:r]\n",
+            "ssh  IN [a:r]",
+            "SSH IN [a:r]",
+            "ssh NOT IN [a:r]",
+            "ssh = a:r",
+            "shell IN [a]",
+            "task=01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "agent = ",
+            "agent= a",
+            "task = 01arz3ndektsv4rrffq69g5fav",
+            "can_delegate = 1",
+            "can_delegate = true ",
+            "can_delegate <= true",
+            "delegation_depth <= 00",
+            "delegation_depth <= 05",
+            "delegation_depth <= +5",
+            "delegation_depth <= 256",
+            "delegation_depth <= ",
+            "delegation_depth < 5",
+            "delegation_depth = 5",
+            "expires_before = now",
+            "expires_before = ",
+            "holder = ",
+            "initiated_by = a b",
+        ] {
+            assert!(Caveat::parse(caveat.as_bytes()).is_err(), "{caveat}");
+        }
+        assert!(Caveat::parse(b"agent = \xFF").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = Caveat::parse(&bytes);
+        }
     }
 }

@@ -144,7 +144,7 @@ pub enum MintError {
     /// The root's `delegation_depth` is over [`crate::MAX_DEPTH`].
     #[error("delegation_depth is {0}, at most 5 is allowed")]
     Depth(u8),
-    /// The expiry is not a year from 0000 to 9999.
+    /// The expiry is not in the years 0001 to 9999.
     #[error("the expiry is not a time that RFC 3339 can write")]
     Expiry,
 }

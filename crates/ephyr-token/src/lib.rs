@@ -31,6 +31,7 @@ pub mod proof;
 mod receipt;
 mod reduce;
 pub mod sshsig;
+mod time;
 mod verify;
 mod wire;
 

@@ -7,8 +7,9 @@ pub(crate) mod naive;
 
 use ephyr_names::{EpochId, TaskId, Timestamp};
 use ephyr_token::{
-    ChildSpec, Envelope, Grants, HolderKey, Narrowing, RootKey, RootSpec, Scope, Token, TokenError,
-    UnverifiedToken, VerifiedToken, mint_child, mint_root,
+    ChildSpec, DelegationCertificate, DelegationPayload, Envelope, EpochSigningKey, Grants,
+    HolderKey, Narrowing, RootKey, RootSpec, Scope, Token, TokenError, UnverifiedToken,
+    VerifiedToken, mint_child, mint_root,
 };
 
 pub(crate) const KEY: [u8; 32] = *b"a root key of thirty-two bytes..";
@@ -119,4 +120,21 @@ pub(crate) fn child_spec(n: u128) -> ChildSpec {
 
 pub(crate) fn child(parent: &Token, spec: &ChildSpec) -> Token {
     mint_child(&key(), &verified(parent), spec).expect("a child token")
+}
+
+/// A certificate of a signer whose clock shows `issued`.
+pub(crate) fn certificate(
+    issued: i64,
+    ca: &ssh_key::PrivateKey,
+    broker: &EpochSigningKey,
+) -> DelegationCertificate {
+    let payload = DelegationPayload {
+        epoch: epoch(),
+        broker_id: "broker-1".to_owned(),
+        public_key: broker.public_key(),
+        issued_at: Timestamp::from_unix_millis(issued),
+        mint_until: Timestamp::from_unix_millis(issued + 3_600_000),
+        valid_until: Timestamp::from_unix_millis(issued + 7_200_000),
+    };
+    DelegationCertificate::sign(payload, ca).expect("a certificate")
 }
