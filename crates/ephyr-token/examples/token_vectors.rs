@@ -460,7 +460,7 @@ fn bad_sections() -> Vec<Vector> {
         (
             "other-root-task",
             token(&changed(|c| {
-                c[0] = "task = 01KAT000000000000000000CH1".into()
+                c[0] = "task = 01KAT000000000000000000CH1".into();
             })),
             Err("root_mismatch"),
         ),

@@ -72,7 +72,7 @@ fn every_vector_reads_as_it_says() -> Run<()> {
 
 #[test]
 fn every_reason_to_refuse_has_a_vector() -> Run<()> {
-    let seen: Vec<String> = vectors()
+    let seen: Vec<String> = vectors()?
         .into_iter()
         .filter_map(|vector| vector.error)
         .collect();
