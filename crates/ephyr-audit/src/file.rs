@@ -7,6 +7,7 @@ use std::io::{self, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ephyr_names::Digest;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat};
@@ -284,12 +285,17 @@ fn open_file(path: &Path, flags: OFlags) -> Result<File, OpenError> {
     Ok(file)
 }
 
+/// Another writer may be about to end, or its lock be held for a moment by a child between fork and
+/// exec; so a lock that is held is asked for again for a second.
 fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(Errno::WOULDBLOCK) => Err(OpenError::Locked(path.into())),
-        Err(e) => Err(OpenError::io("lock", path)(e.into())),
+    for _ in 0..50 {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(Duration::from_millis(20)),
+            Err(e) => return Err(OpenError::io("lock", path)(e.into())),
+        }
     }
+    Err(OpenError::Locked(path.into()))
 }
 
 /// Makes a new or renamed file's name as lasting as its content.

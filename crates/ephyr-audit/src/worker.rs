@@ -1,6 +1,7 @@
 //! The writer's thread: takes what has gathered, writes it as one batch, tells those who wait. After a
 //! failure it keeps what nobody waited for, tries again, and records what was lost meanwhile.
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -24,6 +25,8 @@ use crate::writer::{Appended, Shared, WriterOptions, lock, own_record, refuse};
 
 /// How long after a failure the thread tries again by itself.
 const RETRY: Duration = Duration::from_secs(1);
+/// Records in a portion of what waited during a failure.
+const PORTION: usize = 64;
 
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -34,6 +37,8 @@ pub(crate) struct Worker {
     rotate_from: u64,
     failure: Option<Failure>,
     work: Work,
+    /// After a failure: what nobody waits for, until its turn comes.
+    rest: VecDeque<Job>,
     hashes: Vec<Digest>,
 }
 
@@ -47,6 +52,7 @@ impl Worker {
             rotate_from: 0,
             failure: None,
             work: Work::default(),
+            rest: VecDeque::new(),
             hashes: Vec::new(),
         }
     }
@@ -95,7 +101,26 @@ impl Worker {
         }
     }
 
+    /// Puts on disk what was taken. After a failure the disk may have room for little: those who wait
+    /// come first, then the others in small portions.
     fn commit(&mut self) -> Result<(), AuditError> {
+        if self.failure.is_none() {
+            return self.commit_batch();
+        }
+        let (rest, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.work.jobs)
+            .into_iter()
+            .partition(|job| matches!(job.kind, Kind::Relaxed(_)));
+        (self.rest, self.work.jobs) = (rest.into(), waiting);
+        self.commit_batch()?;
+        while !self.rest.is_empty() {
+            let portion = self.rest.len().min(PORTION);
+            self.work.jobs.extend(self.rest.drain(..portion));
+            self.commit_batch()?;
+        }
+        Ok(())
+    }
+
+    fn commit_batch(&mut self) -> Result<(), AuditError> {
         if let Some(job) = self.work.jobs.last() {
             self.policy = job.policy;
         }
@@ -154,6 +179,7 @@ impl Worker {
         }
         if staged_own {
             self.failure = None;
+            self.work.lost = 0;
             let mut queue = lock(&self.shared.queue);
             queue.failure = None;
             queue.told_lost(told);
@@ -195,6 +221,7 @@ impl Worker {
             .jobs
             .drain(..)
             .partition(|job| matches!(job.kind, Kind::Relaxed(_)));
+        kept.extend(self.rest.drain(..));
         {
             let mut queue = lock(&self.shared.queue);
             queue.failure = Some(failure);
