@@ -113,6 +113,13 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 }
 
 fn read_message(text: &str) -> Result<Incoming<'_>, Unreadable<'_>> {
+    // Derived `Deserialize` takes a list as well, member by member.
+    if !text.trim_start().starts_with('{') {
+        return Err(match serde_json::from_str::<&RawValue>(text) {
+            Ok(_) => RpcError::invalid_request("a message is a JSON object").into(),
+            Err(error) => not_json(&error).into(),
+        });
+    }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| not_json(&error))?;
     let id = envelope.id.and_then(Id::of);
     let refuse = |message: &str| {
@@ -292,11 +299,12 @@ mod tests {
     #[test]
     fn a_batch_is_bounded_and_one_bad_message_spoils_no_other() {
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-        let body = format!("[{ping},7]");
+        let body = format!(r#"[{ping},7,["2.0",1,"ping"]]"#);
         match read(body.as_bytes()) {
             Ok(Posted::Batch(messages)) => {
                 assert!(messages[0].is_ok());
                 assert!(messages[1].is_err());
+                assert!(messages[2].is_err());
             }
             _ => panic!("not a batch"),
         }

@@ -117,12 +117,16 @@ impl<'a> Meta<'a> {
     }
 }
 
+/// Derived `Deserialize` takes a list as well, member by member, so the brace is asked for by itself.
 fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &str) -> Result<T, RpcError> {
-    serde_json::from_str(raw.get()).map_err(|_| {
-        RpcError::invalid_params(format!(
-            "{name} must be an object, with each member at most once"
-        ))
-    })
+    let refusal = || {
+        let message = format!("{name} must be an object, with each member at most once");
+        RpcError::invalid_params(message)
+    };
+    if !raw.get().starts_with('{') {
+        return Err(refusal());
+    }
+    serde_json::from_str(raw.get()).map_err(|_| refusal())
 }
 
 fn required<'a>(value: Option<&'a RawValue>, name: &str) -> Result<Cow<'a, str>, RpcError> {
