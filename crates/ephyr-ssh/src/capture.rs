@@ -1,0 +1,117 @@
+//! A command's output: kept up to a bound, counted and dropped beyond it.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+/// Which of the two outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A piece of output, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Where the command wrote it.
+    pub stream: Stream,
+    /// The bytes.
+    pub data: Bytes,
+}
+
+/// Both outputs of one command.
+pub(crate) struct Capture {
+    pub(crate) stdout: Kept,
+    pub(crate) stderr: Kept,
+    progress: Option<mpsc::Sender<Chunk>>,
+}
+
+/// What is kept of one output.
+pub(crate) struct Kept {
+    pub(crate) data: Vec<u8>,
+    pub(crate) total: u64,
+    limit: usize,
+}
+
+impl Capture {
+    /// Keeps at most so many bytes of each, and sends everything to `progress` as far as it keeps up.
+    pub(crate) fn new(
+        max_stdout: usize,
+        max_stderr: usize,
+        progress: Option<mpsc::Sender<Chunk>>,
+    ) -> Self {
+        Self {
+            stdout: Kept::new(max_stdout),
+            stderr: Kept::new(max_stderr),
+            progress,
+        }
+    }
+
+    /// Takes a piece of output.
+    pub(crate) fn push(&mut self, stream: Stream, data: &Bytes) {
+        match stream {
+            Stream::Stdout => self.stdout.push(data),
+            Stream::Stderr => self.stderr.push(data),
+        }
+        if let Some(progress) = &self.progress {
+            // Whoever is too slow misses pieces; the command does not wait for anyone.
+            let _ = progress.try_send(Chunk {
+                stream,
+                data: data.clone(),
+            });
+        }
+    }
+}
+
+impl Kept {
+    fn new(limit: usize) -> Self {
+        Self {
+            data: Vec::new(),
+            total: 0,
+            limit,
+        }
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        let room = self.limit.saturating_sub(self.data.len());
+        self.data.extend_from_slice(&data[..room.min(data.len())]);
+        self.total = self.total.saturating_add(data.len() as u64);
+    }
+
+    /// Whether bytes were dropped.
+    pub(crate) fn truncated(&self) -> bool {
+        self.total > self.data.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_is_kept_to_its_bound_and_counted_beyond() {
+        let mut capture = Capture::new(5, 5, None);
+        capture.push(Stream::Stdout, &Bytes::from_static(b"abc"));
+        capture.push(Stream::Stderr, &Bytes::from_static(b"12345"));
+        assert!(!capture.stdout.truncated());
+        capture.push(Stream::Stdout, &Bytes::from_static(b"defg"));
+        assert_eq!(capture.stdout.data, b"abcde");
+        assert_eq!(capture.stdout.total, 7);
+        assert!(capture.stdout.truncated());
+        assert!(!capture.stderr.truncated());
+    }
+
+    #[test]
+    fn a_slow_listener_misses_pieces_and_holds_nothing_up() {
+        let (sender, mut listener) = mpsc::channel(1);
+        let mut capture = Capture::new(100, 100, Some(sender));
+        for piece in [&b"first"[..], b"second", b"third"] {
+            capture.push(Stream::Stdout, &Bytes::from_static(piece));
+        }
+        assert_eq!(&listener.try_recv().unwrap().data[..], b"first");
+        assert!(listener.try_recv().is_err());
+        assert_eq!(capture.stdout.data, b"firstsecondthird");
+    }
+}
