@@ -99,6 +99,12 @@ impl Tool {
         &self.name
     }
 
+    /// What it is for.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
     /// What it declared as its structured result.
     #[must_use]
     pub fn output_schema(&self) -> Option<&Object> {

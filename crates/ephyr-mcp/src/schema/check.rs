@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -104,7 +105,12 @@ impl Schema {
             Kind::Integer { range } => match text.parse::<i64>() {
                 Ok(number) if range.contains(&number) => true,
                 Ok(_) => return Err(place.mismatch(&self.expectation(), "one out of range")),
-                Err(_) => false,
+                Err(error) => match error.kind() {
+                    IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => {
+                        return Err(place.mismatch(&self.expectation(), "one out of range"));
+                    }
+                    _ => false,
+                },
             },
             Kind::Number => found(value).starts_with("a number"),
             Kind::Boolean => matches!(text, "true" | "false"),

@@ -24,12 +24,8 @@ impl Serialize for Schema {
                 map.serialize_entry("enum", &choices.chain(null).collect::<Vec<_>>())?;
             }
             Kind::Integer { range } => {
-                if *range.start() != i64::MIN {
-                    map.serialize_entry("minimum", range.start())?;
-                }
-                if *range.end() != i64::MAX {
-                    map.serialize_entry("maximum", range.end())?;
-                }
+                map.serialize_entry("minimum", range.start())?;
+                map.serialize_entry("maximum", range.end())?;
             }
             Kind::Number | Kind::Boolean => {}
             Kind::Array { item, items } => {

@@ -17,6 +17,9 @@ use serde_json::value::RawValue;
 /// What goes wrong while a test is set up.
 pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
 
+/// Counting to this panics.
+pub(crate) const PANIC: u64 = 999;
+
 /// The program.
 pub(crate) struct Mock {
     info: ServerInfo,
@@ -121,6 +124,7 @@ impl Mock {
         count: Count,
         mut context: CallContext,
     ) -> Result<ToolOutput, ToolError> {
+        assert_ne!(count.to, PANIC, "asked to");
         for number in 1..=count.to {
             context.progress.report(format!("at {number}")).await;
             tokio::select! {

@@ -1,0 +1,537 @@
+//! The stdio bridge against a real server over real HTTP, in memory.
+
+#![cfg(test)]
+
+mod common;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::Mock;
+use ephyr_mcp::bridge::{self, Connect, Options};
+use ephyr_mcp::{MAX_BODY, Server, SessionKey};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, duplex};
+use tokio::task::JoinHandle;
+
+/// What stands at the other end.
+struct Host {
+    mock: Arc<Mock>,
+    state: Mutex<State>,
+    connections: AtomicUsize,
+}
+
+struct State {
+    answers: Answers,
+    /// The head and body of each request.
+    seen: Vec<(HeaderMap, Bytes)>,
+    served: Vec<JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+enum Answers {
+    Server(Arc<Server<Mock>>),
+    Nobody,
+    Garbage(StatusCode, &'static str),
+}
+
+#[derive(Clone)]
+struct Way(Arc<Host>);
+
+impl Connect for Way {
+    type Io = DuplexStream;
+
+    async fn connect(&self) -> io::Result<DuplexStream> {
+        let host = Arc::clone(&self.0);
+        let mut state = self.0.state.lock().unwrap();
+        if matches!(state.answers, Answers::Nobody) {
+            return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
+        }
+        host.connections.fetch_add(1, Ordering::SeqCst);
+        let (near, far) = duplex(64 * 1024);
+        let service = service_fn(move |request| Arc::clone(&host).serve(request));
+        let served =
+            hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
+        state.served.push(tokio::spawn(async move {
+            served.await.ok();
+        }));
+        Ok(near)
+    }
+}
+
+type Reply = Response<Either<ephyr_mcp::Body, Full<Bytes>>>;
+
+impl Host {
+    fn new() -> Arc<Self> {
+        let host = Arc::new(Self {
+            mock: Arc::new(Mock::new().unwrap()),
+            state: Mutex::new(State {
+                answers: Answers::Nobody,
+                seen: Vec::new(),
+                served: Vec::new(),
+            }),
+            connections: AtomicUsize::new(0),
+        });
+        host.restart(1);
+        host
+    }
+
+    /// Ends every connection and starts over with another session key.
+    fn restart(&self, key: u8) {
+        let server = self.mock.server(SessionKey::from_bytes([key; 32])).unwrap();
+        self.answer(Answers::Server(Arc::new(server)));
+    }
+
+    fn answer(&self, answers: Answers) {
+        let mut state = self.state.lock().unwrap();
+        state.answers = answers;
+        state.served.drain(..).for_each(|served| served.abort());
+    }
+
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Infallible> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let answers = {
+            let mut state = self.state.lock().unwrap();
+            state.seen.push((parts.headers.clone(), body.clone()));
+            state.answers.clone()
+        };
+        Ok(match answers {
+            Answers::Server(server) => {
+                let response = server.handle(&"alpha".to_owned(), &parts, &body).await;
+                response.map(Either::Left)
+            }
+            Answers::Garbage(status, text) => {
+                let mut response = Response::new(Either::Right(Full::from(text)));
+                *response.status_mut() = status;
+                response
+            }
+            Answers::Nobody => Response::new(Either::Right(Full::default())),
+        })
+    }
+
+    /// The methods that the server saw, in order.
+    fn methods(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let bodies = state
+            .seen
+            .iter()
+            .map(|(_, body)| serde_json::from_slice(body).unwrap());
+        bodies
+            .map(|body: Value| body["method"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+struct Client {
+    to: DuplexStream,
+    from: Lines<BufReader<DuplexStream>>,
+    bridge: JoinHandle<io::Result<()>>,
+}
+
+impl Client {
+    fn of(host: &Arc<Host>, options: Options) -> Self {
+        let (to, input) = duplex(64 * 1024);
+        let (output, from) = duplex(64 * 1024);
+        let bridge = tokio::spawn(bridge::run(Way(Arc::clone(host)), options, input, output));
+        Self {
+            to,
+            from: BufReader::new(from).lines(),
+            bridge,
+        }
+    }
+
+    async fn say(&mut self, message: &Value) {
+        self.to
+            .write_all(format!("{message}\n").as_bytes())
+            .await
+            .unwrap();
+    }
+
+    async fn hear(&mut self) -> Value {
+        let line = self.from.next_line().await.unwrap().unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    async fn ask(&mut self, message: &Value) -> Value {
+        self.say(message).await;
+        self.hear().await
+    }
+
+    async fn shake_hands(&mut self) {
+        let answer = self.ask(&initialize()).await;
+        assert_eq!(answer["result"]["protocolVersion"], "2025-06-18");
+        self.say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
+    }
+
+    /// Ends the input; gives back what still came out.
+    async fn end(mut self) -> Vec<Value> {
+        drop(self.to);
+        let mut rest = Vec::new();
+        while let Some(line) = self.from.next_line().await.unwrap() {
+            rest.push(serde_json::from_str(&line).unwrap());
+        }
+        self.bridge.await.unwrap().unwrap();
+        rest
+    }
+}
+
+fn options() -> Options {
+    Options {
+        patience: Duration::ZERO,
+        ..Options::local()
+    }
+}
+
+fn initialize() -> Value {
+    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {},
+        "clientInfo": {"name": "t", "version": "1"}});
+    request(0, "initialize", params)
+}
+
+fn request(id: u64, method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
+fn count(id: u64, to: u64, pause_ms: u64) -> Value {
+    let arguments = json!({"to": to, "pause_ms": pause_ms});
+    request(
+        id,
+        "tools/call",
+        json!({"name": "count", "arguments": arguments}),
+    )
+}
+
+fn modern(mut message: Value) -> Value {
+    message["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+    message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    message
+}
+
+fn cancel(id: u64) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}})
+}
+
+/// Waits for a condition, and fails where it never comes.
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    let waiting = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    assert!(waited.is_ok(), "{what} never came");
+}
+
+async fn settle(host: &Host, stopped: usize) {
+    let reached = || host.mock.stopped.load(Ordering::SeqCst) == stopped;
+    until("the end of the call", reached).await;
+}
+
+/// Waits until the server has begun with so many calls.
+async fn begun(host: &Host, calls: usize) {
+    let called = || {
+        host.methods()
+            .into_iter()
+            .filter(|method| method == "tools/call")
+            .count()
+    };
+    until("the call", || called() == calls).await;
+}
+
+#[tokio::test]
+async fn a_client_with_a_handshake_is_carried_with_its_session_and_version() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.shake_hands().await;
+    let tools = client.ask(&request(1, "tools/list", json!({}))).await;
+    assert_eq!(tools["result"]["tools"][0]["name"], "echo");
+    let mut call = count(2, 2, 0);
+    call["params"]["_meta"] = json!({"progressToken": "p"});
+    client.say(&call).await;
+    for message in ["at 1", "at 2"] {
+        assert_eq!(client.hear().await["params"]["message"], message);
+    }
+    assert_eq!(
+        client.hear().await["result"]["structuredContent"]["counted"],
+        2
+    );
+    assert_eq!(client.end().await, Vec::<Value>::new());
+    let state = host.state.lock().unwrap();
+    for (headers, _) in &state.seen[1..] {
+        assert_eq!(headers["mcp-protocol-version"], "2025-06-18");
+        assert!(headers.contains_key("mcp-session-id"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_handshake_gets_headers_that_repeat_its_body() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    let found = client
+        .ask(&modern(request(1, "server/discover", json!({}))))
+        .await;
+    assert_eq!(found["result"]["resultType"], "complete");
+    let read = request(2, "resources/read", json!({"uri": "mock://hällo"}));
+    let read = client.ask(&modern(read)).await;
+    assert_eq!(read["error"]["code"], -32602);
+    let counted = client.ask(&modern(count(3, 1, 0))).await;
+    assert_eq!(counted["result"]["structuredContent"]["counted"], 1);
+    let unknown = client.ask(&modern(request(4, "ping", json!({})))).await;
+    assert_eq!(unknown["error"]["code"], -32601);
+    client.end().await;
+    assert_eq!(host.connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn requests_run_beside_each_other() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.shake_hands().await;
+    client.say(&count(1, 1, 60_000)).await;
+    assert_eq!(client.ask(&request(2, "ping", json!({}))).await["id"], 2);
+    begun(&host, 1).await;
+    client.say(&cancel(1)).await;
+    settle(&host, 1).await;
+    assert_eq!(client.end().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_client_without_a_handshake_cancels_by_a_notification_that_goes_no_further() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.say(&modern(count(1, 1, 60_000))).await;
+    client.ask(&modern(count(2, 1, 0))).await;
+    begun(&host, 2).await;
+    client.say(&cancel(1)).await;
+    settle(&host, 1).await;
+    assert_eq!(client.end().await, Vec::<Value>::new());
+    assert_eq!(host.methods(), ["tools/call", "tools/call"]);
+}
+
+#[tokio::test]
+async fn a_server_that_restarted_is_given_the_handshake_again() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.shake_hands().await;
+    client.ask(&count(1, 1, 0)).await;
+    host.restart(2);
+    for id in 2..4 {
+        let counted = client.ask(&count(id, 1, 0)).await;
+        assert_eq!(counted["result"]["structuredContent"]["counted"], 1);
+        assert_eq!(counted["id"], id);
+    }
+    client.end().await;
+    let handshakes = host
+        .methods()
+        .into_iter()
+        .filter(|method| method == "initialize");
+    assert_eq!(handshakes.count(), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_for_a_moment_is_waited_for() {
+    let host = Host::new();
+    let patience = Duration::from_secs(3600);
+    let mut client = Client::of(
+        &host,
+        Options {
+            patience,
+            ..options()
+        },
+    );
+    client.shake_hands().await;
+    host.answer(Answers::Nobody);
+    client.say(&request(1, "ping", json!({}))).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    host.restart(1);
+    assert_eq!(client.hear().await["result"], json!({}));
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_stays_away_is_an_error_of_each_request() {
+    let host = Host::new();
+    host.answer(Answers::Nobody);
+    let mut client = Client::of(&host, options());
+    let refused = client.ask(&initialize()).await;
+    assert_eq!(refused["id"], 0);
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("the server cannot be reached"),
+        "{message}"
+    );
+    assert_eq!(
+        client.ask(&request(1, "ping", json!({}))).await["error"]["code"],
+        -32603
+    );
+    client.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_after_the_request_says_that_it_may_have_taken_effect() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.say(&count(1, 1, 60_000)).await;
+    begun(&host, 1).await;
+    host.restart(1);
+    let broken = client.hear().await;
+    let message = broken["error"]["message"].as_str().unwrap();
+    assert!(message.contains("may have taken effect"), "{message}");
+    assert_eq!(
+        host.state.lock().unwrap().seen.len(),
+        1,
+        "it was sent again"
+    );
+    client.end().await;
+}
+
+#[tokio::test]
+async fn what_is_no_protocol_never_reaches_the_client() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    for (status, text) in [
+        (StatusCode::BAD_GATEWAY, "<html>\n</html>"),
+        (StatusCode::OK, ""),
+        (StatusCode::OK, "5"),
+        (StatusCode::OK, "{\"jsonrpc\":"),
+    ] {
+        host.answer(Answers::Garbage(status, text));
+        client
+            .say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
+        let answer = client.ask(&request(1, "ping", json!({}))).await;
+        assert_eq!(answer["id"], 1);
+        assert_eq!(answer["error"]["code"], -32603, "{text}");
+    }
+    // An error for a message that the server could not place is given the request's id.
+    let unplaced = "{\"jsonrpc\":\"2.0\",\n\"error\":{\"code\":-32600,\"message\":\"no\"}}";
+    host.answer(Answers::Garbage(StatusCode::UNAUTHORIZED, unplaced));
+    let answer = client.ask(&request(7, "ping", json!({}))).await;
+    assert_eq!(
+        (&answer["id"], &answer["error"]["code"]),
+        (&json!(7), &json!(-32600))
+    );
+    client
+        .say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        .await;
+    assert_eq!(client.end().await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn lines_that_are_no_messages_are_answered_here_and_the_bridge_goes_on() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.to.write_all(b"\n  \nnot json\n").await.unwrap();
+    assert_eq!(client.hear().await["error"]["code"], -32700);
+    client
+        .to
+        .write_all(&vec![b'x'; MAX_BODY + 1])
+        .await
+        .unwrap();
+    client.to.write_all(b"\n").await.unwrap();
+    assert_eq!(client.hear().await["error"]["code"], -32600);
+    assert_eq!(
+        client.ask(&request(1, "ping", json!([]))).await["error"]["code"],
+        -32602
+    );
+    assert_eq!(
+        client.ask(&request(2, "ping", json!({}))).await["result"],
+        json!({})
+    );
+    client.end().await;
+    assert_eq!(host.methods(), ["ping"]);
+}
+
+#[tokio::test]
+async fn a_batch_is_carried_as_it_is() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    let ping = request(1, "ping", json!({}));
+    let answers = client
+        .ask(&json!([ping, {"jsonrpc": "2.0", "method": "notifications/x"}]))
+        .await;
+    assert_eq!(answers, json!([{"jsonrpc": "2.0", "id": 1, "result": {}}]));
+    client.end().await;
+}
+
+#[tokio::test]
+async fn at_the_end_of_input_running_requests_are_answered() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.say(&modern(count(1, 3, 10))).await;
+    client
+        .say(&modern(request(2, "tools/list", json!({}))))
+        .await;
+    let mut ids: Vec<_> = client
+        .end()
+        .await
+        .into_iter()
+        .map(|answer| answer["id"].clone())
+        .collect();
+    ids.sort_by_key(Value::as_u64);
+    assert_eq!(ids, [1, 2]);
+}
+
+#[tokio::test]
+async fn at_the_end_of_input_what_takes_too_long_is_cancelled() {
+    let host = Host::new();
+    let drain = Duration::from_millis(20);
+    let mut client = Client::of(&host, Options { drain, ..options() });
+    client.say(&modern(count(1, 1, 60_000))).await;
+    client.ask(&modern(count(2, 1, 0))).await;
+    assert_eq!(client.end().await, Vec::<Value>::new());
+    settle(&host, 1).await;
+}
+
+#[tokio::test]
+async fn the_bridge_ends_when_nobody_reads_its_output() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.ask(&modern(count(1, 1, 0))).await;
+    let (unused, _) = duplex(1);
+    client.from = BufReader::new(unused).lines();
+    client.say(&modern(count(2, 1, 0))).await;
+    client.bridge.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn each_request_carries_the_headers_made_from_its_body() {
+    let host = Host::new();
+    let headers = |body: &[u8]| match body.len() {
+        0..200 => Ok(HeaderMap::from_iter([(
+            http::HeaderName::from_static("ephyr-proof"),
+            HeaderValue::from(body.len()),
+        )])),
+        _ => Err("no proof can be made".to_owned()),
+    };
+    let mut client = Client::of(
+        &host,
+        Options {
+            headers: Box::new(headers),
+            ..options()
+        },
+    );
+    client.ask(&request(1, "ping", json!({}))).await;
+    let refused = client
+        .ask(&request(2, "ping", json!({"pad": "x".repeat(200)})))
+        .await;
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert_eq!(message, "the request cannot be sent: no proof can be made");
+    client.end().await;
+    let state = host.state.lock().unwrap();
+    assert_eq!(state.seen.len(), 1);
+    for (headers, body) in &state.seen {
+        assert_eq!(headers["ephyr-proof"], body.len().to_string());
+    }
+}

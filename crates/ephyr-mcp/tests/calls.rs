@@ -1,0 +1,298 @@
+//! Calls that run: how they are cancelled, by whom, and how their progress reaches the caller.
+
+#![cfg(test)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use common::Mock;
+use ephyr_mcp::{Body, KEEP_ALIVE, Server, SessionKey};
+use http::request::Parts;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tokio::time::Duration;
+
+type Headers<'a> = &'a [(&'static str, &'a str)];
+
+const OLD: Headers<'static> = &[("mcp-protocol-version", "2025-11-25")];
+const NEW: Headers<'static> = &[
+    ("mcp-protocol-version", "2026-07-28"),
+    ("mcp-method", "tools/call"),
+    ("mcp-name", "count"),
+];
+
+struct Setup {
+    mock: Arc<Mock>,
+    server: Arc<Server<Mock>>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let mock = Arc::new(Mock::new().unwrap());
+        let server = Arc::new(mock.server(SessionKey::from_bytes([7; 32])).unwrap());
+        Self { mock, server }
+    }
+
+    async fn send(&self, caller: &str, headers: Headers<'_>, body: &Value) -> Response<Body> {
+        let body = Bytes::from(body.to_string());
+        self.server
+            .handle(&caller.to_owned(), &parts(headers), &body)
+            .await
+    }
+
+    /// Sends in a task of its own, and waits until the call runs.
+    async fn begin(
+        &self,
+        caller: &'static str,
+        headers: Headers<'_>,
+        body: Value,
+    ) -> tokio::task::JoinHandle<Response<Body>> {
+        let server = Arc::clone(&self.server);
+        let parts = parts(headers);
+        let sent = tokio::spawn(async move {
+            server
+                .handle(&caller.to_owned(), &parts, &Bytes::from(body.to_string()))
+                .await
+        });
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        sent
+    }
+
+    async fn open_session(&self, caller: &str) -> String {
+        let params = json!({"protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"}});
+        let response = self
+            .send(caller, &[], &request(0, "initialize", params))
+            .await;
+        response.headers()["mcp-session-id"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Waits until as many counts have stopped and finished.
+    async fn settle(&self, stopped: usize, finished: usize) {
+        let reached = async {
+            while self.mock.stopped.load(Ordering::SeqCst) != stopped
+                || self.mock.finished.load(Ordering::SeqCst) != finished
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(3600), reached).await;
+        assert!(
+            reached.is_ok(),
+            "stopped {:?}, finished {:?}",
+            self.mock.stopped,
+            self.mock.finished
+        );
+    }
+}
+
+fn parts(headers: Headers<'_>) -> Parts {
+    let mut request = Request::post("/mcp")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn request(id: u64, method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
+/// A call that takes a minute, with a progress token if asked for.
+fn minute(id: u64, token: bool) -> Value {
+    let mut meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    if token {
+        meta["progressToken"] = json!("p");
+    }
+    let arguments = json!({"to": 60, "pause_ms": 1000});
+    request(
+        id,
+        "tools/call",
+        json!({"name": "count", "arguments": arguments, "_meta": meta}),
+    )
+}
+
+fn old_minute(id: u64) -> Value {
+    let arguments = json!({"to": 60, "pause_ms": 1000});
+    request(
+        id,
+        "tools/call",
+        json!({"name": "count", "arguments": arguments}),
+    )
+}
+
+fn cancel(id: u64) -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}})
+}
+
+async fn json_of(response: Response<Body>) -> Value {
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_stateless_version_leaving_cancels_a_call_that_has_not_answered() {
+    let setup = Setup::new();
+    let sent = setup.begin("alpha", NEW, minute(1, false)).await;
+    sent.abort();
+    setup.settle(1, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_the_stateless_version_leaving_cancels_a_call_that_streams() {
+    let setup = Setup::new();
+    let response = setup.send("alpha", NEW, &minute(1, true)).await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body();
+    body.frame().await.unwrap().unwrap();
+    assert_eq!(setup.mock.stopped.load(Ordering::SeqCst), 0);
+    drop(body);
+    setup.settle(1, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_it_leaving_cancels_nothing() {
+    let setup = Setup::new();
+    let sent = setup.begin("alpha", OLD, old_minute(1)).await;
+    sent.abort();
+    setup.settle(0, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_it_a_notification_cancels_and_the_caller_is_told() {
+    let setup = Setup::new();
+    let sent = setup.begin("alpha", OLD, old_minute(1)).await;
+    assert_eq!(setup.send("alpha", OLD, &cancel(1)).await.status(), 202);
+    setup.settle(1, 0).await;
+    let answer = json_of(sent.await.unwrap()).await;
+    assert_eq!(answer["error"]["code"], -32800);
+    assert_eq!(answer["id"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_which_the_caller_lost_sight_can_still_be_cancelled() {
+    let setup = Setup::new();
+    let sent = setup.begin("alpha", OLD, old_minute(1)).await;
+    sent.abort();
+    setup.send("alpha", OLD, &cancel(1)).await;
+    setup.settle(1, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_cancels_another_callers_request_or_one_of_another_session() {
+    let setup = Setup::new();
+    let alpha = setup.open_session("alpha").await;
+    let second = setup.open_session("alpha").await;
+    let beta = setup.open_session("beta").await;
+    let within = |session| [OLD[0], ("mcp-session-id", session)];
+    let _sent = setup.begin("alpha", &within(&alpha), old_minute(1)).await;
+    for (caller, headers) in [
+        ("beta", &within(&beta)[..]),
+        ("beta", &within(&alpha)[..]),
+        ("beta", OLD),
+        ("alpha", &within(&second)[..]),
+        ("alpha", OLD),
+    ] {
+        setup.send(caller, headers, &cancel(1)).await;
+    }
+    setup.send("alpha", &within(&alpha), &cancel(2)).await;
+    assert_eq!(setup.mock.stopped.load(Ordering::SeqCst), 0);
+    setup.send("alpha", &within(&alpha), &cancel(1)).await;
+    setup.settle(1, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_takes_long_becomes_a_stream_that_shows_it_lives() {
+    let setup = Setup::new();
+    // Half a period more than it takes to start the stream and to send two comments.
+    let pause = KEEP_ALIVE * 3 + KEEP_ALIVE / 2;
+    let arguments = json!({"to": 1, "pause_ms": pause.as_millis()});
+    let params = json!({"name": "count", "arguments": arguments});
+    let response = setup
+        .send("alpha", OLD, &request(1, "tools/call", params))
+        .await;
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = std::str::from_utf8(&body).unwrap();
+    let comments = text
+        .split_terminator("\n\n")
+        .take_while(|event| *event == ":");
+    assert_eq!(comments.count(), 2, "{text}");
+    assert!(text.contains("\"counted\":1"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_slow_slows_the_work_and_loses_nothing() {
+    let setup = Setup::new();
+    let arguments = json!({"to": 500});
+    let params = json!({"name": "count", "arguments": arguments, "_meta": {"progressToken": 1}});
+    let response = setup
+        .send("alpha", OLD, &request(1, "tools/call", params))
+        .await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(setup.mock.finished.load(Ordering::SeqCst), 0);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = std::str::from_utf8(&body).unwrap();
+    let events: Vec<Value> = text
+        .split_terminator("\n\n")
+        .map(|event| event.strip_prefix("event: message\ndata: ").unwrap())
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    assert_eq!(events.len(), 501);
+    for (at, event) in events[..500].iter().enumerate() {
+        assert_eq!(event["params"]["progress"], at + 1);
+        assert_eq!(event["params"]["message"], format!("at {}", at + 1));
+    }
+    assert_eq!(events[500]["result"]["structuredContent"]["counted"], 500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_panics_is_an_internal_error() {
+    let setup = Setup::new();
+    let arguments = json!({"to": common::PANIC});
+    let params = json!({"name": "count", "arguments": arguments});
+    let answer = json_of(
+        setup
+            .send("alpha", OLD, &request(1, "tools/call", params))
+            .await,
+    )
+    .await;
+    assert_eq!(answer["error"]["code"], -32603);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_bound_is_too_large() {
+    let setup = Setup::new();
+    let body = Bytes::from(vec![b' '; ephyr_mcp::MAX_BODY + 1]);
+    let response = setup
+        .server
+        .handle(&"alpha".to_owned(), &parts(OLD), &body)
+        .await;
+    assert_eq!(response.status(), 413);
+}
+
+#[tokio::test]
+async fn a_header_that_must_be_single_is_refused_twice() {
+    let setup = Setup::new();
+    let twice = [OLD[0], OLD[0]];
+    let response = setup
+        .send("alpha", &twice, &request(1, "ping", json!({})))
+        .await;
+    assert_eq!(response.status(), 400);
+    assert_eq!(json_of(response).await["error"]["code"], -32020);
+}
