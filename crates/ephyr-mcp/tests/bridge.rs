@@ -200,7 +200,9 @@ fn initialize() -> Value {
 }
 
 fn request(id: u64, method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+    let mut request = json!({"jsonrpc": "2.0", "id": id, "method": method});
+    request["params"] = params;
+    request
 }
 
 fn count(id: u64, to: u64, pause_ms: u64) -> Value {

@@ -107,7 +107,9 @@ fn parts(headers: Headers<'_>) -> Parts {
 }
 
 fn request(id: u64, method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+    let mut request = json!({"jsonrpc": "2.0", "id": id, "method": method});
+    request["params"] = params;
+    request
 }
 
 /// A call that takes a minute, with a progress token if asked for.
