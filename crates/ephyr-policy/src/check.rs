@@ -40,7 +40,7 @@ pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findi
             }
         }
         (Shape::Choice(words), Value::Text(text)) => {
-            check_choice(words, text, node.at, path, findings)
+            check_choice(words, text, node.at, path, findings);
         }
         (Shape::List { of, empty }, Value::List(items)) => {
             check_list(node.at, items, of, *empty, path, findings);
@@ -184,6 +184,9 @@ fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mu
 
 fn wrong_type(shape: &Shape, found: &Value) -> String {
     let advice = match (shape, found) {
+        (Shape::Text(format), Value::Int(_)) if format.is_duration() => {
+            "; write it with its unit, as in 90s or 5m"
+        }
         (Shape::Text(_) | Shape::Choice(_), Value::Int(_) | Value::Bool(_) | Value::Float) => {
             "; put it in quotes if it is meant as text"
         }
@@ -206,7 +209,7 @@ fn what(shape: &Shape) -> String {
         Shape::Int { min, max } => format!("a whole number from {min} to {max}"),
         Shape::Choice(words) => format!("one of {}", words.join(", ")),
         Shape::List { .. } => "a list".into(),
-        Shape::Map { key, .. } => format!("a mapping whose keys are each a {}", key.what()),
+        Shape::Map { key, .. } => format!("a mapping (each key is the name of a {})", key.what()),
         Shape::Record(record) => format!("a mapping ({})", record.what),
         Shape::BoolOrList(_) => "true, false or a list".into(),
         Shape::OneOrList(of) => format!("{} or a list", what(of)),

@@ -170,6 +170,14 @@ impl Findings {
         });
     }
 
+    pub(crate) fn has_errors(&self) -> bool {
+        self.list.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    pub(crate) fn drop_warnings(&mut self) {
+        self.list.retain(|d| d.severity == Severity::Error);
+    }
+
     /// The findings in file order, and whether there is an error among them.
     pub(crate) fn finish(mut self) -> (Vec<Diagnostic>, bool) {
         if self.dropped {
@@ -184,7 +192,7 @@ impl Findings {
         }
         self.list
             .sort_by(|a, b| (a.line, a.column, a.code).cmp(&(b.line, b.column, b.code)));
-        let failed = self.list.iter().any(|d| d.severity == Severity::Error);
+        let failed = self.has_errors();
         (self.list, failed)
     }
 }

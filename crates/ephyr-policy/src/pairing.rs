@@ -143,13 +143,13 @@ pub(crate) fn check_agents<'p, 'a>(
         let this = find(name)?;
         match last {
             None if this.delegated_only => return Err(Unpaired::DelegatedOnly(name.clone())),
-            Some(from) if from.name != this.name => {
-                if !this.accept_delegation_from.contains(&from.name) {
-                    return Err(Unpaired::DelegationNotAccepted {
-                        from: from.name.clone(),
-                        to: name.clone(),
-                    });
-                }
+            Some(from)
+                if from.name != this.name && !this.accept_delegation_from.contains(&from.name) =>
+            {
+                return Err(Unpaired::DelegationNotAccepted {
+                    from: from.name.clone(),
+                    to: name.clone(),
+                });
             }
             _ => {}
         }

@@ -34,7 +34,10 @@ mod tests {
     #[test]
     fn the_command_stands_unchanged_at_the_end_and_stdin_is_closed_unless_granted() {
         let sealed = sealed_command("echo 'a'; cat", false);
-        assert!(sealed.ends_with("\nexec </dev/null\necho 'a'; cat"), "{sealed}");
+        assert!(
+            sealed.ends_with("\nexec </dev/null\necho 'a'; cat"),
+            "{sealed}"
+        );
         assert!(sealed_command("cat", true).ends_with(" & )\ncat"));
         assert!(!sealed_command("cat", true).contains("exec </dev/null\n"));
     }

@@ -136,6 +136,8 @@ fn add_parse_error(error: &Error, findings: &mut Findings) {
         other => {
             let text = other.to_string();
             let text = text.lines().next().unwrap_or_default();
+            // The place is said already.
+            let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
             ("E-YAML-SYNTAX", format!("cannot be read as YAML: {text}"))
         }
     };

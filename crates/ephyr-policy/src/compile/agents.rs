@@ -15,7 +15,7 @@ use crate::suggest;
 
 pub(super) fn compile(root: &View<'_>, findings: &mut Findings) -> BTreeMap<AgentName, Agent> {
     let views = root.map("agents");
-    if views.is_empty() && root.has("agents") {
+    if root.is_empty("agents") {
         let message = "there is no agent, so nobody may do anything; add one";
         findings.add(
             "E-NO-AGENTS",

@@ -34,8 +34,14 @@ pub fn load(source: &[u8], file_name: &str) -> Result<Policy, Diagnostics> {
     let policy = source::parse(source, &mut findings).map(|root| {
         let shape = Shape::Record(&fields::POLICY);
         check::check(&root, &shape, "", &mut findings);
+        let malformed = findings.has_errors();
         let hash = Digest(Sha256::digest(source).into());
-        compile(&View::root(&root), hash, &mut findings)
+        let policy = compile(&View::root(&root), hash, &mut findings);
+        if malformed {
+            // What could not be read looks as if it were not there, so these may be false.
+            findings.drop_warnings();
+        }
+        policy
     });
     let (list, failed) = findings.finish();
     match policy {

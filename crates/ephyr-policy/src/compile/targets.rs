@@ -106,7 +106,7 @@ fn check_allowed_roles(
         let (at, path) = view.place_of("allowed_roles", index);
         if !declared.contains(name) {
             let hint = suggest::hint(name, declared.iter().map(String::as_str));
-            let message = format!("there is no role `{name}`{hint}; define it under `roles`");
+            let message = format!("there is no role `{name}` under `roles`{hint}");
             findings.add("E-UNKNOWN-ROLE", at, path, message);
             continue;
         }

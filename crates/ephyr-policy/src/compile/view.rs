@@ -103,6 +103,12 @@ impl<'n> View<'n> {
         self.node(key).is_some()
     }
 
+    /// Whether the key holds a mapping without entries.
+    pub(super) fn is_empty(&self, key: &'static str) -> bool {
+        self.node(key)
+            .is_some_and(|node| matches!(&node.value, Value::Map(entries) if entries.is_empty()))
+    }
+
     /// Where the key's value stands; the record itself where it was left out.
     pub(super) fn at(&self, key: &'static str) -> Place {
         self.node(key).map_or(self.at, |node| node.at)

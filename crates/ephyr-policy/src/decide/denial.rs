@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Granted, SshAction, Subject, Switches, reachable};
-use crate::commands::MAX_COMMAND_BYTES;
+use crate::commands::{CommandPolicy, MAX_COMMAND_BYTES};
 use crate::model::{Agent, Policy, Role};
 use crate::pairing::{Pairing, Unpaired};
 
@@ -257,7 +257,7 @@ pub(super) fn command_not_allowed(role: &Role) -> Denial {
          other shell syntax matches no pattern",
         role.name
     );
-    let patterns = role.commands.iter().flat_map(|c| c.patterns());
+    let patterns = role.commands.iter().flat_map(CommandPolicy::patterns);
     Denial::new(
         3,
         ReasonCode::CommandNotAllowed,

@@ -143,6 +143,14 @@ impl Format {
         })
     }
 
+    /// Whether it is a length of time.
+    pub(crate) fn is_duration(self) -> bool {
+        matches!(
+            self,
+            Self::CertTtl | Self::Timeout | Self::Refresh | Self::DelegationTtl
+        )
+    }
+
     /// What the form is, for people.
     pub(crate) fn what(self) -> &'static str {
         match self {
@@ -194,7 +202,7 @@ fn name<T: std::str::FromStr<Err = ephyr_names::NameError>>(text: &str) -> Resul
 /// One line without control characters.
 fn line(text: &str, max: usize, needed: bool) -> Result<(), Wrong> {
     if needed && text.trim().is_empty() {
-        return Err(("E-TEXT", "must not be empty".into()));
+        return Err(("E-TEXT", "must not be empty; leave the key out".into()));
     }
     if text.chars().count() > max {
         return Err(("E-TEXT", format!("at most {max} characters are allowed")));

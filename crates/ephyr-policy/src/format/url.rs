@@ -25,7 +25,7 @@ pub(super) fn check(text: &str) -> Result<(), Wrong> {
     if !is_host(name) {
         return bad("has no valid host");
     }
-    if port.is_some_and(|p| p.len() > 5 || !p.parse::<u16>().is_ok_and(|n| n != 0)) {
+    if port.is_some_and(|p| !is_port(p)) {
         return bad("has a port that is not 1 to 65535");
     }
     if !path.is_empty() && !is_normal_path(path) {
@@ -43,6 +43,11 @@ fn split_port(authority: &str) -> (&str, Option<&str>) {
         }
         None => (authority, None),
     }
+}
+
+fn is_port(text: &str) -> bool {
+    let digits = text.len() <= 5 && text.bytes().all(|b| b.is_ascii_digit());
+    digits && text.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 fn is_host(name: &str) -> bool {

@@ -1,0 +1,245 @@
+//! The files under `policy/`: each one states on its first line what is to be found in it.
+
+#![cfg(test)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ephyr_policy::{CODES, Diagnostic, Severity, code, load};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let mut list: Vec<(String, Vec<u8>)> = fs::read_dir(root().join("policy").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect();
+    list.sort();
+    assert!(!list.is_empty());
+    list
+}
+
+/// `# expect: CODE line:column path; …`, where `-` is the empty path; `nothing` and JSON expect nothing.
+fn expected(bytes: &[u8]) -> Vec<String> {
+    let first = bytes.split(|b| *b == b'\n').next().unwrap();
+    let first = std::str::from_utf8(first).unwrap();
+    match first.strip_prefix("# expect: ") {
+        Some("nothing") => Vec::new(),
+        Some(list) => list.split("; ").map(str::to_owned).collect(),
+        None => {
+            assert!(first.starts_with('{'), "no expectation: {first}");
+            Vec::new()
+        }
+    }
+}
+
+fn found(findings: &[Diagnostic]) -> Vec<String> {
+    let path = |d: &Diagnostic| match d.path.as_str() {
+        "" => "-".to_owned(),
+        path => path.to_owned(),
+    };
+    findings
+        .iter()
+        .map(|d| format!("{} {}:{} {}", d.code, d.line, d.column, path(d)))
+        .collect()
+}
+
+/// The file as JSON, with as little judgement as possible; nothing if it cannot be read.
+fn as_json(bytes: &[u8]) -> Option<serde_json::Value> {
+    let options = serde_yaml::options! {
+        duplicate_keys: serde_yaml::DuplicateKeyPolicy::LastWins,
+        merge_keys: serde_yaml::MergeKeyPolicy::AsOrdinary,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_yaml::from_slice_with_options(bytes, options).ok()
+}
+
+#[test]
+fn every_rejected_file_gives_exactly_the_findings_that_it_states() {
+    let mut faults = Vec::new();
+    for (name, bytes) in files("reject") {
+        let found = match load(&bytes, &name) {
+            Ok(_) => vec!["accepted".to_owned()],
+            Err(diagnostics) => found(diagnostics.as_slice()),
+        };
+        if found != expected(&bytes) {
+            faults.push(format!(
+                "{name}: expected {:?}, found {found:?}",
+                expected(&bytes)
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_accepted_file_gives_exactly_the_warnings_that_it_states() {
+    for (name, bytes) in files("accept") {
+        let policy = load(&bytes, &name).unwrap_or_else(|d| panic!("{name}:\n{d}"));
+        assert_eq!(found(policy.warnings()), expected(&bytes), "{name}");
+    }
+}
+
+#[test]
+fn the_example_has_neither_errors_nor_warnings() {
+    let bytes = fs::read(root().join("policy/example.yaml")).unwrap();
+    let policy = load(&bytes, "example.yaml").unwrap_or_else(|d| panic!("{d}"));
+    assert_eq!(policy.warnings(), []);
+    assert_eq!(
+        (
+            policy.targets().count(),
+            policy.roles().count(),
+            policy.agents().count()
+        ),
+        (2, 3, 2)
+    );
+}
+
+#[test]
+fn every_code_has_a_file() {
+    let stated: BTreeSet<String> = ["accept", "reject"]
+        .into_iter()
+        .flat_map(files)
+        .flat_map(|(_, bytes)| expected(&bytes))
+        .map(|line| line.split(' ').next().unwrap().to_owned())
+        .collect();
+    let listed: BTreeSet<&str> = CODES.iter().map(|code| code.name).collect();
+    assert_eq!(listed.len(), CODES.len(), "a code is listed twice");
+    // Files of this size have no place in the repository; tests of their own make them.
+    let missing: Vec<&&str> = listed
+        .iter()
+        .filter(|name| !matches!(**name, "E-TOO-BIG" | "E-TOO-MANY"))
+        .filter(|name| !stated.contains(**name))
+        .collect();
+    assert!(missing.is_empty(), "no file for {missing:?}");
+    assert!(listed.iter().filter(|name| name.starts_with("E-")).count() >= 40);
+}
+
+#[test]
+fn every_finding_says_what_to_do_in_a_sentence_and_keeps_secrets_to_itself() {
+    for (name, bytes) in files("reject") {
+        let Err(diagnostics) = load(&bytes, &name) else {
+            continue;
+        };
+        for finding in &diagnostics {
+            assert!(finding.message.len() > 20, "{finding}");
+            assert!(finding.message.len() < 400, "{finding}");
+            assert!(!finding.message.contains('\n'), "{finding}");
+            assert_eq!(finding.file, name);
+            for secret in ["5f4dcc3b5aa765d61d8327deb882cf99", "enc:3q2", "$2b$"] {
+                assert!(!finding.message.contains(secret), "{finding}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_schema_takes_every_accepted_file() {
+    let schema = serde_json::from_str(&ephyr_policy::schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let example = fs::read(root().join("policy/example.yaml")).unwrap();
+    let example = ("example.yaml".to_owned(), example);
+    for (name, bytes) in files("accept").into_iter().chain([example]) {
+        let value = as_json(&bytes).unwrap();
+        if let Err(error) = validator.validate(&value) {
+            panic!("{name}: {error} at {}", error.instance_path());
+        }
+    }
+}
+
+#[test]
+fn the_schema_refuses_every_file_whose_fault_a_schema_can_see() {
+    let schema = serde_json::from_str(&ephyr_policy::schema()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut seen = 0;
+    for (name, bytes) in files("reject") {
+        let visible = expected(&bytes).iter().any(|line| {
+            let name = line.split(' ').next().unwrap();
+            code(name).unwrap().in_schema
+        });
+        if let Some(value) = as_json(&bytes).filter(|_| visible) {
+            assert!(!validator.is_valid(&value), "{name}: the schema takes it");
+            seen += 1;
+        }
+    }
+    assert!(seen > 40, "only {seen} files were looked at");
+}
+
+#[test]
+fn generated_files_are_up_to_date() {
+    let due = "run `cargo run -p ephyr-policy --example generate`";
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    assert_eq!(read("policy/schema.json"), ephyr_policy::schema(), "{due}");
+    assert_eq!(
+        read("docs/policy-errors.md"),
+        ephyr_policy::codes_markdown(),
+        "{due}"
+    );
+    let reference = read("docs/policy.md");
+    assert!(
+        reference.ends_with(&ephyr_policy::reference_markdown()),
+        "{due}"
+    );
+}
+
+#[test]
+fn a_file_beyond_a_mebibyte_is_not_read() {
+    let mut bytes = fs::read(root().join("policy/example.yaml")).unwrap();
+    bytes.resize(ephyr_policy::MAX_POLICY_BYTES, b'\n');
+    assert!(load(&bytes, "p.yaml").is_ok());
+    bytes.push(b'\n');
+    let diagnostics = load(&bytes, "p.yaml").unwrap_err();
+    assert_eq!(found(diagnostics.as_slice()), ["E-TOO-BIG 0:0 -"]);
+}
+
+#[test]
+fn findings_are_bounded_and_the_rest_still_refuses() {
+    use std::fmt::Write as _;
+    let mut text = String::from("global:\n");
+    for n in 0..2000 {
+        writeln!(text, "  k{n}: 1").unwrap();
+    }
+    let diagnostics = load(text.as_bytes(), "p.yaml").unwrap_err();
+    assert_eq!(diagnostics.as_slice().len(), 1000);
+    assert_eq!(diagnostics.as_slice()[0].code, "E-TOO-MANY");
+}
+
+#[test]
+fn json_and_yaml_of_the_same_policy_have_their_own_hashes() {
+    let yaml = fs::read(root().join("policy/accept/smallest.yaml")).unwrap();
+    let json = fs::read(root().join("policy/accept/json.json")).unwrap();
+    let (yaml, json) = (load(&yaml, "a").unwrap(), load(&json, "b").unwrap());
+    assert_ne!(yaml.hash(), json.hash());
+    let names = |policy: &ephyr_policy::Policy| -> Vec<String> {
+        policy
+            .agents()
+            .map(|agent| agent.name.to_string())
+            .collect()
+    };
+    assert_eq!(names(&yaml), names(&json));
+}
+
+#[test]
+fn the_report_is_a_line_for_each_finding_and_a_count() {
+    let diagnostics = load(b"agents: {}\nglobal: { max_tll: 5m }\n", "p.yaml").unwrap_err();
+    let report = ephyr_policy::report(diagnostics.as_slice());
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(
+        lines[1],
+        "p.yaml:2:11: error E-UNKNOWN-KEY at global.max_tll: global has no key `max_tll`; did you mean \
+         `max_ttl`?"
+    );
+    assert_eq!(lines[2], "2 errors, no warnings");
+    let json = serde_json::to_value(&diagnostics).unwrap();
+    assert_eq!(json[1]["severity"], "error");
+    assert_eq!(json[1]["path"], "global.max_tll");
+    assert_eq!(diagnostics.as_slice()[0].severity, Severity::Error);
+}
