@@ -5,7 +5,7 @@
 //! for `exec`, the command that it is sealed to.
 
 use ephyr_names::{KeyId, Principal, Serial, Timestamp, Ttl};
-use ephyr_policy::{Pairing, Policy, Role};
+use ephyr_policy::{Pairing, Policy, Role, sealed_command};
 use ephyr_signer_ipc::{ErrorCode, Intent, MAX_COMMAND, MAX_LINEAGE, Purpose};
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 
@@ -17,10 +17,6 @@ pub const MAX_SEALED: Ttl = Ttl::from_secs(60);
 
 /// What a `check` certificate runs.
 const CHECK_COMMAND: &str = "exit 0";
-
-/// Closes standard input before the command; a line of its own, so that no syntax of the command can
-/// undo it.
-const CLOSE_STDIN: &str = "exec </dev/null\n";
 
 /// A certificate's fields (OpenSSH PROTOCOL.certkeys), all but nonce, CA key and signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,21 +183,16 @@ fn lifetime(policy: &Policy, pairing: &Pairing<'_>, intent: &Intent) -> Result<T
 }
 
 fn force_command(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<Option<String>, Refusal> {
-    let sealed = match purpose {
+    let own = pairing.target().force_command.clone();
+    match purpose {
         Purpose::Exec { command, .. } => {
             check_command(pairing.role(), command)?;
-            let close = if pairing.role().stdin {
-                ""
-            } else {
-                CLOSE_STDIN
-            };
-            Some(format!("{close}{command}"))
+            let command = own.as_deref().unwrap_or(command);
+            Ok(Some(sealed_command(command, pairing.role().stdin)))
         }
-        Purpose::Check => Some(CHECK_COMMAND.to_owned()),
-        Purpose::Session | Purpose::User => None,
-    };
-    let own = pairing.target().force_command.clone();
-    Ok(own.or(sealed))
+        Purpose::Check => Ok(Some(own.unwrap_or_else(|| CHECK_COMMAND.to_owned()))),
+        Purpose::Session | Purpose::User => Ok(own),
+    }
 }
 
 fn check_command(role: &Role, command: &str) -> Result<(), Refusal> {

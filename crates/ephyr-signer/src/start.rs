@@ -11,7 +11,7 @@ use ephyr_audit::{AuditError, OpenError};
 use ephyr_policy::Policy;
 use ephyr_sandbox::{
     Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Notifier,
-    SandboxError, User, lock_memory, open_socket, set_non_dumpable,
+    SandboxError, lock_memory, open_socket, set_non_dumpable,
 };
 use ephyr_signer_ipc::SandboxReport;
 
@@ -28,6 +28,9 @@ const SOCKET_NAME: &str = "signer";
 
 /// The policy crate's own limit; a longer file is not read into memory.
 const MAX_POLICY: u64 = 1024 * 1024;
+
+const SHARED_USER: &str = "the broker runs as the signer's own user, so whoever breaks into it can read \
+                           the CA key: give the signer a user of its own";
 
 /// Why the signer does not serve. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +95,7 @@ pub enum PolicyError {
 pub(crate) struct PolicySource {
     path: PathBuf,
     broker_uid: u32,
+    own_uid: u32,
 }
 
 /// Prepares everything and closes the sandbox.
@@ -99,11 +103,14 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     set_non_dumpable()?;
     let accounts = Accounts::read()?;
     let broker = accounts.user(&options.broker_user)?;
-    warn_of_shared_user(&broker);
     let source = PolicySource {
         path: options.policy.clone(),
         broker_uid: broker.uid,
+        own_uid: rustix::process::geteuid().as_raw(),
     };
+    if source.broker_uid == source.own_uid {
+        log::warning(SHARED_USER);
+    }
     let policy = source.load()?;
     let ca = CaKey::load(&options.ca_key)?;
     let (journal, found) = Journal::open(&options.journal)?;
@@ -141,15 +148,6 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     let mut service = Service::new(ca, policy, journal, report, now)?;
     service.commit(now)?;
     Ok(Server::new(listener, signals, notifier, service, source))
-}
-
-fn warn_of_shared_user(broker: &User) {
-    if broker.uid == rustix::process::geteuid().as_raw() {
-        log::warning(
-            "the broker runs as the signer's own user, so whoever breaks into it can read the CA key: \
-             give the signer a user of its own",
-        );
-    }
 }
 
 fn listen(options: &Options, accounts: &Accounts) -> Result<UnixListener, StartError> {
@@ -242,10 +240,9 @@ impl PolicySource {
     }
 
     fn check_writers(&self, owner: u32, mode: u32) -> Result<(), PolicyError> {
-        let own = rustix::process::geteuid().as_raw();
         let who = if mode & 0o002 != 0 {
             "everyone"
-        } else if owner == self.broker_uid && owner != own && owner != 0 {
+        } else if owner == self.broker_uid && owner != self.own_uid && owner != 0 {
             "the broker"
         } else {
             return Ok(());

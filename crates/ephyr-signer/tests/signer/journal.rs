@@ -1,0 +1,229 @@
+//! The journal: before the reply, whole after a kill, and no signature without it.
+
+use std::fs;
+use std::io::Write;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ephyr_audit::{Checkpoint, Fold};
+use ephyr_names::{Digest, RecordId};
+use ephyr_signer_ipc::{ErrorCode, Reply, Request};
+use rustix::process::Signal;
+
+use crate::support::{SIGNER_UID, WIDE, World, as_user, checkpoint, is_root};
+
+#[test]
+fn every_certificate_stands_in_the_journal_before_it_leaves() {
+    let mut world = World::running();
+    let mut serials: Vec<String> = Vec::new();
+    for _ in 0..3 {
+        let stop = AtomicBool::new(false);
+        let issued: Vec<String> = std::thread::scope(|scope| {
+            let askers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut serials = Vec::new();
+                        while !stop.load(Ordering::Relaxed) {
+                            let intent = world.intent();
+                            let Ok(stream) =
+                                std::os::unix::net::UnixStream::connect(world.socket())
+                            else {
+                                break;
+                            };
+                            let mut stream = stream;
+                            let request = Request::Sign { intent };
+                            match ephyr_signer_ipc::exchange(&mut stream, &request) {
+                                Ok(Reply::Certificate { serial, .. }) => {
+                                    serials.push(serial.to_string());
+                                }
+                                _ => break,
+                            }
+                        }
+                        serials
+                    })
+                })
+                .collect();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            world.signal(Signal::KILL);
+            stop.store(true, Ordering::Relaxed);
+            askers
+                .into_iter()
+                .flat_map(|asker| asker.join().unwrap())
+                .collect()
+        });
+        assert!(!issued.is_empty());
+        serials.extend(issued);
+        world.ended();
+        world.start();
+    }
+    let journalled: Vec<String> = world
+        .events("issued")
+        .iter()
+        .map(|entry| entry["serial"].as_str().unwrap().to_owned())
+        .collect();
+    for serial in &serials {
+        assert!(
+            journalled.contains(serial),
+            "{serial} left without an entry"
+        );
+    }
+}
+
+#[test]
+fn an_unfinished_line_is_put_aside_and_a_changed_one_stops_the_start() {
+    let mut world = World::running();
+    world.granted(&world.intent());
+    world.signal(Signal::KILL);
+    world.ended();
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(world.journal())
+        .unwrap();
+    file.write_all(b"{\"time\":\"2026-").unwrap();
+    drop(file);
+    world.start();
+    assert!(world.log().contains("unfinished"), "{}", world.log());
+    assert_eq!(world.events("issued").len(), 1);
+    world.signal(Signal::TERM);
+    world.ended();
+    let text = fs::read_to_string(world.journal()).unwrap();
+    fs::write(world.journal(), text.replacen("lead", "dale", 1)).unwrap();
+    let said = world.fails_to_start();
+    assert!(said.contains("line 2"), "{said}");
+}
+
+#[test]
+fn heads_are_the_signers_own_and_outlive_it() {
+    let mut world = World::running();
+    let hashes: Vec<[u8; 32]> = (0..5u8).map(|n| [n; 32]).collect();
+    assert!(matches!(
+        world.ask(&checkpoint(5, 0, &hashes[..3])),
+        Reply::Checkpoint { count: 3, .. }
+    ));
+    world.signal(Signal::KILL);
+    world.ended();
+    world.start();
+    let again = world.ask(&checkpoint(5, 0, &hashes[..3]));
+    assert!(
+        matches!(
+            again,
+            Reply::Error {
+                expected: Some(3),
+                ..
+            }
+        ),
+        "{again:?}"
+    );
+    let Reply::Checkpoint {
+        log,
+        count,
+        head,
+        time,
+        signature,
+    } = world.ask(&checkpoint(5, 3, &hashes[3..]))
+    else {
+        panic!("refused");
+    };
+    let mut fold = Fold::new(RecordId::from_bits(5));
+    for hash in hashes {
+        fold.push(Digest(hash));
+    }
+    assert_eq!((count, head), (5, fold.head()));
+    let signed = Checkpoint {
+        log,
+        count,
+        head,
+        time,
+        signature,
+    };
+    signed.verify(&world.ca).unwrap();
+    let moved = Checkpoint { count: 6, ..signed };
+    assert!(moved.verify(&world.ca).is_err());
+}
+
+/// A small file system for the journal, which the test can fill and free.
+fn full_disk_world() -> Option<World> {
+    if !is_root() {
+        return None;
+    }
+    let mut world = World::new(WIDE);
+    let state = world.path("state");
+    let script = format!(
+        "mount -t tmpfs -o size=256k,mode=755,uid={SIGNER_UID} none {} && exec \"$@\"",
+        state.display()
+    );
+    let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned);
+    let tried = Command::new("unshare").args(["--mount", "true"]).status();
+    tried.ok().filter(std::process::ExitStatus::success)?;
+    world.wrapper = wrapper.into_iter().chain(as_user(SIGNER_UID)).collect();
+    Some(world)
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers_when_there_is_room() {
+    let Some(mut world) = full_disk_world() else {
+        return;
+    };
+    world.start();
+    // The mount is the signer's own: reach it through its process.
+    let inside = format!(
+        "/proc/{}/root{}",
+        world.pid().as_raw_nonzero(),
+        world.path("state").display()
+    );
+    let socket = format!("{inside}/signer.sock");
+    let ask = |request: &Request| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        ephyr_signer_ipc::exchange(&mut stream, request).unwrap()
+    };
+    let sign = || {
+        ask(&Request::Sign {
+            intent: world.intent(),
+        })
+    };
+    assert!(matches!(sign(), Reply::Certificate { .. }));
+    assert!(matches!(
+        ask(&checkpoint(1, 0, &[[1; 32]])),
+        Reply::Checkpoint { .. }
+    ));
+    let filler = format!("{inside}/filler");
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    drop(file);
+    // What is left of the journal's last block takes a few more.
+    let refused = (0..50)
+        .map(|_| sign())
+        .find(|reply| matches!(reply, Reply::Error { .. }))
+        .unwrap();
+    let Reply::Error { code, message, .. } = refused else {
+        panic!("signed without a record");
+    };
+    assert_eq!(code, ErrorCode::JournalUnavailable);
+    assert!(
+        message.contains("nothing is signed unrecorded"),
+        "{message}"
+    );
+    let head = ask(&checkpoint(1, 1, &[[2; 32]]));
+    assert!(
+        matches!(
+            head,
+            Reply::Error {
+                code: ErrorCode::JournalUnavailable,
+                ..
+            }
+        ),
+        "{head:?}"
+    );
+    assert!(matches!(ask(&Request::Ping {}), Reply::Pong { .. }));
+    fs::remove_file(&filler).unwrap();
+    let reply = sign();
+    assert!(matches!(reply, Reply::Certificate { .. }), "{reply:?}");
+    let head = ask(&checkpoint(1, 1, &[[2; 32]]));
+    assert!(
+        matches!(head, Reply::Checkpoint { count: 2, .. }),
+        "the failed one moved nothing: {head:?}"
+    );
+    let copy = fs::read(format!("{inside}/journal")).unwrap();
+    fs::write(world.journal(), copy).unwrap();
+    assert!(!world.entries().is_empty());
+}

@@ -1,0 +1,16 @@
+//! The signer, as a pure function and as a running process.
+
+#[cfg(test)]
+mod compromised_broker;
+#[cfg(test)]
+mod derive;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod sshd;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tree;

@@ -1,0 +1,393 @@
+//! The process: who may talk to it, what it refuses to start with, signals, limits, sandbox.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ephyr_signer_ipc::{ErrorCode, Reply, Request};
+use rustix::process::Signal;
+
+use crate::support::{
+    OTHER_UID, PATIENCE, SIGNER_UID, WIDE, World, as_user, exec, is_root, new_key, policy_text,
+    read_all,
+};
+
+#[test]
+fn w8_another_user_than_the_broker_is_refused() {
+    let mut world = World::new(WIDE);
+    world.broker_user = OTHER_UID.to_string();
+    world.start();
+    for _ in 0..20 {
+        assert!(world.try_ask(&Request::Ping {}).is_err());
+    }
+    let mut silent = world.connect();
+    assert_eq!(
+        read_all(&mut silent),
+        b"",
+        "closed without waiting for a request"
+    );
+    let told = world.events("refused");
+    assert_eq!(told.len(), 1, "{told:?}");
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!(
+        (&told[0]["code"], &told[0]["uid"]),
+        (&"stranger".into(), &own.into())
+    );
+}
+
+#[test]
+fn w8_it_does_not_start_without_a_broker_user_that_exists() {
+    let mut world = World::new(WIDE);
+    world.broker_user = "no-such-user-anywhere".into();
+    assert!(world.fails_to_start().contains("no-such-user-anywhere"));
+    world.broker_user = String::new();
+    assert!(!world.fails_to_start().is_empty());
+    let bare = Command::new(env!("CARGO_BIN_EXE_ephyr-signer"))
+        .arg("--ca-key")
+        .arg(world.path("ca_key"))
+        .env_remove("EPHYR_BROKER_USER")
+        .output()
+        .unwrap();
+    assert_eq!(bare.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&bare.stderr).contains("--broker-user is required"));
+}
+
+#[test]
+fn w8_the_socket_is_closed_to_all_but_its_user_and_group() {
+    let world = World::running();
+    let metadata = fs::metadata(world.socket()).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o660);
+    if is_root() {
+        assert_eq!(metadata.uid(), SIGNER_UID);
+    }
+}
+
+#[test]
+fn w9_a_key_that_others_can_read_is_refused() {
+    let world = World::new(WIDE);
+    let key = world.path("ca_key");
+    for mode in [0o644, 0o640, 0o660, 0o604, 0o622] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        let said = world.fails_to_start();
+        assert!(
+            said.contains("others may read it") && said.contains(&format!("{mode:04o}")),
+            "{said}"
+        );
+    }
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
+    let mut world = world;
+    world.start();
+}
+
+#[test]
+fn w9_a_key_of_another_user_is_refused() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new(WIDE);
+    let key = world.path("ca_key");
+    chown(&key, Some(OTHER_UID), Some(OTHER_UID)).unwrap();
+    let said = world.fails_to_start();
+    assert!(said.contains("ca_key"), "{said}");
+    // Even where the signer may read it, as root may.
+    let mut world = world;
+    world.wrapper.clear();
+    let said = world.fails_to_start();
+    assert!(
+        said.contains(&format!("belongs to user {OTHER_UID}")),
+        "{said}"
+    );
+}
+
+#[test]
+fn w9_the_brokers_user_cannot_read_key_journal_or_memory() {
+    if !is_root() {
+        return;
+    }
+    let world = World::running();
+    let reads = |uid: u32, path: &str| {
+        let line = as_user(uid);
+        let read = Command::new(&line[0])
+            .args(&line[1..])
+            .args(["cat", path])
+            .output()
+            .unwrap();
+        read.status.success()
+    };
+    let key = world.path("ca_key");
+    let journal = world.journal();
+    let memory = format!("/proc/{}/environ", world.pid().as_raw_nonzero());
+    assert!(reads(SIGNER_UID, key.to_str().unwrap()));
+    assert!(reads(SIGNER_UID, journal.to_str().unwrap()));
+    for path in [key.to_str().unwrap(), journal.to_str().unwrap(), &memory] {
+        assert!(!reads(OTHER_UID, path), "{path}");
+    }
+    assert!(
+        !reads(SIGNER_UID, &memory),
+        "it cannot be looked into, not even by its own user"
+    );
+}
+
+#[test]
+fn keys_that_are_no_plain_ed25519_key_file_are_refused() {
+    let world = World::new(WIDE);
+    let key = world.path("ca_key");
+    let own = |path: &std::path::Path| {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        if is_root() {
+            chown(path, Some(SIGNER_UID), Some(SIGNER_UID)).unwrap();
+        }
+    };
+    let moved = world.path("moved");
+    fs::rename(&key, &moved).unwrap();
+    symlink(&moved, &key).unwrap();
+    assert!(world.fails_to_start().contains("ca_key"));
+    for (options, expected) in [
+        (["-t", "ecdsa", "-N", ""], "not an Ed25519 key"),
+        (["-t", "ed25519", "-N", "secret"], "passphrase"),
+    ] {
+        fs::remove_file(&key).unwrap();
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-f"])
+            .arg(&key)
+            .args(options)
+            .output();
+        assert!(made.unwrap().status.success());
+        own(&key);
+        let said = world.fails_to_start();
+        assert!(
+            said.contains(expected) || said.contains("not an OpenSSH private key"),
+            "{said}"
+        );
+    }
+    fs::write(&key, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
+    own(&key);
+    assert!(
+        world
+            .fails_to_start()
+            .contains("not an OpenSSH private key")
+    );
+}
+
+#[test]
+fn a_policy_that_the_broker_or_everyone_can_write_is_refused() {
+    let mut world = World::new(WIDE);
+    let policy = world.path("policy.yaml");
+    fs::set_permissions(&policy, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(
+        world
+            .fails_to_start()
+            .contains("can be written by everyone")
+    );
+    fs::set_permissions(&policy, fs::Permissions::from_mode(0o644)).unwrap();
+    if is_root() {
+        world.broker_user = OTHER_UID.to_string();
+        chown(&policy, Some(OTHER_UID), None).unwrap();
+        assert!(
+            world
+                .fails_to_start()
+                .contains("can be written by the broker")
+        );
+        chown(&policy, Some(0), None).unwrap();
+    }
+    world.start();
+}
+
+#[test]
+fn w10_the_limiter_is_in_the_program_that_runs() {
+    let mut world = World::new("rate_limit: 5/10m, global_rate_limit: 8/10m");
+    world.start();
+    let code = |reply: Reply| match reply {
+        Reply::Error { code, .. } => Some(code),
+        _ => None,
+    };
+    let lead = world.intent();
+    for _ in 0..5 {
+        assert_eq!(code(world.sign(&lead)), None);
+    }
+    assert_eq!(code(world.sign(&lead)), Some(ErrorCode::RateLimited));
+    let mut helper = world.intent();
+    helper.agent = "helper".parse().unwrap();
+    helper.role = "read".parse().unwrap();
+    for _ in 0..3 {
+        assert_eq!(
+            code(world.sign(&helper)),
+            None,
+            "each agent has a window of its own"
+        );
+    }
+    assert_eq!(
+        code(world.sign(&helper)),
+        Some(ErrorCode::RateLimited),
+        "and all have one"
+    );
+    for _ in 0..100 {
+        assert_eq!(code(world.sign(&lead)), Some(ErrorCode::RateLimited));
+    }
+    assert_eq!(world.events("issued").len(), 8);
+    assert!(
+        world.events("refused").len() <= 2,
+        "a hundred refusals are not a hundred lines"
+    );
+    assert!(matches!(world.ask(&Request::Ping {}), Reply::Pong { .. }));
+    world.signal(Signal::TERM);
+    assert!(world.ended().success());
+    let counted: u64 = world
+        .events("refused")
+        .iter()
+        .filter_map(|e| e["count"].as_u64())
+        .sum();
+    assert_eq!(counted, 102, "none is lost at the end");
+}
+
+#[test]
+fn w29_it_ends_cleanly_on_sigterm_and_sigint_and_does_not_spin() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut world = World::running();
+        world.granted(&world.intent());
+        let _stalled = world.connect();
+        let log_before = world.log().len();
+        world.signal(signal);
+        let status = world.ended();
+        assert_eq!(status.code(), Some(0), "{status:?} {}", world.log());
+        assert!(world.log().len() < log_before + 200, "{}", world.log());
+        assert_eq!(world.entries().last().unwrap()["event"], "stopped");
+    }
+}
+
+#[test]
+fn an_idle_signer_uses_no_processor_time() {
+    let world = World::running();
+    let _stalled = world.connect();
+    world.ask(&Request::Ping {});
+    let wakeups = || {
+        let pid = world.pid().as_raw_nonzero();
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("voluntary_ctxt_switches"))
+            .unwrap();
+        line.rsplit('\t').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = wakeups();
+    std::thread::sleep(Duration::from_millis(500));
+    // A loop that spins would have gone round thousands of times.
+    assert!(wakeups() - before < 10);
+}
+
+#[test]
+fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
+    let world = World::running();
+    let intent = world.intent();
+    let first = world.policy_hash();
+    let wait_for = |what: &str| {
+        let begun = Instant::now();
+        while !world.log().contains(what) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: {}", world.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    world.write_policy(
+        &policy_text(WIDE).replace("allowed_roles: [operator]", "allowed_roles: [nowhere]"),
+    );
+    world.signal(Signal::HUP);
+    wait_for("the old policy stays");
+    assert!(
+        world.log().contains("policy.yaml:"),
+        "each finding has its place: {}",
+        world.log()
+    );
+    world.granted(&intent);
+    world.write_policy(
+        &policy_text(WIDE).replace("[read, operator, shell] }, vault", "[read, shell] }, vault"),
+    );
+    world.signal(Signal::HUP);
+    wait_for(&format!("policy {} loaded", world.policy_hash()));
+    let Reply::Pong { policy, .. } = world.ask(&Request::Ping {}) else {
+        panic!("no pong");
+    };
+    assert_eq!(policy, world.policy_hash());
+    let refused = |intent| match world.sign(intent) {
+        Reply::Error { code, .. } => code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&intent), ErrorCode::PolicyMismatch);
+    assert_eq!(refused(&world.intent()), ErrorCode::NotGranted);
+    assert_ne!(first, world.policy_hash());
+}
+
+#[test]
+fn ping_tells_version_policy_and_sandbox() {
+    let world = World::running();
+    let Reply::Pong {
+        version,
+        policy,
+        sandbox,
+        ..
+    } = world.ask(&Request::Ping {})
+    else {
+        panic!("no pong");
+    };
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    assert_eq!(policy, world.policy_hash());
+    assert!(sandbox.seccomp && sandbox.non_dumpable);
+    let Reply::RootPublicKey { public_key } = world.ask(&Request::RootPublicKey {}) else {
+        panic!("no key");
+    };
+    let key = ssh_key::PublicKey::from_openssh(&public_key).unwrap();
+    assert_eq!(key.key_data(), world.ca.key_data());
+}
+
+#[test]
+fn the_kernel_agrees_that_it_is_confined() {
+    let world = World::running();
+    world.granted(&world.intent());
+    let pid = world.pid().as_raw_nonzero();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.rsplit('\t').next().unwrap().to_owned()
+    };
+    assert_eq!(field("Seccomp:"), "2");
+    assert_eq!(field("NoNewPrivs:"), "1");
+    assert_eq!(field("Threads:"), "1");
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits"));
+    if let Ok(limits) = limits {
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core"))
+            .unwrap();
+        assert!(core.contains(" 0 "), "{core}");
+    }
+}
+
+#[test]
+fn commands_and_keys_stay_out_of_log_and_journal() {
+    let world = World::running();
+    let mut intent = world.intent();
+    intent.purpose = exec("mysql -p'hunter2-very-secret'");
+    world.granted(&intent);
+    intent.public_key = new_key().public_key().to_openssh().unwrap();
+    intent.role = "read".parse().unwrap();
+    world.sign(&intent);
+    let journal = fs::read_to_string(world.journal()).unwrap();
+    for text in [world.log(), journal] {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    assert_eq!(
+        world.events("issued")[0]["command"].as_str().unwrap().len(),
+        64
+    );
+}
+
+#[test]
+fn a_socket_of_a_dead_signer_is_taken_over_and_a_living_one_is_not() {
+    let mut world = World::running();
+    assert!(world.fails_to_start().contains("another process"));
+    world.signal(Signal::KILL);
+    assert_eq!(world.ended().signal(), Some(9));
+    world.start();
+    world.granted(&world.intent());
+}
