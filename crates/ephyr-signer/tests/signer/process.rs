@@ -4,14 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ephyr_signer_ipc::{ErrorCode, Reply, Request};
 use rustix::process::Signal;
 
 use crate::support::{
-    OTHER_UID, PATIENCE, SIGNER_UID, WIDE, World, as_user, exec, is_root, new_key, policy_text,
-    read_all,
+    OTHER_UID, SIGNER_UID, WIDE, World, as_user, exec, is_root, new_key, policy_text, read_all,
 };
 
 #[test]
@@ -282,18 +281,11 @@ fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
     let world = World::running();
     let intent = world.intent();
     let first = world.policy_hash();
-    let wait_for = |what: &str| {
-        let begun = Instant::now();
-        while !world.log().contains(what) {
-            assert!(begun.elapsed() < PATIENCE, "{what}: {}", world.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    };
     world.write_policy(
         &policy_text(WIDE).replace("allowed_roles: [operator]", "allowed_roles: [nowhere]"),
     );
     world.signal(Signal::HUP);
-    wait_for("the old policy stays");
+    world.wait_for_log("the old policy stays");
     assert!(
         world.log().contains("policy.yaml:"),
         "each finding has its place: {}",
@@ -304,7 +296,7 @@ fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
         &policy_text(WIDE).replace("[read, operator, shell] }, vault", "[read, shell] }, vault"),
     );
     world.signal(Signal::HUP);
-    wait_for(&format!("policy {} loaded", world.policy_hash()));
+    world.wait_for_log(&format!("policy {} loaded", world.policy_hash()));
     let Reply::Pong { policy, .. } = world.ask(&Request::Ping {}) else {
         panic!("no pong");
     };
@@ -361,6 +353,26 @@ fn the_kernel_agrees_that_it_is_confined() {
             .unwrap();
         assert!(core.contains(" 0 "), "{core}");
     }
+}
+
+#[test]
+fn once_it_serves_it_reads_the_policys_directory_and_nothing_else() {
+    let world = World::running();
+    let Reply::Pong { sandbox, .. } = world.ask(&Request::Ping {}) else {
+        panic!("no pong");
+    };
+    if sandbox.landlock_abi == 0 {
+        return;
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::set_permissions(elsewhere.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let moved = elsewhere.path().join("policy.yaml");
+    fs::copy(world.path("policy.yaml"), &moved).unwrap();
+    fs::remove_file(world.path("policy.yaml")).unwrap();
+    symlink(&moved, world.path("policy.yaml")).unwrap();
+    world.signal(Signal::HUP);
+    world.wait_for_log("the old policy stays");
+    assert!(world.log().contains("ermission denied"), "{}", world.log());
 }
 
 #[test]

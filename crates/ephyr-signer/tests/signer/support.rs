@@ -174,6 +174,14 @@ impl World {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    pub(crate) fn wait_for_log(&self, what: &str) {
+        let begun = Instant::now();
+        while !self.log().contains(what) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         let id = self.signer.as_ref().unwrap().id();
         Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
