@@ -5,7 +5,7 @@
 //! round leaves. The heads of the audit logs, which the signer folds itself, are read back from here.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ephyr_audit::{AuditError, ChainFile, Fold, LineFault, OpenError, from_zero};
@@ -15,6 +15,7 @@ use ephyr_names::{
 use serde::{Deserialize, Serialize};
 
 use crate::refusals::{Kind, Refusals};
+use crate::rotation;
 
 /// An entry: when, and what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,13 @@ pub enum Event {
         policy: Digest,
         /// The CA key's fingerprint.
         ca: String,
+    },
+    /// First line of a file that continues another one, whose last line has this hash.
+    Continued {
+        /// The hash.
+        previous: Digest,
+        /// How many entries the other file has.
+        entries: u64,
     },
     /// It was told to end, and did.
     Stopped {},
@@ -108,6 +116,16 @@ pub enum Event {
     },
 }
 
+impl Event {
+    pub(crate) fn of_fold(fold: &Fold) -> Self {
+        Self::Checkpoint {
+            log: fold.log(),
+            count: fold.count(),
+            head: fold.head(),
+        }
+    }
+}
+
 /// Most audit logs whose heads are kept; a broker makes a new log only when the old one is moved away.
 pub const MAX_LOGS: usize = 256;
 
@@ -129,15 +147,42 @@ pub struct JournalOpened {
     pub entries: u64,
     /// An unfinished last line was put aside, as a crash leaves one.
     pub torn: bool,
+    /// It had grown long, and is continued in a new file; the old one lies here.
+    pub set_aside: Option<PathBuf>,
 }
 
+/// A journal longer than this is continued in a new file at the next start, in bytes.
+pub const LONG: u64 = 64 * 1024 * 1024;
+
 impl Journal {
-    /// Opens or makes the file, checks its chain, and reads back the heads of the audit logs.
+    /// Opens or makes the file, checks its chain, and reads back the heads of the audit logs. Where it
+    /// is longer than `long` bytes, a new file continues it.
     ///
     /// # Errors
     ///
     /// [`OpenError`] when it cannot be used or is not as it was written.
-    pub fn open(path: &Path) -> Result<(Self, JournalOpened), OpenError> {
+    pub fn open(
+        path: &Path,
+        now: Timestamp,
+        long: u64,
+    ) -> Result<(Self, JournalOpened), OpenError> {
+        rotation::finish(path)?;
+        let (journal, found) = Self::read(path)?;
+        if journal.file.length() <= long {
+            return Ok((journal, found));
+        }
+        let aside = rotation::rotate(path, &journal.file, journal.folds.values(), now)?;
+        drop(journal);
+        let (journal, fresh) = Self::read(path)?;
+        let found = JournalOpened {
+            set_aside: Some(aside),
+            torn: found.torn,
+            ..fresh
+        };
+        Ok((journal, found))
+    }
+
+    fn read(path: &Path) -> Result<(Self, JournalOpened), OpenError> {
         let mut folds = BTreeMap::new();
         let (file, opened) = ChainFile::open(path, from_zero, &mut |line| {
             // Entries of a later version may have fields or events that this one does not know.
@@ -150,6 +195,7 @@ impl Journal {
         let found = JournalOpened {
             entries: file.lines(),
             torn: opened.torn.is_some(),
+            set_aside: None,
         };
         let journal = Self {
             file,
@@ -177,12 +223,7 @@ impl Journal {
     ///
     /// As [`stage`](Self::stage).
     pub fn stage_fold(&mut self, time: Timestamp, fold: Fold) -> Result<(), AuditError> {
-        let event = Event::Checkpoint {
-            log: fold.log(),
-            count: fold.count(),
-            head: fold.head(),
-        };
-        self.stage(time, event)?;
+        self.stage(time, Event::of_fold(&fold))?;
         self.staged_folds.insert(fold.log(), fold);
         Ok(())
     }
@@ -284,7 +325,9 @@ mod tests {
     }
 
     fn open(dir: &tempfile::TempDir) -> Journal {
-        Journal::open(&dir.path().join("journal")).unwrap().0
+        Journal::open(&dir.path().join("journal"), at(0), LONG)
+            .unwrap()
+            .0
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod key;
 pub mod limits;
 mod log;
 mod refusals;
+mod rotation;
 mod server;
 pub mod service;
 mod signals;

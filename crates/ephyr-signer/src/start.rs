@@ -16,7 +16,7 @@ use ephyr_sandbox::{
 use ephyr_signer_ipc::SandboxReport;
 
 use crate::args::Options;
-use crate::journal::Journal;
+use crate::journal::{Journal, LONG};
 use crate::key::{CaKey, KeyError};
 use crate::log;
 use crate::server::{Server, clocks};
@@ -113,9 +113,15 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     }
     let policy = source.load()?;
     let ca = CaKey::load(&options.ca_key)?;
-    let (journal, found) = Journal::open(&options.journal)?;
+    let (journal, found) = Journal::open(&options.journal, clocks().time, LONG)?;
     if found.torn {
         log::warning("the journal's last line was unfinished and is put aside in a file beside it");
+    }
+    if let Some(aside) = &found.set_aside {
+        log::info(&format!(
+            "the journal had grown long; what came before is in {}",
+            aside.display()
+        ));
     }
     let listener = listen(options, &accounts)?;
     listener.set_nonblocking(true)?;

@@ -1,0 +1,140 @@
+//! A journal that has grown long is continued in a new file, at the start of the signer, while it may
+//! still make files. The new file begins with the hash that the old one ends in, and with the heads of
+//! the audit logs.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ephyr_audit::{AuditError, ChainFile, Fold, OpenError, from_zero};
+use ephyr_names::Timestamp;
+
+use crate::journal::{Entry, Event};
+
+/// Continues the journal in a new file; gives where the old one lies then. A crash at any point leaves
+/// the old file in its place, or both, which [`finish`] completes.
+pub(crate) fn rotate<'a>(
+    path: &Path,
+    old: &ChainFile,
+    folds: impl Iterator<Item = &'a Fold>,
+    time: Timestamp,
+) -> Result<PathBuf, OpenError> {
+    let fresh = with_suffix(path, "new");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("remove", &fresh, error));
+        }
+        _ => {}
+    }
+    let (mut file, _) = ChainFile::open(&fresh, from_zero, &mut |_| Ok(()))?;
+    let first = Event::Continued {
+        previous: old.head(),
+        entries: old.lines(),
+    };
+    for event in std::iter::once(first).chain(folds.map(Event::of_fold)) {
+        file.append(&Entry { time, event }).map_err(written)?;
+    }
+    file.sync().map_err(written)?;
+    let head = old.head().to_string();
+    let aside = with_suffix(path, &head[..16]);
+    rename(path, &aside)?;
+    rename(&fresh, path)?;
+    Ok(aside)
+}
+
+/// Puts the new file in its place where a crash came between the two renames.
+pub(crate) fn finish(path: &Path) -> Result<(), OpenError> {
+    let fresh = with_suffix(path, "new");
+    if fs::symlink_metadata(path).is_err() && fs::symlink_metadata(&fresh).is_ok() {
+        rename(&fresh, path)?;
+    }
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+    fs::rename(from, to).map_err(|why| failed("rename", from, why))?;
+    let directory = match to.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|why| failed("sync the directory", directory, why))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io {
+        what,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn written(error: AuditError) -> OpenError {
+    OpenError::Write(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use ephyr_names::{Digest, RecordId};
+
+    use super::*;
+    use crate::journal::Journal;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_795_500_000_000);
+
+    fn filled(path: &Path) -> Fold {
+        let (mut journal, _) = Journal::open(path, NOW, u64::MAX).unwrap();
+        let mut fold = journal.fold(RecordId::from_bits(3)).unwrap();
+        fold.push(Digest([9; 32]));
+        journal.stage_fold(NOW, fold).unwrap();
+        journal.commit(std::time::Duration::ZERO).unwrap();
+        fold
+    }
+
+    #[test]
+    fn a_long_journal_is_continued_with_its_heads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let fold = filled(&path);
+        let before = fs::read(&path).unwrap();
+        let (journal, found) = Journal::open(&path, NOW, 10).unwrap();
+        assert_eq!(journal.fold(fold.log()).unwrap(), fold);
+        let aside = found.set_aside.unwrap();
+        assert_eq!(fs::read(&aside).unwrap(), before);
+        let text = fs::read_to_string(&path).unwrap();
+        let first: Entry = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let Event::Continued { previous, entries } = first.event else {
+            panic!("{text}");
+        };
+        assert_eq!(entries, 1);
+        assert!(
+            String::from_utf8(before)
+                .unwrap()
+                .contains(&previous.to_string())
+        );
+        drop(journal);
+        let (_, found) = Journal::open(&path, NOW, u64::MAX).unwrap();
+        assert!(found.set_aside.is_none());
+    }
+
+    #[test]
+    fn a_crash_between_the_renames_loses_no_head() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let fold = filled(&path);
+        let (journal, found) = Journal::open(&path, NOW, 10).unwrap();
+        drop(journal);
+        fs::rename(&path, with_suffix(&path, "new")).unwrap();
+        assert!(found.set_aside.unwrap().exists());
+        let (journal, _) = Journal::open(&path, NOW, u64::MAX).unwrap();
+        assert_eq!(journal.fold(fold.log()).unwrap(), fold);
+    }
+}
