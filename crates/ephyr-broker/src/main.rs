@@ -1,3 +1,5 @@
-//! The network side: who asks, whether it is allowed, and the doing of it.
+//! The broker's program; see the library for what it does.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ephyr_broker::run::main()
+}

@@ -1,0 +1,470 @@
+//! The API on the Unix socket: plain JSON over HTTP for agents of this host and for the CLI.
+
+use std::sync::Arc;
+
+use ephyr_audit::{DecisionInfo, Event, Record};
+use ephyr_names::{AgentName, Digest, RoleName, Serial, TargetName, TaskId, Timestamp, Ttl};
+use ephyr_policy::{Action, Denial, Purpose, SshAction, reachable};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Caller, Via};
+use crate::broker::{Broker, SandboxView};
+use crate::certificate::{self, CertificateError};
+use crate::clock;
+use crate::http::{Body, failure, json};
+use crate::tools::{Certificates, Targets};
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /v1/whoami`.
+    WhoAmI,
+    /// `POST /v1/session`.
+    OpenSession,
+    /// `GET /v1/session`.
+    Session,
+    /// `GET /v1/targets`.
+    Targets,
+    /// `GET /v1/certs`.
+    Certs,
+    /// `POST /v1/request`.
+    Request,
+}
+
+impl Route {
+    /// The route of a request.
+    ///
+    /// # Errors
+    /// 404, or 405 where the path is known and the method is not.
+    pub fn of(head: &Parts) -> Result<Self, ApiError> {
+        let (method, path) = (&head.method, head.uri.path());
+        let allowed = |routes: &[(Method, Self)]| {
+            let found = routes.iter().find(|(known, _)| known == method);
+            found.map(|(_, route)| *route).ok_or_else(|| {
+                let known: Vec<_> = routes.iter().map(|(known, _)| known.as_str()).collect();
+                let message = format!("{path} takes {}", known.join(" and "));
+                ApiError::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    message,
+                )
+            })
+        };
+        match path {
+            "/v1/health" => allowed(&[]).map_err(|mut error| {
+                error.error = "/v1/health takes GET".to_owned();
+                error
+            }),
+            "/v1/whoami" => allowed(&[(Method::GET, Self::WhoAmI)]),
+            "/v1/session" => allowed(&[
+                (Method::POST, Self::OpenSession),
+                (Method::GET, Self::Session),
+            ]),
+            "/v1/targets" => allowed(&[(Method::GET, Self::Targets)]),
+            "/v1/certs" => allowed(&[(Method::GET, Self::Certs)]),
+            "/v1/request" => allowed(&[(Method::POST, Self::Request)]),
+            _ => Err(ApiError::not_found()),
+        }
+    }
+}
+
+/// An error as the API gives it.
+#[derive(Debug, Serialize)]
+pub struct ApiError {
+    #[serde(skip)]
+    pub(crate) status: StatusCode,
+    error: String,
+    code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denial: Option<Denial>,
+}
+
+impl ApiError {
+    /// An error.
+    #[must_use]
+    pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            error: message.into(),
+            code: code.into(),
+            retry_after_seconds: None,
+            denial: None,
+        }
+    }
+
+    /// There is nothing at that path.
+    #[must_use]
+    pub fn not_found() -> Self {
+        let message = "there is nothing at this path; MCP is at /mcp, and the API of the Unix socket at \
+                       /v1/health, whoami, session, targets, certs and request";
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+}
+
+/// Whether the broker is well.
+#[derive(Serialize)]
+pub struct Health {
+    status: &'static str,
+    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<HealthDetails>,
+}
+
+#[derive(Serialize)]
+struct HealthDetails {
+    uptime_seconds: u64,
+    policy: Digest,
+    active_certs: usize,
+    live_tasks: usize,
+    running: usize,
+    signer_ok: bool,
+    minting_until: Option<Timestamp>,
+    audit: AuditHealth,
+    sandbox: SandboxView,
+    mcp: Option<String>,
+}
+
+#[derive(Serialize)]
+struct AuditHealth {
+    ok: bool,
+    records: u64,
+    countersigned: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Whether the broker is well; with particulars for insiders.
+#[must_use]
+pub fn health(broker: &Broker, full: bool) -> Health {
+    let now = clock::now();
+    let epoch = broker.state().minting_epoch(now);
+    let failure = broker.audit().writer().failure();
+    let status = if failure.is_none() && epoch.is_some() {
+        "ok"
+    } else {
+        "degraded"
+    };
+    let details = full.then(|| {
+        let position = broker.audit().writer().position();
+        HealthDetails {
+            uptime_seconds: now.since(broker.started()).as_secs(),
+            policy: broker.policy_hash(),
+            active_certs: broker.gate().active(now),
+            live_tasks: broker.state().task_count(),
+            running: broker.live().count(),
+            signer_ok: broker.signer_ok(),
+            minting_until: epoch.map(|epoch| epoch.mint_until()),
+            audit: AuditHealth {
+                ok: failure.is_none(),
+                records: position.count,
+                countersigned: position.signed,
+                error: failure.map(|failure| failure.error.to_string()),
+            },
+            sandbox: broker.sandbox().clone(),
+            mcp: broker.mcp_address().map(|address| address.to_string()),
+        }
+    });
+    Health {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        details,
+    }
+}
+
+#[derive(Serialize)]
+struct WhoAmI<'a> {
+    agent: &'a AgentName,
+    via: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<TaskId>,
+    description: &'a str,
+    policy: Digest,
+}
+
+#[derive(Serialize)]
+struct SessionView<'a> {
+    agent_name: &'a AgentName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<u32>,
+    expires_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenSession {
+    #[serde(default)]
+    agent_name: Option<AgentName>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateRequest {
+    target: TargetName,
+    role: RoleName,
+    #[serde(default)]
+    duration: Option<Ttl>,
+    public_key: String,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Granted<'a> {
+    status: &'static str,
+    certificate: &'a str,
+    serial: Serial,
+    principal: String,
+    account: &'a str,
+    host: &'a str,
+    port: u16,
+    expires_at: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Allowed {
+    status: &'static str,
+    ttl_seconds: u64,
+}
+
+/// Answers a call of the API.
+pub async fn answer(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    route: Route,
+    head: &Parts,
+    body: &[u8],
+    read: Record,
+) -> Response<Body> {
+    if let Err(error) = admit(broker, caller, route, head) {
+        return failure(&error);
+    }
+    let policy = broker.policy();
+    match route {
+        Route::WhoAmI => {
+            broker.audit().note(read);
+            json(StatusCode::OK, &who_am_i(&policy, caller))
+        }
+        Route::Targets => {
+            broker.audit().note(read);
+            let found = reachable(&policy, &broker.gate().switches(), caller.subject());
+            json(StatusCode::OK, &Targets::of(&found))
+        }
+        Route::Certs => {
+            broker.audit().note(read);
+            json(StatusCode::OK, &Certificates::of(broker, caller))
+        }
+        Route::OpenSession => {
+            open_session(broker, caller, body).unwrap_or_else(|error| failure(&error))
+        }
+        Route::Session => session(broker, caller).unwrap_or_else(|error| failure(&error)),
+        Route::Request => {
+            drop(policy);
+            request(broker, caller, body)
+                .await
+                .unwrap_or_else(|error| failure(&error))
+        }
+    }
+}
+
+/// The rate of the policy, and the session token where one is given.
+fn admit(broker: &Broker, caller: &Caller, route: Route, head: &Parts) -> Result<(), ApiError> {
+    let now = clock::now();
+    if let Err(seconds) =
+        broker
+            .sessions()
+            .take_turn(caller.agent(), broker.policy().global().rate_limit, now)
+    {
+        let mut record = broker.record(Event::RateLimited, caller);
+        record.decision = Some(DecisionInfo {
+            step: None,
+            reason: "rate_limited".into(),
+            rule: Some("global.rate_limit".into()),
+        });
+        broker.audit().note(record);
+        let message =
+            format!("more requests than global.rate_limit allows; try again in {seconds} s");
+        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+        error.retry_after_seconds = Some(seconds);
+        return Err(error);
+    }
+    let Some(token) = head.headers.get("X-Session-Token") else {
+        return Ok(());
+    };
+    if route == Route::OpenSession
+        || broker
+            .sessions()
+            .accepts(caller.agent(), token.as_bytes(), now)
+    {
+        return Ok(());
+    }
+    let mut record = broker.record(Event::AuthFailed, caller);
+    record.decision = Some(DecisionInfo {
+        step: None,
+        reason: "session_invalid".into(),
+        rule: None,
+    });
+    broker.audit().note(record);
+    let message = "the session token is not valid or has expired; POST /v1/session opens a new one";
+    Err(ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        "session_invalid",
+        message,
+    ))
+}
+
+fn uid(caller: &Caller) -> Option<u32> {
+    match caller.via() {
+        Via::Uid(uid) => Some(uid),
+        Via::Key | Via::Token => None,
+    }
+}
+
+fn who_am_i<'a>(policy: &'a ephyr_policy::Policy, caller: &'a Caller) -> WhoAmI<'a> {
+    WhoAmI {
+        agent: caller.agent(),
+        via: caller.via().as_str(),
+        uid: uid(caller),
+        task: caller.task(),
+        description: policy
+            .agent(caller.agent())
+            .map_or("", |agent| &agent.description),
+        policy: policy.hash(),
+    }
+}
+
+fn open_session(broker: &Broker, caller: &Caller, body: &[u8]) -> Result<Response<Body>, ApiError> {
+    let asked: OpenSession = if body.is_empty() {
+        OpenSession { agent_name: None }
+    } else {
+        parse(body)?
+    };
+    if asked.agent_name.is_some_and(|name| name != *caller.agent()) {
+        let message = format!(
+            "your UID is agent {}'s; leave agent_name out",
+            caller.agent()
+        );
+        return Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "not_your_name",
+            message,
+        ));
+    }
+    let opened = broker.sessions().open(caller.agent(), clock::now());
+    broker
+        .audit()
+        .note(broker.record(Event::SessionOpened, caller));
+    let view = SessionView {
+        agent_name: caller.agent(),
+        uid: uid(caller),
+        expires_at: opened.expires,
+        token: Some(&opened.token),
+    };
+    Ok(json(StatusCode::OK, &view))
+}
+
+fn session(broker: &Broker, caller: &Caller) -> Result<Response<Body>, ApiError> {
+    let Some(expires_at) = broker.sessions().expiry(caller.agent(), clock::now()) else {
+        let message = "you have no session; POST /v1/session opens one";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "no_session", message));
+    };
+    let view = SessionView {
+        agent_name: caller.agent(),
+        uid: uid(caller),
+        expires_at,
+        token: None,
+    };
+    Ok(json(StatusCode::OK, &view))
+}
+
+async fn request(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    body: &[u8],
+) -> Result<Response<Body>, ApiError> {
+    let asked: CertificateRequest = parse(body)?;
+    let action = SshAction {
+        target: asked.target,
+        role: asked.role,
+        purpose: Purpose::User,
+        ttl: asked.duration,
+    };
+    if asked.dry_run {
+        let action = Action::Ssh(action);
+        let policy = broker.policy();
+        return match broker
+            .gate()
+            .preview(&policy, caller.subject(), &action, clock::now())
+        {
+            Ok(granted) => {
+                let ttl_seconds = granted.ttl().as_secs();
+                Ok(json(
+                    StatusCode::OK,
+                    &Allowed {
+                        status: "allowed",
+                        ttl_seconds,
+                    },
+                ))
+            }
+            Err(denial) => Err(denied(denial)),
+        };
+    }
+    let issued = certificate::issue(broker, caller, action, &asked.public_key).await?;
+    let target = &issued.target;
+    let view = Granted {
+        status: "granted",
+        certificate: &issued.certificate,
+        serial: issued.serial,
+        principal: format!("{}/{}", target.name(), target.role()),
+        account: target.account().as_str(),
+        host: target.host(),
+        port: target.port(),
+        expires_at: issued.expires,
+    };
+    Ok(json(StatusCode::OK, &view))
+}
+
+fn denied(denial: Denial) -> ApiError {
+    let mut error = ApiError::new(
+        StatusCode::FORBIDDEN,
+        denial.reason.as_str(),
+        denial.message.clone(),
+    );
+    error.denial = Some(denial);
+    error
+}
+
+impl From<CertificateError> for ApiError {
+    fn from(error: CertificateError) -> Self {
+        match error {
+            CertificateError::Denied(denial) => denied(denial),
+            CertificateError::Audit(_)
+            | CertificateError::State(_)
+            | CertificateError::Signer(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                error.code(),
+                error.to_string(),
+            ),
+            CertificateError::PublicKey => {
+                Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+            }
+        }
+    }
+}
+
+fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| {
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            format!("the body: {error}"),
+        )
+    })
+}

@@ -1,0 +1,258 @@
+//! API keys of agents that live elsewhere: `eph_<agent>_<random>`, so that one bcrypt comparison suffices.
+//!
+//! A success is remembered under SHA-256(key) for a minute. bcrypt runs off the async threads, a few at a
+//! time and within a budget: whoever tries keys waits, and whoever holds a good key does not notice.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ephyr_names::{AgentName, Digest, Timestamp};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use super::throttle::Bucket;
+
+/// How long a success is remembered.
+const CACHE_MILLIS: i64 = 60_000;
+/// How long a key that was good once goes before strangers in the queue for bcrypt.
+const TRUSTED_MILLIS: i64 = 3_600_000;
+/// Entries kept at once; more than there can be agents in a policy of sane size.
+const CACHE_ENTRIES: usize = 4096;
+/// bcrypt comparisons at once.
+const CONCURRENT: usize = 1;
+/// Comparisons of keys that were never good: this many at once, then this many a second.
+const STRANGERS: (u32, f64) = (8, 2.0);
+
+/// A bcrypt hash. It is a credential: it is neither shown nor compared as text.
+#[derive(Clone)]
+pub struct KeyHash(Arc<Zeroizing<String>>);
+
+/// The text is no bcrypt hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a bcrypt hash such as `ephyr keys new` prints ($2b$10$…)")]
+pub struct KeyHashError;
+
+impl KeyHash {
+    /// Takes a hash as the policy or a credential gives it.
+    ///
+    /// # Errors
+    /// When it is not a bcrypt hash.
+    pub fn new(text: &str) -> Result<Self, KeyHashError> {
+        let text = text.trim();
+        text.parse::<bcrypt::HashParts>()
+            .map_err(|_| KeyHashError)?;
+        Ok(Self(Arc::new(Zeroizing::new(text.to_owned()))))
+    }
+}
+
+/// Why a key was not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyRefused {
+    /// It is nobody's key.
+    Wrong,
+    /// Too many keys are being tried; after this many seconds there is room.
+    Busy(u32),
+}
+
+/// Checks API keys.
+pub struct Keys {
+    known: Mutex<Known>,
+    running: Semaphore,
+}
+
+struct Known {
+    good: HashMap<Digest, Good>,
+    strangers: Bucket,
+}
+
+struct Good {
+    agent: AgentName,
+    checked: Timestamp,
+}
+
+impl Keys {
+    /// Knows nobody yet.
+    #[must_use]
+    pub fn new(now: Timestamp) -> Self {
+        let strangers = Bucket::new(STRANGERS.0, STRANGERS.1, now);
+        Self {
+            known: Mutex::new(Known {
+                good: HashMap::new(),
+                strangers,
+            }),
+            running: Semaphore::new(CONCURRENT),
+        }
+    }
+
+    /// Forgets everyone: after a reload each key is compared anew.
+    pub fn forget(&self) {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .good
+            .clear();
+    }
+
+    /// Whose key it is. `hash_of` gives an agent's hash in the present policy.
+    ///
+    /// # Errors
+    /// [`KeyRefused`], without a hint whether it was the agent or the key.
+    pub async fn check(
+        &self,
+        key: &str,
+        now: Timestamp,
+        hash_of: impl Fn(&AgentName) -> Option<KeyHash>,
+    ) -> Result<AgentName, KeyRefused> {
+        let digest = Digest(Sha256::digest(key.as_bytes()).into());
+        let trusted = {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            match known.good.get(&digest) {
+                Some(good) if fresh(good, now, CACHE_MILLIS) => return Ok(good.agent.clone()),
+                Some(good) => fresh(good, now, TRUSTED_MILLIS),
+                None => false,
+            }
+        };
+        let (agent, hash) = named_agent(key)
+            .and_then(|agent| hash_of(&agent).map(|hash| (agent, hash)))
+            .ok_or(KeyRefused::Wrong)?;
+        if !trusted {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.strangers.take(now).map_err(KeyRefused::Busy)?;
+        }
+        let Ok(_running) = self.running.acquire().await else {
+            return Err(KeyRefused::Busy(1));
+        };
+        let key = Zeroizing::new(key.to_owned());
+        let compared = tokio::task::spawn_blocking(move || {
+            bcrypt::non_truncating_verify(key.as_bytes(), &hash.0).unwrap_or(false)
+        });
+        if !compared.await.unwrap_or(false) {
+            return Err(KeyRefused::Wrong);
+        }
+        self.remember(digest, agent.clone(), now);
+        Ok(agent)
+    }
+
+    fn remember(&self, digest: Digest, agent: AgentName, now: Timestamp) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.good.len() >= CACHE_ENTRIES {
+            known.good.retain(|_, good| fresh(good, now, CACHE_MILLIS));
+        }
+        if known.good.len() < CACHE_ENTRIES {
+            known.good.insert(
+                digest,
+                Good {
+                    agent,
+                    checked: now,
+                },
+            );
+        }
+    }
+}
+
+fn fresh(good: &Good, now: Timestamp, millis: i64) -> bool {
+    (0..millis).contains(&now.unix_millis().saturating_sub(good.checked.unix_millis()))
+}
+
+/// The agent that a key names, if it has the form of one.
+fn named_agent(key: &str) -> Option<AgentName> {
+    let (agent, random) = key.strip_prefix("eph_")?.rsplit_once('_')?;
+    if key.len() > 200
+        || random.len() < 22
+        || !random
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    {
+        return None;
+    }
+    agent.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "eph_claude_0123456789abcdefghijklmnop";
+
+    fn hash() -> KeyHash {
+        KeyHash::new(&bcrypt::non_truncating_hash(KEY, 4).unwrap()).unwrap()
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_unix_millis(1_000_000 + millis)
+    }
+
+    #[tokio::test]
+    async fn a_good_key_is_its_agents_and_a_wrong_one_nobodys() {
+        let keys = Keys::new(at(0));
+        let hash = hash();
+        let of = |agent: &AgentName| (agent.as_str() == "claude").then(|| hash.clone());
+        assert_eq!(keys.check(KEY, at(0), of).await.unwrap().as_str(), "claude");
+        for wrong in [
+            "eph_claude_0123456789abcdefghijklmnoq",
+            "eph_other_0123456789abcdefghijklmnop",
+            "eph_claude_short",
+            "claude",
+            "",
+        ] {
+            assert_eq!(
+                keys.check(wrong, at(0), of).await,
+                Err(KeyRefused::Wrong),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_success_is_remembered_for_a_minute_and_not_past_a_reload() {
+        let keys = Keys::new(at(0));
+        let hash = hash();
+        let of = |_: &AgentName| Some(hash.clone());
+        let none = |_: &AgentName| None;
+        keys.check(KEY, at(0), of).await.unwrap();
+        assert!(
+            keys.check(KEY, at(59_999), none).await.is_ok(),
+            "remembered"
+        );
+        assert_eq!(
+            keys.check(KEY, at(60_000), none).await,
+            Err(KeyRefused::Wrong),
+            "expired"
+        );
+        keys.check(KEY, at(60_000), of).await.unwrap();
+        keys.forget();
+        assert_eq!(
+            keys.check(KEY, at(60_000), none).await,
+            Err(KeyRefused::Wrong),
+            "forgotten"
+        );
+    }
+
+    #[tokio::test]
+    async fn strangers_are_held_to_a_budget_while_a_known_key_is_not() {
+        let keys = Keys::new(at(0));
+        let hash = hash();
+        let of = |_: &AgentName| Some(hash.clone());
+        keys.check(KEY, at(0), of).await.unwrap();
+        let mut busy = 0;
+        for n in 0..40 {
+            let wrong = format!("eph_claude_{n:022}");
+            if let Err(KeyRefused::Busy(seconds)) = keys.check(&wrong, at(0), of).await {
+                assert!(seconds >= 1);
+                busy += 1;
+            }
+        }
+        assert!(busy >= 30, "{busy} of 40 were put off");
+        assert!(
+            keys.check(KEY, at(90_000), of).await.is_ok(),
+            "good before, so compared at once"
+        );
+    }
+
+    #[test]
+    fn a_hash_is_checked_when_it_is_read() {
+        assert!(KeyHash::new("$2b$10$short").is_err());
+        assert!(KeyHash::new("plain").is_err());
+    }
+}

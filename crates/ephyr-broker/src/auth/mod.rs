@@ -1,0 +1,281 @@
+//! Who asks. Three answers count: the peer's UID on the Unix socket, an API key over TCP, and a task
+//! token on either, whose task must be alive here. Nothing else names an agent.
+
+mod keys;
+mod nonces;
+mod throttle;
+mod token;
+
+use std::sync::Arc;
+
+use ephyr_names::{AgentName, TaskId};
+use ephyr_policy::Subject;
+use ephyr_token::VerifiedToken;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+pub use keys::{KeyHash, KeyHashError, KeyRefused, Keys};
+pub use nonces::Nonces;
+pub use throttle::Bucket;
+
+use crate::broker::Broker;
+use crate::clock;
+use crate::http::Peer;
+
+/// Who asks, as established for one request. Cheap to clone.
+#[derive(Clone)]
+pub struct Caller(Arc<Inner>);
+
+struct Inner {
+    subject: Subject,
+    via: Via,
+    token: Option<VerifiedToken>,
+    key: String,
+}
+
+/// How the caller was established.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// By the UID of its process, over the Unix socket.
+    Uid(u32),
+    /// By its API key.
+    Key,
+    /// By a task token; over the Unix socket its UID fits as well.
+    Token,
+}
+
+impl Via {
+    /// A word for records and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uid(_) => "uid",
+            Self::Key => "api_key",
+            Self::Token => "token",
+        }
+    }
+}
+
+impl Caller {
+    fn new(subject: Subject, via: Via, token: Option<VerifiedToken>) -> Self {
+        let key = match &token {
+            // The task and not the token: a holder may narrow its token and go on with its session.
+            Some(token) => format!("{}/{}", subject.agent, token.task()),
+            None => subject.agent.to_string(),
+        };
+        Self(Arc::new(Inner {
+            subject,
+            via,
+            token,
+            key,
+        }))
+    }
+
+    /// Agent, lineage and envelope.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.0.subject
+    }
+
+    /// The agent that acts.
+    #[must_use]
+    pub fn agent(&self) -> &AgentName {
+        &self.0.subject.agent
+    }
+
+    /// The task it acts in.
+    #[must_use]
+    pub fn task(&self) -> Option<TaskId> {
+        self.0.subject.task()
+    }
+
+    /// The tasks it acts in, root first.
+    pub fn lineage(&self) -> impl Iterator<Item = TaskId> + '_ {
+        self.0.subject.lineage.iter().map(|(task, _)| *task)
+    }
+
+    /// How it was established.
+    #[must_use]
+    pub fn via(&self) -> Via {
+        self.0.via
+    }
+
+    /// Its token.
+    #[must_use]
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        self.0.token.as_ref()
+    }
+
+    /// A text that is equal for the same agent in the same task and for nobody else.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.0.key
+    }
+}
+
+/// A request whose head was accepted. A bound token still needs its proof, which covers the body.
+pub struct Admitted {
+    caller: Caller,
+    proof: Option<ephyr_token::Proof>,
+}
+
+/// Why nobody could be made out behind a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// No credential where one is needed.
+    #[error(
+        "no credential: send `Authorization: Bearer` with an API key (eph_…) or a task token (mac_…)"
+    )]
+    Missing,
+    /// A header that is neither.
+    #[error("the Authorization header is not `Bearer eph_…` or `Bearer mac_…`")]
+    Malformed,
+    /// An API key on the Unix socket.
+    #[error(
+        "an API key is not used on the Unix socket: there your UID says who you are; leave the key out"
+    )]
+    KeyOnSocket,
+    /// A UID that is no agent's.
+    #[error("UID {0} is no agent of the policy; an operator adds it under agents.<name>.uid")]
+    UnknownUid(u32),
+    /// A wrong API key.
+    #[error("the API key is not valid")]
+    WrongKey,
+    /// Too many keys are being tried.
+    #[error("too many API keys are being tried; try again in {0} s")]
+    Busy(u32),
+    /// A token that does not verify, is over, or names nothing here.
+    #[error("{message}")]
+    Token {
+        /// Why, for programs.
+        code: &'static str,
+        /// Why, for people.
+        message: String,
+    },
+    /// A bound token without a good proof.
+    #[error("{0}")]
+    Proof(String),
+}
+
+impl AuthError {
+    /// Why, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "credential_missing",
+            Self::Malformed => "credential_malformed",
+            Self::KeyOnSocket => "key_on_socket",
+            Self::UnknownUid(_) => "uid_unknown",
+            Self::WrongKey => "key_invalid",
+            Self::Busy(_) => "too_many_attempts",
+            Self::Token { code, .. } => code,
+            Self::Proof(_) => "proof_invalid",
+        }
+    }
+
+    /// Whether it looks like someone who tries, and so is kept waiting.
+    #[must_use]
+    pub fn is_guess(&self) -> bool {
+        match self {
+            Self::WrongKey | Self::Busy(_) | Self::Malformed => true,
+            // A token with a good MAC that is merely over belongs to someone who held it rightly.
+            Self::Token { code, .. } => {
+                !matches!(*code, "expired" | "task_revoked" | "task_unknown")
+            }
+            Self::Missing | Self::KeyOnSocket | Self::UnknownUid(_) | Self::Proof(_) => false,
+        }
+    }
+
+    fn token(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Token {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// Establishes the caller from the request's head.
+///
+/// # Errors
+/// [`AuthError`].
+pub async fn admit(
+    broker: &Broker,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Result<Admitted, AuthError> {
+    let credential = match headers.get(AUTHORIZATION) {
+        None => None,
+        Some(value) => Some(bearer(value.as_bytes()).ok_or(AuthError::Malformed)?),
+    };
+    let policy = broker.policy();
+    match (peer, credential) {
+        (_, Some(text)) if text.starts_with(ephyr_token::TEXT_PREFIX) => {
+            token::admit(broker, peer, text, headers)
+        }
+        (Peer::Uid(uid), None) => {
+            let agent = policy.agent_by_uid(uid).ok_or(AuthError::UnknownUid(uid))?;
+            let subject = Subject::direct(agent.name.clone());
+            Ok(Admitted {
+                caller: Caller::new(subject, Via::Uid(uid), None),
+                proof: None,
+            })
+        }
+        (Peer::Uid(_), Some(_)) => Err(AuthError::KeyOnSocket),
+        (Peer::Ip(_), None) => Err(AuthError::Missing),
+        (Peer::Ip(_), Some(key)) => {
+            let hash_of = |agent: &AgentName| policy.key_hash(agent);
+            let agent = broker.keys().check(key, clock::now(), hash_of).await;
+            let agent = agent.map_err(|refused| match refused {
+                KeyRefused::Wrong => AuthError::WrongKey,
+                KeyRefused::Busy(seconds) => AuthError::Busy(seconds),
+            })?;
+            Ok(Admitted {
+                caller: Caller::new(Subject::direct(agent), Via::Key, None),
+                proof: None,
+            })
+        }
+    }
+}
+
+impl Admitted {
+    /// The caller, once the body has been seen.
+    ///
+    /// # Errors
+    /// [`AuthError::Proof`] where a bound token's proof does not cover this request.
+    pub fn caller(
+        self,
+        broker: &Broker,
+        head: &http::request::Parts,
+        body: &[u8],
+    ) -> Result<Caller, AuthError> {
+        token::prove(broker, &self.caller, self.proof.as_ref(), head, body)?;
+        Ok(self.caller)
+    }
+}
+
+/// The credential of a `Bearer` header (RFC 6750; the scheme's case does not matter).
+fn bearer(value: &[u8]) -> Option<&str> {
+    let (scheme, credential) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let credential = credential.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !credential.is_empty()).then_some(credential)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bearer;
+
+    #[test]
+    fn only_a_bearer_header_gives_a_credential() {
+        assert_eq!(bearer(b"Bearer abc"), Some("abc"));
+        assert_eq!(bearer(b"bearer  abc"), Some("abc"));
+        for bad in [
+            &b"Basic abc"[..],
+            b"Bearer",
+            b"Bearer ",
+            b"",
+            b"Bearer \xff",
+        ] {
+            assert_eq!(bearer(bad), None);
+        }
+    }
+}

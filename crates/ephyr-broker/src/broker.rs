@@ -1,0 +1,233 @@
+//! The broker as one complete value: made once, before the first socket is served, and shared by all
+//! that serve them.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use ephyr_audit::{Appended, Event, Record};
+use ephyr_names::{Digest, Timestamp};
+use ephyr_token::Receipt;
+use ssh_key::PublicKey;
+
+use crate::audit::Audit;
+use crate::auth::{Caller, Keys, Nonces};
+use crate::clock;
+use crate::gate::Gate;
+use crate::live::Live;
+use crate::policy::Loaded;
+use crate::sessions::Sessions;
+use crate::signer::{Signer, SignerError};
+use crate::state::State;
+
+/// What all ways in share.
+pub struct Broker {
+    parts: Parts,
+    policy: ArcSwap<Loaded>,
+    gate: Arc<Gate>,
+    live: Live,
+    keys: Keys,
+    nonces: Nonces,
+    started: Timestamp,
+    mcp_address: OnceLock<SocketAddr>,
+    sessions: Sessions,
+    signer_ok: AtomicBool,
+}
+
+/// What start-up has opened and checked.
+pub struct Parts {
+    /// The state of before.
+    pub state: State,
+    /// The audit log.
+    pub audit: Audit,
+    /// The way to the signer.
+    pub signer: Signer,
+    /// What the kernel enforces on this process, in words.
+    pub sandbox: SandboxView,
+    /// The CA's public key, where the operator pinned it.
+    pub ca_pin: Option<PublicKey>,
+}
+
+/// What confines the broker, as `health` tells it.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct SandboxView {
+    /// The Landlock ABI in force; 0 where there is none.
+    pub landlock_abi: u32,
+    /// What Landlock enforces.
+    pub landlock: Vec<String>,
+    /// Whether the state journal, which holds the token secret, lies in memory only.
+    pub state_in_memory: bool,
+}
+
+impl Broker {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts, policy: Arc<Loaded>, now: Timestamp) -> Self {
+        let gate = Arc::new(Gate::default());
+        for record in parts.state.certificates() {
+            gate.restore(&record.into(), now);
+        }
+        Self {
+            parts,
+            policy: ArcSwap::new(policy),
+            gate,
+            live: Live::default(),
+            keys: Keys::new(now),
+            nonces: Nonces::default(),
+            started: now,
+            mcp_address: OnceLock::new(),
+            sessions: Sessions::default(),
+            signer_ok: AtomicBool::new(false),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> arc_swap::Guard<Arc<Loaded>> {
+        self.policy.load()
+    }
+
+    /// Puts a policy in force. API keys are compared anew, and what runs is judged by it.
+    pub fn replace_policy(&self, policy: Arc<Loaded>) {
+        self.policy.store(policy);
+        self.keys.forget();
+        let (policy, now) = (self.policy(), clock::now());
+        let switches = self.gate.switches();
+        self.live
+            .end(crate::live::Ended::PolicyChanged, |subject, action| {
+                ephyr_policy::evaluate(&policy, &switches, subject, action, now).is_err()
+            });
+    }
+
+    /// Epochs, tasks, revocations.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.parts.state
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.parts.audit
+    }
+
+    /// The way to the signer.
+    #[must_use]
+    pub fn signer(&self) -> &Signer {
+        &self.parts.signer
+    }
+
+    /// The CA key that the operator pinned.
+    #[must_use]
+    pub fn ca_pin(&self) -> Option<&PublicKey> {
+        self.parts.ca_pin.as_ref()
+    }
+
+    /// What confines this process.
+    #[must_use]
+    pub fn sandbox(&self) -> &SandboxView {
+        &self.parts.sandbox
+    }
+
+    /// The decision path.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// What runs at this moment.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// API keys.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Nonces of proofs.
+    #[must_use]
+    pub fn nonces(&self) -> &Nonces {
+        &self.nonces
+    }
+
+    /// Sessions of the Unix-socket API.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Whether the signer answered when it was last asked.
+    #[must_use]
+    pub fn signer_ok(&self) -> bool {
+        self.signer_ok.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the signer answered.
+    pub fn set_signer_ok(&self, ok: bool) {
+        self.signer_ok.store(ok, Ordering::Relaxed);
+    }
+
+    /// Notes that the signer gave no certificate.
+    pub fn note_signer_failure(&self, error: &SignerError) {
+        if matches!(error, SignerError::Unreachable(_) | SignerError::Timeout) {
+            self.set_signer_ok(false);
+        }
+        let record = self.own_record(Event::SignerFailed);
+        self.audit()
+            .note(record.with_detail("error", error.to_string()));
+    }
+
+    /// When it started.
+    #[must_use]
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Where MCP is served over TCP, once it is.
+    #[must_use]
+    pub fn mcp_address(&self) -> Option<SocketAddr> {
+        self.mcp_address.get().copied()
+    }
+
+    /// Says where MCP is served over TCP; only the first word counts.
+    pub fn set_mcp_address(&self, address: SocketAddr) {
+        let _ = self.mcp_address.set(address);
+    }
+
+    /// A record of something that a caller did.
+    #[must_use]
+    pub fn record(&self, event: Event, caller: &Caller) -> Record {
+        let mut record = self.own_record(event).with_lineage(caller.lineage());
+        record.agent = Some(caller.agent().clone());
+        record
+    }
+
+    /// A record of something that nobody in particular did.
+    #[must_use]
+    pub fn own_record(&self, event: Event) -> Record {
+        let now = clock::now();
+        Record::new(clock::record_id(now), now, event, self.policy_hash())
+    }
+
+    /// The hash of the policy in force.
+    #[must_use]
+    pub fn policy_hash(&self) -> Digest {
+        self.policy().hash()
+    }
+
+    /// Signs that a record was on disk before what it announces; `None` where no epoch can sign.
+    #[must_use]
+    pub fn receipt(&self, appended: Appended) -> Option<Receipt> {
+        let epoch = self.state().newest_epoch()?;
+        let certificate = epoch.certificate_id();
+        Some(Receipt::sign(
+            epoch.signing_key(),
+            appended.id,
+            appended.hash,
+            certificate,
+        ))
+    }
+}

@@ -1,0 +1,256 @@
+//! Getting certificates from the signer: for a command that the broker runs, and for an agent's own use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ephyr_audit::{AuditError, DecisionInfo, Event, Record};
+use ephyr_names::{RecordId, Serial, Timestamp};
+use ephyr_policy::{Action, Denial, Permit, Purpose, ResolvedTarget, SshAction};
+use ephyr_signer_ipc::{ErrorCode, Intent, Reply, Request};
+
+use crate::auth::Caller;
+use crate::broker::Broker;
+use crate::clock;
+use crate::signer::SignerError;
+use crate::state::StateError;
+use crate::tools::action_info;
+
+/// While a reload passes from the signer to the broker their policies differ for a moment: how often a
+/// decision is taken anew, and how long to wait before it.
+pub(crate) const RELOAD_TRIES: u32 = 15;
+pub(crate) const RELOAD_WAIT: Duration = Duration::from_millis(200);
+
+/// A certificate as the signer made it.
+pub struct Signed {
+    /// The certificate, an OpenSSH line.
+    pub certificate: String,
+    /// Its serial.
+    pub serial: Serial,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// A certificate for an agent's own use.
+pub struct IssuedToAgent {
+    /// The certificate, an OpenSSH line.
+    pub certificate: String,
+    /// Its serial.
+    pub serial: Serial,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// Where it opens what.
+    pub target: ResolvedTarget,
+}
+
+/// Why no certificate was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The policy says no.
+    #[error("{0}")]
+    Denied(Denial),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The state cannot be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The signer gave none.
+    #[error(transparent)]
+    Signer(SignerError),
+    /// The public key is not one that certificates are made for.
+    #[error(
+        "public_key is not an OpenSSH line `ssh-ed25519 AAAA…`; make one with `ssh-keygen -t ed25519`"
+    )]
+    PublicKey,
+}
+
+impl CertificateError {
+    /// Why, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Denied(denial) => denial.reason.as_str(),
+            Self::Audit(_) => "audit_unavailable",
+            Self::State(_) => "state_unavailable",
+            Self::Signer(SignerError::Refused { code, .. }) => code.as_str(),
+            Self::Signer(_) => "signer_unavailable",
+            Self::PublicKey => "bad_public_key",
+        }
+    }
+}
+
+/// Asks the signer for the certificate that a permit stands for.
+///
+/// # Errors
+/// [`SignerError`].
+pub async fn sign(
+    broker: &Broker,
+    permit: &Permit,
+    public_key: String,
+) -> Result<Signed, SignerError> {
+    let purpose = match permit.purpose() {
+        Purpose::Exec {
+            command,
+            stdin_digest,
+        } => ephyr_signer_ipc::Purpose::Exec {
+            command: command.clone(),
+            stdin_digest: *stdin_digest,
+        },
+        Purpose::Session => ephyr_signer_ipc::Purpose::Session,
+        Purpose::User => ephyr_signer_ipc::Purpose::User,
+        Purpose::Check => ephyr_signer_ipc::Purpose::Check,
+    };
+    let intent = Intent {
+        policy: permit.policy_hash(),
+        agent: permit.agent().clone(),
+        target: permit.target().name().clone(),
+        role: permit.target().role().clone(),
+        ttl: permit.ttl(),
+        public_key,
+        purpose,
+        task: permit.task(),
+        lineage: permit.lineage().to_vec(),
+    };
+    match broker.signer().ask(&Request::Sign { intent }).await {
+        Ok(Reply::Certificate {
+            certificate,
+            serial,
+            expires,
+        }) => Ok(Signed {
+            certificate,
+            serial,
+            expires,
+        }),
+        Ok(_) => Err(SignerError::Unexpected),
+        Err(error) => {
+            broker.note_signer_failure(&error);
+            Err(error)
+        }
+    }
+}
+
+/// Whether the signer refused only because it has another policy at this moment.
+pub(crate) fn is_reloading(error: &SignerError) -> bool {
+    matches!(
+        error,
+        SignerError::Refused {
+            code: ErrorCode::PolicyMismatch,
+            ..
+        }
+    )
+}
+
+/// Notes a denial.
+pub(crate) fn note_denial(broker: &Broker, caller: &Caller, action: &SshAction, denial: &Denial) {
+    let mut record = broker.record(Event::Denied, caller);
+    record.action = Some(action_info(action));
+    record.decision = Some(DecisionInfo {
+        step: Some(denial.step),
+        reason: denial.reason.as_str().into(),
+        rule: Some(denial.rule.as_str().into()),
+    });
+    broker.audit().note(record);
+}
+
+/// The record of an attempt or outcome under a permit.
+pub(crate) fn record(broker: &Broker, event: Event, caller: &Caller, action: &SshAction) -> Record {
+    let mut record = broker.record(event, caller);
+    record.action = Some(action_info(action));
+    record.decision = Some(DecisionInfo {
+        step: None,
+        reason: "permitted".into(),
+        rule: None,
+    });
+    record
+}
+
+/// Issues a certificate to an agent for its own SSH client.
+///
+/// # Errors
+/// [`CertificateError`]; nothing is out then.
+pub async fn issue(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    action: SshAction,
+    public_key: &str,
+) -> Result<IssuedToAgent, CertificateError> {
+    let key =
+        ssh_key::PublicKey::from_openssh(public_key).map_err(|_| CertificateError::PublicKey)?;
+    if key.key_data().ed25519().is_none() {
+        return Err(CertificateError::PublicKey);
+    }
+    let mut tries = 0;
+    loop {
+        match issue_once(broker, caller, &action, public_key).await {
+            Err(CertificateError::Signer(error))
+                if is_reloading(&error) && tries < RELOAD_TRIES =>
+            {
+                tries += 1;
+                tokio::time::sleep(RELOAD_WAIT).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn issue_once(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    action: &SshAction,
+    public_key: &str,
+) -> Result<IssuedToAgent, CertificateError> {
+    let wanted = Action::Ssh(action.clone());
+    let decided =
+        broker
+            .gate()
+            .authorize(&broker.policy(), caller.subject(), &wanted, clock::now());
+    let held = decided.map_err(|denial| {
+        note_denial(broker, caller, action, &denial);
+        CertificateError::Denied(denial)
+    })?;
+    let attempt = broker
+        .audit()
+        .durable(&record(broker, Event::CertAttempt, caller, action))
+        .await?
+        .id;
+    let signed = sign(broker, held.permit(), public_key.to_owned()).await;
+    let signed = signed.map_err(|error| {
+        outcome(broker, caller, action, attempt, Err(&error.to_string()));
+        CertificateError::Signer(error)
+    })?;
+    let target = held.permit().target().clone();
+    if let Some(issued) = held.keep(signed.serial, signed.expires)
+        && let Err(error) = broker.state().add_certificate(issued.into())
+    {
+        outcome(broker, caller, action, attempt, Err(&error.to_string()));
+        return Err(error.into());
+    }
+    outcome(broker, caller, action, attempt, Ok(signed.serial));
+    let Signed {
+        certificate,
+        serial,
+        expires,
+    } = signed;
+    Ok(IssuedToAgent {
+        certificate,
+        serial,
+        expires,
+        target,
+    })
+}
+
+fn outcome(
+    broker: &Broker,
+    caller: &Caller,
+    action: &SshAction,
+    attempt: RecordId,
+    result: Result<Serial, &str>,
+) {
+    let mut record = record(broker, Event::CertOutcome, caller, action);
+    record.attempt = Some(attempt);
+    match result {
+        Ok(serial) => record.serial = Some(serial),
+        Err(error) => record = record.with_detail("error", error),
+    }
+    broker.audit().note(record);
+}

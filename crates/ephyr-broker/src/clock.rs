@@ -1,0 +1,49 @@
+//! The broker's only view of clock and randomness, so that everything below takes both as arguments.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ephyr_names::{EpochId, RecordId, TaskId, Timestamp};
+
+/// The present time.
+#[must_use]
+pub fn now() -> Timestamp {
+    let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+        // A clock before 1970 is a broken clock: everything then counts as expired or not yet valid.
+        Err(_) => 0,
+    };
+    Timestamp::from_unix_millis(millis)
+}
+
+/// Fresh random bytes from the kernel.
+///
+/// # Panics
+/// When the kernel gives none: a broker without randomness must not go on.
+#[must_use]
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0u8; N];
+    #[expect(
+        clippy::expect_used,
+        reason = "no key may ever be made of anything but randomness"
+    )]
+    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    bytes
+}
+
+/// A new task id.
+#[must_use]
+pub fn task_id(now: Timestamp) -> TaskId {
+    TaskId::from_parts(now, random())
+}
+
+/// A new record id.
+#[must_use]
+pub fn record_id(now: Timestamp) -> RecordId {
+    RecordId::from_parts(now, random())
+}
+
+/// A new epoch id.
+#[must_use]
+pub fn epoch_id(now: Timestamp) -> EpochId {
+    EpochId::from_parts(now, random())
+}

@@ -1,0 +1,200 @@
+//! The one door: every way in builds an [`Action`] and asks here. What comes out is either a permit that
+//! holds its slot until it is dropped, or the denial.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use ephyr_names::{AgentName, Serial, TaskId, Timestamp};
+use ephyr_policy::{
+    Action, Decision, Denial, Entry, Granted, Ledger, Permit, Policy, SlotId, Subject, Switches,
+};
+
+/// The decision path together with what it has reserved.
+#[derive(Default)]
+pub struct Gate {
+    switches: ArcSwap<Switches>,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Default)]
+struct Slots {
+    ledger: Ledger,
+    /// Serials of what was issued for a slot.
+    serials: HashMap<SlotId, (Serial, Timestamp)>,
+}
+
+/// A certificate that is out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// Its slot: for whom, where, in which task.
+    pub entry: Entry,
+    /// Its serial.
+    pub serial: Serial,
+    /// When it ends.
+    pub expires: Timestamp,
+}
+
+/// A permit with its slot. Dropping it gives the slot back, unless [`Held::keep`] says that the
+/// certificate is out.
+pub struct Held {
+    permit: Permit,
+    gate: Arc<Gate>,
+    kept: bool,
+}
+
+impl Gate {
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Decides, and reserves where the answer is yes.
+    ///
+    /// # Errors
+    /// The denial.
+    pub fn authorize(
+        self: &Arc<Self>,
+        policy: &Policy,
+        subject: &Subject,
+        action: &Action,
+        now: Timestamp,
+    ) -> Result<Held, Denial> {
+        let switches = self.switches.load();
+        let mut slots = self.slots();
+        slots.expire(now);
+        match ephyr_policy::authorize(policy, &switches, &mut slots.ledger, subject, action, now) {
+            Decision::Permit(permit) => Ok(Held {
+                permit,
+                gate: Arc::clone(self),
+                kept: false,
+            }),
+            Decision::Denied(denial) => Err(denial),
+        }
+    }
+
+    /// What [`Gate::authorize`] would answer now; reserves nothing.
+    ///
+    /// # Errors
+    /// The denial.
+    pub fn preview<'p>(
+        &self,
+        policy: &'p Policy,
+        subject: &Subject,
+        action: &Action,
+        now: Timestamp,
+    ) -> Result<Granted<'p>, Denial> {
+        let slots = self.slots();
+        ephyr_policy::preview(
+            policy,
+            &self.switches.load(),
+            &slots.ledger,
+            subject,
+            action,
+            now,
+        )
+    }
+
+    /// What operators switched off.
+    #[must_use]
+    pub fn switches(&self) -> Arc<Switches> {
+        self.switches.load_full()
+    }
+
+    /// Notes what was issued for a slot.
+    pub fn issued(&self, slot: SlotId, serial: Serial, expires: Timestamp) {
+        self.slots().serials.insert(slot, (serial, expires));
+    }
+
+    /// Takes back a certificate that was out before a restart; says whether it still is.
+    pub fn restore(&self, issued: &Issued, now: Timestamp) -> bool {
+        let mut slots = self.slots();
+        let restored = slots.ledger.restore(issued.entry.clone(), now);
+        if restored {
+            slots
+                .serials
+                .insert(issued.entry.slot, (issued.serial, issued.expires));
+        }
+        restored
+    }
+
+    /// The certificates that an agent has out, those of one task's subtree only where `task` says so.
+    #[must_use]
+    pub fn certificates(
+        &self,
+        agent: &AgentName,
+        task: Option<TaskId>,
+        now: Timestamp,
+    ) -> Vec<Issued> {
+        let mut slots = self.slots();
+        slots.expire(now);
+        let own = |entry: &&Entry| {
+            entry.agent == *agent && task.is_none_or(|task| entry.lineage.contains(&task))
+        };
+        let issued = |entry: &Entry| {
+            let (serial, expires) = slots.serials.get(&entry.slot)?;
+            Some(Issued {
+                entry: entry.clone(),
+                serial: *serial,
+                expires: *expires,
+            })
+        };
+        slots
+            .ledger
+            .active()
+            .filter(own)
+            .filter_map(issued)
+            .collect()
+    }
+
+    /// Number of certificates that are out.
+    #[must_use]
+    pub fn active(&self, now: Timestamp) -> usize {
+        let mut slots = self.slots();
+        slots.expire(now);
+        slots.ledger.len()
+    }
+}
+
+impl Slots {
+    fn expire(&mut self, now: Timestamp) {
+        for entry in self.ledger.expire(now) {
+            self.serials.remove(&entry.slot);
+        }
+    }
+}
+
+impl Held {
+    /// The permit.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The certificate is in the agent's hands: the slot stays taken until it ends. Gives what has to be
+    /// remembered across a restart.
+    pub fn keep(mut self, serial: Serial, expires: Timestamp) -> Option<Issued> {
+        self.kept = true;
+        let mut slots = self.gate.slots();
+        for old in self.permit.replaced() {
+            slots.serials.remove(&old.slot);
+        }
+        let slot = self.permit.slot();
+        slots.ledger.confirm(slot, expires);
+        slots.serials.insert(slot, (serial, expires));
+        let entry = slots.ledger.entry(slot).cloned()?;
+        Some(Issued {
+            entry,
+            serial,
+            expires,
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.kept {
+            let mut slots = self.gate.slots();
+            slots.serials.remove(&self.permit.slot());
+            slots.ledger.abandon(self.permit.slot());
+        }
+    }
+}

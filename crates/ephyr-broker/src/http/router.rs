@@ -1,0 +1,291 @@
+//! Which path means what, and who may ask.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ephyr_audit::{ActionInfo, ActionKind, DecisionInfo, Event, Record};
+use ephyr_mcp::{Config, Guard, Server, SessionKey};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use serde::Serialize;
+
+use super::serve::{BodyError, Peer, Service};
+use crate::api::{self, ApiError, Route};
+use crate::auth::{self, Admitted, AuthError};
+use crate::broker::Broker;
+
+/// How long whoever seems to guess credentials waits for the answer.
+const GUESS_DELAY: Duration = Duration::from_secs(1);
+/// How long MCP clients may keep the list of tools: a reload can change it.
+const LIST_TTL: Duration = Duration::from_secs(30);
+
+/// The body of every response.
+pub enum Body {
+    /// One JSON text.
+    Full(Full<Bytes>),
+    /// What MCP answers.
+    Mcp(ephyr_mcp::Body),
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match self.get_mut() {
+            Self::Full(body) => Pin::new(body).poll_frame(cx),
+            Self::Mcp(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(body) => body.is_end_stream(),
+            Self::Mcp(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(body) => body.size_hint(),
+            Self::Mcp(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Which way in a router serves.
+pub enum Way {
+    /// The Unix socket: everything.
+    Unix,
+    /// A loopback port: MCP, and what says whether the broker is there.
+    Tcp {
+        /// Web origins that may call.
+        origins: Vec<String>,
+    },
+}
+
+/// Serves one way in.
+pub struct Router {
+    broker: Arc<Broker>,
+    mcp: Server<Broker>,
+    api: bool,
+}
+
+/// A request that may go on.
+pub enum Request {
+    /// An MCP message.
+    Mcp(Admitted),
+    /// A call of the API by an agent.
+    Api(Route, Admitted),
+    /// Whether the broker is there, which anyone may ask.
+    Health {
+        /// With particulars: for agents and operators.
+        full: bool,
+    },
+}
+
+impl Router {
+    /// A router for one way in.
+    ///
+    /// # Errors
+    /// Never in practice: what is serialised here is fixed.
+    pub fn new(broker: Arc<Broker>, way: Way, session_key: SessionKey) -> serde_json::Result<Self> {
+        let (guard, api) = match way {
+            Way::Unix => (Guard::unix_socket(), true),
+            Way::Tcp { origins } => (
+                Guard {
+                    origins,
+                    ..Guard::loopback()
+                },
+                false,
+            ),
+        };
+        let config = Config {
+            guard,
+            session_key,
+            list_ttl: LIST_TTL,
+        };
+        Ok(Self {
+            mcp: Server::new(Arc::clone(&broker), config)?,
+            broker,
+            api,
+        })
+    }
+
+    async fn authenticate(&self, peer: Peer, head: &Parts) -> Result<Admitted, Response<Body>> {
+        match auth::admit(&self.broker, peer, &head.headers).await {
+            Ok(admitted) => Ok(admitted),
+            Err(error) => {
+                self.note_failure(peer, &error);
+                if error.is_guess() {
+                    tokio::time::sleep(GUESS_DELAY).await;
+                }
+                Err(unauthorised(&error))
+            }
+        }
+    }
+
+    fn note_failure(&self, peer: Peer, error: &AuthError) {
+        let event = if matches!(error, AuthError::Busy(_)) {
+            Event::RateLimited
+        } else {
+            Event::AuthFailed
+        };
+        let peer = match peer {
+            Peer::Uid(uid) => format!("uid {uid}"),
+            Peer::Ip(address) => address.to_string(),
+        };
+        let mut record = self.broker.own_record(event).with_detail("peer", peer);
+        record.decision = Some(DecisionInfo {
+            step: None,
+            reason: error.code().into(),
+            rule: None,
+        });
+        self.broker.audit().note(record);
+    }
+
+    /// The UID of an agent, an admin or root: who may see the particulars of health.
+    fn is_insider(&self, peer: Peer) -> bool {
+        let Peer::Uid(uid) = peer else { return false };
+        let policy = self.broker.policy();
+        uid == 0 || policy.agent_by_uid(uid).is_some() || policy.admin_by_uid(uid).is_some()
+    }
+
+    fn route(&self, head: &Parts) -> Result<Route, ApiError> {
+        let route = Route::of(head)?;
+        if self.api || route == Route::WhoAmI {
+            Ok(route)
+        } else {
+            Err(ApiError::not_found())
+        }
+    }
+}
+
+impl Service for Router {
+    type Body = Body;
+    type Admitted = Request;
+
+    async fn admit(self: Arc<Self>, peer: Peer, head: &Parts) -> Result<Request, Response<Body>> {
+        match head.uri.path() {
+            "/mcp" => {
+                if let Err(refusal) = self.mcp.check(head) {
+                    return Err(refusal.map(Body::Mcp));
+                }
+                self.authenticate(peer, head).await.map(Request::Mcp)
+            }
+            "/v1/health" if head.method == Method::GET => Ok(Request::Health {
+                full: self.is_insider(peer),
+            }),
+            _ => {
+                let route = self.route(head).map_err(|error| failure(&error))?;
+                self.authenticate(peer, head)
+                    .await
+                    .map(|admitted| Request::Api(route, admitted))
+            }
+        }
+    }
+
+    fn no_body(&self, error: BodyError) -> Response<Body> {
+        let (status, message) = match error {
+            BodyError::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is longer than 1 MiB",
+            ),
+            BodyError::TooSlow => (
+                StatusCode::REQUEST_TIMEOUT,
+                "the body did not arrive within 15 s",
+            ),
+            BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
+        };
+        let mut response = failure(&ApiError::new(status, "bad_body", message));
+        response
+            .headers_mut()
+            .insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    async fn answer(self: Arc<Self>, request: Request, head: Parts, body: Bytes) -> Response<Body> {
+        let proven = |admitted: Admitted| {
+            admitted
+                .caller(&self.broker, &head, &body)
+                .map_err(|error| {
+                    self.note_failure(Peer::Ip(std::net::Ipv4Addr::LOCALHOST.into()), &error);
+                    unauthorised(&error)
+                })
+        };
+        match request {
+            Request::Health { full } => json(StatusCode::OK, &api::health(&self.broker, full)),
+            Request::Mcp(admitted) => match proven(admitted) {
+                Ok(caller) => self.mcp.handle(&caller, &head, &body).await.map(Body::Mcp),
+                Err(refusal) => refusal,
+            },
+            Request::Api(route, admitted) => match proven(admitted) {
+                Ok(caller) => {
+                    let mut action = ActionInfo::new(ActionKind::Api);
+                    action.url = Some(head.uri.path().into());
+                    let record = Record {
+                        action: Some(action),
+                        ..self.broker.record(Event::Read, &caller)
+                    };
+                    api::answer(&self.broker, &caller, route, &head, &body, record).await
+                }
+                Err(refusal) => refusal,
+            },
+        }
+    }
+}
+
+/// A JSON response.
+pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+    let (status, bytes) = match serde_json::to_vec(value) {
+        Ok(bytes) => (status, bytes),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec()),
+    };
+    let mut response = Response::new(Body::Full(Full::new(Bytes::from(bytes))));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// An error as a response.
+pub(crate) fn failure(error: &ApiError) -> Response<Body> {
+    let mut response = json(error.status, error);
+    if let Some(seconds) = error.retry_after_seconds {
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn unauthorised(error: &AuthError) -> Response<Body> {
+    let status = match error {
+        AuthError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
+        AuthError::UnknownUid(_) | AuthError::KeyOnSocket => StatusCode::FORBIDDEN,
+        _ => StatusCode::UNAUTHORIZED,
+    };
+    let mut answer = ApiError::new(status, error.code(), error.to_string());
+    if let AuthError::Busy(seconds) = error {
+        answer.retry_after_seconds = Some(*seconds);
+    }
+    let mut response = failure(&answer);
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"ephyr\""),
+        );
+    }
+    response
+}

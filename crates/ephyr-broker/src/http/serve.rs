@@ -1,0 +1,305 @@
+//! Listeners and connections: how many there may be, how long each may take, how large a body may be.
+//! What a request means is the router's business.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Connections of one listener at once.
+const MAX_CONNECTIONS: usize = 1024;
+/// Connections of one user over the Unix socket at once.
+const MAX_PER_UID: usize = 256;
+/// A request's head must be whole within this time, and an idle connection lives no longer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request's body must be whole within this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Greatest request body, in bytes.
+const MAX_BODY: usize = 1 << 20;
+/// Buffer of a connection: the greatest request head.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// Who is at the other end, as the kernel tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Peer {
+    /// A process of this user, over the Unix socket.
+    Uid(u32),
+    /// Anyone at this address.
+    Ip(IpAddr),
+}
+
+/// Why a request's body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// Longer than [`MAX_BODY`].
+    TooLarge,
+    /// Not whole within [`BODY_TIMEOUT`].
+    TooSlow,
+    /// The connection broke.
+    Broken,
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, BodyError> {
+    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect());
+    match collected.await {
+        Err(_) => Err(BodyError::TooSlow),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+        Ok(Err(_)) => Err(BodyError::Broken),
+    }
+}
+
+/// Answers requests, in two steps: nobody's body is read before the head has said who it is.
+pub trait Service: Send + Sync + 'static {
+    /// The body of its responses.
+    type Body: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static;
+    /// What the head alone has shown.
+    type Admitted: Send;
+
+    /// Looks at a request's head.
+    ///
+    /// # Errors
+    /// The response to a request that goes no further.
+    fn admit(
+        self: Arc<Self>,
+        peer: Peer,
+        head: &Parts,
+    ) -> impl Future<Output = Result<Self::Admitted, Response<Self::Body>>> + Send;
+
+    /// The response to an admitted request whose body did not come.
+    fn no_body(&self, error: BodyError) -> Response<Self::Body>;
+
+    /// Answers an admitted request.
+    fn answer(
+        self: Arc<Self>,
+        admitted: Self::Admitted,
+        head: Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// Where connections come from.
+pub enum Listener {
+    /// A Unix socket.
+    Unix(UnixListener),
+    /// A TCP socket.
+    Tcp(TcpListener),
+}
+
+/// A connection of either kind.
+enum Stream {
+    Unix(tokio::net::UnixStream),
+    Tcp(tokio::net::TcpStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        match self {
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred()?.uid();
+                Ok((Stream::Unix(stream), Peer::Uid(uid)))
+            }
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Peer::Ip(address.ip())))
+            }
+        }
+    }
+}
+
+/// Serves a listener until `stop` says so, then lets running requests end within `grace`.
+pub async fn serve<S: Service>(
+    listener: Listener,
+    service: Arc<S>,
+    mut stop: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    let mut connections = JoinSet::new();
+    let mut crowd = Crowd::default();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) if crowd.make_room(peer) => {
+                let busy = Arc::new(AtomicBool::new(false));
+                let task = connection(
+                    stream,
+                    peer,
+                    Arc::clone(&busy),
+                    Arc::clone(&service),
+                    stop.clone(),
+                );
+                let handle = connections.spawn(task);
+                crowd.members.push(Member { peer, busy, handle });
+            }
+            // Everyone here is being served; the newcomer is the one who can try again.
+            Ok(_) => {}
+            // Out of descriptors or a peer already gone: let others end, then go on.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+    drop(listener);
+    let _ = tokio::time::timeout(grace, async {
+        while connections.join_next().await.is_some() {}
+    })
+    .await;
+}
+
+/// The connections of a listener, oldest first.
+#[derive(Default)]
+struct Crowd {
+    members: Vec<Member>,
+}
+
+struct Member {
+    peer: Peer,
+    /// Whether an admitted request of it is being answered.
+    busy: Arc<AtomicBool>,
+    handle: AbortHandle,
+}
+
+impl Crowd {
+    /// Makes room for one more connection of `peer`: where there is none, the oldest idle one of that
+    /// user, or of everyone, is closed. Says whether there is room.
+    fn make_room(&mut self, peer: Peer) -> bool {
+        if self.members.len() >= MAX_CONNECTIONS / 2 {
+            self.members.retain(|member| !member.handle.is_finished());
+        }
+        let own = |member: &Member| matches!(peer, Peer::Uid(_)) && member.peer == peer;
+        let crowded = self.members.iter().filter(|member| own(member)).count() >= MAX_PER_UID;
+        if !crowded && self.members.len() < MAX_CONNECTIONS {
+            return true;
+        }
+        let idle =
+            |member: &Member| !member.busy.load(Ordering::Relaxed) && (!crowded || own(member));
+        let Some(at) = self.members.iter().position(idle) else {
+            return false;
+        };
+        self.members.remove(at).handle.abort();
+        true
+    }
+}
+
+async fn connection<S: Service>(
+    stream: Stream,
+    peer: Peer,
+    busy: Arc<AtomicBool>,
+    service: Arc<S>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let answer = service_fn(move |request| {
+        let (service, busy) = (Arc::clone(&service), Arc::clone(&busy));
+        async move { Ok::<_, Infallible>(answer(service, peer, &busy, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), answer);
+    let mut connection = std::pin::pin!(connection);
+    // A broken connection is the peer's affair: what it asked for is recorded where it was decided.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn answer<S: Service>(
+    service: Arc<S>,
+    peer: Peer,
+    busy: &AtomicBool,
+    request: http::Request<Incoming>,
+) -> Response<S::Body> {
+    let (head, body) = request.into_parts();
+    let admitted = match Arc::clone(&service).admit(peer, &head).await {
+        Ok(admitted) => admitted,
+        Err(response) => return response,
+    };
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(error) => return service.no_body(error),
+    };
+    busy.store(true, Ordering::Relaxed);
+    let response = service.answer(admitted, head, body).await;
+    busy.store(false, Ordering::Relaxed);
+    response
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The network side of Ephyr: who asks, whether it is allowed, and the doing of it.
+//!
+//! Read it from the outside in: [`http`] takes connections and finds the caller ([`auth`]); [`tools`]
+//! (MCP) and [`api`] (Unix socket) say what is wanted; [`gate`] decides, and nothing reaches a target
+//! without the permit that it gives; [`run_command`] and [`certificate`] do it, each with its attempt on
+//! disk before ([`audit`]); [`state`] is what outlives a restart; [`upkeep`] and [`reload`] are what
+//! happens by itself.
+
+pub mod api;
+pub mod audit;
+pub mod auth;
+pub mod broker;
+pub mod certificate;
+pub mod clock;
+pub mod config;
+pub mod epoch;
+pub mod gate;
+pub mod http;
+pub mod live;
+pub mod policy;
+pub mod reload;
+pub mod run;
+pub mod run_command;
+pub mod sessions;
+pub mod signer;
+pub mod state;
+pub mod tasks;
+pub mod tools;
+pub mod upkeep;

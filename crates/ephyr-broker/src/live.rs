@@ -1,0 +1,131 @@
+//! What runs at this moment for a task, so that revoking the task can end it.
+//!
+//! Order matters: an action registers itself first and asks whether its task is revoked afterwards; a
+//! revocation is recorded first and looks for running actions afterwards. Whichever comes second sees
+//! the other.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ephyr_names::TaskId;
+use ephyr_policy::{Action, Subject};
+use tokio::sync::watch;
+
+/// The running actions.
+#[derive(Default)]
+pub struct Live {
+    next: AtomicU64,
+    running: Arc<Mutex<HashMap<u64, Entry>>>,
+}
+
+struct Entry {
+    subject: Subject,
+    action: Action,
+    end: watch::Sender<Option<Ended>>,
+}
+
+/// Why an action was ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Its task, or one above it, was revoked.
+    TaskRevoked,
+    /// The new policy no longer allows it.
+    PolicyChanged,
+    /// Whoever asked for it went away or cancelled.
+    CallerGone,
+    /// The broker is stopping.
+    Shutdown,
+}
+
+impl Ended {
+    /// The reason as it stands in records and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TaskRevoked => "task_revoked",
+            Self::PolicyChanged => "policy_changed",
+            Self::CallerGone => "caller_gone",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// One running action's place in the registry; dropping it leaves.
+pub struct Running {
+    id: u64,
+    running: Arc<Mutex<HashMap<u64, Entry>>>,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Running {
+    /// Tells when the action is to end, and why.
+    #[must_use]
+    pub fn ended(&self) -> watch::Receiver<Option<Ended>> {
+        self.ended.clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.id);
+    }
+}
+
+impl Live {
+    /// Registers an action.
+    #[must_use]
+    pub fn enter(&self, subject: Subject, action: Action) -> Running {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (end, ended) = watch::channel(None);
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.insert(
+            id,
+            Entry {
+                subject,
+                action,
+                end,
+            },
+        );
+        Running {
+            id,
+            running: Arc::clone(&self.running),
+            ended,
+        }
+    }
+
+    /// Ends whatever runs for one of these tasks or below; tells how much that was.
+    pub fn end_task(&self, task: TaskId) -> usize {
+        self.end(Ended::TaskRevoked, |subject, _| {
+            subject.lineage.iter().any(|(id, _)| *id == task)
+        })
+    }
+
+    /// Ends whatever `which` picks; tells how much that was.
+    pub fn end(&self, why: Ended, mut which: impl FnMut(&Subject, &Action) -> bool) -> usize {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = 0;
+        for entry in running
+            .values()
+            .filter(|entry| which(&entry.subject, &entry.action))
+        {
+            // The first reason stays.
+            let set =
+                |current: &mut Option<Ended>| current.is_none() && current.replace(why).is_none();
+            ended += usize::from(entry.end.send_if_modified(set));
+        }
+        ended
+    }
+
+    /// Number of running actions.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+}

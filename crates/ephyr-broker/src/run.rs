@@ -1,0 +1,336 @@
+//! Starting, serving, stopping. Everything is opened and checked before the first connection is taken,
+//! and the process confines itself before it has a second thread.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use ephyr_audit::Event;
+use ephyr_mcp::SessionKey;
+use ephyr_sandbox::{Accounts, Activated, Confinement, Network, Notifier, open_socket};
+use rustix::fs::statfs;
+use ssh_key::PublicKey;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::audit::Audit;
+use crate::broker::{Broker, Parts, SandboxView};
+use crate::clock;
+use crate::config::{Config, Listen};
+use crate::http::{Listener, Router, Way, serve};
+use crate::live::Ended;
+use crate::policy::Loaded;
+use crate::reload::reload;
+use crate::signer::Signer;
+use crate::state::{Opened, State};
+use crate::upkeep::{self, log};
+
+/// How long running requests may go on after SIGTERM before they are ended.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How long what was ended then may take to clean up.
+const CLEAN_UP: Duration = Duration::from_secs(6);
+/// `f_type` of tmpfs and ramfs (statfs(2)).
+const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Exit code for what the operator has to change (sysexits' EX_CONFIG).
+const EX_CONFIG: u8 = 78;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let config = Config::parse();
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(&format!("ephyr-broker: {error}"));
+            ExitCode::from(EX_CONFIG)
+        }
+    }
+}
+
+/// Sockets that were opened before the sandbox closed.
+struct Sockets {
+    unix: std::os::unix::net::UnixListener,
+    tcp: Option<TcpListener>,
+}
+
+fn start(config: Config) -> Result<(), Failure> {
+    let notifier = Notifier::from_env()?;
+    let policy = Loaded::load(&config.policy, config.credentials_dir.as_deref())?;
+    for warning in policy.warnings() {
+        log(&warning.to_string());
+    }
+    let ca_pin = config.ca_pub.as_deref().map(read_ca).transpose()?;
+    let state_in_memory = check_state_dir(&config)?;
+    let sockets = open_sockets(&config)?;
+    let landlock = confine(&config, policy.sandbox().min_landlock_abi)?;
+    let now = clock::now();
+    let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())?;
+    if let Some(torn) = found.torn {
+        log(&format!(
+            "the audit log's unfinished last line was put aside: {torn:?}"
+        ));
+    }
+    let (state, opened) = State::open(&config.state_dir, now)
+        .map_err(|error| format!("{}: {error}", config.state_dir.display()))?;
+    let sandbox = SandboxView {
+        landlock_abi: landlock.abi,
+        landlock: landlock
+            .enforced
+            .iter()
+            .map(|feature| feature.as_str().to_owned())
+            .collect(),
+        state_in_memory,
+    };
+    log(&format!(
+        "landlock abi={} enforced={}",
+        sandbox.landlock_abi,
+        sandbox.landlock.join(",")
+    ));
+    let parts = Parts {
+        state,
+        audit,
+        signer: Signer::new(config.signer_socket.clone()),
+        sandbox,
+        ca_pin,
+    };
+    let broker = Arc::new(Broker::new(parts, Arc::new(policy), now));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(broker, config, sockets, opened, notifier))
+}
+
+fn read_ca(path: &Path) -> Result<PublicKey, Failure> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let key = PublicKey::from_openssh(text.trim())
+        .map_err(|_| format!("{}: not an OpenSSH public key", path.display()))?;
+    Ok(key)
+}
+
+/// Whether the state lies in memory; where it does not, the operator must have said so.
+fn check_state_dir(config: &Config) -> Result<bool, Failure> {
+    let dir = config.state_dir.display();
+    let found =
+        statfs(&config.state_dir).map_err(|error| format!("state directory {dir}: {error}"))?;
+    let kind = u64::try_from(found.f_type).unwrap_or(0);
+    let in_memory = MEMORY_FILE_SYSTEMS.contains(&kind);
+    if !in_memory && !config.allow_state_on_disk {
+        return Err(format!(
+            "state directory {dir} is not on tmpfs, so the token secret would reach the disk; name a \
+             directory under /run (--state-dir), or accept it with --allow-state-on-disk"
+        )
+        .into());
+    }
+    Ok(in_memory)
+}
+
+fn open_sockets(config: &Config) -> Result<Sockets, Failure> {
+    let mut activated = Activated::from_env();
+    let unix = match activated.unix("broker")? {
+        Some(socket) => socket,
+        None => {
+            let group = match &config.socket_group {
+                None => None,
+                Some(name) => Some(Accounts::read()?.group(name)?),
+            };
+            open_socket(&config.socket, group)?
+        }
+    };
+    let tcp = match (activated.tcp("mcp")?, config.mcp_listen) {
+        (Some(socket), _) => Some(socket),
+        (None, Listen::Off) => None,
+        (None, Listen::On(address)) => {
+            Some(TcpListener::bind(address).map_err(|error| format!("MCP on {address}: {error}"))?)
+        }
+    };
+    unix.set_nonblocking(true)?;
+    if let Some(tcp) = &tcp {
+        tcp.set_nonblocking(true)?;
+        if !tcp.local_addr()?.ip().is_loopback() {
+            return Err("the TCP socket from systemd is not a loopback one; MCP has no TLS".into());
+        }
+    }
+    Ok(Sockets { unix, tcp })
+}
+
+/// From here on: the policy and credentials can be read, state, data and log written, names resolved and
+/// targets reached. Nothing else of the file system exists.
+fn confine(config: &Config, minimum_abi: u32) -> Result<ephyr_sandbox::LandlockReport, Failure> {
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => ".".into(),
+    };
+    let mut confinement = Confinement::new(minimum_abi)
+        .network(Network::Any)
+        .name_resolution()
+        .read(parent(&config.policy))
+        .write(&config.state_dir)
+        .write(&config.data_dir)
+        .write(parent(&config.audit_log))
+        .connect_unix(parent(&config.signer_socket));
+    if let Some(dir) = &config.credentials_dir {
+        confinement = confinement.read(dir);
+    }
+    Ok(confinement.apply()?)
+}
+
+async fn run(
+    broker: Arc<Broker>,
+    config: Config,
+    sockets: Sockets,
+    opened: Opened,
+    notifier: Notifier,
+) -> Result<(), Failure> {
+    let (stop, stopping) = watch::channel(false);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    record_startup(&broker, &opened).await?;
+    let epochs = tokio::spawn(upkeep::epochs(Arc::clone(&broker), stopping.clone()));
+    let sweep = tokio::spawn(upkeep::sweep(Arc::clone(&broker), stopping.clone()));
+    let countersign = tokio::spawn(upkeep::countersign(Arc::clone(&broker), stopping.clone()));
+    let serving = listen(&broker, &config, sockets, &stopping)?;
+    notifier.ready();
+    log(&format!(
+        "policy {} is in force; ready",
+        broker.policy_hash()
+    ));
+
+    let mut watchdog = tokio::time::interval(
+        notifier
+            .watchdog_interval()
+            .unwrap_or(Duration::from_secs(3600)),
+    );
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                notifier.reloading();
+                reload(&broker, &config).await;
+                notifier.ready();
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = watchdog.tick() => notifier.watchdog(),
+        }
+    }
+    notifier.stopping();
+    log("stopping: running requests may end");
+    stop.send_replace(true);
+    drain(&broker, serving).await;
+    for task in [epochs, sweep, countersign] {
+        let _ = task.await;
+    }
+    shut_down(&broker).await;
+    Ok(())
+}
+
+async fn record_startup(broker: &Broker, opened: &Opened) -> Result<(), Failure> {
+    let (state, words) = match opened {
+        Opened::Fresh => (
+            "fresh".to_owned(),
+            "no state from before: earlier tokens are dead".to_owned(),
+        ),
+        Opened::Resumed(tasks) => (
+            format!("resumed {tasks} tasks"),
+            format!("{tasks} live tasks from before"),
+        ),
+        Opened::Damaged(why) => (
+            format!("damaged: {why}"),
+            format!("the state journal was damaged ({why}): earlier tokens are dead"),
+        ),
+    };
+    log(&words);
+    let record = broker
+        .own_record(Event::Startup)
+        .with_detail("version", env!("CARGO_PKG_VERSION"))
+        .with_detail("state", state)
+        .with_detail("landlock_abi", broker.sandbox().landlock_abi.to_string());
+    broker.audit().durable(&record).await?;
+    Ok(())
+}
+
+fn listen(
+    broker: &Arc<Broker>,
+    config: &Config,
+    sockets: Sockets,
+    stopping: &watch::Receiver<bool>,
+) -> Result<Vec<tokio::task::JoinHandle<()>>, Failure> {
+    let router = |way| -> Result<Arc<Router>, Failure> {
+        let key = SessionKey::from_bytes(clock::random());
+        Ok(Arc::new(Router::new(Arc::clone(broker), way, key)?))
+    };
+    let unix = Listener::Unix(tokio::net::UnixListener::from_std(sockets.unix)?);
+    log(&format!("listening socket={}", config.socket.display()));
+    let mut serving = vec![tokio::spawn(serve(
+        unix,
+        router(Way::Unix)?,
+        stopping.clone(),
+        DRAIN + CLEAN_UP,
+    ))];
+    if let Some(tcp) = sockets.tcp {
+        let address = tcp.local_addr()?;
+        broker.set_mcp_address(address);
+        log(&format!("listening mcp={address}"));
+        let origins = config
+            .mcp_origins
+            .iter()
+            .map(|origin| origin.to_ascii_lowercase())
+            .collect();
+        let tcp = Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?);
+        serving.push(tokio::spawn(serve(
+            tcp,
+            router(Way::Tcp { origins })?,
+            stopping.clone(),
+            DRAIN + CLEAN_UP,
+        )));
+    }
+    Ok(serving)
+}
+
+/// Lets what runs end by itself for a while, then ends it.
+async fn drain(broker: &Broker, serving: Vec<tokio::task::JoinHandle<()>>) {
+    let idle = async {
+        while broker.live().count() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(DRAIN, idle).await.is_err() {
+        let ended = broker.live().end(Ended::Shutdown, |_, _| true);
+        log(&format!("{ended} running commands were ended"));
+    }
+    let rest = async {
+        while broker.live().count() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = tokio::time::timeout(CLEAN_UP, rest).await;
+    for task in serving {
+        // What still talks now only keeps a connection open.
+        let _ = tokio::time::timeout(Duration::from_millis(500), task).await;
+    }
+}
+
+async fn shut_down(broker: &Arc<Broker>) {
+    broker.audit().note(broker.own_record(Event::Shutdown));
+    let writer = broker.audit().writer().clone();
+    let flushed = tokio::task::spawn_blocking(move || writer.flush()).await;
+    if flushed.is_ok_and(|flushed| flushed.is_ok()) {
+        let _ = tokio::time::timeout(Duration::from_secs(2), upkeep::checkpoint(broker)).await;
+    }
+    let writer = broker.audit().writer().clone();
+    let closed: Result<Result<(), _>, _> =
+        tokio::task::spawn_blocking(move || writer.close()).await;
+    if let Ok(Err(error)) = closed {
+        log(&format!(
+            "the audit log could not be closed in order: {error}"
+        ));
+    }
+}

@@ -1,0 +1,402 @@
+//! One command on one target, from permit to receipt.
+//!
+//! The order is the point: the permit first; then the place among what runs, and a look whether the task
+//! was revoked meanwhile; then the attempt, on disk; and only then the first packet and the first
+//! signature. Whatever happens after the attempt, an outcome follows it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ephyr_audit::{Appended, AuditError, Event, Record};
+use ephyr_mcp::{CallContext, Progress};
+use ephyr_names::{Serial, TaskId, Timestamp};
+use ephyr_policy::{Action, Denial, SshAction};
+use ephyr_ssh::{Chunk, ExecOptions, ExecOutput, Exit, HostKeySeen, KeyPair, SshError};
+use ephyr_token::Receipt;
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+
+use crate::auth::Caller;
+use crate::broker::Broker;
+use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT, Signed, is_reloading};
+use crate::clock;
+use crate::gate::Held;
+use crate::live::Ended;
+use crate::signer::SignerError;
+
+/// Pieces of output that wait for a caller who wants progress; who is slower misses some.
+const PROGRESS_PIECES: usize = 16;
+
+/// How a command went.
+pub struct Outcome {
+    output: ExecOutput,
+    /// From permit to outcome.
+    pub duration_ms: u64,
+    /// Proof that the attempt was recorded.
+    pub receipt: Option<Receipt>,
+}
+
+/// Why a command did not run, or did not run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The policy says no.
+    #[error("{0}")]
+    Denied(Denial),
+    /// The task was revoked between the request's arrival and its start.
+    #[error("task {task} was revoked at {at}; nothing was run")]
+    Revoked {
+        /// The task.
+        task: TaskId,
+        /// When.
+        at: Timestamp,
+    },
+    /// It was ended from outside while it ran.
+    #[error("the command was ended: {}", .0.as_str())]
+    Ended(Ended),
+    /// The audit log cannot be written.
+    #[error("nothing was run: {0}")]
+    Audit(#[from] AuditError),
+    /// The signer gave no certificate.
+    #[error("nothing was run: {0}")]
+    Signer(SignerError),
+    /// The target could not be used.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// The connection broke while the command ran.
+    #[error(
+        "the connection to the target broke while the command ran ({0}); how it ended is not known"
+    )]
+    Lost(String),
+}
+
+/// What programs read of a [`RunError`].
+#[derive(Serialize)]
+pub struct Details {
+    reason: &'static str,
+    started: bool,
+}
+
+impl RunError {
+    /// Why, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Denied(denial) => denial.reason.as_str(),
+            Self::Revoked { .. } => Ended::TaskRevoked.as_str(),
+            Self::Ended(ended) => ended.as_str(),
+            Self::Audit(_) => "audit_unavailable",
+            Self::Signer(SignerError::Refused { code, .. }) => code.as_str(),
+            Self::Signer(_) => "signer_unavailable",
+            Self::Ssh(error) => error.code(),
+            Self::Lost(_) => "connection_lost",
+        }
+    }
+
+    /// The particulars for programs.
+    #[must_use]
+    pub fn details(&self) -> Details {
+        Details {
+            reason: self.code(),
+            started: matches!(self, Self::Ended(_) | Self::Lost(_)),
+        }
+    }
+}
+
+impl Outcome {
+    /// The beginning of standard output.
+    #[must_use]
+    pub fn stdout(&self) -> &[u8] {
+        &self.output.stdout
+    }
+
+    /// The beginning of standard error.
+    #[must_use]
+    pub fn stderr(&self) -> &[u8] {
+        &self.output.stderr
+    }
+
+    /// Whether there was more output than is kept.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.output.stdout_truncated || self.output.stderr_truncated
+    }
+
+    /// The exit code; -1 when there is none.
+    #[must_use]
+    pub fn exit_code(&self) -> i64 {
+        match &self.output.exit {
+            Exit::Code(code) => i64::from(*code),
+            Exit::Signal(_) | Exit::Timeout | Exit::Cancelled | Exit::Lost(_) => -1,
+        }
+    }
+
+    /// The signal that ended it.
+    #[must_use]
+    pub fn signal(&self) -> Option<&str> {
+        match &self.output.exit {
+            Exit::Signal(signal) => Some(signal),
+            Exit::Code(_) | Exit::Timeout | Exit::Cancelled | Exit::Lost(_) => None,
+        }
+    }
+
+    /// Whether its time was up.
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        self.output.exit == Exit::Timeout
+    }
+}
+
+/// Runs a command on behalf of a caller.
+///
+/// # Errors
+/// [`RunError`]. A command that ran and failed is no error.
+pub async fn run(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    action: &SshAction,
+    timeout: Duration,
+    context: CallContext,
+) -> Result<Outcome, RunError> {
+    let mut gone = context.cancel.into_receiver();
+    let mut tries = 0;
+    loop {
+        let request = Request {
+            broker,
+            caller,
+            action,
+            timeout,
+            progress: &context.progress,
+        };
+        match request.once(&mut gone).await {
+            Err(RunError::Signer(error)) if is_reloading(&error) && tries < RELOAD_TRIES => {
+                tries += 1;
+                tokio::time::sleep(RELOAD_WAIT).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// One request to run a command.
+struct Request<'a> {
+    broker: &'a Arc<Broker>,
+    caller: &'a Caller,
+    action: &'a SshAction,
+    timeout: Duration,
+    progress: &'a Progress,
+}
+
+/// What is known of a run when it ends, however it ends.
+#[derive(Default)]
+struct Facts {
+    serial: Option<Serial>,
+    host_key: Option<HostKeySeen>,
+}
+
+impl Request<'_> {
+    async fn once(&self, gone: &mut watch::Receiver<bool>) -> Result<Outcome, RunError> {
+        let begun = Instant::now();
+        let held = self.authorize()?;
+        let running = self.broker.live().enter(
+            self.caller.subject().clone(),
+            Action::Ssh(self.action.clone()),
+        );
+        let lineage: Vec<TaskId> = self.caller.lineage().collect();
+        if let Some(revoked) = self.broker.state().revoked(&lineage) {
+            return Err(RunError::Revoked {
+                task: revoked.task,
+                at: revoked.at,
+            });
+        }
+        let attempt = self
+            .record(Event::ExecAttempt)
+            .with_detail("timeout_s", self.timeout.as_secs().to_string());
+        let attempt = self.broker.audit().durable(&attempt).await?;
+
+        let mut facts = Facts::default();
+        let mut ended = running.ended();
+        let (canceller, cancel) = ephyr_ssh::cancellation();
+        let (result, why) = {
+            let work = self.execute(&held, cancel, &mut facts);
+            tokio::pin!(work);
+            tokio::select! {
+                result = &mut work => (result, None),
+                why = ended_by(&mut ended, gone) => {
+                    canceller.cancel();
+                    (work.await, Some(why))
+                }
+            }
+        };
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let result = match (result, why) {
+            (Ok(output), Some(why)) if output.exit == Exit::Cancelled => {
+                self.outcome(
+                    attempt,
+                    &facts,
+                    duration_ms,
+                    Some(&output),
+                    Some(why.as_str()),
+                );
+                return Err(RunError::Ended(why));
+            }
+            (result, _) => result,
+        };
+        self.outcome(
+            attempt,
+            &facts,
+            duration_ms,
+            result.as_ref().ok(),
+            result.as_ref().err().map(RunError::code),
+        );
+        let output = result?;
+        match &output.exit {
+            Exit::Lost(why) => Err(RunError::Lost(why.clone())),
+            _ => Ok(Outcome {
+                output,
+                duration_ms,
+                receipt: self.broker.receipt(attempt),
+            }),
+        }
+    }
+
+    fn authorize(&self) -> Result<Held, RunError> {
+        let wanted = Action::Ssh(self.action.clone());
+        let policy = self.broker.policy();
+        let decided =
+            self.broker
+                .gate()
+                .authorize(&policy, self.caller.subject(), &wanted, clock::now());
+        decided.map_err(|denial| {
+            certificate::note_denial(self.broker, self.caller, self.action, &denial);
+            RunError::Denied(denial)
+        })
+    }
+
+    fn record(&self, event: Event) -> Record {
+        certificate::record(self.broker, event, self.caller, self.action)
+    }
+
+    /// Connects while the signer works, logs in, runs the command.
+    async fn execute(
+        &self,
+        held: &Held,
+        cancel: ephyr_ssh::Cancel,
+        facts: &mut Facts,
+    ) -> Result<ExecOutput, RunError> {
+        let options = ephyr_ssh::Options {
+            strict_host_keys: self.broker.policy().global().host_key_strict,
+            ..ephyr_ssh::Options::default()
+        };
+        let connecting = ephyr_ssh::connect(held.permit(), &options);
+        let signing = async {
+            let pair = KeyPair::generate()?;
+            let signed =
+                certificate::sign(self.broker, held.permit(), pair.public_openssh().to_owned())
+                    .await;
+            let Signed {
+                certificate,
+                serial,
+                expires,
+            } = signed.map_err(RunError::Signer)?;
+            self.broker
+                .gate()
+                .issued(held.permit().slot(), serial, expires);
+            Ok::<_, RunError>((pair.identity(&certificate)?, serial))
+        };
+        let connecting = async { connecting.await.map_err(RunError::from) };
+        let (connection, (identity, serial)) = tokio::try_join!(connecting, signing)?;
+        facts.serial = Some(serial);
+        facts.host_key = Some(connection.host_key().clone());
+        let logged_in = connection.authenticate(identity).await?;
+        let output = logged_in.exec(ExecOptions {
+            timeout: self.timeout,
+            cancel,
+            progress: self.relay(),
+            ..ExecOptions::default()
+        });
+        Ok(output.await?)
+    }
+
+    /// Passes output on to a caller that wants to see it as it comes.
+    fn relay(&self) -> Option<mpsc::Sender<Chunk>> {
+        if !self.progress.is_wanted() {
+            return None;
+        }
+        let (pieces, mut arriving) = mpsc::channel::<Chunk>(PROGRESS_PIECES);
+        let progress = self.progress.clone();
+        tokio::spawn(async move {
+            while let Some(piece) = arriving.recv().await {
+                progress
+                    .report(String::from_utf8_lossy(&piece.data).into_owned())
+                    .await;
+            }
+        });
+        Some(pieces)
+    }
+
+    fn outcome(
+        &self,
+        attempt: Appended,
+        facts: &Facts,
+        duration_ms: u64,
+        output: Option<&ExecOutput>,
+        error: Option<&'static str>,
+    ) {
+        if let Some(seen) = facts.host_key.as_ref().filter(|seen| !seen.pinned) {
+            let record = self.record(Event::HostKeyUnpinned);
+            self.broker
+                .audit()
+                .note(record.with_detail("fingerprint", seen.fingerprint.as_str()));
+        }
+        if error == Some("host_key_changed") {
+            self.broker
+                .audit()
+                .note(self.record(Event::HostKeyMismatch));
+        }
+        let mut record = self.record(Event::ExecOutcome);
+        record.attempt = Some(attempt.id);
+        record.serial = facts.serial;
+        record.duration_ms = Some(duration_ms);
+        if let Some(error) = error {
+            record = record.with_detail("error", error);
+        }
+        if let Some(output) = output {
+            let exit = match &output.exit {
+                Exit::Code(code) => code.to_string(),
+                Exit::Signal(signal) => format!("signal {signal}"),
+                Exit::Timeout => "timeout".to_owned(),
+                Exit::Cancelled => "ended".to_owned(),
+                Exit::Lost(_) => "lost".to_owned(),
+            };
+            record = record
+                .with_detail("exit", exit)
+                .with_detail("stdout_bytes", output.stdout_bytes.to_string())
+                .with_detail("stderr_bytes", output.stderr_bytes.to_string());
+        }
+        self.broker.audit().note(record);
+    }
+}
+
+/// Waits until something outside ends the action.
+async fn ended_by(
+    ended: &mut watch::Receiver<Option<Ended>>,
+    gone: &mut watch::Receiver<bool>,
+) -> Ended {
+    let told = async {
+        let why = ended.wait_for(Option::is_some).await.map(|why| *why);
+        match why {
+            Ok(why) => why.unwrap_or(Ended::Shutdown),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    let left = async {
+        let never = gone.wait_for(|gone| *gone).await.is_err();
+        if never {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        why = told => why,
+        () = left => Ended::CallerGone,
+    }
+}

@@ -1,0 +1,178 @@
+//! What was answered is there after a restart, and what has ended is gone.
+
+use ephyr_names::Ttl;
+use ephyr_token::{DelegationCertificate, DelegationPayload};
+use ssh_key::{PrivateKey, private::Ed25519Keypair};
+
+use super::*;
+use crate::clock;
+use crate::epoch::Candidate;
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+fn later(seconds: u64) -> Timestamp {
+    NOW.after(Ttl::from_secs(seconds))
+}
+
+fn epoch(now: Timestamp) -> EpochEntry {
+    let candidate = Candidate::generate(now);
+    let payload = DelegationPayload {
+        epoch: candidate.id,
+        broker_id: "test".to_owned(),
+        public_key: candidate.public_key(),
+        issued_at: now,
+        mint_until: now.after(Ttl::from_secs(3600)),
+        valid_until: now.after(Ttl::from_secs(7200)),
+    };
+    let ca = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
+    candidate.certified(DelegationCertificate::sign(payload, &ca).unwrap())
+}
+
+fn task(above: &[TaskId], agent: &str, lives: u64) -> TaskRecord {
+    let id = clock::task_id(NOW);
+    let mut lineage = above.to_vec();
+    lineage.push(id);
+    TaskRecord {
+        id,
+        lineage: lineage.into(),
+        epoch: clock::epoch_id(NOW),
+        agent: agent.parse().unwrap(),
+        initiated_by: agent.parse().unwrap(),
+        description: "a test".into(),
+        created: NOW,
+        expires: later(lives),
+        can_delegate: true,
+        holder: None,
+        bind_deadline: None,
+        envelope: "{}".into(),
+    }
+}
+
+fn open(dir: &Path) -> (State, Opened) {
+    State::open(dir, NOW).unwrap()
+}
+
+#[test]
+fn tasks_revocations_and_epochs_outlive_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, revoked, entry) = (task(&[], "a", 60), task(&[], "a", 60), epoch(NOW));
+    let (id, key) = (
+        entry.id,
+        Epoch::from_entry(entry.clone()).unwrap().root_key(kept.id),
+    );
+    {
+        let (state, opened) = open(dir.path());
+        assert_eq!(opened, Opened::Fresh);
+        state.add_epoch(entry).unwrap();
+        state.create_task(kept.clone()).unwrap();
+        state.create_task(revoked.clone()).unwrap();
+        state.revoke(&revoked, NOW).unwrap();
+    }
+    let (state, opened) = open(dir.path());
+    assert_eq!(opened, Opened::Resumed(2));
+    assert!(*state.task(kept.id).unwrap() == kept);
+    assert_eq!(state.revoked(&kept.lineage), None);
+    assert_eq!(state.revoked(&revoked.lineage).unwrap().task, revoked.id);
+    let resumed = state.epoch(id).unwrap().root_key(kept.id);
+    assert_eq!(
+        resumed.dangerous_bytes(),
+        key.dangerous_bytes(),
+        "the same tokens verify"
+    );
+}
+
+#[test]
+fn a_damaged_journal_means_a_fresh_start_and_all_tokens_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = task(&[], "a", 60);
+    {
+        let (state, _) = open(dir.path());
+        state.add_epoch(epoch(NOW)).unwrap();
+        state.create_task(record.clone()).unwrap();
+    }
+    let path = dir.path().join("state.journal");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let (state, opened) = open(dir.path());
+    assert!(matches!(opened, Opened::Damaged(_)));
+    assert!(state.task(record.id).is_none() && state.newest_epoch().is_none());
+}
+
+#[test]
+fn revoking_a_task_revokes_what_is_below_it_and_nothing_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let root = task(&[], "a", 60);
+    let child = task(&root.lineage, "a", 60);
+    let grandchild = task(&child.lineage, "b", 60);
+    let beside = task(&root.lineage, "a", 60);
+    for record in [&root, &child, &grandchild, &beside] {
+        state.create_task(record.clone()).unwrap();
+    }
+    assert_eq!(state.subtree(child.id), [child.id, grandchild.id]);
+    assert_eq!(state.subtree(root.id).len(), 4);
+    state.revoke(&child, NOW).unwrap();
+    assert!(state.revoked(&child.lineage).is_some());
+    assert!(state.revoked(&grandchild.lineage).is_some());
+    assert!(state.revoked(&root.lineage).is_none());
+    assert!(state.revoked(&beside.lineage).is_none());
+    let late = task(&grandchild.lineage, "b", 60);
+    assert!(matches!(state.create_task(late), Err(StateError::Revoked(id)) if id == child.id));
+}
+
+#[test]
+fn what_has_ended_is_dropped_and_the_memory_of_a_revocation_lives_as_long_as_the_root() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let root = task(&[], "a", 100);
+    let child = task(&root.lineage, "a", 50);
+    state.add_epoch(epoch(NOW)).unwrap();
+    state.create_task(root.clone()).unwrap();
+    state.create_task(child.clone()).unwrap();
+    state.revoke(&child, NOW).unwrap();
+    assert_eq!(state.sweep(later(49)), 0);
+    assert_eq!(state.sweep(later(50)), 1, "the child");
+    assert!(state.revoked(&child.lineage).is_some());
+    assert_eq!(state.sweep(later(100)), 1, "the root");
+    assert!(state.revoked(&child.lineage).is_none());
+    assert!(state.newest_epoch().is_some());
+    state.sweep(later(7200));
+    assert!(state.newest_epoch().is_none());
+}
+
+#[test]
+fn an_unbound_task_ends_with_its_bind_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let record = TaskRecord {
+        bind_deadline: Some(later(30)),
+        ..task(&[], "a", 60)
+    };
+    state.create_task(record.clone()).unwrap();
+    state.sweep(later(29));
+    assert!(state.task(record.id).is_some());
+    state.sweep(later(30));
+    assert!(state.task(record.id).is_none());
+}
+
+#[test]
+fn the_journal_shrinks_when_most_of_it_is_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let lasting = task(&[], "a", 1000);
+    state.create_task(lasting.clone()).unwrap();
+    for _ in 0..4000 {
+        state.create_task(task(&[], "a", 10)).unwrap();
+    }
+    let before = state.lock().journal.len();
+    assert!(before > COMPACT_BYTES);
+    state.compact_if_worthwhile().unwrap();
+    assert_eq!(state.lock().journal.len(), before, "all of it is alive");
+    assert_eq!(state.sweep(later(10)), 4000);
+    state.compact_if_worthwhile().unwrap();
+    assert!(state.lock().journal.len() < 2000);
+    drop(state);
+    assert!(open(dir.path()).0.task(lasting.id).is_some());
+}

@@ -1,0 +1,146 @@
+//! `exec`: one command on one target, by a certificate that is made for it.
+
+use std::time::Duration;
+
+use ephyr_audit::{ActionInfo, ActionKind, Event};
+use ephyr_mcp::{CallContext, ToolError, ToolOutput};
+use ephyr_names::{RoleName, TargetName};
+use ephyr_policy::{Action, Purpose, SshAction};
+use serde::{Deserialize, Serialize};
+
+use super::answer::{DecisionView, ReceiptView, denied};
+use crate::auth::Caller;
+use crate::broker::Broker;
+use crate::clock;
+use crate::run_command::{self, Outcome, RunError};
+
+/// The tool's arguments, already checked against its schema.
+#[derive(Deserialize)]
+pub(super) struct Arguments {
+    target: String,
+    role: String,
+    command: String,
+    #[serde(default = "default_timeout")]
+    timeout: u64,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn default_timeout() -> u64 {
+    30
+}
+
+#[derive(Serialize)]
+struct Ran<'a> {
+    stdout: std::borrow::Cow<'a, str>,
+    stderr: std::borrow::Cow<'a, str>,
+    exit_code: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signal: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    timed_out: bool,
+    target: &'a TargetName,
+    role: &'a RoleName,
+    duration_ms: u64,
+    truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptView>,
+}
+
+#[derive(Serialize)]
+struct DryRun<'a> {
+    target: &'a TargetName,
+    role: &'a RoleName,
+    decision: DecisionView<'a>,
+}
+
+/// What kind of action it is, for the audit.
+pub fn action_info(action: &SshAction) -> ActionInfo {
+    let kind = match action.purpose {
+        Purpose::Exec { .. } | Purpose::Check => ActionKind::Exec,
+        Purpose::Session => ActionKind::Session,
+        Purpose::User => ActionKind::Certificate,
+    };
+    let mut info = ActionInfo::new(kind);
+    info.target = Some(action.target.clone());
+    info.role = Some(action.role.clone());
+    if let Purpose::Exec { command, .. } = &action.purpose {
+        info.command = Some(command.as_str().into());
+    }
+    info
+}
+
+/// Runs the tool.
+pub(super) async fn run(
+    broker: std::sync::Arc<Broker>,
+    caller: Caller,
+    arguments: Arguments,
+    context: CallContext,
+) -> Result<ToolOutput, ToolError> {
+    let bad = |error: ephyr_names::NameError| ToolError::failed(error.to_string());
+    let action = SshAction {
+        target: arguments.target.parse().map_err(bad)?,
+        role: arguments.role.parse().map_err(bad)?,
+        purpose: Purpose::Exec {
+            command: arguments.command,
+            stdin_digest: None,
+        },
+        ttl: None,
+    };
+    if arguments.dry_run {
+        return dry_run(&broker, &caller, action);
+    }
+    let timeout = Duration::from_secs(arguments.timeout);
+    let outcome = run_command::run(&broker, &caller, &action, timeout, context).await;
+    match outcome {
+        Ok(outcome) => Ok(ToolOutput::json(&view(&action, &outcome))?),
+        Err(RunError::Denied(denial)) => Err(denied(&denial)),
+        Err(error) => Err(ToolError::with_details(
+            error.to_string(),
+            &error.details(),
+        )?),
+    }
+}
+
+fn dry_run(broker: &Broker, caller: &Caller, action: SshAction) -> Result<ToolOutput, ToolError> {
+    let policy = broker.policy();
+    let (target, role) = (action.target.clone(), action.role.clone());
+    let info = action_info(&action);
+    let decided = broker.gate().preview(
+        &policy,
+        caller.subject(),
+        &Action::Ssh(action),
+        clock::now(),
+    );
+    let decision = match &decided {
+        Ok(granted) => DecisionView::allowed(granted.ttl()),
+        Err(denial) => DecisionView::denied(denial),
+    };
+    let record = broker
+        .record(Event::Read, caller)
+        .with_detail("dry_run", "true");
+    broker.audit().note(ephyr_audit::Record {
+        action: Some(info),
+        ..record
+    });
+    Ok(ToolOutput::json(&DryRun {
+        target: &target,
+        role: &role,
+        decision,
+    })?)
+}
+
+fn view<'a>(action: &'a SshAction, outcome: &'a Outcome) -> Ran<'a> {
+    Ran {
+        stdout: String::from_utf8_lossy(outcome.stdout()),
+        stderr: String::from_utf8_lossy(outcome.stderr()),
+        exit_code: outcome.exit_code(),
+        signal: outcome.signal(),
+        timed_out: outcome.timed_out(),
+        target: &action.target,
+        role: &action.role,
+        duration_ms: outcome.duration_ms,
+        truncated: outcome.truncated(),
+        receipt: outcome.receipt.as_ref().map(ReceiptView::of),
+    }
+}

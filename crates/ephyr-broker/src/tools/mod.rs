@@ -1,0 +1,151 @@
+//! What agents call over MCP. Every tool ends in the same places as the Unix-socket API: the gate for
+//! what acts on a target, [`crate::tasks`] for tasks.
+
+mod answer;
+mod declared;
+mod exec;
+mod lists;
+mod resources;
+mod tasks;
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use ephyr_audit::{ActionInfo, ActionKind, Event, Record};
+use ephyr_mcp::{
+    Backend, Call, ResourceError, ResourceSet, ResourceText, ServerInfo, ToolError, ToolSet,
+};
+use ephyr_policy::reachable;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+pub use exec::action_info;
+pub(crate) use lists::{Certificates, Targets};
+
+use crate::auth::Caller;
+use crate::broker::Broker;
+
+static INFO: LazyLock<ServerInfo> = LazyLock::new(|| ServerInfo {
+    name: Cow::Borrowed("ephyr"),
+    title: Cow::Borrowed("Ephyr"),
+    version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
+});
+
+const INSTRUCTIONS: &str = "Ephyr runs commands on SSH hosts for you; you never hold a credential. \
+    Start with list_targets. Use task_create to get a token for a piece of work, and task_revoke when \
+    it is done. A refusal names the rule and what you could ask for instead; dry_run asks without doing.";
+
+impl Backend for Broker {
+    type Caller = Caller;
+
+    fn caller_key<'a>(&self, caller: &'a Caller) -> Cow<'a, str> {
+        Cow::Borrowed(caller.key())
+    }
+
+    fn info(&self) -> &ServerInfo {
+        &INFO
+    }
+
+    fn instructions(&self) -> Option<&str> {
+        Some(INSTRUCTIONS)
+    }
+
+    fn tools(&self, caller: &Caller) -> ToolSet {
+        let policy = self.policy();
+        let may = policy
+            .agent(caller.agent())
+            .is_some_and(|agent| !agent.ssh.is_empty());
+        if may {
+            declared::ALL.clone()
+        } else {
+            declared::WITHOUT_TARGETS.clone()
+        }
+    }
+
+    fn call(self: &Arc<Self>, caller: &Caller, tool: &str, arguments: &RawValue) -> Call {
+        match tool {
+            "list_targets" => self.read(caller, "list_targets", lists::list_targets(self, caller)),
+            "list_certs" => self.read(caller, "list_certs", lists::list_certs(self, caller)),
+            "task_list" => self.read(caller, "task_list", tasks::list(self, caller)),
+            "task_info" => match parse(arguments) {
+                Ok(named) => self.read(caller, "task_info", tasks::info(self, caller, &named)),
+                Err(error) => Call::from(Err(error)),
+            },
+            "exec" => self.work(caller, arguments, |broker, caller, arguments, context| {
+                exec::run(broker, caller, arguments, context)
+            }),
+            "task_create" => self.work(caller, arguments, |broker, caller, arguments, _| {
+                tasks::create(broker, caller, arguments)
+            }),
+            "task_revoke" => self.work(caller, arguments, |broker, caller, arguments, _| {
+                tasks::revoke(broker, caller, arguments)
+            }),
+            _ => Call::from(Err(ToolError::internal(
+                "the tool is declared and not built",
+            ))),
+        }
+    }
+
+    fn resources(&self, _caller: &Caller) -> ResourceSet {
+        resources::SET.clone()
+    }
+
+    async fn read_resource(
+        self: &Arc<Self>,
+        caller: &Caller,
+        uri: &str,
+    ) -> Result<ResourceText, ResourceError> {
+        let text = resources::read(self, caller, uri).ok_or(ResourceError::NotFound)?;
+        let mut action = ActionInfo::new(ActionKind::Resource);
+        action.url = Some(uri.into());
+        self.audit().note(Record {
+            action: Some(action),
+            ..self.record(Event::Read, caller)
+        });
+        Ok(text)
+    }
+}
+
+impl Broker {
+    /// A tool that acts on nothing: answered at once, recorded as read.
+    fn read(
+        &self,
+        caller: &Caller,
+        tool: &'static str,
+        answer: Result<ephyr_mcp::ToolOutput, ToolError>,
+    ) -> Call {
+        let mut action = ActionInfo::new(ActionKind::Tool);
+        action.tool = tool.parse().ok();
+        self.audit().note(Record {
+            action: Some(action),
+            ..self.record(Event::Read, caller)
+        });
+        Call::from(answer)
+    }
+
+    /// A tool that waits for something.
+    fn work<A, F, W>(self: &Arc<Self>, caller: &Caller, arguments: &RawValue, work: F) -> Call
+    where
+        A: for<'de> Deserialize<'de> + Send + 'static,
+        F: FnOnce(Arc<Self>, Caller, A, ephyr_mcp::CallContext) -> W + Send + 'static,
+        W: Future<Output = Result<ephyr_mcp::ToolOutput, ToolError>> + Send + 'static,
+    {
+        let (broker, caller) = (Arc::clone(self), caller.clone());
+        match parse(arguments) {
+            Ok(arguments) => Call::run(move |context| work(broker, caller, arguments, context)),
+            Err(error) => Call::from(Err(error)),
+        }
+    }
+
+    /// Whether an agent may use any target at all now.
+    pub(crate) fn reaches_something(&self, caller: &Caller) -> bool {
+        let policy = self.policy();
+        !reachable(&policy, &self.gate().switches(), caller.subject()).is_empty()
+    }
+}
+
+/// The schema was checked before; what fails here is a difference between the two.
+fn parse<T: for<'de> Deserialize<'de>>(arguments: &RawValue) -> Result<T, ToolError> {
+    serde_json::from_str(arguments.get())
+        .map_err(|error| ToolError::failed(format!("the arguments: {error}")))
+}

@@ -1,0 +1,289 @@
+//! `task_create`, `task_info`, `task_list`, `task_revoke`.
+
+use std::sync::Arc;
+
+use ephyr_mcp::{ToolError, ToolOutput};
+use ephyr_names::{AgentName, TaskId, Timestamp, Ttl};
+use ephyr_token::HolderKey;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::answer::ReceiptView;
+use crate::auth::Caller;
+use crate::broker::Broker;
+use crate::clock;
+use crate::state::TaskRecord;
+use crate::tasks::{self, TaskError};
+
+/// Tasks in one answer of `task_list`.
+const MOST_LISTED: usize = 1000;
+
+#[derive(Deserialize)]
+pub(super) struct Create {
+    description: String,
+    #[serde(default = "default_ttl")]
+    ttl: String,
+    #[serde(default)]
+    can_delegate: bool,
+    holder_pub_key: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+fn default_ttl() -> String {
+    "30m".to_owned()
+}
+
+#[derive(Deserialize)]
+pub(super) struct Named {
+    task_id: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct Created<'a> {
+    task_id: TaskId,
+    token: String,
+    token_type: &'static str,
+    expires_at: Timestamp,
+    ttl_seconds: u64,
+    can_delegate: bool,
+    holder_bound: bool,
+    envelope: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptView>,
+}
+
+#[derive(Serialize)]
+struct CreateDecision {
+    decision: CreateDecisionView,
+}
+
+#[derive(Serialize)]
+struct CreateDecisionView {
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TaskView<'a> {
+    id: TaskId,
+    description: &'a str,
+    agent: &'a AgentName,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    remaining_ttl: u64,
+    is_revoked: bool,
+    holder_bound: bool,
+    depth: usize,
+    root: TaskId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<TaskId>,
+}
+
+#[derive(Serialize)]
+struct TaskFull<'a> {
+    #[serde(flatten)]
+    task: TaskView<'a>,
+    lineage: &'a [TaskId],
+    can_delegate: bool,
+    envelope: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    task: TaskFull<'a>,
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    tasks: Vec<TaskView<'a>>,
+    count: usize,
+    truncated: bool,
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    task_id: TaskId,
+    revoked: bool,
+    cascade_count: usize,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tasks: Vec<TaskId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_actions: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptView>,
+}
+
+impl<'a> TaskView<'a> {
+    fn of(broker: &Broker, record: &'a TaskRecord, now: Timestamp) -> Self {
+        Self {
+            id: record.id,
+            description: &record.description,
+            agent: &record.agent,
+            created_at: record.created,
+            expires_at: record.expires,
+            remaining_ttl: record.expires.since(now).as_secs(),
+            is_revoked: broker.state().revoked(&record.lineage).is_some(),
+            holder_bound: record.holder.is_some(),
+            depth: record.depth(),
+            root: record.root(),
+            parent: record.parent(),
+        }
+    }
+}
+
+fn failed(error: &TaskError) -> ToolError {
+    ToolError::with_details(error.to_string(), &error.details()).unwrap_or_else(ToolError::from)
+}
+
+/// `task_create`.
+pub(super) async fn create(
+    broker: Arc<Broker>,
+    caller: Caller,
+    arguments: Create,
+) -> Result<ToolOutput, ToolError> {
+    let ttl: Ttl = arguments
+        .ttl
+        .parse()
+        .map_err(|e| ToolError::failed(format!("argument \"ttl\": {e}")))?;
+    let holder: Option<HolderKey> = arguments
+        .holder_pub_key
+        .map(|text| text.parse())
+        .transpose()
+        .map_err(|e| ToolError::failed(format!("argument \"holder_pub_key\": {e}")))?;
+    let wanted = tasks::NewRoot {
+        description: arguments.description,
+        ttl,
+        can_delegate: arguments.can_delegate,
+        holder,
+    };
+    if arguments.dry_run {
+        let checked = tasks::check_root(&broker, &caller, &wanted, clock::now());
+        let decision = match &checked {
+            Ok(()) => CreateDecisionView {
+                allowed: true,
+                reason: None,
+                message: None,
+                ttl_seconds: Some(ttl.as_secs()),
+            },
+            Err(error) => CreateDecisionView {
+                allowed: false,
+                reason: Some(error.code()),
+                message: Some(error.to_string()),
+                ttl_seconds: None,
+            },
+        };
+        return Ok(ToolOutput::json(&CreateDecision { decision })?);
+    }
+    let created = tasks::create_root(&broker, &caller, wanted)
+        .await
+        .map_err(|e| failed(&e))?;
+    let record = &created.record;
+    let output = ToolOutput::json(&Created {
+        task_id: record.id,
+        token: created.token.as_text(),
+        token_type: "macaroon",
+        expires_at: record.expires,
+        ttl_seconds: record.expires.since(record.created).as_secs(),
+        can_delegate: record.can_delegate,
+        holder_bound: record.holder.is_some(),
+        envelope: raw(&record.envelope)?,
+        receipt: created.receipt.as_ref().map(ReceiptView::of),
+    })?;
+    Ok(output)
+}
+
+fn raw(json: &str) -> Result<&RawValue, ToolError> {
+    serde_json::from_str(json).map_err(|_| ToolError::internal("the task's envelope is unreadable"))
+}
+
+/// `task_info`.
+pub(super) fn info(
+    broker: &Broker,
+    caller: &Caller,
+    arguments: &Named,
+) -> Result<ToolOutput, ToolError> {
+    let id = match &arguments.task_id {
+        Some(text) => parse_id(text)?,
+        None => caller.task().ok_or_else(|| {
+            ToolError::failed("argument \"task_id\" is needed: without a token there is no task of your own; see task_list")
+        })?,
+    };
+    let record = tasks::find(broker, caller, id).map_err(|e| failed(&e))?;
+    let task = TaskFull {
+        task: TaskView::of(broker, &record, clock::now()),
+        lineage: &record.lineage,
+        can_delegate: record.can_delegate,
+        envelope: raw(&record.envelope)?,
+    };
+    Ok(ToolOutput::json(&Info { task })?)
+}
+
+/// `task_list`.
+pub(super) fn list(broker: &Broker, caller: &Caller) -> Result<ToolOutput, ToolError> {
+    let found = tasks::visible(broker, caller);
+    let now = clock::now();
+    let newest = &found[found.len().saturating_sub(MOST_LISTED)..];
+    let tasks = newest
+        .iter()
+        .map(|record| TaskView::of(broker, record, now))
+        .collect();
+    let list = List {
+        tasks,
+        count: found.len(),
+        truncated: newest.len() < found.len(),
+    };
+    Ok(ToolOutput::json(&list)?)
+}
+
+/// `task_revoke`.
+pub(super) async fn revoke(
+    broker: Arc<Broker>,
+    caller: Caller,
+    arguments: Named,
+) -> Result<ToolOutput, ToolError> {
+    let Some(text) = &arguments.task_id else {
+        return Err(ToolError::failed("argument \"task_id\" is missing"));
+    };
+    let id = parse_id(text)?;
+    if arguments.dry_run {
+        let record = tasks::find(&broker, &caller, id).map_err(|e| failed(&e))?;
+        let tasks = broker.state().subtree(record.id);
+        let status = "nothing was revoked: these tasks would fall";
+        let preview = Revoked {
+            task_id: id,
+            revoked: false,
+            cascade_count: tasks.len(),
+            status,
+            tasks,
+            ended_actions: None,
+            receipt: None,
+        };
+        return Ok(ToolOutput::json(&preview)?);
+    }
+    let done = tasks::revoke(&broker, &caller, id)
+        .await
+        .map_err(|e| failed(&e))?;
+    Ok(ToolOutput::json(&Revoked {
+        task_id: id,
+        revoked: true,
+        cascade_count: done.cascade,
+        status: "all tokens invalidated",
+        tasks: Vec::new(),
+        ended_actions: Some(done.ended),
+        receipt: done.receipt.as_ref().map(ReceiptView::of),
+    })?)
+}
+
+fn parse_id(text: &str) -> Result<TaskId, ToolError> {
+    text.parse()
+        .map_err(|error| ToolError::failed(format!("argument \"task_id\": {error}")))
+}
