@@ -1,3 +1,86 @@
-//! The ephyr command: agent client, operator tool and stdio MCP bridge.
+//! `ephyr`: what agents, operators and whoever checks afterwards type. It holds no rule of its own: the
+//! broker decides, the libraries verify; this asks them and shows what they say.
 
-fn main() {}
+mod args;
+mod audit;
+mod bridge;
+mod broker;
+mod ca;
+mod endpoint;
+mod exec;
+mod failure;
+mod host_key;
+mod inspect;
+mod keys;
+mod lists;
+mod output;
+mod policy;
+mod tasks;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Args, Command};
+use crate::failure::Failure;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return misused(&error),
+    };
+    let output = Output::new(args.json);
+    match run(&args, &output) {
+        Ok(code) => code,
+        Err(failure) => output.fail(&failure),
+    }
+}
+
+fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
+    let broker = || endpoint::Endpoint::choose(&args.connection, &endpoint::Environment::read());
+    match &args.command {
+        Command::Exec(exec) => exec::run(&broker()?, exec, output),
+        Command::Targets => lists::targets(&broker()?, output),
+        Command::Certs => lists::certs(&broker()?, output),
+        Command::Whoami => lists::whoami(&broker()?, output),
+        Command::Health => lists::health(&broker()?, output),
+        Command::Task(task) => tasks::run(&broker()?, task, output),
+        Command::Mcp => bridge::run(broker()?),
+        Command::Inspect(inspect) => inspect::run(inspect, output),
+        Command::Policy(policy) => policy::run(policy, output),
+        Command::Audit(audit) => audit::run(audit, output),
+        Command::Ca(ca) => ca::run(ca, output),
+        Command::HostKey(host_key) => host_key::run(host_key, output),
+        Command::Keys(keys) => keys::run(keys, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "ephyr", &mut script);
+            output.raw(&script)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The command line as such is wrong, or only help was asked for.
+fn misused(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Help and version go where they were asked for; a closed pipe is nobody's fault.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let json = std::env::args_os()
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json");
+    if json {
+        let text = error.render().to_string();
+        let first = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ");
+        return Output::new(true).fail(&Failure::usage(first));
+    }
+    let _ = error.print();
+    ExitCode::from(failure::USAGE)
+}

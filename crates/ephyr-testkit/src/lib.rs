@@ -27,6 +27,7 @@ mod keeper;
 mod keys;
 mod mcp;
 mod policy;
+mod program;
 mod sshd;
 mod world;
 
@@ -35,6 +36,7 @@ pub use daemon::{Daemon, Outcome};
 pub use error::{Error, Result};
 pub use keys::{ApiKey, CaKey};
 pub use mcp::{Answer, Mcp, ToolAnswer, VERSION};
+pub use program::{Program, Ran, run};
 pub use serde_json::{Value, json};
 pub use sshd::Sshd;
 pub use world::{Builder, World};

@@ -1,0 +1,281 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+use ephyr_names::{AgentName, RoleName, TargetName, TaskId, Timestamp, Ttl};
+
+/// Use SSH hosts through Ephyr's broker, and look after the broker's policy, log and keys.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ephyr",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "\
+Who you are: on the broker's Unix socket your user id says it, and no secret is needed. Over HTTP a
+credential does: a task token in EPHYR_TOKEN, an API key in EPHYR_API_KEY, or either in a file given
+with --credential-file. Credentials are never taken from the command line, where others can see them.
+
+Exit status: exec exits as the remote command did. Otherwise 0; 64 the command line is wrong; 65 what
+was given is wrong; 66 a file cannot be read; 69 broker or target is not there; 73 a file cannot be
+made; 75 try again later; 76 the broker is not understood; 77 refused; 124 the command took too long."
+)]
+pub(crate) struct Args {
+    /// Print JSON, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How the broker is reached.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connection {
+    /// The broker's Unix socket [env: EPHYR_SOCKET] [default: /run/ephyr/broker.sock]
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// The broker over HTTP, such as http://127.0.0.1:8554 [env: EPHYR_MCP_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// A file with an API key or a task token; - reads it from standard input
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) credential_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command on a target and exit as it did
+    Exec(Exec),
+    /// List the targets you may use
+    Targets,
+    /// List the certificates that are out for you
+    Certs,
+    /// Say who the broker takes you for
+    Whoami,
+    /// Ask the broker how it is
+    Health,
+    /// Create, look at and revoke tasks
+    #[command(subcommand)]
+    Task(Task),
+    /// Serve MCP on standard input and output, bridged to the broker
+    Mcp,
+    /// Show what a token says, without checking it
+    Inspect(Inspect),
+    /// Check and describe policies
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Check and search the audit log, offline
+    #[command(subcommand)]
+    Audit(Audit),
+    /// Make and show the certificate authority's key
+    #[command(subcommand)]
+    Ca(Ca),
+    /// Print a host's keys as the policy pins them
+    HostKey(HostKey),
+    /// Make API keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Standard output and error are the remote command's, and so is the exit status; 128 and the signal's
+number when a signal ended it, 124 when the timeout did. When the command did not run, the status is
+one of those that `ephyr --help` lists: 77 refused, 69 the target cannot be reached.")]
+pub(crate) struct Exec {
+    /// The target, as `ephyr targets` lists it
+    pub(crate) target: TargetName,
+
+    /// One of the target's roles
+    #[arg(long, short)]
+    pub(crate) role: RoleName,
+
+    /// Seconds after which the command is ended
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=300))]
+    pub(crate) timeout: u64,
+
+    /// Only ask whether it would be allowed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// The command; several words are quoted for the remote shell, a single one is taken as it is
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Task {
+    /// Create a task and print its token
+    Create {
+        /// What the task is for; it stands in the audit log
+        #[arg(long)]
+        description: String,
+        /// How long it lives, such as 45m; at most 1h
+        #[arg(long, default_value = "30m")]
+        ttl: Ttl,
+        /// Let the task have children
+        #[arg(long)]
+        can_delegate: bool,
+        /// Print the token alone, for EPHYR_TOKEN=$(…)
+        #[arg(long, conflicts_with = "json")]
+        token_only: bool,
+    },
+    /// Show a task; without an id the one of your token
+    Info {
+        /// The task
+        task: Option<TaskId>,
+    },
+    /// List your tasks
+    List,
+    /// Revoke a task and all below it
+    Revoke {
+        /// The task
+        task: TaskId,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// The token (others can see it on the command line), or - for standard input; EPHYR_TOKEN otherwise
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Check a policy: exit status 0, 1 with warnings, 2 with errors
+    Validate {
+        /// The policy, YAML or JSON
+        #[arg(env = "EPHYR_POLICY", default_value = "/etc/ephyr/policy.yaml")]
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of policies, for editors
+    Schema,
+    /// Print the policy's hash, as audit records name it
+    Hash {
+        /// The policy
+        #[arg(env = "EPHYR_POLICY", default_value = "/etc/ephyr/policy.yaml")]
+        file: PathBuf,
+    },
+}
+
+/// The log that is meant, and the key that vouches for it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Log {
+    /// The audit log; its rotated files are found beside it
+    #[arg(
+        long,
+        env = "EPHYR_AUDIT_LOG",
+        default_value = "/var/log/ephyr/audit.jsonl"
+    )]
+    pub(crate) log: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Check that nothing was changed, removed or forged
+    Verify {
+        #[command(flatten)]
+        log: Log,
+        /// The CA's public key
+        #[arg(long, env = "EPHYR_CA_PUB", default_value = "/etc/ephyr/ca.pub")]
+        ca_pub: PathBuf,
+        /// A checkpoint that was kept elsewhere, one JSON value (repeatable)
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Vec<PathBuf>,
+        /// Accept that the oldest files are missing
+        #[arg(long)]
+        partial: bool,
+    },
+    /// Print records, oldest first
+    Query {
+        #[command(flatten)]
+        log: Log,
+        /// Of this task and all below it
+        #[arg(long)]
+        task: Option<TaskId>,
+        /// Of this agent
+        #[arg(long)]
+        agent: Option<AgentName>,
+        /// Of this event, such as exec_attempt (repeatable)
+        #[arg(long)]
+        event: Vec<String>,
+        /// At least this grave: info, warn, error or alert
+        #[arg(long)]
+        severity: Option<String>,
+        /// At or after this time, such as 2026-11-24T06:00:00Z
+        #[arg(long)]
+        since: Option<Timestamp>,
+        /// Before this time
+        #[arg(long)]
+        until: Option<Timestamp>,
+    },
+    /// Check a receipt and show the record that it vouches for
+    Receipt {
+        /// The receipt (rcpt_…), or - for standard input
+        receipt: String,
+        #[command(flatten)]
+        log: Log,
+        /// The CA's public key
+        #[arg(long, env = "EPHYR_CA_PUB", default_value = "/etc/ephyr/ca.pub")]
+        ca_pub: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// Make a CA key (Ed25519, mode 0600) and print its public half; never replaces a file
+    Init {
+        /// Where to write the private key
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// A comment for the public key
+        #[arg(long, default_value = "ephyr CA")]
+        comment: String,
+    },
+    /// Print the public key of a key file, private or public
+    Show {
+        /// The key file
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct HostKey {
+    /// The host, with its port if that is not 22
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) host: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make an API key for an agent and the hash of it for the policy
+    New {
+        /// The agent
+        agent: AgentName,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

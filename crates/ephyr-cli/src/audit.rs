@@ -1,0 +1,268 @@
+//! `ephyr audit`: check and search the log, offline, with the CA's public key alone.
+
+use std::fs::{self, File};
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use ephyr_audit::{
+    Checkpoint, Event, Filter, Report, Severity, Stored, VerifyOptions, find_delegation,
+    find_record, log_files, query, verify,
+};
+use ephyr_token::Receipt;
+use serde_json::{Value, json};
+use ssh_key::PublicKey;
+
+use crate::args::{Audit, Log};
+use crate::ca::public_key;
+use crate::failure::{DATA, Failure};
+use crate::output::Output;
+
+pub(crate) fn run(audit: &Audit, output: &Output) -> Result<ExitCode, Failure> {
+    match audit {
+        Audit::Verify {
+            log,
+            ca_pub,
+            checkpoint,
+            partial,
+        } => {
+            let shipped = checkpoint
+                .iter()
+                .map(|path| read_checkpoint(path))
+                .collect::<Result<_, _>>()?;
+            let options = VerifyOptions {
+                shipped,
+                partial: *partial,
+            };
+            check(log, &public_key(ca_pub)?, &options, output)
+        }
+        Audit::Query {
+            log,
+            task,
+            agent,
+            event,
+            severity,
+            since,
+            until,
+        } => {
+            let filter = Filter {
+                task: *task,
+                agent: agent.clone(),
+                events: event
+                    .iter()
+                    .map(|text| parse_event(text))
+                    .collect::<Result<_, _>>()?,
+                severity: severity.as_deref().map(parse_severity).transpose()?,
+                since: *since,
+                until: *until,
+            };
+            search(log, &filter, output)
+        }
+        Audit::Receipt {
+            receipt,
+            log,
+            ca_pub,
+        } => {
+            let text = if receipt == "-" {
+                crate::ca::standard_input()?
+            } else {
+                receipt.clone()
+            };
+            let receipt: Receipt = text
+                .trim()
+                .parse()
+                .map_err(|error| Failure::data(format!("the receipt: {error}")))?;
+            check_receipt(&receipt, log, &public_key(ca_pub)?, output)
+        }
+    }
+}
+
+fn check(
+    log: &Log,
+    ca: &PublicKey,
+    options: &VerifyOptions,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let paths = paths(log)?;
+    let files = paths
+        .iter()
+        .map(|path| open(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    match verify(files, ca, options) {
+        Ok(report) => {
+            output.show(&report_json(&report), || describe(&report))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let file = error.file.checked_sub(1).and_then(|at| paths.get(at));
+            let file = file.map_or_else(
+                || log.log.display().to_string(),
+                |path| path.display().to_string(),
+            );
+            let text = format!("{file}:{}: {}", error.line, error.fault);
+            let place = json!({"file": file, "line": error.line});
+            Err(Failure::new(DATA, "log_not_whole", text).with_details(place))
+        }
+    }
+}
+
+fn report_json(report: &Report) -> Value {
+    json!({
+        "log": report.log,
+        "unseen": report.unseen,
+        "records": report.records,
+        "checkpoints": report.checkpoints,
+        "signed": report.signed,
+        "signed_at": report.signed_at,
+        "unsigned": report.unsigned,
+        "unsigned_since": report.unsigned_since,
+        "open_attempts": report.open_attempts,
+        "lost": report.lost,
+        "hash": report.hash,
+        "head": report.head,
+    })
+}
+
+fn describe(report: &Report) -> String {
+    let mut text = format!(
+        "the log {} is whole: {} records, {} of them countersigned by the signer\n",
+        report.log, report.records, report.signed
+    );
+    if report.unseen > 0 {
+        text.push_str(&format!(
+            "not seen: the first {} records, in files that are missing\n",
+            report.unseen
+        ));
+    }
+    if report.unsigned > 0 {
+        let since = report
+            .unsigned_since
+            .map_or_else(String::new, |time| format!(" since {time}"));
+        text.push_str(&format!(
+            "{} records{since} are not countersigned yet: only the chain vouches for them\n",
+            report.unsigned
+        ));
+    }
+    if report.lost > 0 {
+        text.push_str(&format!(
+            "{} records were lost while the log could not be written\n",
+            report.lost
+        ));
+    }
+    for attempt in &report.open_attempts {
+        text.push_str(&format!(
+            "attempt {attempt} has no outcome: under way, or cut off by a crash\n"
+        ));
+    }
+    text
+}
+
+fn search(log: &Log, filter: &Filter, output: &Output) -> Result<ExitCode, Failure> {
+    for path in paths(log)? {
+        for stored in query(open(&path)?, filter) {
+            let stored =
+                stored.map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
+            output.raw(line(&stored, output).as_bytes())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(stored: &Stored, output: &Output) -> String {
+    if output.is_json() {
+        stored.json() + "\n"
+    } else {
+        format!("{}\n", stored.record)
+    }
+}
+
+fn check_receipt(
+    receipt: &Receipt,
+    log: &Log,
+    ca: &PublicKey,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let paths = paths(log)?;
+    let delegation =
+        first(&paths, |file| find_delegation(file, receipt.certificate))?.ok_or_else(|| {
+            let text = format!(
+                "the log does not have the delegation certificate {}",
+                receipt.certificate
+            );
+            Failure::data(text)
+        })?;
+    receipt
+        .verify(&delegation, ca)
+        .map_err(|error| Failure::new(DATA, "receipt_invalid", error.to_string()))?;
+    let stored = first(&paths, |file| find_record(file, receipt.record))?.ok_or_else(|| {
+        let text = format!(
+            "the receipt is genuine, but the log has no record {}: it was removed",
+            receipt.record
+        );
+        Failure::new(DATA, "record_missing", text)
+    })?;
+    if stored.hash != receipt.record_hash {
+        let text = format!(
+            "the receipt is genuine, but record {} was changed since",
+            receipt.record
+        );
+        return Err(Failure::new(DATA, "record_changed", text));
+    }
+    let record: Value = serde_json::from_str(&stored.json()).map_err(Failure::protocol)?;
+    let value = json!({"valid": true, "delegation": delegation.id(), "record": record});
+    output.show(&value, || {
+        format!(
+            "the receipt is genuine and this is its record:\n{}\n",
+            stored.record
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn first<T>(
+    paths: &[PathBuf],
+    mut look: impl FnMut(BufReader<File>) -> Result<Option<T>, ephyr_audit::QueryError>,
+) -> Result<Option<T>, Failure> {
+    for path in paths {
+        let found = look(open(path)?);
+        let found = found.map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn paths(log: &Log) -> Result<Vec<PathBuf>, Failure> {
+    log_files(&log.log).map_err(|error| Failure::unreadable(&log.log, &error))
+}
+
+fn open(path: &Path) -> Result<BufReader<File>, Failure> {
+    File::open(path)
+        .map(BufReader::new)
+        .map_err(|error| Failure::unreadable(path, &error))
+}
+
+fn read_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
+    let text = fs::read(path).map_err(|error| Failure::unreadable(path, &error))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| Failure::data(format!("{} is no checkpoint: {error}", path.display())))
+}
+
+fn parse_event(text: &str) -> Result<Event, Failure> {
+    text.parse().map_err(|_| {
+        let known: Vec<&str> = Event::ALL.iter().map(|event| event.as_str()).collect();
+        Failure::usage(format!(
+            "there is no event {text:?}; the events are {}",
+            known.join(", ")
+        ))
+    })
+}
+
+fn parse_severity(text: &str) -> Result<Severity, Failure> {
+    serde_json::from_value(text.to_lowercase().into()).map_err(|_| {
+        Failure::usage(format!(
+            "{text:?} is not one of info, warn, error and alert"
+        ))
+    })
+}

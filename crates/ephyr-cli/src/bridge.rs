@@ -1,0 +1,119 @@
+//! `ephyr mcp`: a stdio MCP server whose every message goes to the broker, so that an agent's
+//! configuration names a command and holds no key.
+
+use std::io;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::task::{Context, Poll};
+
+use ephyr_mcp::bridge::{Connect, Options, run as bridge};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::endpoint::{Endpoint, Place};
+use crate::failure::{Failure, UNAVAILABLE};
+
+pub(crate) fn run(endpoint: Endpoint) -> Result<ExitCode, Failure> {
+    let host = match &endpoint.place {
+        Place::Socket(_) => "localhost".to_owned(),
+        Place::Http(authority) => authority.to_string(),
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(authorization) = endpoint.authorization {
+        headers.insert(AUTHORIZATION, authorization);
+    }
+    let options = Options {
+        host,
+        headers: Box::new(move |_| Ok(headers.clone())),
+        ..Options::local()
+    };
+    let failed = |error: io::Error| {
+        Failure::new(
+            UNAVAILABLE,
+            "bridge",
+            format!("the bridge stopped: {error}"),
+        )
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let work = bridge(
+        endpoint.place,
+        options,
+        tokio::io::stdin(),
+        tokio::io::stdout(),
+    );
+    let outcome = runtime.block_on(work);
+    // A read of standard input may still be waiting in its thread.
+    runtime.shutdown_background();
+    outcome.map_err(failed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Connect for Place {
+    type Io = Stream;
+
+    async fn connect(&self) -> io::Result<Stream> {
+        match self {
+            Self::Socket(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Self::Http(authority) => {
+                let host = authority
+                    .host()
+                    .trim_start_matches('[')
+                    .trim_end_matches(']');
+                let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+}
+
+/// A connection of either kind.
+pub(crate) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

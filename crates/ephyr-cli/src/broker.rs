@@ -1,0 +1,274 @@
+//! Talking to the broker: one request on one connection.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::endpoint::{Endpoint, Place};
+use crate::failure::{DENIED, Failure, TEMPORARY, UNAVAILABLE};
+
+const VERSION: &str = "2026-07-28";
+
+/// What a tool answered.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ToolResult {
+    #[serde(default)]
+    content: Vec<Content>,
+    #[serde(default)]
+    structured_content: Value,
+    #[serde(default)]
+    is_error: bool,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    #[serde(default)]
+    text: String,
+}
+
+/// Calls a tool and gives its structured content.
+///
+/// # Errors
+/// The broker is not there, refuses, or the tool did.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers write `json!` in place"
+)]
+pub(crate) fn call(
+    endpoint: &Endpoint,
+    tool: &str,
+    arguments: Value,
+    patience: Duration,
+) -> Result<Value, Failure> {
+    let body = json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {
+            "name": tool,
+            "arguments": arguments,
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": VERSION,
+                "io.modelcontextprotocol/clientInfo":
+                    {"name": "ephyr", "version": env!("CARGO_PKG_VERSION")},
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    });
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/mcp")
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json, text/event-stream")
+        .header("mcp-protocol-version", VERSION)
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", tool);
+    let (head, body) = send(endpoint, request, body.to_string(), patience)?;
+    let is_stream = head
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let message = if is_stream {
+        last_event(&body)?
+    } else {
+        parse(&body).map_err(|failure| refused(head.status(), failure))?
+    };
+    if let Some(error) = message.get("error") {
+        return Err(refusal(head.status(), &message, error));
+    }
+    let result: ToolResult =
+        serde_json::from_value(message["result"].clone()).map_err(Failure::protocol)?;
+    if result.is_error {
+        return Err(tool_failure(result));
+    }
+    Ok(result.structured_content)
+}
+
+/// Asks the broker's plain API.
+///
+/// # Errors
+/// The broker is not there, or refuses.
+pub(crate) fn get(endpoint: &Endpoint, path: &str) -> Result<Value, Failure> {
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(path)
+        .header(ACCEPT, "application/json");
+    let (head, body) = send(endpoint, request, String::new(), Duration::from_secs(30))?;
+    let value = parse(&body).map_err(|failure| refused(head.status(), failure))?;
+    match value.get("error") {
+        Some(error) => Err(refusal(head.status(), &value, error)),
+        None => Ok(value),
+    }
+}
+
+fn send(
+    endpoint: &Endpoint,
+    mut request: http::request::Builder,
+    body: String,
+    patience: Duration,
+) -> Result<(Response<()>, Bytes), Failure> {
+    let host = match &endpoint.place {
+        Place::Socket(_) => "localhost".to_owned(),
+        Place::Http(authority) => authority.to_string(),
+    };
+    request = request.header(HOST, host);
+    if let Some(authorization) = &endpoint.authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let request = request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(Failure::protocol)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(UNAVAILABLE, "runtime", format!("starting: {error}")))?;
+    let exchange = async {
+        match &endpoint.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path)
+                    .await
+                    .map_err(|e| no_socket(path, &e))?;
+                exchange(stream, request).await
+            }
+            Place::Http(authority) => {
+                let port = authority.port_u16().unwrap_or(80);
+                let host = authority
+                    .host()
+                    .trim_start_matches('[')
+                    .trim_end_matches(']');
+                let stream = TcpStream::connect((host, port)).await.map_err(|error| {
+                    let text = format!(
+                        "no broker at http://{authority}: {error}; is ephyr-broker running?"
+                    );
+                    Failure::new(UNAVAILABLE, "no_broker", text)
+                })?;
+                exchange(stream, request).await
+            }
+        }
+    };
+    runtime.block_on(async {
+        tokio::time::timeout(patience, exchange)
+            .await
+            .unwrap_or_else(|_| {
+                let text = format!(
+                    "{} has not answered within {} s",
+                    endpoint.place,
+                    patience.as_secs()
+                );
+                Err(Failure::new(TEMPORARY, "no_answer", text))
+            })
+    })
+}
+
+async fn exchange<S>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<(Response<()>, Bytes), Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let broken = |error: hyper::Error| {
+        let text =
+            format!("the connection to the broker broke: {error}; the call may have taken effect");
+        Failure::new(UNAVAILABLE, "broken", text)
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(broken)?.to_bytes();
+    driver.abort();
+    Ok((Response::from_parts(head, ()), body))
+}
+
+/// A socket that cannot be used, and what to do about it.
+fn no_socket(path: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "is ephyr-broker running? --socket or EPHYR_SOCKET names another socket"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "only members of the socket's group (ephyr-agents) may connect: an operator adds you to it"
+        }
+        io::ErrorKind::ConnectionRefused => "nobody serves it: ephyr-broker has stopped",
+        _ => "is ephyr-broker running?",
+    };
+    let text = format!("no broker at {}: {error}; {advice}", path.display());
+    Failure::new(UNAVAILABLE, "no_broker", text)
+}
+
+/// A tool's own failure: a denial, or something on the way to the target.
+fn tool_failure(result: ToolResult) -> Failure {
+    let details = result.structured_content;
+    let text = result
+        .content
+        .into_iter()
+        .map(|content| content.text)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let word = |name: &str| details[name].as_str().map(str::to_owned);
+    let code = word("reason")
+        .or_else(|| word("code"))
+        .unwrap_or_else(|| "failed".to_owned());
+    let exit = if details.get("step").is_some() {
+        DENIED
+    } else {
+        UNAVAILABLE
+    };
+    Failure::new(exit, &code, text).with_details(details)
+}
+
+/// The broker refused the call as such.
+fn refusal(status: StatusCode, message: &Value, error: &Value) -> Failure {
+    let text = error
+        .as_str()
+        .or(error["message"].as_str())
+        .unwrap_or_default();
+    let code = message["code"]
+        .as_str()
+        .or(error["data"]["code"].as_str())
+        .unwrap_or("refused");
+    let exit = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DENIED,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => TEMPORARY,
+        _ => crate::failure::DATA,
+    };
+    Failure::new(exit, code, format!("the broker refuses: {text}"))
+}
+
+/// An answer that is not even JSON: what counts is its status.
+fn refused(status: StatusCode, failure: Failure) -> Failure {
+    if status.is_success() {
+        failure
+    } else {
+        Failure::protocol(format!("HTTP status {status}"))
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(body).map_err(Failure::protocol)
+}
+
+/// The answer stands last on its stream.
+fn last_event(body: &[u8]) -> Result<Value, Failure> {
+    let text = std::str::from_utf8(body).map_err(Failure::protocol)?;
+    let mut data = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data:"))
+        .map(str::trim);
+    let last = data.rfind(|data| !data.is_empty());
+    parse(last.unwrap_or_default().as_bytes())
+}

@@ -1,0 +1,118 @@
+//! `ephyr ca`: make and show the certificate authority's key. It may be made on any machine.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::json;
+use ssh_key::private::{Ed25519Keypair, KeypairData};
+use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey};
+use zeroize::Zeroizing;
+
+use crate::args::Ca;
+use crate::failure::{CANNOT_CREATE, Failure};
+use crate::output::Output;
+
+/// No key file is longer.
+const MAX_KEY_FILE: u64 = 64 * 1024;
+
+pub(crate) fn run(ca: &Ca, output: &Output) -> Result<ExitCode, Failure> {
+    match ca {
+        Ca::Init { out, comment } => {
+            let key = generate(comment)?;
+            write_new(out, &key)?;
+            let path = out.display();
+            show(
+                key.public_key(),
+                output,
+                &format!("the private key is in {path} (mode 0600)\n"),
+            )
+        }
+        Ca::Show { file } => show(&public_key(file)?, output, ""),
+    }
+}
+
+fn generate(comment: &str) -> Result<PrivateKey, Failure> {
+    if comment.chars().any(char::is_control) {
+        return Err(Failure::usage("the comment must be one line"));
+    }
+    let failed =
+        |error: String| Failure::new(CANNOT_CREATE, "no_key", format!("making a key: {error}"));
+    let mut seed = Zeroizing::new([0u8; 32]);
+    getrandom::fill(&mut seed[..]).map_err(|error| failed(error.to_string()))?;
+    let pair = Ed25519Keypair::from_seed(&seed);
+    PrivateKey::new(KeypairData::from(pair), comment).map_err(|error| failed(error.to_string()))
+}
+
+/// Writes the key to a file that must not exist, readable by nobody else at any moment.
+fn write_new(path: &Path, key: &PrivateKey) -> Result<(), Failure> {
+    let failed = |error: &io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                "; a CA key is never replaced: move the old one away first"
+            }
+            io::ErrorKind::NotFound => "; make its directory first",
+            _ => "",
+        };
+        let text = format!("{} cannot be made: {error}{advice}", path.display());
+        Failure::new(CANNOT_CREATE, "cannot_create", text)
+    };
+    let text = key.to_openssh(LineEnding::LF).map_err(Failure::protocol)?;
+    let mut file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| failed(&error))?;
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
+    written.map_err(|error| {
+        // Half a key is no key.
+        let _ = fs::remove_file(path);
+        failed(&error)
+    })
+}
+
+fn show(key: &PublicKey, output: &Output, besides: &str) -> Result<ExitCode, Failure> {
+    let line = key.to_openssh().map_err(Failure::protocol)?;
+    let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+    let value = json!({"public_key": line, "fingerprint": fingerprint});
+    output.show(&value, || format!("{line}\n"))?;
+    if !output.is_json() {
+        // The key alone goes to standard output, so that it can be sent to a file.
+        let _ = writeln!(io::stderr(), "{besides}fingerprint: {fingerprint}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The public key in a file: the first key of a public key file, or the public half of a private one.
+pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+    let mut text = String::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
+        .map_err(|error| Failure::unreadable(path, &error))?;
+    let bad = |error: ssh_key::Error| {
+        Failure::data(format!("{} holds no OpenSSH key: {error}", path.display()))
+    };
+    if text.trim_start().starts_with("-----BEGIN") {
+        return PrivateKey::from_openssh(&text)
+            .map(|key| key.public_key().clone())
+            .map_err(bad);
+    }
+    let is_key = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let line = text.lines().map(str::trim).find(is_key).unwrap_or_default();
+    PublicKey::from_openssh(line).map_err(bad)
+}
+
+/// Standard input as text, up to the length of a key file.
+pub(crate) fn standard_input() -> Result<String, Failure> {
+    let mut text = String::new();
+    io::stdin()
+        .take(MAX_KEY_FILE)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::unreadable("standard input".as_ref(), &error))?;
+    Ok(text)
+}

@@ -1,0 +1,136 @@
+//! What is printed: text for people, or one JSON value with `--json`.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Where results go.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether a program reads along.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints `value` as JSON, or what `text` makes for people.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub(crate) fn show<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let mut text = if self.json {
+            serde_json::to_string(value).map_err(Failure::protocol)?
+        } else {
+            text()
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        self.raw(text.as_bytes())
+    }
+
+    /// Prints bytes as they are.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever prints has been given the output"
+    )]
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            // The reader has what it wanted.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) => Err(Failure::new(
+                crate::failure::CANNOT_CREATE,
+                "output",
+                format!("writing: {error}"),
+            )),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Prints a failure on standard error and gives its exit status.
+    pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
+        let text = if self.json {
+            serde_json::to_string(failure).unwrap_or_default()
+        } else {
+            format!("ephyr: {failure}")
+        };
+        // Nowhere is left to complain to.
+        let _ = writeln!(io::stderr(), "{text}");
+        ExitCode::from(failure.exit())
+    }
+}
+
+/// A table with aligned columns for people.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String]| {
+        let mut text = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            let gap = width.saturating_sub(cell.chars().count()) + 2;
+            text.push_str(cell);
+            text.extend(std::iter::repeat_n(' ', gap));
+        }
+        text.trim_end().to_owned() + "\n"
+    };
+    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
+    std::iter::once(&head)
+        .chain(rows)
+        .map(|cells| line(cells))
+        .collect()
+}
+
+/// Text from elsewhere for a terminal: nothing in it moves the cursor.
+pub(crate) fn plain(text: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [
+            vec!["a".into(), "x".into()],
+            vec!["longer".into(), "y".into()],
+        ];
+        assert_eq!(
+            table(&["N", "V"], &rows),
+            "N       V\na       x\nlonger  y\n"
+        );
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+    }
+}

@@ -1,0 +1,170 @@
+//! What the command says to someone who does not know it, or types something wrong.
+
+use ephyr_testkit::{Program, Ran};
+
+fn program() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_ephyr"))
+}
+
+fn ephyr(arguments: &[&str]) -> Ran {
+    program().run(arguments)
+}
+
+/// Every command with its subcommands.
+const COMMANDS: [&[&str]; 24] = [
+    &[],
+    &["exec"],
+    &["targets"],
+    &["certs"],
+    &["whoami"],
+    &["health"],
+    &["task"],
+    &["task", "create"],
+    &["task", "info"],
+    &["task", "list"],
+    &["task", "revoke"],
+    &["mcp"],
+    &["inspect"],
+    &["policy"],
+    &["policy", "validate"],
+    &["policy", "schema"],
+    &["policy", "hash"],
+    &["audit"],
+    &["audit", "verify"],
+    &["audit", "query"],
+    &["audit", "receipt"],
+    &["ca", "init"],
+    &["host-key"],
+    &["keys", "new"],
+];
+
+#[test]
+fn every_command_explains_itself_and_succeeds_at_it() {
+    for command in COMMANDS {
+        let ran = ephyr(&[command, &["--help"]].concat());
+        assert_eq!(ran.code, 0, "{command:?}: {}", ran.err);
+        assert!(ran.out.contains("Usage: ephyr"), "{command:?}: {}", ran.out);
+        assert_eq!(ran.err, "", "{command:?}");
+    }
+}
+
+#[test]
+fn help_names_the_variables_and_never_their_values() {
+    let program = program()
+        .env("EPHYR_API_KEY", "eph_a_x9Kq7")
+        .env("EPHYR_TOKEN", "mac_x9Kq7");
+    let ran = program.run(&["--help"]);
+    assert!(ran.out.contains("EPHYR_TOKEN") && ran.out.contains("EPHYR_API_KEY"));
+    assert!(!ran.out.contains("x9Kq7"));
+}
+
+#[test]
+fn a_wrong_command_line_is_status_64_and_says_what_is_wrong() {
+    for (arguments, word) in [
+        (&["exce", "web"][..], "exce"),
+        (&["exec", "web", "--", "id"], "--role"),
+        (
+            &["exec", "we b", "--role", "read", "--", "id"],
+            "target name",
+        ),
+        (
+            &[
+                "exec",
+                "web",
+                "--role",
+                "read",
+                "--timeout",
+                "0",
+                "--",
+                "id",
+            ],
+            "0",
+        ),
+        (&["exec", "web", "--role", "read"], "COMMAND"),
+        (&["task", "revoke", "nonsense"], "ULID"),
+        (
+            &["task", "create", "--description", "x", "--ttl", "soon"],
+            "duration",
+        ),
+        (&["audit", "query", "--since", "yesterday"], "RFC 3339"),
+        (
+            &["--socket", "/a", "--url", "http://127.0.0.1", "targets"],
+            "--url",
+        ),
+    ] {
+        let ran = ephyr(arguments);
+        assert_eq!(ran.code, 64, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains(word), "{arguments:?}: {}", ran.err);
+        assert_eq!(ran.out, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn with_json_errors_are_json_too() {
+    for arguments in [
+        &["--json", "exce"][..],
+        &["targets", "--json", "--socket", "/nonexistent"],
+    ] {
+        let ran = ephyr(arguments);
+        let error: ephyr_testkit::Value = ran.err.parse().expect("one JSON value");
+        assert!(
+            error["error"].as_str().is_some_and(|text| !text.is_empty()),
+            "{error}"
+        );
+        assert!(error["code"].is_string(), "{error}");
+        assert_eq!(error["exit"], ran.code);
+        assert_eq!(ran.out, "");
+    }
+}
+
+#[test]
+fn after_the_dashes_json_belongs_to_the_remote_command() {
+    let ran = ephyr(&["exec", "web", "--", "show", "--json"]);
+    assert_eq!(ran.code, 64);
+    assert!(ran.err.starts_with("error:"), "{}", ran.err);
+}
+
+#[test]
+fn a_missing_broker_is_status_69_and_the_advice_fits_the_cause() {
+    let missing = ephyr(&["targets", "--socket", "/nonexistent/broker.sock"]);
+    assert_eq!(missing.code, 69);
+    assert!(
+        missing.err.contains("/nonexistent/broker.sock"),
+        "{}",
+        missing.err
+    );
+    assert!(
+        missing.err.contains("is ephyr-broker running?"),
+        "{}",
+        missing.err
+    );
+    // Port 1 is reserved and served by nobody.
+    let refused = ephyr(&["targets", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(refused.code, 69);
+    assert!(refused.err.contains("127.0.0.1:1"), "{}", refused.err);
+}
+
+#[test]
+fn a_credential_is_not_sent_where_it_could_be_read_on_the_way() {
+    let program = program().env("EPHYR_API_KEY", "eph_a_x9Kq7");
+    let ran = program.run(&["targets", "--url", "http://192.0.2.1:8554"]);
+    assert_eq!(ran.code, 64);
+    assert!(
+        ran.err.contains("unencrypted") && ran.err.contains("ssh -L"),
+        "{}",
+        ran.err
+    );
+    assert!(!ran.err.contains("x9Kq7"));
+}
+
+#[test]
+fn completions_exist_for_the_usual_shells() {
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = ephyr(&["completions", shell]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(
+            ran.out.contains("ephyr") && ran.out.contains("revoke"),
+            "{shell}"
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! The operator's commands: CA keys, API keys, policies, tokens to look at.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use ephyr_testkit::{Program, Ran, Value};
+use tempfile::tempdir;
+
+fn program() -> Program {
+    Program::new(env!("CARGO_BIN_EXE_ephyr"))
+}
+
+fn ephyr(arguments: &[&str]) -> Ran {
+    program().run(arguments)
+}
+
+const POLICY: &str = "\
+agents:
+  scout:
+    uid: 1500
+    ssh:
+      web: {roles: [read]}
+roles:
+  read: {principal: eph-read}
+targets:
+  web:
+    host: web.example
+    allowed_roles: [read]
+    auto_approve: true
+    host_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAl2XMuRcNPwEUE3Zd0Fjo7nvWSQwSFqaXrBjFqPkoSU
+";
+
+#[test]
+fn a_ca_key_is_private_and_its_public_half_can_be_shown_again() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("ca_key");
+    let path = path.to_str().unwrap();
+    let made = ephyr(&["ca", "init", "--out", path, "--comment", "my CA"]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert!(made.out.starts_with("ssh-ed25519 AAAA") && made.out.ends_with(" my CA\n"));
+    assert_eq!(
+        fs::metadata(path).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+    let shown = ephyr(&["ca", "show", path]);
+    assert_eq!(shown.out, made.out);
+    let public = dir.path().join("ca.pub");
+    fs::write(&public, &made.out).unwrap();
+    assert_eq!(
+        ephyr(&["ca", "show", public.to_str().unwrap()]).out,
+        made.out
+    );
+}
+
+#[test]
+fn a_ca_key_is_never_replaced() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("ca_key");
+    fs::write(&path, "precious").unwrap();
+    let ran = ephyr(&["ca", "init", "--out", path.to_str().unwrap()]);
+    assert_eq!(ran.code, 73);
+    assert!(ran.err.contains("never replaced"), "{}", ran.err);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
+
+#[test]
+fn an_api_key_fits_its_hash_and_no_two_are_alike() {
+    let made = ephyr(&["keys", "new", "scout", "--json"]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    let value: Value = made.out.parse().unwrap();
+    let (key, hash) = (
+        value["api_key"].as_str().unwrap(),
+        value["api_key_hash"].as_str().unwrap(),
+    );
+    let random = key.strip_prefix("eph_scout_").unwrap();
+    assert_eq!(random.len(), 43);
+    assert!(random.chars().all(|c| c.is_ascii_alphanumeric()));
+    assert!(hash.starts_with("$2b$10$"), "{hash}");
+    assert!(bcrypt::non_truncating_verify(key, hash).unwrap());
+    assert_ne!(ephyr(&["keys", "new", "scout", "--json"]).out, made.out);
+}
+
+#[test]
+fn a_name_too_long_for_bcrypt_is_refused_and_not_cut_off() {
+    let name = "a".repeat(23);
+    assert_eq!(ephyr(&["keys", "new", &name]).code, 0);
+    let ran = ephyr(&["keys", "new", &(name + "a")]);
+    assert_eq!(ran.code, 64, "{}", ran.out);
+    assert!(ran.err.contains("too long"), "{}", ran.err);
+}
+
+#[test]
+fn validation_tells_valid_from_wrong_by_its_status() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("policy.yaml");
+    let file = path.to_str().unwrap();
+    fs::write(&path, POLICY).unwrap();
+    let good = ephyr(&["policy", "validate", file]);
+    assert_eq!(good.code, 0, "{}{}", good.out, good.err);
+    fs::write(&path, POLICY.replace("roles: [read]}", "roles: [raed]}")).unwrap();
+    let bad = ephyr(&["policy", "validate", file]);
+    assert_eq!(bad.code, 2, "{}{}", bad.out, bad.err);
+    assert!(bad.out.contains(&format!("{file}:5:")), "{}", bad.out);
+    assert!(
+        bad.out.contains("agents.scout.ssh.web.roles[0]"),
+        "{}",
+        bad.out
+    );
+    let json = ephyr(&["policy", "validate", file, "--json"]);
+    assert_eq!(json.code, 2);
+    let value: Value = json.out.parse().unwrap();
+    assert_eq!(value["valid"], false);
+    assert_eq!(value["findings"][0]["line"], 5);
+}
+
+#[test]
+fn a_policy_with_warnings_is_status_1() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("policy.yaml");
+    let unused = POLICY.replace(
+        "roles:\n  read",
+        "roles:\n  idle: {principal: eph-idle}\n  read",
+    );
+    fs::write(&path, unused).unwrap();
+    let ran = ephyr(&["policy", "validate", path.to_str().unwrap()]);
+    assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("warning"), "{}", ran.out);
+}
+
+#[test]
+fn a_policys_hash_is_that_of_its_bytes() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("policy.yaml");
+    fs::write(&path, POLICY).unwrap();
+    let first = ephyr(&["policy", "hash", path.to_str().unwrap()]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert_eq!(first.out.trim().len(), 64);
+    fs::write(&path, POLICY.to_owned() + "# more\n").unwrap();
+    assert_ne!(
+        ephyr(&["policy", "hash", path.to_str().unwrap()]).out,
+        first.out
+    );
+    fs::write(&path, "agents: {}\n").unwrap();
+    assert_eq!(ephyr(&["policy", "hash", path.to_str().unwrap()]).code, 65);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_status_66() {
+    for arguments in [
+        &["policy", "validate", "/nonexistent"][..],
+        &["ca", "show", "/nonexistent"],
+        &[
+            "audit",
+            "verify",
+            "--log",
+            "/nonexistent/x",
+            "--ca-pub",
+            "/nonexistent",
+        ],
+        &["targets", "--credential-file", "/nonexistent"],
+    ] {
+        let ran = ephyr(arguments);
+        assert_eq!(ran.code, 66, "{arguments:?}: {}", ran.err);
+        assert!(ran.err.contains("/nonexistent"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn the_schema_is_json() {
+    let ran = ephyr(&["policy", "schema"]);
+    let schema: Value = ran.out.parse().unwrap();
+    assert!(schema["properties"]["agents"].is_object());
+}
+
+#[test]
+fn what_is_no_token_is_refused_and_not_repeated() {
+    let ran = program().input("mac_not!a!token\n").run(&["inspect", "-"]);
+    assert_eq!(ran.code, 65);
+    assert!(!ran.err.contains("not!a!token"), "{}", ran.err);
+    let none = ephyr(&["inspect"]);
+    assert_eq!(none.code, 64);
+    assert!(none.err.contains("EPHYR_TOKEN"), "{}", none.err);
+}
+
+#[test]
+fn a_host_that_shows_no_key_is_told_with_its_name_and_port() {
+    let ran = ephyr(&["host-key", "--host", "127.0.0.1:1"]);
+    assert_eq!(ran.code, 69, "{}", ran.out);
+    assert!(ran.err.contains("127.0.0.1 port 1"), "{}", ran.err);
+}
