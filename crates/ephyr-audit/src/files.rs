@@ -1,32 +1,32 @@
-//! The files of one log: the current one and those rotated away, `<log>.<records before it>`.
+//! The files of one log: the current one and those rotated away, `<log>.<log id>.<records before it>`.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use ephyr_names::Digest;
+use ephyr_names::{Digest, RecordId};
 
 use crate::chain::{Line, LineFault, Lines, Next};
+use crate::checkpoint::{Checkpoint, Fold};
 use crate::event::Event;
 use crate::record::{LogLink, Record};
 
 /// The files of the log at `path`, oldest first, itself last; in this order
-/// [`verify`](crate::verify) and [`query`](crate::query) take them.
+/// [`verify`](crate::verify()) and [`query`](crate::query()) take them. Files of an earlier log of the
+/// same name are not among them.
 ///
 /// # Errors
-/// If the directory cannot be read.
+/// If the file or its directory cannot be read, or it does not begin as a log does.
 pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = rotated(path)?.into_iter().map(|(_, file)| file).collect();
-    if path.exists() {
-        files.push(path.into());
-    }
-    Ok(files)
+    let older = rotated(path, link_of(path)?.log)?;
+    let older = older.into_iter().map(|(_, file)| file);
+    Ok(older.chain([path.to_path_buf()]).collect())
 }
 
 /// The name that a file gets which begins with record `first` (from 0).
-pub(crate) fn rotated_name(path: &Path, first: u64) -> PathBuf {
-    with_suffix(path, &format!(".{first:012}"))
+pub(crate) fn rotated_name(path: &Path, log: RecordId, first: u64) -> PathBuf {
+    with_suffix(path, &format!(".{log}.{first:012}"))
 }
 
 /// The file that keeps the last checkpoint, for shipping elsewhere.
@@ -41,7 +41,8 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+/// The rotated files of this log, each with the number of records before it.
+fn rotated(path: &Path, log: RecordId) -> io::Result<Vec<(u64, PathBuf)>> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -52,13 +53,14 @@ fn rotated(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
             "the log's name is not UTF-8 text",
         ));
     };
+    let prefix = format!("{name}.{log}.");
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let first = entry
             .file_name()
             .to_str()
-            .and_then(|file| file.strip_prefix(name)?.strip_prefix('.'))
+            .and_then(|file| file.strip_prefix(&prefix))
             .filter(|digits| digits.len() >= 12 && digits.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok());
         if let Some(first) = first {
@@ -77,7 +79,7 @@ pub(crate) fn opening(line: &Line<'_>) -> Result<LogLink, LineFault> {
         bad("a file begins with log_opened or log_continued; the beginning was removed")
     })?;
     let begins = link.count == 0 && link.previous == Digest::ZERO && link.log == record.id;
-    let empty_head = crate::checkpoint::Fold::new(link.log).head() == link.head;
+    let empty_head = Fold::new(link.log).head() == link.head;
     match record.event {
         Event::LogOpened if begins && empty_head => Ok(link),
         Event::LogContinued if link.count > 0 => Ok(link),
@@ -97,8 +99,9 @@ pub(crate) fn read_hashes(
     durable: u64,
     max: usize,
 ) -> io::Result<Vec<Digest>> {
-    let mut files = rotated(path)?;
-    files.push((first_of(path)?, path.into()));
+    let current = link_of(path)?;
+    let mut files = rotated(path, current.log)?;
+    files.push((current.count, path.into()));
     let mut hashes = Vec::new();
     let mut next = from;
     for (at, (first, file)) in files.iter().enumerate() {
@@ -123,23 +126,20 @@ pub(crate) fn read_hashes(
     Ok(hashes)
 }
 
-fn first_of(path: &Path) -> io::Result<u64> {
+/// What the file's first line says about its log.
+fn link_of(path: &Path) -> io::Result<LogLink> {
     match Lines::new(BufReader::new(File::open(path)?)).next()? {
         Next::Line(text) => Line::split(text)
             .and_then(|line| opening(&line))
-            .map(|link| link.count)
             .map_err(invalid),
         _ => Err(invalid(LineFault::Unterminated)),
     }
 }
 
-/// The last checkpoint in the files before the one that begins with record `first`.
-pub(crate) fn checkpoint_before(
-    path: &Path,
-    first: u64,
-) -> io::Result<Option<crate::checkpoint::Checkpoint>> {
-    let mut files = rotated(path)?;
-    files.retain(|(start, _)| *start < first);
+/// The last checkpoint in the files before the one that begins so.
+pub(crate) fn checkpoint_before(path: &Path, link: LogLink) -> io::Result<Option<Checkpoint>> {
+    let mut files = rotated(path, link.log)?;
+    files.retain(|(start, _)| *start < link.count);
     while let Some((_, file)) = files.pop() {
         let mut last = None;
         let mut lines = Lines::new(BufReader::new(File::open(&file)?));
@@ -155,9 +155,7 @@ pub(crate) fn checkpoint_before(
 }
 
 /// The checkpoint in a line, if it is a checkpoint's.
-pub(crate) fn checkpoint_in(
-    line: &Line<'_>,
-) -> Result<Option<crate::checkpoint::Checkpoint>, LineFault> {
+pub(crate) fn checkpoint_in(line: &Line<'_>) -> Result<Option<Checkpoint>, LineFault> {
     // Within a string the quotes would be escaped, so that these bytes can only be the field itself.
     const FIELD: &[u8] = br#""event":"checkpoint""#;
     // The event stands behind id, time and severity, all of them short.

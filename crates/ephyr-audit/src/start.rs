@@ -10,7 +10,7 @@ use ephyr_names::Digest;
 use crate::chain::{Line, LineFault};
 use crate::checkpoint::{Checkpoint, Fold};
 use crate::error::OpenError;
-use crate::event::Event;
+use crate::event::{Event, Severity};
 use crate::file::{ChainFile, sync_directory};
 use crate::files;
 use crate::ledger::Ledger;
@@ -54,7 +54,7 @@ pub(crate) fn open(path: &Path, policy: Digest) -> Result<Started, OpenError> {
                 torn: opened.torn,
             }
         }
-        _ => begin(chain, policy, opened.torn)?,
+        _ => begin(path, chain, policy, opened.torn)?,
     };
     if let Some(torn) = &started.torn {
         let file = torn.path.file_name().unwrap_or_default();
@@ -77,9 +77,26 @@ impl Started {
     }
 }
 
-/// Begins a new log: its first record's id is the log's.
-fn begin(chain: ChainFile, policy: Digest, torn: Option<Torn>) -> Result<Started, OpenError> {
+/// Begins a new log: its first record's id is the log's. If another one was here, that is told, and
+/// its last checkpoint kept.
+fn begin(
+    path: &Path,
+    chain: ChainFile,
+    policy: Digest,
+    torn: Option<Torn>,
+) -> Result<Started, OpenError> {
     let mut record = own_record(Event::LogOpened, policy);
+    if let Some(other) = kept_beside(path)? {
+        let (from, to) = (
+            files::checkpoint_file(path),
+            files::with_suffix(path, &format!(".{}.checkpoint", other.log)),
+        );
+        std::fs::rename(&from, &to).map_err(OpenError::io("rename", &from))?;
+        record.severity = Severity::Warn;
+        record = record
+            .with_detail("instead_of", other.log.to_string())
+            .with_detail("countersigned", other.count.to_string());
+    }
     let fold = Fold::new(record.id);
     record.log = Some(LogLink {
         log: record.id,
@@ -133,7 +150,7 @@ impl Seen {
 /// How far the log is countersigned; asks the files before this one where it has no checkpoint itself.
 fn signed_so_far(path: &Path, link: LogLink, last: Option<Checkpoint>) -> Result<Fold, OpenError> {
     let last = match last {
-        None if link.count > 0 => files::checkpoint_before(path, link.count)
+        None if link.count > 0 => files::checkpoint_before(path, link)
             .map_err(OpenError::io("read the rotated files of", path))?,
         last => last,
     };
@@ -147,22 +164,25 @@ fn signed_so_far(path: &Path, link: LogLink, last: Option<Checkpoint>) -> Result
 
 /// The last checkpoint is also kept in a file beside the log: a log that holds less was cut.
 fn check_not_cut(path: &Path, fold: Fold) -> Result<(), OpenError> {
-    let beside = files::checkpoint_file(path);
-    let text = match std::fs::read(&beside) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(OpenError::io("read", &beside)(e)),
-    };
-    match serde_json::from_slice::<Checkpoint>(&text) {
-        Ok(kept) if kept.log == fold.log() && kept.count > fold.count() => {
+    match kept_beside(path)? {
+        Some(kept) if kept.log == fold.log() && kept.count > fold.count() => {
             Err(OpenError::Truncated {
                 path: path.into(),
                 signed: kept.count,
                 present: fold.count(),
             })
         }
-        // Of another log, or no checkpoint at all: the next one replaces it.
         _ => Ok(()),
+    }
+}
+
+/// That checkpoint; none where the file is missing or holds something else, which the next one replaces.
+fn kept_beside(path: &Path) -> Result<Option<Checkpoint>, OpenError> {
+    let beside = files::checkpoint_file(path);
+    match std::fs::read(&beside) {
+        Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(OpenError::io("read", &beside)(e)),
     }
 }
 
@@ -176,7 +196,7 @@ fn clear_unfinished_rotation(path: &Path, link: Option<LogLink>) -> Result<(), O
         _ => {}
     }
     let Some(link) = link else { return Ok(()) };
-    let second = files::rotated_name(path, link.count);
+    let second = files::rotated_name(path, link.log, link.count);
     if is_same_file(path, &second) {
         std::fs::remove_file(&second).map_err(OpenError::io("remove", &second))?;
         sync_directory(path)?;

@@ -249,7 +249,10 @@ impl Worker {
     /// crash at any point leaves the log under its name.
     fn rotate(&mut self) -> Result<PathBuf, OpenError> {
         let path = &self.shared.path;
-        let (next, old) = (next_name(path), files::rotated_name(path, self.log.first));
+        let (next, old) = (
+            next_name(path),
+            files::rotated_name(path, self.log.fold.log(), self.log.first),
+        );
         match std::fs::remove_file(&next) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 return Err(OpenError::io("remove", &next)(e));

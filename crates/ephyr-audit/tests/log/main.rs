@@ -3,8 +3,11 @@
 
 mod crash;
 mod disk_full;
+mod documented;
 mod faults;
+mod lifetime;
 mod properties;
+mod reading;
 mod support;
 mod tamper;
 mod writing;

@@ -1,0 +1,257 @@
+//! A log over its life: opened, restarted, rotated, countersigned.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use ephyr_audit::{
+    AuditError, CheckpointFault, Event, Filter, OpenError, VerifyOptions, Writer, WriterOptions,
+    query,
+};
+
+use crate::support::*;
+
+#[test]
+fn the_chain_goes_on_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let log = open(&path).position().log;
+    for _ in 0..3 {
+        let (writer, report) = Writer::open(&path, &options()).unwrap();
+        assert!(!report.created);
+        assert_eq!(report.position.log, log);
+        append(&writer, &exec("true"));
+    }
+    let report = verify_text(&text(&path), &Signer::new(1).ca(), &[]).unwrap();
+    assert_eq!((report.log, report.records), (log, 4));
+}
+
+#[test]
+fn a_second_writer_a_link_and_a_file_of_others_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let writer = open(&path);
+    let refused = |path: &std::path::Path| Writer::open(path, &options()).unwrap_err();
+    assert!(matches!(refused(&path), OpenError::Locked(_)));
+    drop(writer);
+    let link = dir.path().join("link.log");
+    symlink(&path, &link).unwrap();
+    assert!(matches!(refused(&link), OpenError::Symlink(_)));
+    assert!(matches!(refused(dir.path()), OpenError::Io { .. }));
+    let fifo = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert!(matches!(refused(&fifo), OpenError::NotRegular(_)));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
+    assert!(matches!(
+        refused(&path),
+        OpenError::Writable { mode: 0o660, .. }
+    ));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(Writer::open(&path, &options()).is_ok());
+    // A file of somebody else's: another user's where we may make one, else the system's own.
+    let foreign = if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
+        path
+    } else {
+        "/etc/passwd".into()
+    };
+    let error = refused(&foreign);
+    assert!(
+        matches!(error, OpenError::ForeignOwner { .. } | OpenError::Io { .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn rotation_continues_the_log_and_every_file_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let (mut signer, small) = (
+        Signer::new(1),
+        WriterOptions {
+            rotate_at: Some(4096),
+            ..options()
+        },
+    );
+    let (writer, _) = Writer::open(&path, &small).unwrap();
+    for n in 0..100 {
+        append(&writer, &exec("true"));
+        if n % 30 == 0 {
+            signer.countersign(&writer);
+        }
+    }
+    let old = writer.rotate().unwrap();
+    assert!(old.exists() && old != path);
+    append(&writer, &exec("after"));
+    signer.countersign(&writer);
+    let files = ephyr_audit::log_files(&path).unwrap();
+    assert!(files.len() > 5, "{files:?}");
+    let report = verify_files(&path, &signer.ca(), &VerifyOptions::default()).unwrap();
+    assert_eq!(report.records, writer.position().count);
+    assert_eq!((report.unsigned, report.signed), (0, signer.count()));
+    // A middle file alone says so, and is accepted only as a part.
+    let middle = std::fs::read(&files[3]).unwrap();
+    let alone = |partial| {
+        let options = VerifyOptions {
+            partial,
+            ..VerifyOptions::default()
+        };
+        ephyr_audit::verify([&middle[..]], &signer.ca(), &options)
+    };
+    assert!(alone(false).is_err());
+    assert!(alone(true).unwrap().unseen > 0);
+}
+
+#[test]
+fn hashes_for_the_signer_come_in_order_across_restarts_rotations_and_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let mut signer = Signer::new(1);
+    let writer = open(&path);
+    for _ in 0..10 {
+        append(&writer, &exec("true"));
+    }
+    let first = signer.sign_next(&writer, 4).unwrap();
+    keep(&writer, &first).unwrap();
+    assert_eq!(writer.position().signed, 4);
+    writer.rotate().unwrap();
+    append(&writer, &exec("true"));
+    writer.rotate().unwrap();
+    drop(writer);
+    // Nothing in memory now: the hashes are in two rotated files, the last checkpoint in the first.
+    let (writer, report) = Writer::open(&path, &options()).unwrap();
+    assert_eq!(report.position.signed, 4);
+    assert_eq!(writer.unsigned(1000).unwrap().from, 4);
+    signer.countersign(&writer).unwrap();
+    assert!(
+        writer.unsigned(1000).is_none(),
+        "a log at rest stays at rest"
+    );
+    let report = verify_files(&path, &signer.ca(), &VerifyOptions::default()).unwrap();
+    assert_eq!((report.checkpoints, report.unsigned), (2, 0));
+}
+
+#[test]
+fn a_checkpoint_that_a_crash_kept_from_being_recorded_is_overtaken_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let mut signer = Signer::new(1);
+    let writer = open(&path);
+    append(&writer, &exec("one"));
+    let lost = signer.sign_next(&writer, 1000).unwrap();
+    drop(writer);
+    let writer = open(&path);
+    append(&writer, &exec("two"));
+    assert_eq!((writer.position().signed, signer.count()), (0, lost.count));
+    signer.countersign(&writer).unwrap();
+    let report = verify_files(&path, &signer.ca(), &VerifyOptions::default()).unwrap();
+    assert_eq!((report.checkpoints, report.unsigned), (1, 0));
+}
+
+#[test]
+fn a_checkpoint_of_something_else_is_not_recorded() {
+    let dir = tempfile::tempdir().unwrap();
+    let writer = open(&dir.path().join("audit.log"));
+    let other = open(&dir.path().join("other.log"));
+    append(&writer, &exec("one"));
+    append(&other, &exec("one"));
+    let fault = |checkpoint| match keep(&writer, &checkpoint).unwrap_err() {
+        AuditError::Checkpoint(fault) => fault,
+        error => panic!("{error}"),
+    };
+    let foreign = Signer::new(1).sign_next(&other, 10).unwrap();
+    assert_eq!(fault(foreign), CheckpointFault::OtherLog);
+    let mut signer = Signer::new(1);
+    let good = signer.sign_next(&writer, 1).unwrap();
+    let mut early = good.clone();
+    early.count = 9;
+    assert!(matches!(fault(early), CheckpointFault::TooMany { .. }));
+    let mut wrong = good.clone();
+    wrong.count = 2;
+    assert_eq!(fault(wrong), CheckpointFault::OtherHead(2));
+    keep(&writer, &good).unwrap();
+    assert!(matches!(fault(good), CheckpointFault::NothingNew { .. }));
+}
+
+#[test]
+fn more_hashes_than_memory_holds_are_read_back_for_the_signer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let (writer, _) = Writer::open(
+        &path,
+        &WriterOptions {
+            rotate_at: Some(1 << 20),
+            ..options()
+        },
+    )
+    .unwrap();
+    for _ in 0..20 {
+        for _ in 0..1500 {
+            writer.append(record(Event::Startup)).unwrap();
+        }
+        writer.flush().unwrap();
+    }
+    let mut signer = Signer::new(1);
+    signer.countersign(&writer).unwrap();
+    assert!(signer.count() > 30_000);
+    let report = verify_files(&path, &signer.ca(), &VerifyOptions::default()).unwrap();
+    assert_eq!((report.unsigned, report.signed), (0, signer.count()));
+}
+
+#[test]
+fn a_rotation_that_a_crash_cut_short_is_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let writer = open(&path);
+    let log = writer.position().log;
+    append(&writer, &exec("true"));
+    drop(writer);
+    // The crash came after the old file's second name and before the new file took the first.
+    let second = dir.path().join(format!("audit.log.{log}.000000000000"));
+    std::fs::hard_link(&path, &second).unwrap();
+    std::fs::write(dir.path().join("audit.log.next"), "half a record").unwrap();
+    let writer = open(&path);
+    assert!(!second.exists());
+    assert_eq!(
+        ephyr_audit::log_files(&path).unwrap(),
+        std::slice::from_ref(&path)
+    );
+    assert_eq!(writer.rotate().unwrap(), second);
+    append(&writer, &exec("true"));
+    let report = verify_files(&path, &Signer::new(1).ca(), &VerifyOptions::default());
+    assert_eq!(report.unwrap().records, 4);
+}
+
+#[test]
+fn a_log_in_the_place_of_another_says_so_and_keeps_its_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let writer = open(&path);
+    append(&writer, &exec("true"));
+    let mut signer = Signer::new(1);
+    let last = signer.countersign(&writer).unwrap();
+    writer.rotate().unwrap();
+    drop(writer);
+    std::fs::remove_file(&path).unwrap();
+    let writer = open(&path);
+    let first = query(text(&path).as_bytes(), &Filter::default())
+        .next()
+        .unwrap()
+        .unwrap()
+        .record;
+    assert_eq!(first.severity, ephyr_audit::Severity::Warn);
+    assert_eq!(
+        first.detail.get("instead_of"),
+        Some(last.log.to_string().as_str())
+    );
+    let kept = dir
+        .path()
+        .join(format!("audit.log.{}.checkpoint", last.log));
+    assert_eq!(
+        serde_json::from_slice::<ephyr_audit::Checkpoint>(&std::fs::read(kept).unwrap()).unwrap(),
+        last
+    );
+    // The other log's files are not mixed up with this one's.
+    writer.rotate().unwrap();
+    assert_eq!(ephyr_audit::log_files(&path).unwrap().len(), 2);
+    assert!(verify_files(&path, &signer.ca(), &VerifyOptions::default()).is_ok());
+}

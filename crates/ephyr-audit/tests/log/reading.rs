@@ -1,0 +1,90 @@
+//! Asking a log, by program and by eye.
+
+use ephyr_audit::{DecisionInfo, Event, Filter, find_delegation, query};
+use ephyr_token::{DelegationCertificate, DelegationPayload};
+use ssh_key::PrivateKey;
+use ssh_key::private::Ed25519Keypair;
+
+use crate::support::*;
+
+#[test]
+fn a_query_gives_the_whole_tree_of_a_task_and_only_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let writer = open(&path);
+    let task = |n: u128| ephyr_names::TaskId::from_bits(n);
+    append(&writer, &exec("root").with_lineage([task(1)]));
+    append(&writer, &exec("child").with_lineage([task(1), task(2)]));
+    append(
+        &writer,
+        &exec("leaf").with_lineage([task(1), task(2), task(3)]),
+    );
+    append(&writer, &exec("other").with_lineage([task(9)]));
+    let commands = |filter: &Filter| -> Vec<String> {
+        query(text(&path).as_bytes(), filter)
+            .filter_map(|stored| stored.unwrap().record.action?.command)
+            .map(|command| command.as_str().to_owned())
+            .collect()
+    };
+    let of = |n| {
+        commands(&Filter {
+            task: Some(task(n)),
+            ..Filter::default()
+        })
+    };
+    assert_eq!(of(1), ["root", "child", "leaf"]);
+    assert_eq!(of(2), ["child", "leaf"]);
+    assert_eq!(of(3), ["leaf"]);
+    let nobody = Filter {
+        agent: Some("nobody".parse().unwrap()),
+        ..Filter::default()
+    };
+    assert!(commands(&nobody).is_empty());
+    let early = Filter {
+        until: Some(ephyr_names::Timestamp::from_unix_seconds(1)),
+        ..Filter::default()
+    };
+    assert!(commands(&early).is_empty());
+}
+
+#[test]
+fn a_delegation_certificate_is_found_again_for_receipts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let writer = open(&path);
+    let ca = PrivateKey::from(Ed25519Keypair::from_seed(&[3; 32]));
+    let time = now();
+    let payload = DelegationPayload {
+        epoch: ephyr_names::EpochId::from_bits(5),
+        broker_id: "broker".into(),
+        public_key: [9; 32],
+        issued_at: time,
+        mint_until: time.after(ephyr_names::Ttl::from_secs(3600)),
+        valid_until: time.after(ephyr_names::Ttl::from_secs(7200)),
+    };
+    let certificate = DelegationCertificate::sign(payload, &ca).unwrap();
+    let mut started = record(Event::EpochStarted);
+    started.delegation = Some(Box::new(certificate.clone()));
+    append(&writer, &started);
+    let found = find_delegation(text(&path).as_bytes(), certificate.id()).unwrap();
+    assert_eq!(found.unwrap().verify_signature(ca.public_key()), Ok(()));
+    let other = find_delegation(text(&path).as_bytes(), POLICY).unwrap();
+    assert!(other.is_none());
+}
+
+#[test]
+fn one_line_for_people_says_who_what_and_why() {
+    let mut denied = exec("rm -rf /\n\u{1b}[2J").with_detail("peer", "uid 1000");
+    denied.decision = Some(DecisionInfo {
+        step: Some(3),
+        reason: "role_not_granted".into(),
+        rule: Some("agents.claude.ssh".into()),
+    });
+    let line = denied.to_string();
+    assert!(line.ends_with(&format!(
+        "exec_attempt agent=claude exec target=web role=read command=\"rm -rf /\\n\\u{{1b}}[2J\" \
+         reason=role_not_granted step=3 rule=agents.claude.ssh peer=uid 1000 id={}",
+        denied.id
+    )), "{line}");
+    assert!(!line.contains(char::is_control));
+}
