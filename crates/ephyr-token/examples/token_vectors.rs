@@ -424,6 +424,10 @@ fn bad_sections() -> Vec<Vector> {
         appended("holder-names-an-initiator", "initiated_by = uid:0"),
         misplaced("broker-agent-missing", &changed(|c| drop(c.remove(1)))),
         misplaced(
+            "broker-agent-of-a-child-missing",
+            &[root(&[]), vec![child(1, &[]).remove(0), HOLDER.to_owned()]].concat(),
+        ),
+        misplaced(
             "broker-agent-twice",
             &changed(|c| c.insert(2, "agent = admin".into())),
         ),

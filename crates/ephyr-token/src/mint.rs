@@ -67,8 +67,8 @@ pub struct Narrowing {
     pub remotes: Option<Scope<RemoteName>>,
 }
 
-/// Mints a root task's token. All eight dimensions are named in it, so that none is ever first named
-/// by a holder.
+/// Mints a root task's token with the root key of `spec.task`. All eight dimensions are named in it,
+/// so that none is ever first named by a holder.
 ///
 /// # Errors
 /// [`MintError::Depth`] above [`MAX_DEPTH`]; [`MintError::Expiry`] for a year beyond 9999;

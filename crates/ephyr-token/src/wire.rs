@@ -34,7 +34,8 @@ const ULID_LEN: usize = 26;
 /// A token whose layout and identifier are sound, and of which nothing more is known: it may be
 /// forged. To act on one, go through [`crate::UnverifiedToken::verify`].
 ///
-/// `Debug` shows the digest only: whoever has the bytes can act.
+/// `Debug` shows the digest only: whoever has the bytes can act. They are not erased when dropped: they
+/// cross the wire with every request, and are worthless within the hour.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     bytes: Vec<u8>,

@@ -491,3 +491,48 @@ fn w40_verification_asks_no_clock_and_expiry_is_the_callers_question() {
     assert_eq!(token.check_expiry(long_ago), expired);
     assert_eq!(token.check_expiry(Timestamp::from_unix_millis(-1)), Ok(()));
 }
+
+#[test]
+fn a_time_that_no_caveat_can_say_is_not_minted() {
+    for ms in [i64::MAX, 253_402_300_800_000, -62_135_596_800_001] {
+        let expires = Timestamp::from_unix_millis(ms);
+        let spec = root_spec(Envelope { expires, ..open() });
+        let refused = ephyr_token::mint_root(&key(), epoch(), &spec);
+        assert_eq!(refused, Err(MintError::Expiry), "{ms}");
+    }
+}
+
+#[test]
+fn a_child_is_no_task_of_its_own_lineage() {
+    let token = verified(&child(&root(open()), &child_spec(2)));
+    for n in [1, 2] {
+        let refused = mint_child(&key(), &token, &child_spec(n));
+        assert_eq!(refused, Err(MintError::RepeatedTask), "{n}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_not_minted() {
+    let many = (0..2000).map(|n| name(&format!("t{n:04}")));
+    let envelope = Envelope {
+        targets: many.collect(),
+        ..open()
+    };
+    let refused = ephyr_token::mint_root(&key(), epoch(), &root_spec(envelope.clone()));
+    assert!(
+        matches!(refused, Err(MintError::TooLong { len }) if len > 12_000),
+        "{refused:?}"
+    );
+    let some = (0..1000).map(|n| name(&format!("t{n:04}")));
+    assert!(
+        ephyr_token::mint_root(
+            &key(),
+            epoch(),
+            &root_spec(Envelope {
+                targets: some.collect(),
+                ..envelope
+            })
+        )
+        .is_ok()
+    );
+}
