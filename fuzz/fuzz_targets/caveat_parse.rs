@@ -35,7 +35,9 @@ fuzz_target!(|bytes: &[u8]| {
     let open = forge::Forge::new(KEY, OPEN.len(), &OPEN).text();
     let before = verify(&open).expect("the open token is good");
     let after = verify(&forge::append(&open, bytes));
-    let caveat = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<HolderCaveat>().ok());
+    let caveat = std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse::<HolderCaveat>().ok());
     assert_eq!(caveat.is_some(), after.is_ok());
     if let (Some(caveat), Ok(after)) = (caveat, after) {
         assert_eq!(caveat.to_string().as_bytes(), bytes);

@@ -17,7 +17,10 @@ fuzz_target!(|text: &str| {
         body: Digest([1; 32]),
         token: Digest([2; 32]),
     };
-    let elsewhere = ProofRequest { path: "/other", ..request };
+    let elsewhere = ProofRequest {
+        path: "/other",
+        ..request
+    };
     let read = Proof::parse(text);
     if let Ok(read) = &read {
         assert_eq!(read.to_string(), text);

@@ -32,8 +32,16 @@ fuzz_target!(|text: &str| {
         };
         assert!(after.envelope().is_within(before.envelope()), "{caveat}");
         assert_eq!(after.segments(), before.segments(), "{caveat}");
-        assert_eq!((after.task(), after.agent()), (before.task(), before.agent()), "{caveat}");
-        assert_eq!((after.holder(), after.root()), (before.holder(), before.root()), "{caveat}");
+        assert_eq!(
+            (after.task(), after.agent()),
+            (before.task(), before.agent()),
+            "{caveat}"
+        );
+        assert_eq!(
+            (after.holder(), after.root()),
+            (before.holder(), before.root()),
+            "{caveat}"
+        );
         before = after;
     }
 });
