@@ -15,116 +15,27 @@
 
 mod denial;
 mod permit;
+mod reachable;
+mod request;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ephyr_names::{AgentName, Digest, RoleName, TargetName, TaskId, Timestamp, Ttl};
+use ephyr_names::{TargetName, Timestamp, Ttl};
 use ephyr_token::Envelope;
 
 pub use denial::{Denial, ReasonCode};
 pub use permit::{Permit, ResolvedTarget};
+pub use reachable::{Reachable, reachable};
+pub use request::{Action, Purpose, SshAction, Subject};
 
 use crate::commands::MAX_COMMAND_BYTES;
-use crate::ledger::{Full, Kind, Ledger, Limits, Room, Wanted};
+use crate::ledger::{Full, Ledger, Limits, Room, Wanted};
 use crate::model::{Agent, Approval, Policy, Role, Target};
 use crate::pairing::{self, Pairing};
 
 /// Longest life of a certificate that is sealed to one command: long enough to log in.
 pub const SEALED_TTL: Ttl = Ttl::from_secs(60);
-
-/// Who asks, as far as it has been proven.
-#[derive(Debug, Clone)]
-pub struct Subject {
-    /// The agent that acts: named by UID, API key or verified token.
-    pub agent: AgentName,
-    /// The tasks of its token with their agents, the root first; empty without a token.
-    pub lineage: Vec<(TaskId, AgentName)>,
-    /// What its token allows; present exactly if `lineage` is not empty.
-    pub envelope: Option<Envelope>,
-    /// Whether the agent, or any agent of the lineage, is frozen.
-    pub frozen: bool,
-}
-
-impl Subject {
-    /// An agent that acts in its own name, without a token.
-    #[must_use]
-    pub fn direct(agent: AgentName) -> Self {
-        Self {
-            agent,
-            lineage: Vec::new(),
-            envelope: None,
-            frozen: false,
-        }
-    }
-
-    /// The task it acts in.
-    #[must_use]
-    pub fn task(&self) -> Option<TaskId> {
-        self.lineage.last().map(|(task, _)| *task)
-    }
-
-    fn agents(&self) -> impl Iterator<Item = &AgentName> + Clone {
-        self.lineage.iter().map(|(_, agent)| agent)
-    }
-}
-
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// To log in to a target.
-    Ssh(SshAction),
-}
-
-/// A login to a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SshAction {
-    /// The target.
-    pub target: TargetName,
-    /// The role on it.
-    pub role: RoleName,
-    /// What for.
-    pub purpose: Purpose,
-    /// How long the certificate should live; `None`: the policy's default.
-    pub ttl: Option<Ttl>,
-}
-
-/// What a login is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Purpose {
-    /// One command.
-    Exec {
-        /// The command, as the account's shell gets it.
-        command: String,
-        /// SHA-256 of what the command reads on standard input; `None`: nothing.
-        stdin_digest: Option<Digest>,
-    },
-    /// A session that the broker keeps open.
-    Session,
-    /// A certificate in the agent's hands.
-    User,
-    /// A trial login.
-    Check,
-}
-
-impl Purpose {
-    /// What a slot is held for.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Exec { .. } => Kind::Exec,
-            Self::Session => Kind::Session,
-            Self::User => Kind::User,
-            Self::Check => Kind::Check,
-        }
-    }
-
-    /// Whether the certificate is sealed to one command.
-    #[must_use]
-    pub fn is_sealed(&self) -> bool {
-        matches!(self, Self::Exec { .. } | Self::Check)
-    }
-}
 
 /// What operators switched off while the broker runs.
 #[derive(Debug, Clone, Default)]
@@ -384,58 +295,4 @@ fn approve(granted: &Granted<'_>) -> Result<(), Denial> {
         None => Ok(()),
         Some(_) => Err(denial::approval_unavailable(granted)),
     }
-}
-
-/// A target that the subject may use, with the roles it may be there.
-#[derive(Debug, Clone)]
-pub struct Reachable<'p> {
-    /// The target.
-    pub target: &'p Target,
-    /// The roles, by name; never empty.
-    pub roles: Vec<&'p Role>,
-    /// Whether policy and switches let it be used now.
-    pub enabled: bool,
-}
-
-/// Every target that steps 1 and 3 leave to the subject, by name: what it may see of the world.
-#[must_use]
-pub fn reachable<'p>(
-    policy: &'p Policy,
-    switches: &Switches,
-    subject: &Subject,
-) -> Vec<Reachable<'p>> {
-    let Ok(acting) = pairing::check_agents(policy, &subject.agent, subject.agents()) else {
-        return Vec::new();
-    };
-    if subject.frozen || subject.envelope.is_some() == subject.lineage.is_empty() {
-        return Vec::new();
-    }
-    let roles_on = |target: &'p Arc<Target>| -> Vec<&'p Role> {
-        let within = |role: &RoleName| match &subject.envelope {
-            Some(envelope) => envelope.allows_ssh(&target.name, role),
-            None => true,
-        };
-        let granted = acting.ssh.on(&target.name);
-        granted
-            .into_iter()
-            .flat_map(|grant| &grant.roles)
-            .filter(|role| within(role))
-            .filter_map(|role| {
-                pairing::check_roles(policy, acting, subject.agents(), target, role).ok()
-            })
-            .map(|pairing| pairing.role())
-            .collect()
-    };
-    policy
-        .targets
-        .values()
-        .filter_map(|target| {
-            let roles = roles_on(target);
-            (!roles.is_empty()).then(|| Reachable {
-                target,
-                roles,
-                enabled: target.enabled && !switches.disabled_targets.contains(&target.name),
-            })
-        })
-        .collect()
 }

@@ -1,0 +1,69 @@
+//! What an answer tells, and what a subject gets to see.
+
+use ephyr_policy::{ReasonCode, reachable};
+use ephyr_token::Grants;
+
+use crate::world::{World, exec, task};
+
+#[test]
+fn a_denial_names_what_could_be_asked_for_instead() {
+    let mut world = World::new();
+    world.action = exec("db", "read", "uptime");
+    let denial = world.decide().unwrap_err();
+    assert_eq!(denial.alternatives, ["web as look", "web as read"]);
+    world.action = exec("web", "look", "reboot");
+    assert_eq!(
+        world.decide().unwrap_err().alternatives,
+        ["uptime", "cat *"]
+    );
+    let wire = serde_json::to_value(world.decide().unwrap_err()).unwrap();
+    assert_eq!(wire["reason"], ReasonCode::CommandNotAllowed.as_str());
+}
+
+#[test]
+fn a_subject_sees_what_it_may_use_and_nothing_else() {
+    let mut world = World::new();
+    let seen = |world: &World| -> Vec<String> {
+        let policy = world.policy();
+        reachable(&policy, &world.switches, &world.subject)
+            .iter()
+            .flat_map(|r| {
+                r.roles
+                    .iter()
+                    .map(|role| format!("{}/{} {}", r.target.name, role.name, r.enabled))
+            })
+            .collect()
+    };
+    assert_eq!(seen(&world), ["web/look true", "web/read true"]);
+    world
+        .switches
+        .disabled_targets
+        .insert("web".parse().unwrap());
+    assert_eq!(seen(&world), ["web/look false", "web/read false"]);
+    world.subject.envelope.as_mut().unwrap().ssh = Grants::none();
+    assert_eq!(seen(&world), [] as [&str; 0]);
+    world.subject.envelope = None;
+    assert_eq!(
+        seen(&world),
+        [] as [&str; 0],
+        "a token without envelope is not no token"
+    );
+}
+
+#[test]
+fn a_permit_tells_what_was_decided() {
+    let mut world = World::new();
+    let policy = world.policy();
+    let permit = world.decide_by(&policy).unwrap();
+    assert_eq!(permit.agent().as_str(), "child");
+    assert_eq!(
+        (permit.root(), permit.task()),
+        (Some(task(1)), Some(task(2)))
+    );
+    assert_eq!(permit.target().host(), "web.example");
+    assert_eq!(permit.target().port(), 22);
+    assert_eq!(permit.target().account().as_str(), "agent-read");
+    assert_eq!(permit.policy_hash(), policy.hash());
+    let entry = world.ledger.entry(permit.slot()).unwrap();
+    assert_eq!((entry.agent.as_str(), entry.expires), ("child", None));
+}

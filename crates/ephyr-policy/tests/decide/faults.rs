@@ -1,0 +1,286 @@
+//! Faults of the earlier system that live in the policy and in the ledger: each has a test that fails when
+//! it comes back.
+
+use std::sync::{Arc, Mutex};
+
+use crate::world::{World, exec, login, policy, task};
+use ephyr_names::Ttl;
+use ephyr_policy::{Decision, Purpose, ReasonCode, Subject, authorize, load};
+use ephyr_token::{Grants, Scope};
+
+#[test]
+fn w3_a_task_token_does_not_shed_the_policy_nor_mix_roles_across_targets() {
+    let mut world = World::new();
+    // Whatever the token says, the policy of today decides.
+    for (target, role) in [("db", "read"), ("web", "admin"), ("db", "admin")] {
+        world.action = exec(target, role, "id");
+        let denial = world.decide().unwrap_err();
+        assert_eq!(
+            (denial.step, denial.reason),
+            (3, ReasonCode::RoleNotGranted),
+            "{target}/{role}"
+        );
+    }
+    // A token for `look` on web and `read` on db is not one for `read` on web.
+    let pairs = [("web", "look"), ("db", "read")];
+    let envelope = world.subject.envelope.as_mut().unwrap();
+    envelope.ssh = pairs
+        .iter()
+        .map(|(t, r)| (t.parse().unwrap(), r.parse().unwrap()))
+        .collect();
+    world.action = exec("web", "read", "id");
+    assert_eq!(
+        world.decide().unwrap_err().reason,
+        ReasonCode::OutsideEnvelope
+    );
+    // Withdrawing the grant takes it from the tokens that are out.
+    world.subject.envelope.as_mut().unwrap().ssh = Grants::Any;
+    assert!(world.decide().is_ok());
+    world.edit("web: { roles: [read, look] }", "web: { roles: [look] }");
+    assert_eq!(
+        world.decide().unwrap_err().reason,
+        ReasonCode::RoleNotGranted
+    );
+}
+
+#[test]
+fn w4_exec_takes_the_same_eight_steps_as_every_other_way_in() {
+    // Approval, the target's own greatest duration and both limits hold for exec.
+    let mut world = World::new();
+    world.edit("auto_approve: true", "auto_approve: false");
+    assert_eq!(world.decide().unwrap_err().step, 8);
+
+    let mut world = World::new();
+    world.edit("max_ttl: 20m", "max_ttl: 10s");
+    assert_eq!(world.decide().unwrap().ttl(), Ttl::from_secs(10));
+    assert!(world.decide().is_ok());
+    assert_eq!(world.decide().unwrap_err().reason, ReasonCode::AgentLimit);
+
+    let mut world = World::new();
+    world.edit("max_active_certs: 4", "max_active_certs: 1");
+    assert!(world.decide().is_ok());
+    assert_eq!(world.decide().unwrap_err().reason, ReasonCode::GlobalLimit);
+
+    // A grant that wants approval gets it wherever the target does not.
+    let mut world = World::new();
+    world.edit(
+        "roles: [read, look, admin] }",
+        "roles: [read, look, admin], auto_approve: false }",
+    );
+    assert_eq!(
+        world.decide().unwrap_err().reason,
+        ReasonCode::ApprovalUnavailable
+    );
+}
+
+#[test]
+fn w5_an_agent_known_by_its_uid_has_only_the_roles_it_is_granted() {
+    let policy = World::new().policy();
+    let agent = policy.agent_by_uid(1002).unwrap();
+    assert!(policy.agent_by_uid(0).is_none());
+    let mut world = World::new();
+    world.subject = Subject::direct(agent.name.clone());
+    world.action = login("web", "admin", Purpose::User);
+    assert!(world.decide().is_ok());
+    world.action = login("db", "read", Purpose::User);
+    assert_eq!(
+        world.decide().unwrap_err().reason,
+        ReasonCode::RoleNotGranted
+    );
+}
+
+#[test]
+fn w6_an_empty_intersection_of_roles_is_no_role_rather_than_every_role() {
+    // The agent's only role does not exist on the target.
+    let mut world = World::new();
+    world.edit(
+        "web: { roles: [read, look, admin] }",
+        "web: { roles: [admin] }",
+    );
+    world.edit(
+        "allowed_roles: [read, look, admin]",
+        "allowed_roles: [read, look]",
+    );
+    for role in ["read", "look", "admin"] {
+        world.action = exec("web", role, "uptime");
+        assert_eq!(world.decide().unwrap_err().step, 3, "{role}");
+    }
+    // An agent without any grant has no access.
+    let mut world = World::new();
+    world.edit(
+        "      web: { roles: [read, look] }\n      db: { roles: [read] }\n",
+        "      db: { roles: [read] }\n",
+    );
+    world.edit("    ssh:\n      web: { roles: [read, look, admin] }\n", "");
+    world.subject = Subject::direct("child".parse().unwrap());
+    assert_eq!(
+        world.decide().unwrap_err().reason,
+        ReasonCode::RoleNotGranted
+    );
+    // A token of which nothing is left denies, too.
+    let mut world = World::new();
+    world.subject.envelope.as_mut().unwrap().roles = Scope::none();
+    assert_eq!(
+        world.decide().unwrap_err().reason,
+        ReasonCode::OutsideEnvelope
+    );
+    // And a policy cannot even say it.
+    let empty = world
+        .text
+        .replace("web: { roles: [read, look] }", "web: { roles: [] }");
+    let diagnostics = load(empty.as_bytes(), "p.yaml").unwrap_err();
+    assert!(diagnostics.into_iter().any(|d| d.code == "E-EMPTY-LIST"));
+}
+
+#[test]
+fn w19_twenty_requests_at_once_get_no_more_slots_than_the_limit() {
+    let mut world = World::new();
+    world.edit("max_active_certs: 4", "max_active_certs: 40");
+    let policy = Arc::new(world.policy());
+    let world = Arc::new(Mutex::new(world));
+    let threads: Vec<_> = (0..20)
+        .map(|_| {
+            let (world, policy) = (Arc::clone(&world), Arc::clone(&policy));
+            std::thread::spawn(move || world.lock().unwrap().decide_by(&policy).is_ok())
+        })
+        .collect();
+    let granted = threads.into_iter().map(|t| t.join().unwrap());
+    assert_eq!(granted.filter(|ok| *ok).count(), 2);
+    assert_eq!(world.lock().unwrap().ledger.len(), 2);
+}
+
+#[test]
+fn w19_renewing_at_the_limit_works_and_the_old_certificate_is_ended_rather_than_forgotten() {
+    let mut world = World::new();
+    world.edit(
+        "max_concurrent_certs: 2\n    accept",
+        "max_concurrent_certs: 1\n    accept",
+    );
+    world.action = login("web", "read", Purpose::User);
+    let first = world.decide().unwrap();
+    let expires = world.now.after(first.ttl());
+    world.ledger.confirm(first.slot(), expires);
+
+    let second = world.decide().unwrap();
+    assert_eq!(second.replaced()[0].slot, first.slot());
+    assert_eq!(
+        second.replaced()[0].expires,
+        Some(expires),
+        "who gets the permit knows what to end"
+    );
+
+    // When the new one could not be issued, the old one still is out and still counts.
+    world.ledger.abandon(second.slot());
+    assert_eq!(
+        world.ledger.entry(first.slot()).unwrap().expires,
+        Some(expires)
+    );
+    world.action = exec("web", "read", "uptime");
+    assert_eq!(world.decide().unwrap_err().reason, ReasonCode::AgentLimit);
+    world.now = expires;
+    assert!(world.decide().is_ok());
+}
+
+#[test]
+fn w19_a_reload_of_the_policy_forgets_no_certificate() {
+    let mut world = World::new();
+    let _held = (world.decide().unwrap(), world.decide().unwrap());
+    world.edit("default_ttl: 5m", "default_ttl: 4m");
+    assert_eq!(world.decide().unwrap_err().reason, ReasonCode::AgentLimit);
+    world.edit(
+        "max_concurrent_certs: 2\n    accept",
+        "max_concurrent_certs: 1\n    accept",
+    );
+    assert_eq!(world.decide().unwrap_err().reason, ReasonCode::AgentLimit);
+}
+
+#[test]
+fn w19_ending_a_task_frees_what_it_and_its_children_held_and_nothing_else() {
+    let mut world = World::new();
+    world.edit(
+        "max_concurrent_certs: 2\n    accept",
+        "max_concurrent_certs: 4\n    accept",
+    );
+    let child = world.decide().unwrap();
+    world.subject.lineage[1].0 = task(3);
+    let sibling = world.decide().unwrap();
+    let freed = world.ledger.release_task(task(2));
+    assert_eq!(
+        freed.iter().map(|e| e.slot).collect::<Vec<_>>(),
+        [child.slot()]
+    );
+    let freed = world.ledger.release_task(task(1));
+    assert_eq!(
+        freed.iter().map(|e| e.slot).collect::<Vec<_>>(),
+        [sibling.slot()]
+    );
+    assert!(world.ledger.is_empty());
+}
+
+#[test]
+fn w37_a_certificate_in_the_ledger_ends_with_its_time_and_is_restored_only_while_it_lasts() {
+    let mut world = World::new();
+    world.action = login("web", "read", Purpose::Session);
+    let permit = world.decide().unwrap();
+    let entry = world.ledger.entry(permit.slot()).unwrap().clone();
+    let end = world.now.after(permit.ttl());
+    assert!(world.ledger.expire(world.now).is_empty());
+    assert_eq!(world.ledger.expire(end), std::slice::from_ref(&entry));
+    assert!(world.ledger.is_empty());
+
+    assert!(!world.ledger.restore(entry.clone(), end));
+    assert!(world.ledger.restore(entry.clone(), world.now));
+    assert!(
+        !world.ledger.restore(entry.clone(), world.now),
+        "a slot is taken once"
+    );
+    assert!(
+        world.decide().unwrap().slot() > entry.slot,
+        "no slot is used twice"
+    );
+}
+
+#[test]
+fn w37_a_typo_in_a_restriction_refuses_the_policy() {
+    let text = World::new().text;
+    for (from, to, code) in [
+        (
+            "commands: [uptime, 'cat *']",
+            "comands: [uptime]",
+            "E-UNKNOWN-KEY",
+        ),
+        ("max_ttl: 20m", "max_tll: 20m", "E-UNKNOWN-KEY"),
+        ("max_ttl: 20m", "command_deny: ['rm *']", "E-COMMAND-FILTER"),
+        ("max_ttl: 20m", "max_ttl: 20", "E-TYPE"),
+        (
+            "max_ttl: 20m",
+            "max_ttl: 20m\n    max_ttl: 24h",
+            "E-DUPLICATE-KEY",
+        ),
+        ("auto_approve: true", "auto_approve: \"false\"", "E-TYPE"),
+    ] {
+        assert!(text.contains(from));
+        let text = text.replacen(from, to, 1);
+        let diagnostics = load(text.as_bytes(), "p.yaml").unwrap_err();
+        assert!(
+            diagnostics.into_iter().any(|d| d.code == code),
+            "{to}: {diagnostics}"
+        );
+    }
+}
+
+#[test]
+fn a_decision_without_any_policy_for_the_agent_is_a_denial() {
+    let policy = policy("agents: { lonely: { uid: 7 } }\n");
+    let mut world = World::new();
+    world.subject = Subject::direct("lonely".parse().unwrap());
+    let decision = authorize(
+        &policy,
+        &world.switches,
+        &mut world.ledger,
+        &world.subject,
+        &world.action,
+        world.now,
+    );
+    assert!(matches!(decision, Decision::Denied(denial) if denial.step == 2));
+}

@@ -1,0 +1,314 @@
+//! A naive reading of the eight steps: linear searches over plain lists, every violation collected, nothing
+//! shared with the crate but names. Random policies, subjects and sequences must get the same answers.
+
+use std::collections::BTreeSet;
+
+use ephyr_names::{Timestamp, Ttl};
+use ephyr_policy::{
+    Action, Kind, Ledger, Permit, ReasonCode, SlotId, Switches, authorize, preview,
+};
+use proptest::prelude::*;
+
+use crate::random::{Ask, Choices, Rules};
+use crate::world::{now, policy};
+
+/// A certificate that is out, as the model sees it.
+#[derive(Debug, Clone, PartialEq)]
+struct Live {
+    slot: SlotId,
+    agent: String,
+    tasks: Vec<u8>,
+    target: String,
+    role: String,
+    kind: Kind,
+    expires: Option<i64>,
+}
+
+type Violations = BTreeSet<(u8, ReasonCode)>;
+
+/// What the rules say to a request: the duration in seconds and the renewed slot, or everything against it.
+fn judge(
+    rules: &Rules,
+    off: &BTreeSet<String>,
+    ask: &Ask,
+    live: &[Live],
+    now: Timestamp,
+) -> Result<(u64, Option<SlotId>), Violations> {
+    let mut against = who(rules, ask);
+    against.extend(what(rules, off, ask));
+    let (ttl, too_short) = duration(rules, ask, now);
+    if too_short {
+        against.insert((4, ReasonCode::DurationExhausted));
+    }
+    let old = live.iter().find(|l| {
+        matches!(ask.kind, Kind::Session | Kind::User)
+            && l.agent == ask.agent
+            && l.tasks.last() == ask.lineage.last().map(|(task, _)| task)
+            && l.target == ask.target
+            && l.role == ask.role
+            && l.kind == ask.kind
+    });
+    let others = live.iter().filter(|l| Some(l.slot) != old.map(|o| o.slot));
+    let own = others.clone().filter(|l| l.agent == ask.agent).count();
+    if rules
+        .agent(&ask.agent)
+        .is_some_and(|agent| own >= agent.limit)
+    {
+        against.insert((6, ReasonCode::AgentLimit));
+    }
+    if others.count() >= rules.limit {
+        against.insert((7, ReasonCode::GlobalLimit));
+    }
+    if against.is_empty() {
+        Ok((ttl, old.map(|o| o.slot)))
+    } else {
+        Err(against)
+    }
+}
+
+/// Step 1.
+fn who(rules: &Rules, ask: &Ask) -> Violations {
+    let mut against = Violations::new();
+    let names: Vec<&String> = ask.lineage.iter().map(|(_, agent)| agent).collect();
+    for name in names.iter().copied().chain([&ask.agent]) {
+        if rules.agent(name).is_none() {
+            against.insert((1, ReasonCode::AgentUnknown));
+        }
+    }
+    if ask.frozen {
+        against.insert((1, ReasonCode::AgentFrozen));
+    }
+    if ask.envelope.is_none() != names.is_empty() {
+        against.insert((1, ReasonCode::SubjectInconsistent));
+    }
+    if names.last().is_some_and(|last| **last != ask.agent) {
+        against.insert((1, ReasonCode::SubjectInconsistent));
+    }
+    let first = names.first().copied().unwrap_or(&ask.agent);
+    if rules.agent(first).is_some_and(|agent| agent.delegated_only) {
+        against.insert((1, ReasonCode::DelegatedOnly));
+    }
+    for pair in names.windows(2) {
+        let accepts = rules
+            .agent(pair[1])
+            .is_some_and(|a| a.accepts.contains(pair[0]));
+        if pair[0] != pair[1] && !accepts {
+            against.insert((1, ReasonCode::DelegationNotAccepted));
+        }
+    }
+    against
+}
+
+/// Steps 2, 3 and 8.
+fn what(rules: &Rules, off: &BTreeSet<String>, ask: &Ask) -> Violations {
+    let mut against = Violations::new();
+    let Some(target) = rules.targets.iter().find(|t| t.name == ask.target) else {
+        against.insert((2, ReasonCode::TargetUnknown));
+        return against;
+    };
+    if !target.enabled || off.contains(&ask.target) {
+        against.insert((2, ReasonCode::TargetDisabled));
+    }
+    let mut auto_approve = target.auto_approve;
+    let agents = ask.lineage.iter().map(|(_, agent)| agent);
+    for name in agents.chain([&ask.agent]) {
+        let grants = rules.agent(name).map(|agent| &agent.grants);
+        let grant = grants.and_then(|grants| {
+            let exact = grants.iter().find(|g| g.target == ask.target);
+            exact.or_else(|| grants.iter().find(|g| g.target == "*"))
+        });
+        match grant.filter(|grant| grant.roles.contains(&ask.role)) {
+            Some(grant) => auto_approve &= grant.auto_approve,
+            None => {
+                against.insert((3, ReasonCode::RoleNotGranted));
+            }
+        }
+    }
+    if !target.roles.contains(&ask.role) {
+        against.insert((3, ReasonCode::RoleNotAllowedOnTarget));
+    }
+    if ask
+        .envelope
+        .as_ref()
+        .is_some_and(|e| !e.allows(&ask.target, &ask.role))
+    {
+        against.insert((3, ReasonCode::OutsideEnvelope));
+    }
+    if let Some(role) = rules.roles.iter().find(|r| r.name == ask.role) {
+        let confined = role.only_uptime || !auto_approve;
+        match ask.kind {
+            Kind::Session | Kind::User if confined && !role.unsealed => {
+                against.insert((3, ReasonCode::NotUnsealed));
+            }
+            Kind::Exec if role.only_uptime && ask.command != "uptime" => {
+                against.insert((3, ReasonCode::CommandNotAllowed));
+            }
+            Kind::Exec if ask.stdin && !role.stdin => {
+                against.insert((3, ReasonCode::StdinNotAllowed));
+            }
+            _ => {}
+        }
+    }
+    if !auto_approve {
+        against.insert((8, ReasonCode::ApprovalUnavailable));
+    }
+    against
+}
+
+/// Step 4.
+fn duration(rules: &Rules, ask: &Ask, now: Timestamp) -> (u64, bool) {
+    let mut limits = vec![ask.ttl.unwrap_or(rules.default_ttl), rules.max_ttl];
+    if let Some(target) = rules.targets.iter().find(|t| t.name == ask.target) {
+        limits.extend(target.max_ttl);
+    }
+    if let Some(envelope) = &ask.envelope {
+        let left = (envelope.expires - now.unix_millis()).max(0) / 1000;
+        limits.push(left.unsigned_abs());
+    }
+    if matches!(ask.kind, Kind::Exec | Kind::Check) {
+        limits.push(60);
+    }
+    let ttl = limits.into_iter().min().unwrap();
+    (ttl, ttl == 0)
+}
+
+/// Everything at one point of a random history.
+struct History {
+    rules: Rules,
+    policy: ephyr_policy::Policy,
+    switches: Switches,
+    ledger: Ledger,
+    live: Vec<Live>,
+    now: Timestamp,
+}
+
+impl History {
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        self.live
+            .retain(|l| l.expires.is_none_or(|e| e > self.now.unix_millis()));
+        match choices.pick(10) {
+            0 => {
+                let seconds = choices.among(&[0, 1, 30, 60, 299, 600]);
+                self.now = self.now.after(Ttl::from_secs(*seconds));
+            }
+            1 if !self.live.is_empty() => {
+                let gone = self.live.remove(choices.pick(self.live.len()));
+                assert!(self.ledger.release(gone.slot).is_some() || gone.expires.is_some());
+            }
+            2 => {
+                let task = u8::try_from(choices.pick(4)).unwrap();
+                self.ledger.release_task(crate::world::task(task));
+                self.live.retain(|l| !l.tasks.contains(&task));
+            }
+            3 => {
+                let over = self.ledger.expire(self.now);
+                assert!(
+                    over.iter()
+                        .all(|e| e.expires.is_some_and(|at| at <= self.now))
+                );
+            }
+            _ => self.ask(choices),
+        }
+        self.check_limits();
+    }
+
+    fn ask(&mut self, choices: &mut Choices<'_>) {
+        let ask = Ask::random(choices, self.now);
+        let off = self
+            .switches
+            .disabled_targets
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let expected = judge(&self.rules, &off, &ask, &self.live, self.now);
+        let (subject, action) = (ask.subject(), Action::Ssh(ask.action()));
+        let (policy, ledger) = (&self.policy, &mut self.ledger);
+        let asked = preview(policy, &self.switches, ledger, &subject, &action, self.now);
+        let asked = asked
+            .map(|granted| granted.ttl())
+            .map_err(|d| (d.step, d.reason));
+        let decision = authorize(policy, &self.switches, ledger, &subject, &action, self.now);
+        let permit = match decision {
+            ephyr_policy::Decision::Permit(permit) => Ok(permit),
+            ephyr_policy::Decision::Denied(denial) => Err((denial.step, denial.reason)),
+        };
+        assert_eq!(
+            asked,
+            permit.as_ref().map(Permit::ttl).map_err(|d| *d),
+            "asking and acting agree"
+        );
+        match (expected, permit) {
+            (Ok((ttl, renewed)), Ok(permit)) => {
+                assert_eq!(permit.ttl().as_secs(), ttl);
+                assert_eq!(permit.replaced().last().map(|e| e.slot), renewed);
+                let before = self.live.clone();
+                self.live.retain(|l| Some(l.slot) != renewed);
+                let renews = matches!(ask.kind, Kind::Session | Kind::User);
+                let expires = self.now.after(permit.ttl());
+                self.live.push(Live {
+                    slot: permit.slot(),
+                    agent: ask.agent,
+                    tasks: ask.lineage.iter().map(|(task, _)| *task).collect(),
+                    target: ask.target,
+                    role: ask.role,
+                    kind: ask.kind,
+                    expires: renews.then(|| expires.unix_millis()),
+                });
+                if choices.pick(4) == 0 {
+                    self.ledger.abandon(permit.slot());
+                    self.live = before;
+                } else {
+                    self.ledger.confirm(permit.slot(), expires);
+                }
+            }
+            (Err(against), Err((step, reason))) => {
+                let first = against.iter().map(|(step, _)| *step).min().unwrap();
+                assert_eq!(step, first, "{against:?}");
+                assert!(
+                    against.contains(&(step, reason)),
+                    "{reason} is not among {against:?}"
+                );
+            }
+            (expected, permit) => {
+                panic!("the model says {expected:?}, the crate {permit:?}\n{ask:?}")
+            }
+        }
+    }
+
+    fn check_limits(&self) {
+        let now = self.now;
+        let live = |e: &&ephyr_policy::Entry| e.expires.is_none_or(|at| at > now);
+        let counted: Vec<_> = self.ledger.active().filter(live).collect();
+        assert!(counted.len() <= self.rules.limit);
+        for agent in &self.rules.agents {
+            let own = counted.iter().filter(|e| e.agent.as_str() == agent.name);
+            assert!(own.count() <= agent.limit);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn random_histories_get_the_answers_of_the_naive_model_and_keep_the_limits(
+        bytes in proptest::collection::vec(any::<u8>(), 0..1500)
+    ) {
+        let mut choices = Choices::new(&bytes);
+        let rules = Rules::random(&mut choices);
+        let mut history = History {
+            policy: policy(&rules.yaml()),
+            rules,
+            switches: Switches::default(),
+            ledger: Ledger::new(),
+            live: Vec::new(),
+            now: now(),
+        };
+        if choices.pick(4) == 0 {
+            history.switches.disabled_targets.insert("t1".parse().unwrap());
+        }
+        while !choices.is_empty() {
+            history.step(&mut choices);
+        }
+    }
+}

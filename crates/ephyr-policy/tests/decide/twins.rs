@@ -1,0 +1,315 @@
+//! Each denial of steps 1 to 3 beside a twin that differs in one thing and is allowed.
+
+use crate::world::{World, exec, login, task};
+use ephyr_names::{Digest, Timestamp, Ttl};
+use ephyr_policy::{Purpose, ReasonCode, SEALED_TTL, evaluate, preview};
+use ephyr_token::{Envelope, Grants, Scope};
+
+/// The world as it is allows the action; with the fault it refuses at this step, for this reason and rule.
+/// Asking without acting says the same.
+pub(crate) fn twin(step: u8, reason: ReasonCode, rule: &str, fault: impl FnOnce(&mut World)) {
+    assert!(World::new().decide().is_ok());
+    let mut world = World::new();
+    fault(&mut world);
+    refuses(&mut world, step, reason, rule);
+}
+
+pub(crate) fn refuses(world: &mut World, step: u8, reason: ReasonCode, rule: &str) {
+    let policy = world.policy();
+    let held = world.ledger.len();
+    let denial = world.decide_by(&policy).unwrap_err();
+    assert_eq!(
+        (denial.step, denial.reason, denial.rule.as_str()),
+        (step, reason, rule),
+        "{denial}"
+    );
+    assert!(denial.message.len() > 10);
+    assert_eq!(world.ledger.len(), held, "a denial takes no slot");
+
+    let (switches, subject, action) = (&world.switches, &world.subject, &world.action);
+    let asked = preview(&policy, switches, &world.ledger, subject, action, world.now);
+    assert_eq!(asked.unwrap_err(), denial);
+    if !(5..=7).contains(&step) {
+        let asked = evaluate(&policy, switches, subject, action, world.now);
+        assert_eq!(asked.unwrap_err(), denial);
+    }
+}
+
+pub(crate) fn allows(fault: impl FnOnce(&mut World)) {
+    let mut world = World::new();
+    fault(&mut world);
+    let policy = world.policy();
+    let asked = preview(
+        &policy,
+        &world.switches,
+        &world.ledger,
+        &world.subject,
+        &world.action,
+        world.now,
+    );
+    let asked = asked.map(|granted| granted.ttl());
+    assert_eq!(asked, world.decide_by(&policy).map(|permit| permit.ttl()));
+    assert!(asked.is_ok(), "{asked:?}");
+}
+
+pub(crate) fn ask_session(world: &mut World) {
+    world.ssh().purpose = Purpose::Session;
+}
+
+#[test]
+fn step_1_an_agent_that_the_policy_does_not_know_may_nothing() {
+    twin(1, ReasonCode::AgentUnknown, "agents", |w| {
+        w.subject.agent = "stranger".parse().unwrap();
+    });
+    twin(1, ReasonCode::AgentUnknown, "agents", |w| {
+        w.subject.lineage[0].1 = "stranger".parse().unwrap();
+    });
+}
+
+#[test]
+fn step_1_a_frozen_agent_may_nothing() {
+    twin(1, ReasonCode::AgentFrozen, "freeze", |w| {
+        w.subject.frozen = true;
+    });
+}
+
+#[test]
+fn step_1_a_token_without_envelope_or_an_envelope_without_token_is_no_subject() {
+    let reason = ReasonCode::SubjectInconsistent;
+    twin(1, reason, "token envelope", |w| w.subject.envelope = None);
+    twin(1, reason, "token envelope", |w| w.subject.lineage.clear());
+    twin(1, reason, "token lineage", |w| {
+        w.subject.agent = "parent".parse().unwrap();
+    });
+    allows(|w| {
+        w.subject.envelope = None;
+        w.subject.lineage.clear();
+    });
+}
+
+#[test]
+fn step_1_a_delegation_holds_only_as_long_as_the_policy_accepts_it() {
+    let rule = "agents.child.accept_delegation_from";
+    twin(1, ReasonCode::DelegationNotAccepted, rule, |w| {
+        w.edit(
+            "accept_delegation_from: [parent]",
+            "accept_delegation_from: []",
+        );
+    });
+    allows(|w| w.subject.lineage[0].1 = "child".parse().unwrap());
+}
+
+#[test]
+fn step_1_a_delegated_only_agent_makes_no_roots_and_does_nothing_in_its_own_name() {
+    let (reason, rule) = (ReasonCode::DelegatedOnly, "agents.child.delegated_only");
+    let only = |w: &mut World| {
+        let to = "accept_delegation_from: [parent]\n    delegated_only: true";
+        w.edit("accept_delegation_from: [parent]", to);
+    };
+    allows(only);
+    twin(1, reason, rule, |w| {
+        only(w);
+        w.subject.lineage.clear();
+        w.subject.envelope = None;
+    });
+    twin(1, reason, rule, |w| {
+        only(w);
+        w.subject.lineage.remove(0);
+    });
+}
+
+#[test]
+fn step_2_a_target_must_exist_and_be_switched_on() {
+    twin(2, ReasonCode::TargetUnknown, "targets", |w| {
+        w.ssh().target = "wbe".parse().unwrap();
+    });
+    twin(2, ReasonCode::TargetDisabled, "targets.web.enabled", |w| {
+        w.edit("enabled: true", "enabled: false");
+    });
+    twin(2, ReasonCode::TargetDisabled, "switches", |w| {
+        w.switches.disabled_targets.insert("web".parse().unwrap());
+    });
+    allows(|w| {
+        w.switches.disabled_targets.insert("db".parse().unwrap());
+    });
+}
+
+#[test]
+fn step_3_every_agent_of_the_lineage_needs_the_role() {
+    twin(
+        3,
+        ReasonCode::RoleNotGranted,
+        "agents.child.ssh.web.roles",
+        |w| {
+            w.edit(
+                "web: { roles: [read, look, admin] }",
+                "web: { roles: [look, admin] }",
+            );
+        },
+    );
+    twin(
+        3,
+        ReasonCode::RoleNotGranted,
+        "agents.parent.ssh.web.roles",
+        |w| {
+            w.ssh().role = "admin".parse().unwrap();
+        },
+    );
+    twin(3, ReasonCode::RoleNotGranted, "agents.child.ssh", |w| {
+        w.ssh().target = "db".parse().unwrap();
+    });
+    allows(|w| {
+        w.ssh().role = "admin".parse().unwrap();
+        w.edit(
+            "web: { roles: [read, look] }",
+            "web: { roles: [read, look, admin] }",
+        );
+    });
+}
+
+#[test]
+fn step_3_a_role_must_exist_on_the_target() {
+    twin(
+        3,
+        ReasonCode::RoleNotAllowedOnTarget,
+        "targets.web.allowed_roles",
+        |w| {
+            w.edit(
+                "allowed_roles: [read, look, admin]",
+                "allowed_roles: [look, admin]",
+            );
+        },
+    );
+    // A role that exists nowhere is granted to nobody.
+    twin(
+        3,
+        ReasonCode::RoleNotGranted,
+        "agents.child.ssh.web.roles",
+        |w| {
+            w.ssh().role = "root".parse().unwrap();
+        },
+    );
+}
+
+#[test]
+fn step_3_an_exact_grant_stands_in_place_of_the_one_for_any_target() {
+    let any = |w: &mut World| {
+        w.edit(
+            "web: { roles: [read, look, admin] }",
+            "'*': { roles: [read] }",
+        );
+        w.edit("web: { roles: [read, look] }", "'*': { roles: [read] }");
+    };
+    allows(any);
+    twin(
+        3,
+        ReasonCode::RoleNotGranted,
+        "agents.child.ssh.web.roles",
+        |w| {
+            any(w);
+            w.edit(
+                "'*': { roles: [read] }\n      db",
+                "'*': { roles: [read] }\n      web: { roles: [read] }\n      db",
+            );
+            w.text.push_str("      web: { roles: [look] }\n");
+        },
+    );
+}
+
+#[test]
+fn step_3_the_token_narrows_and_keeps_each_targets_own_roles() {
+    let (reason, rule) = (ReasonCode::OutsideEnvelope, "token envelope");
+    let pairs = |pairs: &[(&str, &str)]| -> Grants<_, _> {
+        let parse = |(t, r): &(&str, &str)| (t.parse().unwrap(), r.parse().unwrap());
+        pairs.iter().map(parse).collect()
+    };
+    let envelope = |w: &mut World, change: &dyn Fn(&mut Envelope)| {
+        change(w.subject.envelope.as_mut().unwrap());
+    };
+    twin(3, reason, rule, |w| {
+        envelope(w, &|e| e.ssh = Grants::none());
+    });
+    twin(3, reason, rule, |w| {
+        envelope(w, &|e| e.targets = Scope::none());
+    });
+    twin(3, reason, rule, |w| {
+        envelope(w, &|e| e.roles = Scope::none());
+    });
+    twin(3, reason, rule, |w| {
+        envelope(w, &|e| e.ssh = pairs(&[("web", "look"), ("db", "read")]));
+    });
+    allows(|w| envelope(w, &|e| e.ssh = pairs(&[("web", "read"), ("db", "look")])));
+}
+
+#[test]
+fn step_3_a_role_with_commands_or_approvals_gives_no_unsealed_certificate() {
+    let reason = ReasonCode::NotUnsealed;
+    allows(ask_session);
+    for purpose in [Purpose::Session, Purpose::User] {
+        let ask = |w: &mut World| {
+            w.ssh().role = "look".parse().unwrap();
+            w.ssh().purpose = purpose.clone();
+        };
+        twin(3, reason, "roles.look.commands", ask);
+        allows(|w| {
+            ask(w);
+            w.edit(
+                "commands: [uptime, 'cat *']",
+                "commands: [uptime], unsealed: true",
+            );
+        });
+        twin(3, reason, "targets.web.auto_approve", |w| {
+            w.ssh().purpose = purpose.clone();
+            w.edit("auto_approve: true", "auto_approve: false");
+        });
+    }
+    allows(|w| {
+        w.ssh().role = "look".parse().unwrap();
+        w.ssh().purpose = Purpose::Check;
+    });
+}
+
+#[test]
+fn step_3_a_role_with_commands_runs_nothing_else() {
+    let (reason, rule) = (ReasonCode::CommandNotAllowed, "roles.look.commands");
+    for command in [
+        "reboot",
+        "uptime;id",
+        "uptime ",
+        "cat",
+        "cat x|sh",
+        "cat $(id)",
+        "cat x\nid",
+    ] {
+        twin(3, reason, rule, |w| w.action = exec("web", "look", command));
+        allows(|w| w.action = exec("web", "read", command));
+    }
+    for command in ["uptime", "cat /etc/os-release"] {
+        allows(|w| w.action = exec("web", "look", command));
+    }
+}
+
+#[test]
+fn step_3_a_command_is_bounded_and_has_no_nul() {
+    let (reason, rule) = (ReasonCode::CommandInvalid, "command");
+    let long = "x".repeat(16 * 1024);
+    for command in ["", "a\0b", &format!("{long}x")] {
+        twin(3, reason, rule, |w| w.action = exec("web", "read", command));
+    }
+    allows(|w| w.action = exec("web", "read", &long));
+}
+
+#[test]
+fn step_3_standard_input_needs_the_roles_leave() {
+    let with_stdin = |w: &mut World| {
+        w.ssh().purpose = Purpose::Exec {
+            command: "uptime".into(),
+            stdin_digest: Some(Digest::ZERO),
+        };
+    };
+    allows(with_stdin);
+    twin(3, ReasonCode::StdinNotAllowed, "roles.look.stdin", |w| {
+        with_stdin(w);
+        w.ssh().role = "look".parse().unwrap();
+    });
+}
