@@ -29,6 +29,9 @@ pub(crate) const MOST_CONNECTIONS: usize = 64;
 /// From accepting a connection to the last byte of its reply.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long no one is accepted when the system has no room for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// The running signer.
 pub(crate) struct Server {
     listener: UnixListener,
@@ -38,6 +41,8 @@ pub(crate) struct Server {
     policy: PolicySource,
     connections: Vec<Connection>,
     watchdog_due: Option<Duration>,
+    /// Nobody is accepted before this, since the system had no room for another connection.
+    accept_from: Option<Duration>,
 }
 
 struct Connection {
@@ -89,12 +94,14 @@ impl Server {
             policy,
             connections: Vec::new(),
             watchdog_due: None,
+            accept_from: None,
         }
     }
 
     /// Serves until it is told to stop.
     pub(crate) fn run(mut self) -> Result<(), StartError> {
         self.notifier.ready();
+        self.beat(clocks());
         log::info("serving");
         loop {
             let ready = self.wait()?;
@@ -105,10 +112,12 @@ impl Server {
             if ready.reload {
                 self.reload(now);
             }
-            self.round(&ready.connections, now);
+            self.read(&ready.connections, now);
             if ready.listener {
-                self.accept(clocks())?;
+                self.accept(now);
             }
+            self.accept_from = self.accept_from.filter(|from| now.monotonic < *from);
+            self.settle(clocks());
             self.beat(now);
         }
     }
@@ -118,7 +127,10 @@ impl Server {
         let mut fds = Vec::with_capacity(self.connections.len() + 3);
         fds.push(PollFd::new(&self.signals.stop, PollFlags::IN));
         fds.push(PollFd::new(&self.signals.reload, PollFlags::IN));
-        fds.push(PollFd::new(&self.listener, PollFlags::IN));
+        let callers = self
+            .accept_from
+            .map_or(PollFlags::IN, |_| PollFlags::empty());
+        fds.push(PollFd::new(&self.listener, callers));
         for connection in &self.connections {
             let interest = match connection.state {
                 State::Writing { .. } => PollFlags::OUT,
@@ -154,21 +166,22 @@ impl Server {
         let due = deadlines
             .chain(self.service.next_due())
             .chain(self.watchdog_due)
+            .chain(self.accept_from)
             .min()?;
         // One millisecond more, so that it is past when poll returns.
         Some(due.saturating_sub(now) + Duration::from_millis(1))
     }
 
-    /// Answers, commits, replies; drops who is done or too late.
-    fn round(&mut self, ready: &[bool], now: Now) {
-        for (connection, _) in self
-            .connections
-            .iter_mut()
-            .zip(ready)
-            .filter(|(_, ready)| **ready)
-        {
+    /// Takes what arrived, and answers each request that is whole.
+    fn read(&mut self, ready: &[bool], now: Now) {
+        let ready = self.connections.iter_mut().zip(ready);
+        for (connection, _) in ready.filter(|(_, ready)| **ready) {
             connection.advance(&mut self.service, now);
         }
+    }
+
+    /// Takes the round to disk, then replies; drops who is done or too late.
+    fn settle(&mut self, now: Now) {
         self.service.stage_due(now);
         let journal = self.service.commit(now);
         if let Err(error) = &journal {
@@ -186,37 +199,48 @@ impl Server {
     }
 
     /// Takes new connections. Whoever was there before this call had its chance in this round.
-    fn accept(&mut self, now: Now) -> Result<(), StartError> {
+    fn accept(&mut self, now: Now) {
         let mut seasoned = self.connections.len();
         for _ in 0..MOST_CONNECTIONS {
-            if self.connections.len() == MOST_CONNECTIONS {
-                if seasoned == 0 {
-                    return Ok(());
-                }
-                // They are in the order in which they came.
-                self.connections.remove(0);
-                seasoned -= 1;
+            let full = self.connections.len() == MOST_CONNECTIONS;
+            // They are in the order in which they came.
+            let mut earlier = self.connections[..seasoned].iter();
+            let oldest = earlier.position(|one| !matches!(one.state, State::Answered(_)));
+            if full && oldest.is_none() {
+                return;
             }
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let socket = match accept_with(&self.listener, flags) {
                 Ok(socket) => socket,
-                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
-                Err(why) => return Err(io::Error::from(why).into()),
+                Err(why) => {
+                    log::error(&format!("cannot accept a connection, pausing: {why}"));
+                    self.accept_from = Some(now.monotonic + PAUSE);
+                    return;
+                }
             };
             match peer(&socket) {
-                Ok(who) if who.uid == self.policy.broker_uid() => {
-                    self.connections.push(Connection {
-                        socket,
-                        since: now.monotonic,
-                        state: State::Reading(FrameReader::new()),
-                    });
+                Ok(who) if who.uid == self.policy.broker_uid() => {}
+                Ok(who) => {
+                    self.service.stranger(who.uid, now);
+                    continue;
                 }
-                Ok(who) => self.service.stranger(who.uid, now),
-                Err(_) => self.service.stranger(u32::MAX, now),
+                Err(_) => {
+                    self.service.stranger(u32::MAX, now);
+                    continue;
+                }
             }
+            if let (true, Some(oldest)) = (full, oldest) {
+                self.connections.remove(oldest);
+                seasoned -= 1;
+            }
+            self.connections.push(Connection {
+                socket,
+                since: now.monotonic,
+                state: State::Reading(FrameReader::new()),
+            });
         }
-        Ok(())
     }
 
     fn reload(&mut self, now: Now) {

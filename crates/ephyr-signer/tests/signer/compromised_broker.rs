@@ -269,20 +269,21 @@ fn ten_thousand_connections_leave_the_next_caller_served() {
 #[test]
 fn stalled_connections_give_way_to_the_next_caller_before_their_deadline() {
     let world = World::running();
+    // On a machine that is busy for seconds the deadline may pass by itself: then once more.
+    assert!((0..5).any(|_| is_served_beside_stalled_ones(&world)));
+}
+
+/// All stall at the same moment. If one of them can still finish after the caller was served, their
+/// deadline had not passed then.
+fn is_served_beside_stalled_ones(world: &World) -> bool {
     let mut stalled: Vec<UnixStream> = (0..64).map(|_| world.connect()).collect();
     for stream in &mut stalled {
-        stream.write_all(b"\0\0\0\x0b{\"pi").unwrap();
+        let _ = stream.write_all(b"\0\0\0\x0b{\"pi");
     }
     assert!(matches!(world.ask(&Request::Ping {}), Reply::Pong { .. }));
-    // All stalled at the same moment. One of them can still finish, so their deadline had not passed
-    // when the caller was served.
     let last = stalled.last_mut().unwrap();
-    last.write_all(b"ng\":{}}").unwrap();
-    let reply = read_all(last);
-    assert!(
-        String::from_utf8_lossy(&reply).contains("pong"),
-        "only the oldest gave way"
-    );
+    let _ = last.write_all(b"ng\":{}}");
+    String::from_utf8_lossy(&read_all(last)).contains("pong")
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use ephyr_signer_ipc::{ErrorCode, Reply, Request};
 use rustix::process::Signal;
 
 use crate::support::{
-    OTHER_UID, SIGNER_UID, WIDE, World, as_user, exec, is_root, new_key, policy_text, read_all,
+    OTHER_UID, PATIENCE, SIGNER_UID, WIDE, World, as_user, exec, is_root, new_key, policy_text,
+    read_all,
 };
 
 #[test]
@@ -308,6 +310,44 @@ fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
     assert_eq!(refused(&intent), ErrorCode::PolicyMismatch);
     assert_eq!(refused(&world.intent()), ErrorCode::NotGranted);
     assert_ne!(first, world.policy_hash());
+}
+
+#[test]
+fn systemd_is_told_of_every_change() {
+    let mut world = World::new(WIDE);
+    let path = world.path("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    world.environment = vec![
+        ("NOTIFY_SOCKET", path.to_str().unwrap().to_owned()),
+        ("WATCHDOG_USEC", "200000".to_owned()),
+    ];
+    world.start();
+    let next = |wanted: &str| {
+        let mut buffer = [0; 300];
+        loop {
+            let n = systemd.recv(&mut buffer).unwrap();
+            let text = String::from_utf8_lossy(&buffer[..n]).into_owned();
+            if text.starts_with(wanted) {
+                return text;
+            }
+            assert!(
+                text.starts_with("WATCHDOG=1") || text.starts_with("STATUS="),
+                "{text}"
+            );
+        }
+    };
+    next("READY=1");
+    // Two of them, without anyone calling.
+    next("WATCHDOG=1");
+    next("WATCHDOG=1");
+    world.signal(Signal::HUP);
+    assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));
+    next("READY=1");
+    world.signal(Signal::TERM);
+    next("STOPPING=1");
+    assert!(world.ended().success());
 }
 
 #[test]

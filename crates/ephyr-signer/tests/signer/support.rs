@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) broker_user: String,
     /// Program and arguments that the signer is started by, before its own.
     pub(crate) wrapper: Vec<String>,
+    /// What is added to its environment.
+    pub(crate) environment: Vec<(&'static str, String)>,
     signer: Option<Child>,
 }
 
@@ -72,6 +74,7 @@ impl World {
             } else {
                 Vec::new()
             },
+            environment: Vec::new(),
             signer: None,
         };
         fs::create_dir(world.path("state")).unwrap();
@@ -137,6 +140,7 @@ impl World {
             .args(["--broker-user", &self.broker_user])
             .env("RUST_BACKTRACE", "0")
             .env_remove("JOURNAL_STREAM")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null());
         command
     }
