@@ -38,7 +38,7 @@ impl Cancel {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,0 +1,250 @@
+//! Commands on a real sshd: what they write, how they end, and that nothing else runs.
+
+use std::time::Duration;
+
+use ephyr_names::Digest;
+use ephyr_ssh::{Chunk, ExecOptions, Exit, KeyPair, Options, Stream, connect};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
+
+use crate::support::{self, Lab, Setup, Spec, login_by, permit_for_stdin, run, run_plainly};
+
+#[tokio::test]
+async fn a_command_gives_its_output_its_errors_and_its_exit_code() {
+    let lab = Lab::start();
+    let done = run_plainly(&lab, "echo out; echo err >&2; exit 7").await;
+    assert_eq!(done.stdout, b"out\n");
+    assert_eq!(done.stderr, b"err\n");
+    assert_eq!(done.exit, Exit::Code(7));
+    assert!(done.end_reported && !done.stdout_truncated && !done.stderr_truncated);
+    let steps = done.timings;
+    assert!(
+        [steps.connect, steps.kex, steps.login, steps.exec]
+            .iter()
+            .all(|t| !t.is_zero())
+    );
+}
+
+#[tokio::test]
+async fn exit_codes_come_through_as_they_are() {
+    let lab = Lab::start();
+    for code in [0, 1, 126, 255] {
+        let done = run_plainly(&lab, &format!("exit {code}")).await;
+        assert_eq!(done.exit, Exit::Code(code));
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_a_signal_ends_says_which() {
+    let lab = Lab::start();
+    for name in ["KILL", "TERM", "SEGV"] {
+        let done = run_plainly(&lab, &format!("kill -s {name} $$; sleep 60")).await;
+        assert_eq!(done.exit, Exit::Signal(name.into()));
+    }
+}
+
+#[tokio::test]
+async fn output_is_bytes_not_text() {
+    let lab = Lab::start();
+    let done = run_plainly(&lab, "printf '\\000\\377\\303\\050\\r\\n\\033[2J'").await;
+    assert_eq!(done.stdout, b"\x00\xff\xc3\x28\r\n\x1b[2J");
+}
+
+#[tokio::test]
+async fn the_watcher_before_the_command_does_not_show() {
+    let lab = Lab::start();
+    let done = run_plainly(
+        &lab,
+        "jobs; wait; echo \"[$!]\"; cat; ls /proc/$$/fd | wc -l",
+    )
+    .await;
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "[]\n3\n");
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "");
+    assert_eq!(done.exit, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn what_runs_is_the_sealed_command_whatever_is_asked_for() {
+    let lab = Lab::start();
+    // The permit says one thing, the certificate another: the target believes the certificate.
+    let permit = support::permit(lab.port, &lab.account, &lab.pin(), "echo asked for");
+    let connection = connect(&permit, &Options::default()).await.unwrap();
+    let keys = KeyPair::generate().unwrap();
+    let sealed = "echo sealed; echo \"$SSH_ORIGINAL_COMMAND\"";
+    let certificate = lab
+        .ca
+        .certify(keys.public_openssh(), sealed, &Spec::default());
+    let identity = keys.identity(&certificate).unwrap();
+    let done = connection.authenticate(identity).await.unwrap();
+    let done = done.exec(ExecOptions::default()).await.unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&done.stdout),
+        "sealed\necho asked for\n"
+    );
+}
+
+#[tokio::test]
+async fn output_beyond_the_bounds_is_dropped_and_said_to_be() {
+    let lab = Lab::start();
+    let options = ExecOptions {
+        max_stdout: 1000,
+        max_stderr: 10,
+        ..ExecOptions::default()
+    };
+    let command = "head -c 3000000 /dev/zero; head -c 10 /dev/zero >&2";
+    let done = run(&lab, command, options).await.unwrap();
+    assert_eq!((done.stdout.len(), done.stdout_bytes), (1000, 3_000_000));
+    assert_eq!((done.stderr.len(), done.stderr_bytes), (10, 10));
+    assert!(done.stdout_truncated && !done.stderr_truncated);
+    assert_eq!(done.exit, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn progress_comes_while_the_command_runs() {
+    let lab = Lab::start();
+    let (sender, mut chunks) = mpsc::channel(16);
+    let options = ExecOptions {
+        progress: Some(sender),
+        ..ExecOptions::default()
+    };
+    let fifo = "p=$(mktemp -u); mkfifo $p; echo $p; read -r word <$p; rm $p; echo \"got $word\"";
+    let (done, ()) = tokio::join!(run(&lab, fifo, options), async {
+        // The command goes on only when its first output has been seen here.
+        let Chunk { stream, data } = chunks.recv().await.unwrap();
+        assert_eq!(stream, Stream::Stdout);
+        let path = std::str::from_utf8(&data).unwrap().trim().to_owned();
+        tokio::task::spawn_blocking(move || std::fs::write(path, "this\n"))
+            .await
+            .unwrap()
+            .unwrap();
+    });
+    let out = String::from_utf8(done.unwrap().stdout).unwrap();
+    assert!(out.ends_with("got this\n"), "{out}");
+}
+
+#[tokio::test]
+async fn a_listener_that_never_reads_does_not_hold_the_command_up() {
+    let lab = Lab::start();
+    let (sender, _chunks) = mpsc::channel(1);
+    let options = ExecOptions {
+        progress: Some(sender),
+        ..ExecOptions::default()
+    };
+    let done = run(&lab, "head -c 5000000 /dev/zero", options)
+        .await
+        .unwrap();
+    assert_eq!(done.stdout_bytes, 5_000_000);
+    assert_eq!(done.exit, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_in_the_background_is_not_waited_for() {
+    let lab = Lab::start();
+    let done = run_plainly(&lab, "sleep 25 & echo $!").await;
+    assert_eq!(done.exit, Exit::Code(0));
+    let left: u32 = String::from_utf8(done.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(support::alive(left), "it was left running on purpose");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(left.cast_signed()).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn sixteen_commands_at_once_each_get_their_own_output() {
+    let lab = Lab::start();
+    let lab = std::sync::Arc::new(lab);
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let lab = std::sync::Arc::clone(&lab);
+        all.spawn(async move { (n, run_plainly(&lab, &format!("echo {n}; exit {n}")).await) });
+    }
+    let mut ends = 0;
+    while let Some(one) = all.join_next().await {
+        let (n, done) = one.unwrap();
+        assert_eq!(done.stdout, format!("{n}\n").into_bytes());
+        assert_eq!(done.exit, Exit::Code(n));
+        ends += 1;
+    }
+    assert_eq!(ends, 16);
+}
+
+#[tokio::test]
+async fn a_restricted_or_a_small_shell_runs_commands_as_well() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root gives the lab's account another shell.
+        return;
+    }
+    for shell in ["/bin/rbash", "/bin/dash"] {
+        let lab = Lab::with(&Setup {
+            shell,
+            ..Setup::default()
+        });
+        let done = run_plainly(&lab, "wait; echo here; exit 3").await;
+        assert_eq!(done.stdout, b"here\n", "{shell}: {done:?}");
+        assert_eq!(done.exit, Exit::Code(3), "{shell}");
+    }
+}
+
+#[tokio::test]
+async fn standard_input_reaches_the_command_where_the_role_and_the_permit_say_so() {
+    let lab = Lab::start();
+    let data = vec![b'x'; 300_000];
+    let digest = Digest(Sha256::digest(&data).into());
+    let given = with_stdin(&lab, Some(digest), Some(data.clone()))
+        .await
+        .unwrap();
+    assert_eq!(given.stdout, b"300000\n");
+    let nothing = with_stdin(&lab, None, None).await.unwrap();
+    assert_eq!(nothing.stdout, b"0\n");
+
+    let other = with_stdin(&lab, Some(digest), Some(b"other".to_vec())).await;
+    assert_eq!(other.unwrap_err().code(), "permit_does_not_cover");
+    let unasked = with_stdin(&lab, None, Some(data)).await;
+    assert_eq!(unasked.unwrap_err().code(), "permit_does_not_cover");
+    let left_out = with_stdin(&lab, Some(digest), None).await;
+    assert_eq!(left_out.unwrap_err().code(), "permit_does_not_cover");
+}
+
+async fn with_stdin(
+    lab: &Lab,
+    digest: Option<Digest>,
+    data: Option<Vec<u8>>,
+) -> Result<ephyr_ssh::ExecOutput, ephyr_ssh::SshError> {
+    let permit = permit_for_stdin(lab.port, &lab.account, &lab.pin(), "wc -c", digest);
+    let connection = connect(&permit, &Options::default()).await?;
+    let keys = KeyPair::generate()?;
+    let spec = Spec {
+        stdin: true,
+        ..Spec::default()
+    };
+    let certificate = lab.ca.certify(keys.public_openssh(), "wc -c", &spec);
+    let login = connection
+        .authenticate(keys.identity(&certificate)?)
+        .await?;
+    login
+        .exec(ExecOptions {
+            stdin: data.map(Into::into),
+            ..ExecOptions::default()
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_role_without_standard_input_is_given_none() {
+    let lab = Lab::start();
+    let login = login_by(&lab, "cat", &Spec::default()).await.unwrap();
+    let refused = login
+        .exec(ExecOptions {
+            stdin: Some(b"x"[..].into()),
+            timeout: Duration::from_secs(5),
+            ..ExecOptions::default()
+        })
+        .await;
+    assert_eq!(refused.unwrap_err().code(), "permit_does_not_cover");
+}

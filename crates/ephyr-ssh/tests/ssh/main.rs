@@ -1,0 +1,11 @@
+//! The SSH client against real sshds and against servers that are none.
+
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
+mod exec;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod login;
+mod support;

@@ -1,0 +1,62 @@
+//! A real sshd on a loopback port, a CA, and permits from a real policy.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each of the test programs uses its part"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "only tests and measurements use it"
+)]
+
+mod ca;
+mod permit;
+mod processes;
+mod sshd;
+
+pub(crate) use ca::{Ca, Spec, key};
+pub(crate) use permit::{Pin, permit, permit_for_stdin};
+pub(crate) use processes::{alive, memory_high_water, until_dead};
+pub(crate) use sshd::{Lab, Setup};
+
+use std::time::Duration;
+
+use ephyr_ssh::{ExecOptions, ExecOutput, KeyPair, LoggedIn, Options, SshError, connect};
+
+/// The result of one command in the lab, from key pair to output.
+pub(crate) async fn run(
+    lab: &Lab,
+    command: &str,
+    options: ExecOptions,
+) -> Result<ExecOutput, SshError> {
+    login(lab, command).await?.exec(options).await
+}
+
+/// What the command wrote and how it ended, where nothing special is asked for.
+pub(crate) async fn run_plainly(lab: &Lab, command: &str) -> ExecOutput {
+    run(lab, command, ExecOptions::default()).await.unwrap()
+}
+
+/// A login with a certificate that is sealed to the command.
+pub(crate) async fn login(lab: &Lab, command: &str) -> Result<LoggedIn, SshError> {
+    login_by(lab, command, &Spec::default()).await
+}
+
+/// The same with another certificate.
+pub(crate) async fn login_by(lab: &Lab, command: &str, spec: &Spec) -> Result<LoggedIn, SshError> {
+    let permit = permit(lab.port, &lab.account, &lab.pin(), command);
+    let connection = connect(&permit, &Options::default()).await?;
+    let keys = KeyPair::generate()?;
+    let certificate = lab.ca.certify(keys.public_openssh(), command, spec);
+    connection.authenticate(keys.identity(&certificate)?).await
+}
+
+/// Limits with this timeout.
+pub(crate) fn within(timeout: Duration) -> ExecOptions {
+    ExecOptions {
+        timeout,
+        ..ExecOptions::default()
+    }
+}

@@ -1,0 +1,80 @@
+//! Permits, which only a policy's decision makes.
+
+use ephyr_names::{Digest, Timestamp};
+use ephyr_policy::{
+    Action, Decision, Ledger, Permit, Purpose, SshAction, Subject, Switches, authorize, load,
+};
+
+/// What the policy says about the target's host key.
+pub(crate) enum Pin {
+    Key(String),
+    Fingerprint(String),
+    None,
+}
+
+/// A permit to run the command as the account on a loopback port.
+pub(crate) fn permit(port: u16, account: &str, pin: &Pin, command: &str) -> Permit {
+    decide("127.0.0.1", port, account, pin, command, None)
+}
+
+/// The same for a role with standard input, of which the digest is given.
+pub(crate) fn permit_for_stdin(
+    port: u16,
+    account: &str,
+    pin: &Pin,
+    command: &str,
+    digest: Option<Digest>,
+) -> Permit {
+    decide("127.0.0.1", port, account, pin, command, Some(digest))
+}
+
+fn decide(
+    host: &str,
+    port: u16,
+    account: &str,
+    pin: &Pin,
+    command: &str,
+    stdin: Option<Option<Digest>>,
+) -> Permit {
+    let (strict, host_key) = match pin {
+        Pin::Key(line) => (true, format!("host_key: {line}")),
+        Pin::Fingerprint(print) => (true, format!("host_key_fingerprint: {print}")),
+        Pin::None => (false, String::new()),
+    };
+    let root = match account {
+        "root" => "allow_root_equivalent: true",
+        _ => "",
+    };
+    let stdin_allowed = stdin.is_some();
+    let source = format!(
+        "global:\n  host_key_strict: {strict}\n\
+         roles:\n  op:\n    principal: {account}\n    stdin: {stdin_allowed}\n    {root}\n\
+         targets:\n  web:\n    host: {host}\n    port: {port}\n    allowed_roles: [op]\n    \
+         auto_approve: true\n    {host_key}\n\
+         agents:\n  agent:\n    uid: 64100\n    ssh:\n      web:\n        roles: [op]\n"
+    );
+    let policy = load(source.as_bytes(), "lab.yaml").unwrap_or_else(|wrong| {
+        panic!("the lab's policy: {wrong:?}\n{source}");
+    });
+    let action = Action::Ssh(SshAction {
+        target: "web".parse().unwrap(),
+        role: "op".parse().unwrap(),
+        purpose: Purpose::Exec {
+            command: command.to_owned(),
+            stdin_digest: stdin.flatten(),
+        },
+        ttl: None,
+    });
+    let decision = authorize(
+        &policy,
+        &Switches::default(),
+        &mut Ledger::new(),
+        &Subject::direct("agent".parse().unwrap()),
+        &action,
+        Timestamp::from_unix_seconds(1_800_000_000),
+    );
+    match decision {
+        Decision::Permit(permit) => permit,
+        Decision::Denied(denial) => panic!("the lab's policy denies: {denial:?}"),
+    }
+}
