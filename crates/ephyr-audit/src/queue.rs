@@ -1,7 +1,7 @@
 //! What waits for the writer's thread: bounded, and merged where it repeats itself.
 
 use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
@@ -63,6 +63,8 @@ pub(crate) enum Order {
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) jobs: Vec<Job>,
+    /// Merged records, each with the number of events it stands for; still to be encoded.
+    pub(crate) merged: Vec<(Record, u32)>,
     pub(crate) orders: Vec<Order>,
     /// Events lost so far and not yet recorded as lost.
     pub(crate) lost: u64,
@@ -81,12 +83,23 @@ pub(crate) struct Queue {
     orders: Vec<Order>,
     closing: bool,
     closed: bool,
+    /// The thread waits and has not been woken: waking it costs a system call, so it is done once.
+    sleeping: bool,
     pub(crate) failure: Option<Failure>,
 }
 
 struct Merged {
     record: Record,
     count: u32,
+}
+
+/// What became of a record that may be one of many alike.
+#[expect(clippy::large_enum_variant, reason = "it lives for one call")]
+pub(crate) enum Merge {
+    /// It was taken; the thread may have to be woken.
+    Taken { wake: bool },
+    /// Its likeness has the hash of another one's.
+    Differs(Record),
 }
 
 impl Queue {
@@ -103,16 +116,18 @@ impl Queue {
             orders: Vec::new(),
             closing: false,
             closed: false,
+            sleeping: false,
             failure: None,
         }
     }
 
-    /// Takes a record somebody waits for, or gives it back with the reason.
+    /// Takes a record somebody waits for, or gives it back with the reason. Says whether the thread has
+    /// to be woken.
     #[expect(
         clippy::result_large_err,
         reason = "the job goes back to its owner, unallocated"
     )]
-    pub(crate) fn push_durable(&mut self, job: Job) -> Result<(), (AuditError, Job)> {
+    pub(crate) fn push_durable(&mut self, job: Job) -> Result<bool, (AuditError, Job)> {
         if self.closing || self.closed {
             return Err((AuditError::Closed, job));
         }
@@ -122,39 +137,42 @@ impl Queue {
         self.durable += 1;
         self.bytes += job.body.len();
         self.jobs.push(job);
-        Ok(())
+        Ok(std::mem::take(&mut self.sleeping))
     }
 
-    /// Takes a record nobody waits for.
-    pub(crate) fn push_relaxed(&mut self, job: Job, now: Instant) -> Result<(), AuditError> {
+    /// Takes a record nobody waits for. Says whether the thread has to be woken.
+    pub(crate) fn push_relaxed(&mut self, job: Job, now: Instant) -> Result<bool, AuditError> {
         self.admit_relaxed(1)?;
         self.bytes += job.body.len();
         self.jobs.push(job);
-        self.deadline.get_or_insert(now + RELAXED_DELAY);
-        Ok(())
+        Ok(self.due_in_time(now))
+    }
+
+    /// A thread that sleeps until a deadline need not learn of what is due after it.
+    fn due_in_time(&mut self, now: Instant) -> bool {
+        if self.deadline.is_some() {
+            return false;
+        }
+        self.deadline = Some(now + RELAXED_DELAY);
+        std::mem::take(&mut self.sleeping)
     }
 
     /// Takes a record that may be one of many alike; gives it back if it only resembles another one.
-    pub(crate) fn merge(
-        &mut self,
-        record: Record,
-        now: Instant,
-    ) -> Result<Option<Record>, AuditError> {
+    pub(crate) fn merge(&mut self, record: Record, now: Instant) -> Result<Merge, AuditError> {
+        let events = record.count.unwrap_or(1);
         let key = self.hasher.hash_one(likeness(&record));
         if let Some(merged) = self.merged.get_mut(&key) {
             if likeness(&merged.record) != likeness(&record) {
-                return Ok(Some(record));
+                return Ok(Merge::Differs(record));
             }
-            merged.count = merged.count.saturating_add(record.count.unwrap_or(1));
-            return Ok(None);
+            merged.count = merged.count.saturating_add(events);
+            return Ok(Merge::Taken { wake: false });
         }
-        self.admit_relaxed(u64::from(record.count.unwrap_or(1)))?;
-        if let Entry::Vacant(entry) = self.merged.entry(key) {
-            let count = record.count.unwrap_or(1);
-            entry.insert(Merged { record, count });
-        }
-        self.deadline.get_or_insert(now + RELAXED_DELAY);
-        Ok(None)
+        self.admit_relaxed(u64::from(events))?;
+        let count = events;
+        self.merged.insert(key, Merged { record, count });
+        let wake = self.due_in_time(now);
+        Ok(Merge::Taken { wake })
     }
 
     fn admit_relaxed(&mut self, events: u64) -> Result<(), AuditError> {
@@ -182,15 +200,15 @@ impl Queue {
     }
 
     /// How long the thread may sleep: not at all, for a while, or until it is woken.
-    pub(crate) fn idle_for(&self, now: Instant) -> Option<Option<Duration>> {
+    pub(crate) fn idle_for(&mut self, now: Instant) -> Option<Option<Duration>> {
         if self.durable > 0 || !self.orders.is_empty() || self.closing {
             return None;
         }
-        match self.deadline {
-            Some(deadline) if deadline <= now => None,
-            Some(deadline) => Some(Some(deadline - now)),
-            None => Some(None),
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            return None;
         }
+        self.sleeping = true;
+        Some(self.deadline.map(|deadline| deadline - now))
     }
 
     /// Gives the thread all that is due. `work` comes back with its old buffers, empty.
@@ -198,18 +216,15 @@ impl Queue {
         std::mem::swap(&mut self.jobs, &mut work.jobs);
         std::mem::swap(&mut self.orders, &mut work.orders);
         (self.durable, self.bytes) = (0, 0);
+        self.sleeping = false;
         work.closing = self.closing;
         if self.deadline.is_some_and(|deadline| deadline <= now)
             || !work.orders.is_empty()
             || self.closing
         {
-            for (_, Merged { mut record, count }) in self.merged.drain() {
-                record.count = (count > 1).then_some(count);
-                match Job::new(&record, Kind::Relaxed(count)) {
-                    Ok(job) => work.jobs.push(job),
-                    Err(_) => self.lost += u64::from(count),
-                }
-            }
+            let merged = self.merged.drain().map(|(_, merged)| merged);
+            work.merged
+                .extend(merged.map(|Merged { record, count }| (record, count)));
         }
         if self.merged.is_empty() {
             self.deadline = None;
@@ -231,6 +246,11 @@ impl Queue {
         if !self.jobs.is_empty() || self.lost > 0 {
             self.deadline = Some(retry);
         }
+    }
+
+    /// A record could not even be encoded.
+    pub(crate) fn lose(&mut self, events: u32) {
+        self.lost += u64::from(events);
     }
 
     /// So many lost events are in the log now, as lost.

@@ -60,6 +60,7 @@ impl Worker {
     pub(crate) fn run(mut self) {
         loop {
             self.wait();
+            self.encode_merged();
             let written = self.commit();
             for order in std::mem::take(&mut self.work.orders) {
                 match order {
@@ -99,6 +100,18 @@ impl Worker {
                 }
             };
         }
+    }
+
+    /// Outside the queue's lock, under which everybody appends.
+    fn encode_merged(&mut self) {
+        for (mut record, count) in self.work.merged.drain(..) {
+            record.count = (count > 1).then_some(count);
+            match Job::new(&record, Kind::Relaxed(count)) {
+                Ok(job) => self.work.jobs.push(job),
+                Err(_) => lock(&self.shared.queue).lose(count),
+            }
+        }
+        self.work.merged.shrink_to(64);
     }
 
     /// Puts on disk what was taken. After a failure the disk may have room for little: those who wait

@@ -16,7 +16,7 @@ use crate::error::{AuditError, CheckpointFault, Failure, OpenError};
 use crate::event::Event;
 use crate::files;
 use crate::ledger::{Ledger, Position, Unsigned, WINDOW};
-use crate::queue::{Job, Kind, Order, Queue};
+use crate::queue::{Job, Kind, Merge, Order, Queue};
 use crate::record::Record;
 use crate::start;
 use crate::torn::Torn;
@@ -138,7 +138,7 @@ impl Writer {
     fn push_durable(&self, job: Job) {
         let refused = lock(&self.inner.shared.queue).push_durable(job);
         match refused {
-            Ok(()) => self.inner.shared.wake.notify_one(),
+            Ok(wake) => self.wake_if(wake),
             Err((error, job)) => refuse(job.kind, error),
         }
     }
@@ -167,19 +167,28 @@ impl Writer {
     /// counted, and the count recorded as `audit_gap`.
     pub fn append(&self, record: Record) -> Result<(), AuditError> {
         let now = Instant::now();
-        let record = if record.event.coalesces() {
-            lock(&self.inner.shared.queue).merge(record, now)?
-        } else {
-            Some(record)
-        };
-        if let Some(record) = record {
-            let kind = Kind::Relaxed(record.count.unwrap_or(1));
-            let job = Job::new(&record, kind).map_err(|(error, _)| error)?;
-            lock(&self.inner.shared.queue).push_relaxed(job, now)?;
+        let mut record = record;
+        if record.event.coalesces() {
+            let merged = lock(&self.inner.shared.queue).merge(record, now)?;
+            match merged {
+                Merge::Taken { wake } => {
+                    self.wake_if(wake);
+                    return Ok(());
+                }
+                Merge::Differs(other) => record = other,
+            }
         }
-        // The thread may sleep without a deadline, so that it has to learn of the first one.
-        self.inner.shared.wake.notify_one();
+        let kind = Kind::Relaxed(record.count.unwrap_or(1));
+        let job = Job::new(&record, kind).map_err(|(error, _)| error)?;
+        let wake = lock(&self.inner.shared.queue).push_relaxed(job, now)?;
+        self.wake_if(wake);
         Ok(())
+    }
+
+    fn wake_if(&self, wake: bool) {
+        if wake {
+            self.inner.shared.wake.notify_one();
+        }
     }
 
     /// Puts on disk all that was appended so far. Blocks.
