@@ -14,12 +14,16 @@ use crate::record::{LogLink, Record};
 
 /// The files of the log at `path`, oldest first, itself last; in this order
 /// [`verify`](crate::verify()) and [`query`](crate::query()) take them. Files of an earlier log of the
-/// same name are not among them.
+/// same name are not among them. A file that does not begin as a log does comes alone.
 ///
 /// # Errors
-/// If the file or its directory cannot be read, or it does not begin as a log does.
+/// If the file or its directory cannot be read.
 pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let older = rotated(path, link_of(path)?.log)?;
+    let older = match link_of(path) {
+        Ok(link) => rotated(path, link.log)?,
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => Vec::new(),
+        Err(e) => return Err(e),
+    };
     let older = older.into_iter().map(|(_, file)| file);
     Ok(older.chain([path.to_path_buf()]).collect())
 }

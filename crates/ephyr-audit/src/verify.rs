@@ -230,9 +230,9 @@ impl<'a> State<'a> {
     }
 
     fn begin_file(&mut self, line: &Line<'_>) -> Result<(), Fault> {
-        // The line's own hash is checked before what it says counts.
-        line.check(files::previous_of(line))?;
         let link = files::opening(line)?;
+        // Its own hash is checked before what it says counts.
+        line.check(link.previous)?;
         if let Some(chain) = &self.chain {
             let fold = chain.fold;
             let continues = link.log == fold.log()
