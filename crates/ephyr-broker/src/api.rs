@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use ephyr_audit::{DecisionInfo, Event, Record};
+use ephyr_audit::{ActionKind, DecisionInfo, Event};
 use ephyr_names::{AgentName, Digest, RoleName, Serial, TargetName, TaskId, Timestamp, Ttl};
 use ephyr_policy::{Action, Denial, Purpose, SshAction, reachable};
+use http::header::RETRY_AFTER;
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{HeaderValue, Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Caller, Via};
 use crate::broker::{Broker, SandboxView};
 use crate::certificate::{self, CertificateError};
 use crate::clock;
-use crate::http::{Body, failure, json};
+use crate::http::{Body, json};
+use crate::reads::What;
 use crate::tools::{Certificates, Targets};
 
 /// What can be asked.
@@ -53,10 +55,14 @@ impl Route {
             })
         };
         match path {
-            "/v1/health" => allowed(&[]).map_err(|mut error| {
-                error.error = "/v1/health takes GET".to_owned();
-                error
-            }),
+            "/v1/health" => {
+                let message = "/v1/health takes GET";
+                Err(ApiError::new(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    message,
+                ))
+            }
             "/v1/whoami" => allowed(&[(Method::GET, Self::WhoAmI)]),
             "/v1/session" => allowed(&[
                 (Method::POST, Self::OpenSession),
@@ -70,15 +76,35 @@ impl Route {
     }
 }
 
+impl Route {
+    /// The path, as records name it.
+    fn what(self) -> What {
+        let name = match self {
+            Self::WhoAmI => "/v1/whoami",
+            Self::OpenSession | Self::Session => "/v1/session",
+            Self::Targets => "/v1/targets",
+            Self::Certs => "/v1/certs",
+            Self::Request => "/v1/request",
+        };
+        What {
+            kind: ActionKind::Api,
+            name,
+        }
+    }
+}
+
 /// An error as the API gives it.
+#[derive(Debug)]
+pub struct ApiError(Box<Problem>);
+
 #[derive(Debug, Serialize)]
-pub struct ApiError {
+struct Problem {
     #[serde(skip)]
-    pub(crate) status: StatusCode,
+    status: StatusCode,
     error: String,
     code: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retry_after_seconds: Option<u32>,
+    retry_after_seconds: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     denial: Option<Denial>,
 }
@@ -87,13 +113,14 @@ impl ApiError {
     /// An error.
     #[must_use]
     pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
+        let (error, code) = (message.into(), code.into());
+        Self(Box::new(Problem {
             status,
-            error: message.into(),
-            code: code.into(),
+            error,
+            code,
             retry_after_seconds: None,
             denial: None,
-        }
+        }))
     }
 
     /// There is nothing at that path.
@@ -102,6 +129,25 @@ impl ApiError {
         let message = "there is nothing at this path; MCP is at /mcp, and the API of the Unix socket at \
                        /v1/health, whoami, session, targets, certs and request";
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// The same, to be tried again after so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// It as a response.
+    #[must_use]
+    pub fn response(&self) -> Response<Body> {
+        let mut response = json(self.0.status, &self.0);
+        if let Some(seconds) = self.0.retry_after_seconds {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 
@@ -241,35 +287,34 @@ pub async fn answer(
     route: Route,
     head: &Parts,
     body: &[u8],
-    read: Record,
 ) -> Response<Body> {
     if let Err(error) = admit(broker, caller, route, head) {
-        return failure(&error);
+        return error.response();
     }
     let policy = broker.policy();
     match route {
         Route::WhoAmI => {
-            broker.audit().note(read);
+            broker.note_read(caller, route.what());
             json(StatusCode::OK, &who_am_i(&policy, caller))
         }
         Route::Targets => {
-            broker.audit().note(read);
+            broker.note_read(caller, route.what());
             let found = reachable(&policy, &broker.gate().switches(), caller.subject());
             json(StatusCode::OK, &Targets::of(&found))
         }
         Route::Certs => {
-            broker.audit().note(read);
+            broker.note_read(caller, route.what());
             json(StatusCode::OK, &Certificates::of(broker, caller))
         }
         Route::OpenSession => {
-            open_session(broker, caller, body).unwrap_or_else(|error| failure(&error))
+            open_session(broker, caller, body).unwrap_or_else(|error| error.response())
         }
-        Route::Session => session(broker, caller).unwrap_or_else(|error| failure(&error)),
+        Route::Session => session(broker, caller).unwrap_or_else(|error| error.response()),
         Route::Request => {
             drop(policy);
             request(broker, caller, body)
                 .await
-                .unwrap_or_else(|error| failure(&error))
+                .unwrap_or_else(|error| error.response())
         }
     }
 }
@@ -291,9 +336,8 @@ fn admit(broker: &Broker, caller: &Caller, route: Route, head: &Parts) -> Result
         broker.audit().note(record);
         let message =
             format!("more requests than global.rate_limit allows; try again in {seconds} s");
-        let mut error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
-        error.retry_after_seconds = Some(seconds);
-        return Err(error);
+        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+        return Err(error.retry_after(seconds));
     }
     let Some(token) = head.headers.get("X-Session-Token") else {
         return Ok(());
@@ -437,7 +481,7 @@ fn denied(denial: Denial) -> ApiError {
         denial.reason.as_str(),
         denial.message.clone(),
     );
-    error.denial = Some(denial);
+    error.0.denial = Some(denial);
     error
 }
 

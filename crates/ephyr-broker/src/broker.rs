@@ -17,6 +17,7 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::live::Live;
 use crate::policy::Loaded;
+use crate::reads::{Reads, What};
 use crate::sessions::Sessions;
 use crate::signer::{Signer, SignerError};
 use crate::state::State;
@@ -32,6 +33,7 @@ pub struct Broker {
     started: Timestamp,
     mcp_address: OnceLock<SocketAddr>,
     sessions: Sessions,
+    reads: Reads,
     signer_ok: AtomicBool,
 }
 
@@ -78,6 +80,7 @@ impl Broker {
             started: now,
             mcp_address: OnceLock::new(),
             sessions: Sessions::default(),
+            reads: Reads::default(),
             signer_ok: AtomicBool::new(false),
         }
     }
@@ -203,6 +206,20 @@ impl Broker {
         let mut record = self.own_record(event).with_lineage(caller.lineage());
         record.agent = Some(caller.agent().clone());
         record
+    }
+
+    /// Counts something that a caller looked at.
+    pub fn note_read(&self, caller: &Caller, what: What) {
+        if let Some(record) = self.reads.count(caller, what, self.policy_hash()) {
+            self.audit().note(record);
+        }
+    }
+
+    /// Passes what was looked at on to the audit log.
+    pub fn flush_reads(&self) {
+        for record in self.reads.flush() {
+            self.audit().note(record);
+        }
     }
 
     /// A record of something that nobody in particular did.

@@ -18,6 +18,7 @@ pub mod gate;
 pub mod http;
 pub mod live;
 pub mod policy;
+pub mod reads;
 pub mod reload;
 pub mod run;
 pub mod run_command;

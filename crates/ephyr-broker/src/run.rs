@@ -319,6 +319,7 @@ async fn drain(broker: &Broker, serving: Vec<tokio::task::JoinHandle<()>>) {
 }
 
 async fn shut_down(broker: &Arc<Broker>) {
+    broker.flush_reads();
     broker.audit().note(broker.own_record(Event::Shutdown));
     let writer = broker.audit().writer().clone();
     let flushed = tokio::task::spawn_blocking(move || writer.flush()).await;

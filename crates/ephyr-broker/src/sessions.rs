@@ -53,7 +53,7 @@ impl Sessions {
         }
         let expires = now.after(LIFE);
         self.with(agent, |known| {
-            known.session = Some((digest(token.as_bytes()), expires))
+            known.session = Some((digest(token.as_bytes()), expires));
         });
         Opened { token, expires }
     }

@@ -18,8 +18,8 @@ use crate::signer::SignerError;
 
 /// How often what has ended is dropped.
 const SWEEP: Duration = Duration::from_secs(30);
-/// How often is looked whether the log wants a countersignature.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often reads are passed to the log and is looked whether it wants a countersignature.
+const LOOK: Duration = Duration::from_millis(500);
 /// The log is countersigned at least this often, where it grew.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// So many records are countersigned at once, however young.
@@ -169,6 +169,7 @@ pub async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(LOOK) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
+        broker.flush_reads();
         since_checkpoint += LOOK;
         since_ping += LOOK;
         if since_ping >= PING {

@@ -3,6 +3,6 @@
 mod router;
 mod serve;
 
+pub(crate) use router::json;
 pub use router::{Body, Router, Way};
-pub(crate) use router::{failure, json};
 pub use serve::{BodyError, Listener, Peer, serve};

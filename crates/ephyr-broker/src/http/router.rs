@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ephyr_audit::{ActionInfo, ActionKind, DecisionInfo, Event, Record};
+use ephyr_audit::{DecisionInfo, Event};
 use ephyr_mcp::{Config, Guard, Server, SessionKey};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
@@ -84,9 +84,9 @@ pub struct Router {
 /// A request that may go on.
 pub enum Request {
     /// An MCP message.
-    Mcp(Admitted),
+    Mcp(Peer, Admitted),
     /// A call of the API by an agent.
-    Api(Route, Admitted),
+    Api(Peer, Route, Admitted),
     /// Whether the broker is there, which anyone may ask.
     Health {
         /// With particulars: for agents and operators.
@@ -181,16 +181,18 @@ impl Service for Router {
                 if let Err(refusal) = self.mcp.check(head) {
                     return Err(refusal.map(Body::Mcp));
                 }
-                self.authenticate(peer, head).await.map(Request::Mcp)
+                self.authenticate(peer, head)
+                    .await
+                    .map(|admitted| Request::Mcp(peer, admitted))
             }
             "/v1/health" if head.method == Method::GET => Ok(Request::Health {
                 full: self.is_insider(peer),
             }),
             _ => {
-                let route = self.route(head).map_err(|error| failure(&error))?;
+                let route = self.route(head).map_err(|error| error.response())?;
                 self.authenticate(peer, head)
                     .await
-                    .map(|admitted| Request::Api(route, admitted))
+                    .map(|admitted| Request::Api(peer, route, admitted))
             }
         }
     }
@@ -207,7 +209,7 @@ impl Service for Router {
             ),
             BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
         };
-        let mut response = failure(&ApiError::new(status, "bad_body", message));
+        let mut response = ApiError::new(status, "bad_body", message).response();
         response
             .headers_mut()
             .insert(http::header::CONNECTION, HeaderValue::from_static("close"));
@@ -215,31 +217,20 @@ impl Service for Router {
     }
 
     async fn answer(self: Arc<Self>, request: Request, head: Parts, body: Bytes) -> Response<Body> {
-        let proven = |admitted: Admitted| {
-            admitted
-                .caller(&self.broker, &head, &body)
-                .map_err(|error| {
-                    self.note_failure(Peer::Ip(std::net::Ipv4Addr::LOCALHOST.into()), &error);
-                    unauthorised(&error)
-                })
+        let proven = |admitted: Admitted| admitted.caller(&self.broker, &head, &body);
+        let refused = |peer, error: &AuthError| {
+            self.note_failure(peer, error);
+            unauthorised(error)
         };
         match request {
             Request::Health { full } => json(StatusCode::OK, &api::health(&self.broker, full)),
-            Request::Mcp(admitted) => match proven(admitted) {
+            Request::Mcp(peer, admitted) => match proven(admitted) {
                 Ok(caller) => self.mcp.handle(&caller, &head, &body).await.map(Body::Mcp),
-                Err(refusal) => refusal,
+                Err(error) => refused(peer, &error),
             },
-            Request::Api(route, admitted) => match proven(admitted) {
-                Ok(caller) => {
-                    let mut action = ActionInfo::new(ActionKind::Api);
-                    action.url = Some(head.uri.path().into());
-                    let record = Record {
-                        action: Some(action),
-                        ..self.broker.record(Event::Read, &caller)
-                    };
-                    api::answer(&self.broker, &caller, route, &head, &body, record).await
-                }
-                Err(refusal) => refusal,
+            Request::Api(peer, route, admitted) => match proven(admitted) {
+                Ok(caller) => api::answer(&self.broker, &caller, route, &head, &body).await,
+                Err(error) => refused(peer, &error),
             },
         }
     }
@@ -259,17 +250,6 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body
     response
 }
 
-/// An error as a response.
-pub(crate) fn failure(error: &ApiError) -> Response<Body> {
-    let mut response = json(error.status, error);
-    if let Some(seconds) = error.retry_after_seconds {
-        response
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
-}
-
 fn unauthorised(error: &AuthError) -> Response<Body> {
     let status = match error {
         AuthError::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -278,9 +258,9 @@ fn unauthorised(error: &AuthError) -> Response<Body> {
     };
     let mut answer = ApiError::new(status, error.code(), error.to_string());
     if let AuthError::Busy(seconds) = error {
-        answer.retry_after_seconds = Some(*seconds);
+        answer = answer.retry_after(*seconds);
     }
-    let mut response = failure(&answer);
+    let mut response = answer.response();
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(
             WWW_AUTHENTICATE,

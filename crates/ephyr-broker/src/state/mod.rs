@@ -99,7 +99,7 @@ impl State {
                 state.replay(entries)?;
                 state.sweep(now);
                 state.compact()?;
-                Opened::Resumed(state.tasks.len())
+                Opened::Resumed(state.tasks.count())
             }
         };
         Ok((state, opened))
@@ -228,7 +228,7 @@ impl State {
     /// Number of live tasks.
     #[must_use]
     pub fn task_count(&self) -> usize {
-        self.tasks.len()
+        self.tasks.count()
     }
 
     /// The tasks that `want` wants, oldest first.
@@ -354,7 +354,7 @@ impl State {
     /// # Errors
     /// When it cannot be written; the old journal goes on then.
     pub fn compact_if_worthwhile(&self) -> io::Result<()> {
-        let live = 700 * (self.tasks.len() as u64 + 1);
+        let live = 700 * (self.tasks.count() as u64 + 1);
         let len = self.lock().journal.len();
         if len > COMPACT_BYTES && len > 3 * live {
             self.compact()

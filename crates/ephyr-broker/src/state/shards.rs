@@ -71,7 +71,7 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
     }
 
     /// Number of values.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.shards
             .iter()
             .map(|s| s.read().unwrap_or_else(PoisonError::into_inner).len())
@@ -113,7 +113,7 @@ mod tests {
         for key in 0..1000 {
             assert_eq!(map.insert(key, key), None);
         }
-        assert_eq!(map.len(), 1000);
+        assert_eq!(map.count(), 1000);
         assert_eq!(map.update(&7, |v| std::mem::replace(v, 70)), Some(7));
         assert_eq!(map.get(&7), Some(70));
         assert_eq!(map.remove(&8), Some(8));
@@ -121,6 +121,6 @@ mod tests {
         assert_eq!(map.retain(|key, _| key % 2 == 1), 499);
         let mut sum = 0;
         map.for_each(|_, _| sum += 1);
-        assert_eq!(sum, map.len());
+        assert_eq!(sum, map.count());
     }
 }

@@ -11,7 +11,7 @@ mod tasks;
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
-use ephyr_audit::{ActionInfo, ActionKind, Event, Record};
+use ephyr_audit::ActionKind;
 use ephyr_mcp::{
     Backend, Call, ResourceError, ResourceSet, ResourceText, ServerInfo, ToolError, ToolSet,
 };
@@ -24,6 +24,7 @@ pub(crate) use lists::{Certificates, Targets};
 
 use crate::auth::Caller;
 use crate::broker::Broker;
+use crate::reads::What;
 
 static INFO: LazyLock<ServerInfo> = LazyLock::new(|| ServerInfo {
     name: Cow::Borrowed("ephyr"),
@@ -95,13 +96,14 @@ impl Backend for Broker {
         caller: &Caller,
         uri: &str,
     ) -> Result<ResourceText, ResourceError> {
-        let text = resources::read(self, caller, uri).ok_or(ResourceError::NotFound)?;
-        let mut action = ActionInfo::new(ActionKind::Resource);
-        action.url = Some(uri.into());
-        self.audit().note(Record {
-            action: Some(action),
-            ..self.record(Event::Read, caller)
-        });
+        let (name, text) = resources::read(self, caller, uri).ok_or(ResourceError::NotFound)?;
+        self.note_read(
+            caller,
+            What {
+                kind: ActionKind::Resource,
+                name,
+            },
+        );
         Ok(text)
     }
 }
@@ -114,12 +116,13 @@ impl Broker {
         tool: &'static str,
         answer: Result<ephyr_mcp::ToolOutput, ToolError>,
     ) -> Call {
-        let mut action = ActionInfo::new(ActionKind::Tool);
-        action.tool = tool.parse().ok();
-        self.audit().note(Record {
-            action: Some(action),
-            ..self.record(Event::Read, caller)
-        });
+        self.note_read(
+            caller,
+            What {
+                kind: ActionKind::Tool,
+                name: tool,
+            },
+        );
         Call::from(answer)
     }
 

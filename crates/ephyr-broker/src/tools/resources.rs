@@ -42,19 +42,21 @@ pub(super) static SET: LazyLock<ResourceSet> = LazyLock::new(|| {
 });
 
 /// The page of that URI.
-pub(super) fn read(broker: &Broker, caller: &Caller, uri: &str) -> Option<ResourceText> {
-    let text = match uri {
-        "ephyr://overview" => overview(broker, caller),
-        "ephyr://targets" => targets(broker, caller),
-        "ephyr://roles" => roles(broker, caller),
-        "ephyr://status" => status(broker),
-        "ephyr://tools" => tools(broker, caller),
+pub(super) fn read(
+    broker: &Broker,
+    caller: &Caller,
+    uri: &str,
+) -> Option<(&'static str, ResourceText)> {
+    let (name, text) = match uri {
+        "ephyr://overview" => ("ephyr://overview", overview(broker, caller)),
+        "ephyr://targets" => ("ephyr://targets", targets(broker, caller)),
+        "ephyr://roles" => ("ephyr://roles", roles(broker, caller)),
+        "ephyr://status" => ("ephyr://status", status(broker)),
+        "ephyr://tools" => ("ephyr://tools", tools(broker, caller)),
         _ => return None,
     };
-    Some(ResourceText {
-        mime_type: Cow::Borrowed(MARKDOWN),
-        text,
-    })
+    let mime_type = Cow::Borrowed(MARKDOWN);
+    Some((name, ResourceText { mime_type, text }))
 }
 
 // Writing into a String cannot fail, so the results of `write!` are dropped throughout.

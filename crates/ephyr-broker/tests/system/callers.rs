@@ -1,0 +1,168 @@
+//! Who counts as whom.
+
+use ephyr_testkit::http::Endpoint;
+use ephyr_testkit::{Mcp, World, json, skip};
+
+use crate::helpers::{exec, task};
+
+#[test]
+fn an_agent_is_known_by_its_uid_its_key_or_its_token_and_gets_what_the_policy_gives_it() {
+    let world = World::start().unwrap();
+    let mut by_key = world.mcp_with_key("scout").unwrap();
+    let (_, token) = task(&mut by_key);
+    let mut by_token = world.mcp_with_token(&token).unwrap();
+    let mut by_uid = world.mcp_by_uid("builder").unwrap();
+    for agent in [&mut by_key, &mut by_token, &mut by_uid] {
+        let ran = exec(agent, "web", "read", "echo here");
+        assert_eq!(ran.value["stdout"], "here\n", "{}", ran.text);
+    }
+    let names = |agent: &mut Mcp| {
+        let found = agent.tool("list_targets", json!({})).unwrap().value;
+        let list = found["targets"].as_array().unwrap().clone();
+        list.iter()
+            .map(|target| target["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&mut by_uid), ["db", "web"]);
+    assert_eq!(names(&mut by_key), ["web"]);
+    assert_eq!(names(&mut by_token), ["web"]);
+}
+
+#[test]
+fn nobody_else_gets_in() {
+    let world = World::start().unwrap();
+    let tcp = world.tcp().unwrap();
+    for bearer in [
+        None,
+        Some("eph_scout_0000000000000000000000000000000000000000000"),
+        Some("mac_AAAA"),
+        Some("x"),
+    ] {
+        let answer = Mcp::new(tcp.clone(), bearer)
+            .call("list_targets", json!({}))
+            .unwrap();
+        assert_eq!(answer.status, 401, "{bearer:?}");
+    }
+    let key = world.api_key("scout").unwrap().to_owned();
+    assert_eq!(
+        Mcp::new(tcp, Some(&key))
+            .call("list_targets", json!({}))
+            .unwrap()
+            .status,
+        200
+    );
+}
+
+#[test]
+fn on_the_socket_the_uid_alone_says_who_it_is() {
+    let world = World::start().unwrap();
+    if !world.accounts().are_separate() {
+        return skip("needs users of their own, which only root can make");
+    }
+    let stranger = world.unix("stranger").unwrap();
+    let refused = stranger.request("GET", "/v1/whoami", &[], b"").unwrap();
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    assert_eq!(refused.json().unwrap()["code"], "uid_unknown");
+    let builder = world.unix("builder").unwrap();
+    let known = builder.request("GET", "/v1/whoami", &[], b"").unwrap();
+    assert_eq!(known.json().unwrap()["agent"], "builder");
+    let bearer = format!("Bearer {}", world.api_key("scout").unwrap());
+    let key = builder
+        .request("GET", "/v1/whoami", &[("Authorization", &bearer)], b"")
+        .unwrap();
+    assert_eq!(key.json().unwrap()["code"], "key_on_socket");
+}
+
+#[test]
+fn a_token_serves_only_its_own_agent_and_leaves_the_appliance_only_with_a_key() {
+    let world = World::start().unwrap();
+    if !world.accounts().are_separate() {
+        return skip("needs users of their own, which only root can make");
+    }
+    let (_, token) = task(&mut world.mcp_by_uid("builder").unwrap());
+    let status = |endpoint: Endpoint| {
+        Mcp::new(endpoint, Some(&token))
+            .call("list_targets", json!({}))
+            .unwrap()
+            .status
+    };
+    assert_eq!(
+        status(world.unix("builder").unwrap()),
+        200,
+        "its own agent, on the socket"
+    );
+    assert_eq!(
+        status(world.unix("worker").unwrap()),
+        401,
+        "another agent, on the socket"
+    );
+    assert_eq!(
+        status(world.tcp().unwrap()),
+        401,
+        "over TCP, where its token alone proves nothing"
+    );
+    let (_, elsewhere) = task(&mut world.mcp_with_key("scout").unwrap());
+    let mut scout = world.mcp_with_token(&elsewhere).unwrap();
+    assert_eq!(
+        scout.call("list_targets", json!({})).unwrap().status,
+        200,
+        "its agent lives elsewhere"
+    );
+}
+
+#[test]
+fn a_token_makes_no_root_task() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let (_, token) = task(&mut scout);
+    let refused = world
+        .mcp_with_token(&token)
+        .unwrap()
+        .tool("task_create", json!({"description": "x"}))
+        .unwrap();
+    assert!(
+        refused.is_error && refused.text.contains("makes no root task"),
+        "{}",
+        refused.text
+    );
+}
+
+#[test]
+fn a_token_sees_its_own_task_and_a_key_all_of_its_agents() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let (one, token) = task(&mut scout);
+    let (other, _) = task(&mut scout);
+    let mut by_token = world.mcp_with_token(&token).unwrap();
+    let listed = by_token.tool("task_list", json!({})).unwrap().value;
+    assert_eq!(listed["count"], 1);
+    assert_eq!(listed["tasks"][0]["id"], one.as_str());
+    assert_eq!(
+        scout.tool("task_list", json!({})).unwrap().value["count"],
+        2
+    );
+    assert!(
+        by_token
+            .tool("task_info", json!({"task_id": other}))
+            .unwrap()
+            .is_error
+    );
+    assert!(
+        by_token
+            .tool("task_revoke", json!({"task_id": other}))
+            .unwrap()
+            .is_error
+    );
+    assert_eq!(
+        by_token.tool("task_info", json!({})).unwrap().value["task"]["id"],
+        one.as_str()
+    );
+    let mut worker = world.mcp_with_key("worker").unwrap();
+    assert!(
+        worker
+            .tool("task_info", json!({"task_id": one}))
+            .unwrap()
+            .is_error,
+        "another agent's"
+    );
+}

@@ -1,0 +1,159 @@
+//! Commands: what they give, how they are refused, how they end.
+
+use std::time::{Duration, Instant};
+
+use ephyr_testkit::{World, json};
+
+use crate::helpers::{details, eventually, exec, record};
+
+#[test]
+fn a_command_gives_its_output_exit_code_and_receipt() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let ran = exec(
+        &mut scout,
+        "web",
+        "read",
+        "echo out; echo err >&2; cat; exit 7",
+    );
+    assert!(!ran.is_error, "{}", ran.text);
+    assert_eq!(ran.value["stdout"], "out\n");
+    assert_eq!(ran.value["stderr"], "err\n");
+    assert_eq!(ran.value["exit_code"], 7);
+    assert_eq!(ran.value["truncated"], false);
+    let attempt = ran.value["receipt"]["record"].as_str().unwrap();
+    let outcome = record(&world, "the outcome", |r| {
+        r["event"] == "exec_outcome" && r["attempt"] == attempt
+    });
+    assert_eq!(outcome["detail"]["exit"], "7");
+    assert!(outcome["serial"].is_string());
+}
+
+#[test]
+fn a_refusal_names_step_rule_and_what_would_be_allowed() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let refused =
+        |role: &str, target: &str| json!({"target": target, "role": role, "command": "id"});
+    let role = details(&mut scout, "exec", refused("operator", "web"));
+    assert_eq!(role["step"], 3);
+    assert_eq!(role["reason"], "role_not_granted");
+    assert_eq!(role["rule"], "agents.scout.ssh.web.roles");
+    assert_eq!(role["alternatives"], json!(["web as read"]));
+    let target = details(&mut scout, "exec", refused("read", "nowhere"));
+    assert_eq!(
+        (&target["step"], &target["reason"]),
+        (&json!(2), &json!("target_unknown"))
+    );
+    let asked = scout
+        .tool(
+            "exec",
+            json!({"target": "web", "role": "operator", "command": "id", "dry_run": true}),
+        )
+        .unwrap();
+    assert!(
+        !asked.is_error && asked.value["decision"]["allowed"] == false,
+        "{}",
+        asked.text
+    );
+    let asked = scout
+        .tool(
+            "exec",
+            json!({"target": "web", "role": "read", "command": "id", "dry_run": true}),
+        )
+        .unwrap();
+    assert_eq!(asked.value["decision"]["allowed"], true);
+    assert!(asked.value.get("exit_code").is_none(), "nothing was run");
+    record(&world, "the denial", |r| {
+        r["event"] == "denied" && r["decision"]["reason"] == "role_not_granted"
+    });
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_ended_on_the_target() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let command = "echo $$; trap '' TERM; sleep 600 & wait; sleep 600";
+    let begun = Instant::now();
+    let ran = scout
+        .tool(
+            "exec",
+            json!({"target": "web", "role": "read", "command": command, "timeout": 1}),
+        )
+        .unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(15));
+    assert_eq!(ran.value["exit_code"], -1, "{}", ran.text);
+    assert_eq!(ran.value["timed_out"], true);
+    let pid: u32 = ran.value["stdout"]
+        .as_str()
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    eventually("the end of the remote shell", || {
+        (!is_alive(pid)).then_some(())
+    });
+}
+
+/// Target and test share the machine, so the remote process can be seen.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn output_is_bounded_and_the_command_still_ends_by_itself() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let ran = exec(
+        &mut scout,
+        "web",
+        "read",
+        "head -c 5000000 /dev/zero | tr '\\0' x; exit 4",
+    );
+    assert_eq!(ran.value["exit_code"], 4);
+    assert_eq!(ran.value["truncated"], true);
+    assert_eq!(ran.value["stdout"].as_str().unwrap().len(), 1 << 20);
+}
+
+#[test]
+fn the_certificate_opens_one_role_on_one_target_and_sshd_logs_its_key_id() {
+    let mut world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let ran = exec(&mut scout, "web", "read", "true");
+    let attempt = ran.value["receipt"]["record"].clone();
+    let outcome = record(&world, "the outcome", |r| {
+        r["event"] == "exec_outcome" && r["attempt"] == attempt
+    });
+    let key_id = format!(
+        "ephyr:scout@web/read:-:{}",
+        outcome["serial"].as_str().unwrap()
+    );
+    let log = world.target("web").unwrap().log();
+    assert!(log.contains(&key_id), "{key_id} is not in:\n{log}");
+}
+
+#[test]
+fn a_receipt_is_checked_offline_with_the_ca_key_and_the_log() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let ran = exec(&mut scout, "web", "read", "true");
+    let text = ran.value["receipt"]["text"].as_str().unwrap();
+    let check = |receipt: &str| {
+        let mut command = world.own_command("bin/ephyr");
+        command
+            .args(["audit", "receipt", receipt, "--log"])
+            .arg(world.audit_log());
+        command.arg("--ca-pub").arg(world.ca_pub());
+        command.output().unwrap()
+    };
+    let good = check(text);
+    assert!(
+        good.status.success(),
+        "{}",
+        String::from_utf8_lossy(&good.stderr)
+    );
+    let mut forged = text.to_owned();
+    let last = if forged.ends_with('A') { 'B' } else { 'A' };
+    forged.replace_range(text.len() - 20..text.len() - 19, &last.to_string());
+    assert!(!check(&forged).status.success());
+}

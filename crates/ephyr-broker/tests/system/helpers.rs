@@ -1,0 +1,63 @@
+//! What several of these tests do.
+
+use std::time::{Duration, Instant};
+
+use ephyr_testkit::{Mcp, ToolAnswer, Value, World, json};
+
+/// Runs a command.
+pub(crate) fn exec(agent: &mut Mcp, target: &str, role: &str, command: &str) -> ToolAnswer {
+    agent
+        .tool(
+            "exec",
+            json!({"target": target, "role": role, "command": command}),
+        )
+        .unwrap()
+}
+
+/// Makes a task; gives its id and token.
+pub(crate) fn task(agent: &mut Mcp) -> (String, String) {
+    let made = agent
+        .tool("task_create", json!({"description": "a test"}))
+        .unwrap();
+    assert!(!made.is_error, "{}", made.text);
+    let text = |name: &str| made.value[name].as_str().unwrap().to_owned();
+    (text("task_id"), text("token"))
+}
+
+/// Asks again until the answer is there; ten seconds at most.
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{what}: not within 10 s"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The records of the audit log so far.
+pub(crate) fn records(world: &World) -> Vec<Value> {
+    let text = std::fs::read_to_string(world.audit_log()).unwrap();
+    // The last line may still be in the making.
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+/// Waits for a record.
+pub(crate) fn record(world: &World, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, || {
+        records(world).into_iter().find(|record| wanted(record))
+    })
+}
+
+/// The particulars that a refusal gives programs.
+pub(crate) fn details(agent: &mut Mcp, tool: &str, arguments: Value) -> Value {
+    let answer = agent.call(tool, arguments).unwrap().ok().unwrap();
+    assert_eq!(answer["isError"], true, "{answer}");
+    answer["_meta"]["ephyr/error"].clone()
+}

@@ -1,0 +1,12 @@
+//! The broker with all its neighbours as they are: the signer, real sshd targets, agents with UIDs of
+//! their own. Each refusal has a twin beside it that succeeds.
+
+mod audit_down;
+mod callers;
+mod commands;
+mod faults;
+#[cfg(test)]
+mod helpers;
+mod reload;
+mod restart;
+mod revocation;

@@ -1,0 +1,125 @@
+//! A new policy holds for everything at once; an invalid one for nothing.
+
+use ephyr_testkit::{Mcp, World, json};
+
+use crate::helpers::{details, eventually, exec, record};
+
+fn allowed(agent: &mut Mcp) -> Option<()> {
+    (!exec(agent, "web", "operator", "true").is_error).then_some(())
+}
+
+#[test]
+fn w18_a_reload_reaches_roles_and_api_keys_of_connected_clients() {
+    let mut world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    assert!(allowed(&mut scout).is_none());
+    world
+        .change_policy(|policy| {
+            policy["agents"]["scout"]["ssh"]["web"]["roles"] = json!(["read", "operator"]);
+        })
+        .unwrap();
+    world.reload().unwrap();
+    eventually("the new role", || allowed(&mut scout));
+
+    let worker = world.policy()["agents"]["worker"]["api_key_hash"].clone();
+    world
+        .change_policy(|policy| policy["agents"]["scout"]["api_key_hash"] = worker)
+        .unwrap();
+    world.reload().unwrap();
+    eventually("the end of the old key", || {
+        (scout.call("list_targets", json!({})).unwrap().status == 401).then_some(())
+    });
+}
+
+#[test]
+fn an_invalid_policy_changes_nothing_and_is_reported() {
+    let mut world = World::start().unwrap();
+    let before = world.policy().clone();
+    world
+        .change_policy(|policy| policy["agents"]["scout"]["shh"] = json!({}))
+        .unwrap();
+    world.reload().unwrap();
+    let failed = record(&world, "the failure", |r| {
+        r["event"] == "policy_reload_failed"
+    });
+    assert!(
+        failed["detail"]["error"]
+            .as_str()
+            .unwrap()
+            .contains("agents.scout.shh"),
+        "{failed}"
+    );
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    assert!(!exec(&mut scout, "web", "read", "true").is_error);
+    world.change_policy(|policy| *policy = before).unwrap();
+    world.reload().unwrap();
+    record(&world, "the reload", |r| r["event"] == "policy_reload");
+}
+
+#[test]
+fn what_the_new_policy_no_longer_allows_is_ended() {
+    let mut world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let thread = std::thread::spawn(move || {
+        scout
+            .tool(
+                "exec",
+                json!({"target": "web", "role": "read", "command": "sleep 100", "timeout": 90}),
+            )
+            .unwrap()
+    });
+    record(&world, "the attempt", |r| r["event"] == "exec_attempt");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    world
+        .change_policy(|policy| policy["agents"]["scout"]["ssh"] = json!({}))
+        .unwrap();
+    world.reload().unwrap();
+    let ended = thread.join().unwrap();
+    assert!(
+        ended.is_error && ended.text.contains("policy_changed"),
+        "{}",
+        ended.text
+    );
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let tools = scout
+        .request("tools/list", json!({}))
+        .unwrap()
+        .ok()
+        .unwrap();
+    assert!(
+        !tools["tools"].to_string().contains("\"exec\""),
+        "no target, no exec"
+    );
+}
+
+#[test]
+fn an_action_needs_both_daemons_to_have_the_same_policy() {
+    let mut world = World::start().unwrap();
+    world
+        .change_policy(|policy| policy["global"]["max_ttl"] = json!("29m"))
+        .unwrap();
+    // The signer alone: the broker still decides by the old policy, which the signer refuses.
+    world
+        .signer()
+        .unwrap()
+        .signal(rustix::process::Signal::HUP)
+        .unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let arguments = json!({"target": "web", "role": "read", "command": "true"});
+    eventually("the refusal", || {
+        let answer = scout.call("exec", arguments.clone()).unwrap().ok().unwrap();
+        (answer["isError"] == true).then_some(())
+    });
+    assert_eq!(
+        details(&mut scout, "exec", arguments)["reason"],
+        "policy_mismatch"
+    );
+    world
+        .broker()
+        .unwrap()
+        .signal(rustix::process::Signal::HUP)
+        .unwrap();
+    eventually("the same policy", || {
+        (!exec(&mut scout, "web", "read", "true").is_error).then_some(())
+    });
+}

@@ -1,0 +1,96 @@
+//! What was answered is still true after a restart, a crash, or the signer's absence.
+
+use ephyr_testkit::{World, json};
+
+use crate::helpers::{eventually, exec, task};
+
+#[test]
+fn tasks_answered_before_a_kill_work_after_it_and_revoked_ones_stay_dead() {
+    let mut world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let (_, kept) = task(&mut scout);
+    let (id, dead) = task(&mut scout);
+    scout.tool("task_revoke", json!({"task_id": id})).unwrap();
+    world.broker().unwrap().kill().unwrap();
+    world.start_broker().unwrap();
+    let status = |token: &str| {
+        world
+            .mcp_with_token(token)
+            .unwrap()
+            .call("list_targets", json!({}))
+            .unwrap()
+            .status
+    };
+    assert_eq!(status(&kept), 200);
+    assert_eq!(status(&dead), 401);
+    let ran = exec(
+        &mut world.mcp_with_token(&kept).unwrap(),
+        "web",
+        "read",
+        "echo again",
+    );
+    assert_eq!(ran.value["stdout"], "again\n");
+}
+
+#[test]
+fn without_its_state_the_broker_starts_afresh_and_old_tokens_are_dead() {
+    let mut world = World::start().unwrap();
+    let (_, token) = task(&mut world.mcp_with_key("scout").unwrap());
+    world.broker().unwrap().stop().unwrap();
+    // The state lies in the world's own tmpfs, where the broker's user can remove it.
+    let mut remove = world.command("/bin/rm", "ephyr-broker").unwrap();
+    let removed = remove
+        .arg("-f")
+        .arg(world.state_dir().join("state.journal"))
+        .status()
+        .unwrap();
+    assert!(removed.success());
+    world.start_broker().unwrap();
+    let refused = world
+        .mcp_with_token(&token)
+        .unwrap()
+        .call("list_targets", json!({}))
+        .unwrap();
+    assert_eq!(refused.status, 401);
+    let (_, fresh) = eventually("a new epoch", || {
+        let made = world
+            .mcp_with_key("scout")
+            .unwrap()
+            .tool("task_create", json!({"description": "new"}))
+            .unwrap();
+        (!made.is_error).then(|| ((), made.value["token"].as_str().unwrap().to_owned()))
+    });
+    assert_eq!(
+        world
+            .mcp_with_token(&fresh)
+            .unwrap()
+            .call("list_targets", json!({}))
+            .unwrap()
+            .status,
+        200
+    );
+}
+
+#[test]
+fn while_the_signer_is_down_nothing_runs_and_what_only_looks_goes_on() {
+    let mut world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    assert!(!exec(&mut scout, "web", "read", "true").is_error);
+    world.signer().unwrap().kill().unwrap();
+    let refused = exec(&mut scout, "web", "read", "true");
+    assert!(
+        refused.is_error && refused.text.contains("nothing was run"),
+        "{}",
+        refused.text
+    );
+    assert!(!scout.tool("list_targets", json!({})).unwrap().is_error);
+    assert!(
+        !scout
+            .tool("task_create", json!({"description": "x"}))
+            .unwrap()
+            .is_error,
+        "within the delegation"
+    );
+    world.start_signer().unwrap();
+    assert!(!exec(&mut scout, "web", "read", "true").is_error);
+}
