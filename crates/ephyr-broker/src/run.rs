@@ -194,6 +194,7 @@ async fn run(
     let mut interrupt = signal(SignalKind::interrupt())?;
 
     record_startup(&broker, &opened).await?;
+    upkeep::first_epoch(&broker).await;
     let epochs = tokio::spawn(upkeep::epochs(Arc::clone(&broker), stopping.clone()));
     let sweep = tokio::spawn(upkeep::sweep(Arc::clone(&broker), stopping.clone()));
     let countersign = tokio::spawn(upkeep::countersign(Arc::clone(&broker), stopping.clone()));

@@ -44,6 +44,19 @@ pub enum EpochError {
     Record(String),
 }
 
+/// Gets an epoch before the first request is taken, if the signer is there. Without it the broker starts
+/// all the same: what only looks can be answered.
+pub async fn first_epoch(broker: &Broker) {
+    let now = clock::now();
+    if broker.state().minting_epoch(now).is_some() {
+        return;
+    }
+    match new_epoch(broker, now).await {
+        Ok(()) => broker.set_signer_ok(true),
+        Err(error) => log(&format!("no token can be made yet: {error}")),
+    }
+}
+
 /// Keeps an epoch that may mint.
 pub async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     let mut pause = RETRY;

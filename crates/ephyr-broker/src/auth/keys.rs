@@ -71,6 +71,16 @@ struct Good {
     checked: Timestamp,
 }
 
+/// What is known of a key before it is compared.
+enum Cached {
+    /// It was compared within the last minute.
+    Fresh(AgentName),
+    /// It was good once, and not long ago.
+    Trusted,
+    /// Nothing.
+    Stranger,
+}
+
 impl Keys {
     /// Knows nobody yet.
     #[must_use]
@@ -105,24 +115,24 @@ impl Keys {
         hash_of: impl Fn(&AgentName) -> Option<KeyHash>,
     ) -> Result<AgentName, KeyRefused> {
         let digest = Digest(Sha256::digest(key.as_bytes()).into());
-        let trusted = {
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            match known.good.get(&digest) {
-                Some(good) if fresh(good, now, CACHE_MILLIS) => return Ok(good.agent.clone()),
-                Some(good) => fresh(good, now, TRUSTED_MILLIS),
-                None => false,
-            }
-        };
+        if let Cached::Fresh(agent) = self.cached(digest, now) {
+            return Ok(agent);
+        }
         let (agent, hash) = named_agent(key)
             .and_then(|agent| hash_of(&agent).map(|hash| (agent, hash)))
             .ok_or(KeyRefused::Wrong)?;
-        if !trusted {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.strangers.take(now).map_err(KeyRefused::Busy)?;
-        }
         let Ok(_running) = self.running.acquire().await else {
             return Err(KeyRefused::Busy(1));
         };
+        // Whoever waited behind a comparison of the same key needs none of its own.
+        match self.cached(digest, now) {
+            Cached::Fresh(agent) => return Ok(agent),
+            Cached::Trusted => {}
+            Cached::Stranger => {
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.strangers.take(now).map_err(KeyRefused::Busy)?;
+            }
+        }
         let key = Zeroizing::new(key.to_owned());
         let compared = tokio::task::spawn_blocking(move || {
             bcrypt::non_truncating_verify(key.as_bytes(), &hash.0).unwrap_or(false)
@@ -132,6 +142,15 @@ impl Keys {
         }
         self.remember(digest, agent.clone(), now);
         Ok(agent)
+    }
+
+    fn cached(&self, digest: Digest, now: Timestamp) -> Cached {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.good.get(&digest) {
+            Some(good) if fresh(good, now, CACHE_MILLIS) => Cached::Fresh(good.agent.clone()),
+            Some(good) if fresh(good, now, TRUSTED_MILLIS) => Cached::Trusted,
+            _ => Cached::Stranger,
+        }
     }
 
     fn remember(&self, digest: Digest, agent: AgentName, now: Timestamp) {
@@ -248,6 +267,20 @@ mod tests {
             keys.check(KEY, at(90_000), of).await.is_ok(),
             "good before, so compared at once"
         );
+    }
+
+    #[tokio::test]
+    async fn many_connections_with_one_good_key_are_no_strangers() {
+        let keys = Arc::new(Keys::new(at(0)));
+        let hash = hash();
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let (keys, hash) = (Arc::clone(&keys), hash.clone());
+            waiting.spawn(async move { keys.check(KEY, at(0), |_| Some(hash.clone())).await });
+        }
+        while let Some(checked) = waiting.join_next().await {
+            assert!(checked.unwrap().is_ok());
+        }
     }
 
     #[test]

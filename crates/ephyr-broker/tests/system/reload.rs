@@ -1,6 +1,6 @@
 //! A new policy holds for everything at once; an invalid one for nothing.
 
-use ephyr_testkit::{Mcp, World, json};
+use ephyr_testkit::{ApiKey, Mcp, World, json};
 
 use crate::helpers::{details, eventually, exec, record};
 
@@ -21,9 +21,9 @@ fn w18_a_reload_reaches_roles_and_api_keys_of_connected_clients() {
     world.reload().unwrap();
     eventually("the new role", || allowed(&mut scout));
 
-    let worker = world.policy()["agents"]["worker"]["api_key_hash"].clone();
+    let other = ApiKey::generate("scout").unwrap().hash;
     world
-        .change_policy(|policy| policy["agents"]["scout"]["api_key_hash"] = worker)
+        .change_policy(|policy| policy["agents"]["scout"]["api_key_hash"] = json!(other))
         .unwrap();
     world.reload().unwrap();
     eventually("the end of the old key", || {
