@@ -5,6 +5,8 @@ mod ending;
 #[cfg(test)]
 mod exec;
 #[cfg(test)]
+mod failing;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod login;

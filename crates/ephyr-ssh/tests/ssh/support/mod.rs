@@ -14,11 +14,13 @@
 mod ca;
 mod permit;
 mod processes;
+mod relay;
 mod sshd;
 
 pub(crate) use ca::{Ca, Spec, key};
 pub(crate) use permit::{Pin, permit, permit_for_stdin};
 pub(crate) use processes::{alive, memory_high_water, until_dead};
+pub(crate) use relay::Relay;
 pub(crate) use sshd::{Lab, Setup};
 
 use std::time::Duration;
