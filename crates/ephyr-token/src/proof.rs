@@ -30,7 +30,6 @@ const VERSION: u8 = 1;
 const DOMAIN: &[u8] = b"ephyr-proof-v1\0";
 const CLAIM_LEN: usize = 1 + 8 + 16 + 32 + 32 + 32;
 const LEN: usize = CLAIM_LEN + 64;
-const TEXT_LEN: usize = (LEN * 4).div_ceil(3);
 
 /// 16 bytes, random, used once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -121,9 +120,6 @@ impl Proof {
     /// # Errors
     /// [`ProofError::Malformed`] for everything but the one spelling.
     pub fn parse(header: &str) -> Result<Self, ProofError> {
-        if header.len() != TEXT_LEN {
-            return Err(ProofError::Malformed);
-        }
         let mut bytes = [0; LEN];
         match URL_SAFE_NO_PAD.decode_slice(header, &mut bytes) {
             Ok(LEN) if bytes[0] == VERSION => Ok(Self { bytes }),

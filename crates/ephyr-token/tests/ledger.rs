@@ -536,3 +536,20 @@ fn what_does_not_fit_is_not_minted() {
         .is_ok()
     );
 }
+
+#[test]
+fn w2_a_star_is_no_caveat_that_a_client_could_append() {
+    for text in [
+        "ssh IN [*]",
+        "target IN [*]",
+        "ssh IN [a]",
+        "target IN [a,a]",
+        "agent = admin",
+        "task = 01KAT000000000000000000CH1",
+        "colour IN [red]",
+        "",
+    ] {
+        assert!(text.parse::<HolderCaveat>().is_err(), "{text}");
+    }
+    assert!("ssh IN [a:read]".parse::<HolderCaveat>().is_ok());
+}
