@@ -80,7 +80,7 @@ if [ ! -e "$guard" ]; then
     printf '#!/bin/sh\nexit 101\n' > "$guard"
     chmod 755 "$guard"
 fi
-export DEBIAN_FRONTEND=noninteractive
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 apt-get install -y --no-install-recommends "$@" || {
     apt-get update
     apt-get install -y --no-install-recommends "$@"

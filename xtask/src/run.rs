@@ -16,7 +16,9 @@ pub(crate) fn root() -> PathBuf {
 
 /// Where cargo puts what it builds.
 pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    let here = std::env::current_dir().unwrap_or_default();
+    let set = std::env::var_os("CARGO_TARGET_DIR").map(|dir| here.join(dir));
+    set.unwrap_or_else(|| root().join("target"))
 }
 
 /// A cargo command at the workspace's root.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every check in one run, counted and timed.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -120,48 +121,89 @@ fn clippy(_: &Options) -> Result<Tally, String> {
 }
 
 fn unit(_: &Options) -> Result<Tally, String> {
+    let filter = "kind(lib) + kind(bin) + kind(proc-macro)";
     tests(
-        "kind(lib) + kind(bin) + kind(proc-macro)",
-        &["--lib", "--bins"],
+        &Selection {
+            filter,
+            kinds: &["--lib", "--bins"],
+            packages: &[],
+        },
+        &[],
     )
 }
 
 fn integration(_: &Options) -> Result<Tally, String> {
     // Tests start the workspace's programs, whether or not a stage before has built them.
-    let built = build(&Options::default())?;
-    let tally = tests("kind(test)", &["--test", "*"])?;
-    Ok(if built.failed > 0 { built } else { tally })
+    let built = programs()?;
+    if built.failed > 0 {
+        return Ok(built);
+    }
+    let filter = "kind(test) - binary(official_mcp_clients_work)";
+    // cargo's own runner has no filter by file: there the SDK tests skip themselves.
+    tests(
+        &Selection {
+            filter,
+            kinds: &["--test", "*"],
+            packages: &[],
+        },
+        &[],
+    )
+}
+
+/// Which tests: for nextest, and for cargo's own runner.
+struct Selection<'a> {
+    filter: &'a str,
+    kinds: &'a [&'a str],
+    packages: &'a [&'a str],
 }
 
 /// Runs tests through nextest, or through cargo's own runner where there is no nextest.
-fn tests(filter: &str, kinds: &[&str]) -> Result<Tally, String> {
+fn tests(selection: &Selection<'_>, environment: &[(&str, &Path)]) -> Result<Tally, String> {
     let skips = run::target_dir().join("skipped-tests");
     let _ = fs::remove_file(&skips);
-    let tally = if find_program("cargo-nextest").is_some() {
+    let nextest = find_program("cargo-nextest").is_some();
+    let mut command = if nextest {
         let mut command = cargo(&["nextest", "run", "--locked", "--cargo-profile", "ci"]);
         command
-            .args(["--workspace", "--no-fail-fast", "--run-ignored", "all"])
-            .args(["--no-tests", "pass", "--status-level", "pass", "-E", filter])
-            .env("EPHYR_SKIPPED_TESTS", &skips);
-        let done = run::run(&mut command, Show::Yes, LIMIT)?;
-        timed(&done);
-        Tally::of_nextest(&done.output).with_exit(done.ok)
-    } else {
-        let mut command = cargo(&["test", "--locked", "--profile", "ci", "--workspace"]);
+            .args([
+                "--no-fail-fast",
+                "--run-ignored",
+                "all",
+                "--no-tests",
+                "pass",
+            ])
+            .args(["--status-level", "pass", "-E", selection.filter]);
         command
-            .arg("--no-fail-fast")
-            .args(kinds)
-            .args(["--", "--include-ignored"])
-            .env("EPHYR_SKIPPED_TESTS", &skips);
-        let done = run::run(&mut command, Show::Yes, LIMIT)?;
-        timed(&done);
-        Tally::of_libtest(&done.output).with_exit(done.ok)
+    } else {
+        let mut command = cargo(&["test", "--locked", "--profile", "ci", "--no-fail-fast"]);
+        command.args(selection.kinds);
+        command
+    };
+    if selection.packages.is_empty() {
+        command.arg("--workspace");
+    }
+    for package in selection.packages {
+        command.args(["--package", package]);
+    }
+    if !nextest {
+        command.args(["--", "--include-ignored"]);
+    }
+    command
+        .env("EPHYR_SKIPPED_TESTS", &skips)
+        .envs(environment.iter().copied());
+    let done = run::run(&mut command, Show::Yes, LIMIT)?;
+    timed(&done);
+    let tally = if nextest {
+        Tally::of_nextest(&done.output)
+    } else {
+        Tally::of_libtest(&done.output)
     };
     let skipped = fs::read_to_string(&skips).unwrap_or_default();
     for line in skipped.lines() {
         run::say(line);
     }
-    Ok(tally.with_skips(u32::try_from(skipped.lines().count()).unwrap_or(u32::MAX)))
+    let skipped = u32::try_from(skipped.lines().count()).unwrap_or(u32::MAX);
+    Ok(tally.with_exit(done.ok).with_skips(skipped))
 }
 
 fn doc(_: &Options) -> Result<Tally, String> {
@@ -179,23 +221,32 @@ fn doc(_: &Options) -> Result<Tally, String> {
     Ok(Tally::of_libtest(&done.output).with_exit(done.ok))
 }
 
-/// The official MCP clients of other languages, against the same broker.
+/// The official MCP clients of other languages, against the real broker.
 fn sdk(options: &Options) -> Result<Tally, String> {
-    let script = run::root().join("tests/sdk/run");
-    if !script.is_file() {
-        return Ok(skip("sdk", "tests/sdk/run does not exist"));
-    }
     if let Err(why) = packages::for_clients(options) {
         return Ok(skip("sdk", &why));
     }
-    build(options)?;
-    let mut command = Command::new(script);
-    command
-        .current_dir(run::root())
-        .env("EPHYR_BIN_DIR", run::target_dir().join("ci"));
-    let done = run::run(&mut command, Show::Yes, LIMIT)?;
-    timed(&done);
-    Ok(Tally::of_lines(&done.output).with_exit(done.ok))
+    let dir = run::target_dir().join("sdk");
+    let mut setup = Command::new(run::root().join("tests/sdk/setup.sh"));
+    setup.arg(&dir);
+    let made = run::run(&mut setup, Show::Yes, LIMIT)?;
+    if !made.ok {
+        return Ok(skip(
+            "sdk",
+            &format!("the SDKs cannot be installed here: {}", made.last_line()),
+        ));
+    }
+    let built = programs()?;
+    if built.failed > 0 {
+        return Ok(built);
+    }
+    let test = "official_mcp_clients_work";
+    let selection = Selection {
+        filter: "binary(official_mcp_clients_work)",
+        kinds: &["--test", test],
+        packages: &["ephyr-testkit"],
+    };
+    tests(&selection, &[("EPHYR_SDK_DIR", &dir)])
 }
 
 fn deny(options: &Options) -> Result<Tally, String> {

@@ -125,28 +125,30 @@ fn report_json(report: &Report) -> Value {
 
 fn describe(report: &Report) -> String {
     let mut text = format!(
-        "the log {} is whole: {} records, {} of them countersigned by the signer\n",
-        report.log, report.records, report.signed
+        "the log {} is whole: {}, {} of them countersigned by the signer\n",
+        report.log,
+        records(report.records),
+        report.signed
     );
     if report.unseen > 0 {
+        let unseen = records(report.unseen);
         text.push_str(&format!(
-            "not seen: the first {} records, in files that are missing\n",
-            report.unseen
+            "not seen: the first {unseen}, in files that are missing\n"
         ));
     }
     if report.unsigned > 0 {
         let since = report
             .unsigned_since
             .map_or_else(String::new, |time| format!(" since {time}"));
+        let unsigned = records(report.unsigned);
         text.push_str(&format!(
-            "{} records{since} are not countersigned yet: only the chain vouches for them\n",
-            report.unsigned
+            "not countersigned yet, so that only the chain vouches: {unsigned}{since}\n"
         ));
     }
     if report.lost > 0 {
+        let lost = records(report.lost);
         text.push_str(&format!(
-            "{} records were lost while the log could not be written\n",
-            report.lost
+            "lost while the log could not be written: {lost}\n"
         ));
     }
     for attempt in &report.open_attempts {
@@ -155,6 +157,14 @@ fn describe(report: &Report) -> String {
         ));
     }
     text
+}
+
+fn records(count: u64) -> String {
+    if count == 1 {
+        "1 record".to_owned()
+    } else {
+        format!("{count} records")
+    }
 }
 
 fn search(log: &Log, filter: &Filter, output: &Output) -> Result<ExitCode, Failure> {

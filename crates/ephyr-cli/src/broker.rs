@@ -29,6 +29,15 @@ struct ToolResult {
     structured_content: Value,
     #[serde(default)]
     is_error: bool,
+    #[serde(default, rename = "_meta")]
+    meta: Meta,
+}
+
+#[derive(Default, Deserialize)]
+struct Meta {
+    /// Particulars of a failure, for programs.
+    #[serde(default, rename = "ephyr/error")]
+    error: Value,
 }
 
 #[derive(Deserialize)]
@@ -212,7 +221,7 @@ fn no_socket(path: &Path, error: &io::Error) -> Failure {
 
 /// A tool's own failure: a denial, or something on the way to the target.
 fn tool_failure(result: ToolResult) -> Failure {
-    let details = result.structured_content;
+    let details = result.meta.error;
     let text = result
         .content
         .into_iter()

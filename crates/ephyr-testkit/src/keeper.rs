@@ -1,5 +1,6 @@
 //! The keeper: a shell in the world's mount namespace that outlives nothing. When its standard input
-//! closes, because the world was dropped or because the test process died, it kills what is left.
+//! closes, because the world was dropped or because the test process died, it kills what is left and
+//! removes the world's directory.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -16,7 +17,7 @@ pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 /// Prepares the namespace and says `ready`; then `+PID` and `-PID` lines until the input ends.
 const SCRIPT: &str = r#"
 set -eu
-dir=$1 private=$2 pids=
+dir=$1 private=$2 state_owner=$3 pids=
 if [ "$private" = yes ]; then
     for file in passwd group shadow; do
         if [ -e "/etc/$file" ]; then mount --bind "$dir/etc/$file" "/etc/$file"; fi
@@ -25,7 +26,8 @@ if [ "$private" = yes ]; then
         mount -t tmpfs -o mode=755 ephyr-run /run
         mkdir -m 755 /run/sshd
     fi
-    shift 2
+    mount -t tmpfs -o "mode=700,$state_owner,size=256m" ephyr-state "$dir/state"
+    shift 3
     for program; do
         : > "$dir/bin/${program##*/}"
         mount --bind "$program" "$dir/bin/${program##*/}"
@@ -56,7 +58,9 @@ if [ "$private" = yes ]; then
         done
         [ "$left" = 0 ] && break
     done
+    umount "$dir"/bin/* "$dir/state" 2>/dev/null
 fi
+rm -rf --one-file-system "$dir"
 "#;
 
 /// Holds the namespace and the list of what runs in the world.
@@ -109,7 +113,13 @@ impl Keeper {
 
     /// Starts the keeper of the world in `dir`. In a private namespace each of `programs` appears as
     /// `dir/bin/<name>`, readable for every user wherever it really lies.
-    pub(crate) fn start(footing: Footing, dir: &Path, programs: &[PathBuf]) -> Result<Self> {
+    /// There `dir/state` is a tmpfs of the broker's, as a secret that must not reach a disk needs it.
+    pub(crate) fn start(
+        footing: Footing,
+        dir: &Path,
+        broker: &Account,
+        programs: &[PathBuf],
+    ) -> Result<Self> {
         let private = footing == Footing::Private;
         let mut command = if private {
             let mut command = Command::new("unshare");
@@ -122,10 +132,12 @@ impl Keeper {
             .args(["-c", SCRIPT, "ephyr-keeper"])
             .arg(dir)
             .arg(if private { "yes" } else { "no" })
+            .arg(format!("uid={},gid={}", broker.uid, broker.gid))
             .args(programs)
             .env("PATH", PATH)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .current_dir("/")
             .process_group(0);
         let mut child = command
             .spawn()
@@ -148,6 +160,16 @@ impl Keeper {
             Err(Error::new(
                 "the keeper could not set up the mount namespace (see its errors above)",
             ))
+        }
+    }
+
+    /// How a path of the world is reached from outside its namespace: mounts in it included.
+    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
+        if self.footing == Footing::Private {
+            let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
+            root.join(path.strip_prefix("/").unwrap_or(path))
+        } else {
+            path.to_owned()
         }
     }
 

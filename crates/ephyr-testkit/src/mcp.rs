@@ -39,6 +39,8 @@ pub struct ToolAnswer {
     pub value: Value,
     /// The text content.
     pub text: String,
+    /// Particulars of a failure, for programs: step, reason and the like.
+    pub details: Value,
 }
 
 impl Answer {
@@ -107,6 +109,7 @@ impl Mcp {
             is_error: result["isError"].as_bool().unwrap_or(false),
             value: result["structuredContent"].clone(),
             text,
+            details: result["_meta"]["ephyr/error"].clone(),
         })
     }
 

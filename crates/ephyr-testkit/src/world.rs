@@ -92,7 +92,12 @@ impl Builder {
             .iter()
             .filter_map(|name| find_binary(name).ok())
             .collect();
-        let keeper = Keeper::start(footing, dir.path(), &programs)?;
+        let keeper = Keeper::start(
+            footing,
+            dir.path(),
+            accounts.get(accounts::BROKER)?,
+            &programs,
+        )?;
         if footing != Footing::Private {
             link_programs(dir.path(), &programs)?;
         }
@@ -224,6 +229,9 @@ impl World {
             .args(&self.extra.broker_args);
         if self.accounts.footing == Footing::Private {
             command.args(["--socket-group", accounts::AGENTS]);
+        } else {
+            // Only the namespace has a tmpfs for it.
+            command.arg("--allow-state-on-disk");
         }
         let log = self.next_log("broker");
         let mut daemon = Daemon::spawn("broker", command, &log, self.keeper.roll())?;
@@ -413,6 +421,12 @@ impl World {
     #[must_use]
     pub fn policy_path(&self) -> PathBuf {
         self.path("policy/policy.yaml")
+    }
+
+    /// The broker's state directory, seen from outside the world's namespace.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.keeper.inside(&self.path("state"))
     }
 
     fn path(&self, below: &str) -> PathBuf {

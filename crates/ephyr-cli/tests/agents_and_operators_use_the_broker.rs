@@ -1,0 +1,312 @@
+//! `ephyr` against a real signer, broker and `sshd`.
+
+use ephyr_testkit::{Ran, Value, World, json, run};
+
+/// Runs `ephyr` on the appliance as this agent.
+fn ephyr(world: &World, agent: &str, arguments: &[&str]) -> Ran {
+    ephyr_with(world, agent, &[], arguments, "")
+}
+
+fn ephyr_with(
+    world: &World,
+    agent: &str,
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+    input: &str,
+) -> Ran {
+    let mut command = world.command("bin/ephyr", agent).expect("an account");
+    command.env("EPHYR_SOCKET", world.socket()).args(arguments);
+    command.envs(environment.iter().copied());
+    run(command, input).expect("ephyr runs")
+}
+
+fn url(world: &World) -> String {
+    match world.tcp().expect("a running broker") {
+        ephyr_testkit::http::Endpoint::Tcp(address) => format!("http://{address}/mcp"),
+        ephyr_testkit::http::Endpoint::Unix(..) => unreachable!("TCP is asked for"),
+    }
+}
+
+#[test]
+fn exec_gives_the_remote_output_and_exit_status_as_they_are() {
+    let world = World::start().unwrap();
+    let exec = |command: &[&str]| {
+        let arguments = [&["exec", "web", "--role", "read", "--"], command].concat();
+        ephyr(&world, "builder", &arguments)
+    };
+    let ran = exec(&["printf 'a\\tb'; echo oops >&2; exit 7"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.as_str()),
+        (7, "a\tb", "oops\n")
+    );
+    let words = exec(&["echo", "two  spaces", "$HOME", "it's"]);
+    assert_eq!(
+        (words.code, words.out.as_str()),
+        (0, "two  spaces $HOME it's\n")
+    );
+    let killed = exec(&["kill -TERM $$"]);
+    assert_eq!(killed.code, 143, "{}", killed.err);
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_status_124() {
+    let world = World::start().unwrap();
+    let ran = ephyr(
+        &world,
+        "builder",
+        &[
+            "exec",
+            "web",
+            "-r",
+            "read",
+            "--timeout",
+            "1",
+            "--",
+            "sleep 60",
+        ],
+    );
+    assert_eq!(ran.code, 124, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("ended after 1 s"), "{}", ran.err);
+}
+
+#[test]
+fn a_refusal_is_status_77_and_says_what_would_be_allowed() {
+    let world = World::start().unwrap();
+    let denied = ephyr(
+        &world,
+        "builder",
+        &["exec", "web", "--role", "admin", "--", "id"],
+    );
+    assert_eq!(denied.code, 77, "{}", denied.err);
+    assert!(denied.err.contains("denied at step 3"), "{}", denied.err);
+    let asked = ephyr(
+        &world,
+        "builder",
+        &["exec", "web", "--role", "admin", "--dry-run", "--", "id"],
+    );
+    assert_eq!(asked.code, 77);
+    let json = ephyr(
+        &world,
+        "builder",
+        &["--json", "exec", "web", "--role", "admin", "--", "id"],
+    );
+    let error: Value = json.err.parse().unwrap();
+    assert_eq!(
+        (&error["exit"], &error["details"]["step"]),
+        (&json!(77), &json!(3)),
+        "{error}"
+    );
+    let allowed = ephyr(
+        &world,
+        "builder",
+        &["exec", "web", "--role", "read", "--dry-run", "--", "id"],
+    );
+    assert_eq!((allowed.code, allowed.out.as_str()), (0, "allowed\n"));
+}
+
+#[test]
+fn whoami_targets_and_health_show_what_the_broker_says() {
+    let world = World::start().unwrap();
+    let who = ephyr(&world, "builder", &["whoami"]);
+    assert!(who.out.contains("agent: builder\n"), "{}", who.out);
+    let targets = ephyr(&world, "builder", &["targets"]);
+    assert!(targets.out.starts_with("TARGET"), "{}", targets.out);
+    assert!(
+        targets.out.contains("db") && targets.out.contains("operator,read"),
+        "{}",
+        targets.out
+    );
+    let json = ephyr(&world, "builder", &["targets", "--json"]);
+    let value: Value = json.out.parse().unwrap();
+    assert_eq!(value["targets"].as_array().unwrap().len(), 2);
+    let certs = ephyr(&world, "builder", &["certs"]);
+    assert_eq!(certs.out, "no certificate is out for you\n");
+    let health = ephyr(&world, "builder", &["health"]);
+    assert!(health.out.contains("status: ok\n"), "{}", health.out);
+}
+
+#[test]
+fn a_task_is_created_used_and_revoked() {
+    let world = World::start().unwrap();
+    let url = url(&world);
+    let scout = |token: Option<&str>, arguments: &[&str]| {
+        let mut environment = vec![("EPHYR_MCP_URL", url.as_str())];
+        environment.push(("EPHYR_API_KEY", world.api_key("scout").unwrap()));
+        environment.extend(token.map(|token| ("EPHYR_TOKEN", token)));
+        ephyr_with(&world, "scout", &environment, arguments, "")
+    };
+    let made = scout(
+        None,
+        &["task", "create", "--description", "tidy up", "--token-only"],
+    );
+    assert_eq!(made.code, 0, "{}", made.err);
+    let token = made.out.trim();
+    assert!(token.starts_with("mac_"));
+    let info = scout(Some(token), &["task", "info", "--json"]);
+    let value: Value = info.out.parse().unwrap();
+    let id = value["task"]["id"].as_str().unwrap();
+    let said = ephyr_with(&world, "scout", &[], &["inspect", "-"], token);
+    assert!(
+        said.out.contains("not verified") && said.out.contains(id),
+        "{}",
+        said.out
+    );
+    let list = scout(None, &["task", "list"]);
+    assert!(
+        list.out.contains(id) && list.out.contains("tidy up"),
+        "{}",
+        list.out
+    );
+    let ran = scout(
+        Some(token),
+        &["exec", "web", "--role", "read", "--", "echo hi"],
+    );
+    assert_eq!((ran.code, ran.out.as_str()), (0, "hi\n"), "{}", ran.err);
+    let revoked = scout(None, &["task", "revoke", id]);
+    assert_eq!(revoked.code, 0, "{}", revoked.err);
+    let dead = scout(
+        Some(token),
+        &["exec", "web", "--role", "read", "--", "echo hi"],
+    );
+    assert_eq!(dead.code, 77, "{}", dead.err);
+    assert!(dead.err.contains("revoked"), "{}", dead.err);
+}
+
+#[test]
+fn a_credential_may_lie_in_a_file() {
+    let world = World::start().unwrap();
+    let url = url(&world);
+    let file = world.dir().join("scouts-key");
+    std::fs::write(&file, world.api_key("scout").unwrap().to_owned() + "\n").unwrap();
+    let file = file.to_str().unwrap();
+    let ran = ephyr(
+        &world,
+        "scout",
+        &["whoami", "--url", &url, "--credential-file", file],
+    );
+    assert!(ran.out.contains("agent: scout\n"), "{}{}", ran.out, ran.err);
+    let without = ephyr(&world, "scout", &["whoami", "--url", &url]);
+    assert_eq!(without.code, 77, "{}", without.err);
+}
+
+#[test]
+fn a_users_place_outside_the_group_is_told_apart_from_a_broker_that_is_not_there() {
+    let world = World::start().unwrap();
+    if !world.accounts().are_separate() {
+        return ephyr_testkit::skip("a second user needs root");
+    }
+    let stranger = ephyr(&world, "stranger", &["targets"]);
+    assert_eq!(stranger.code, 77, "{}", stranger.err);
+    assert!(
+        stranger.err.contains("no agent of the policy"),
+        "{}",
+        stranger.err
+    );
+    let outsider = ephyr(&world, "ephyr-signer", &["targets"]);
+    assert_eq!(outsider.code, 69, "{}", outsider.err);
+    assert!(outsider.err.contains("group"), "{}", outsider.err);
+}
+
+#[test]
+fn a_receipt_leads_to_its_record_and_the_log_is_found_whole() {
+    let world = World::start().unwrap();
+    let json = ephyr(
+        &world,
+        "builder",
+        &["--json", "exec", "web", "--role", "read", "--", "true"],
+    );
+    let value: Value = json.out.parse().unwrap();
+    let receipt = value["receipt"]["text"].as_str().unwrap();
+    let log = world.audit_log();
+    let (log, ca) = (log.to_str().unwrap(), world.ca_pub());
+    let ca = ca.to_str().unwrap();
+    let operator = |arguments: &[&str], input: &str| {
+        let mut command = world.own_command("bin/ephyr");
+        command.args(arguments);
+        run(command, input).unwrap()
+    };
+    let checked = operator(
+        &["audit", "receipt", "-", "--log", log, "--ca-pub", ca],
+        receipt,
+    );
+    assert_eq!(checked.code, 0, "{}", checked.err);
+    assert!(checked.out.contains("exec_attempt"), "{}", checked.out);
+    let verified = operator(&["audit", "verify", "--log", log, "--ca-pub", ca], "");
+    assert_eq!(verified.code, 0, "{}", verified.err);
+    let found = operator(
+        &[
+            "audit",
+            "query",
+            "--log",
+            log,
+            "--agent",
+            "builder",
+            "--event",
+            "exec_attempt",
+        ],
+        "",
+    );
+    assert_eq!(found.out.lines().count(), 1, "{}", found.out);
+    // One changed byte, and both say so.
+    let text = std::fs::read_to_string(log).unwrap();
+    let copy = world.dir().join("audit.copy");
+    std::fs::write(
+        &copy,
+        text.replace("\"command\":\"true\"", "\"command\":\"tr0e\""),
+    )
+    .unwrap();
+    let copy = copy.to_str().unwrap();
+    let verified = operator(&["audit", "verify", "--log", copy, "--ca-pub", ca], "");
+    assert_eq!(verified.code, 65, "{}", verified.out);
+    assert!(verified.err.contains(copy), "{}", verified.err);
+    let checked = operator(
+        &["audit", "receipt", "-", "--log", copy, "--ca-pub", ca],
+        receipt,
+    );
+    assert_ne!(checked.code, 0, "{}", checked.out);
+}
+
+#[test]
+fn the_stdio_bridge_carries_mcp_without_a_credential() {
+    let world = World::start().unwrap();
+    let call = |id: u32, name: &str| {
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {
+        "name": name, "arguments": {}, "_meta": {
+            "io.modelcontextprotocol/protocolVersion": ephyr_testkit::VERSION,
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }}})
+        .to_string()
+    };
+    let input = call(1, "list_targets") + "\n";
+    let ran = ephyr_with(&world, "builder", &[], &["mcp"], &input);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let answer: Value = ran.out.trim().parse().unwrap();
+    assert_eq!(answer["id"], 1);
+    let targets = &answer["result"]["structuredContent"]["targets"];
+    assert_eq!(targets.as_array().unwrap().len(), 2, "{answer}");
+}
+
+#[test]
+fn a_hosts_keys_are_printed_as_the_policy_pins_them() {
+    let mut world = World::builder().prepare().unwrap();
+    let sshd = world.target("web").unwrap();
+    let host = format!("127.0.0.1:{}", sshd.port);
+    let pinned = sshd
+        .host_key
+        .rsplit_once(' ')
+        .unwrap()
+        .0
+        .trim_end_matches(" host")
+        .to_owned();
+    let mut command = world.own_command("bin/ephyr");
+    command.args(["host-key", "--host", &host]);
+    let ran = run(command, "").unwrap();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(
+        ran.out.starts_with("host_key:\n  - ssh-ed25519 AAAA"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.out.contains(&pinned), "{}\n{pinned}", ran.out);
+    assert!(ran.err.contains("SHA256:"), "{}", ran.err);
+}

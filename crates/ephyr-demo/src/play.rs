@@ -1,0 +1,291 @@
+//! The play: what an agent does over MCP, what it is refused, and what is left to read afterwards.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ephyr_testkit::{Answer, Mcp, ToolAnswer, Value, World, json, run};
+
+use crate::Failure;
+use crate::narrator::Narrator;
+
+/// What runs on the target.
+const COMMAND: &str = "echo \"hello from $(id -un)\"";
+
+/// How long the signer may take to countersign the log: it does so every ten seconds.
+const COUNTERSIGNED_WITHIN: Duration = Duration::from_secs(13);
+
+pub(crate) fn play(world: &mut World, narrator: &mut Narrator) -> Result<(), Failure> {
+    discover(world, narrator)?;
+    let task = create_task(world, narrator)?;
+    let receipt = act(world, narrator, &task)?;
+    refused_role(world, narrator, &task)?;
+    refused_tampering(world, narrator, &task)?;
+    refused_after_revocation(world, narrator, &task)?;
+    read_audit(world, narrator, &task, &receipt)
+}
+
+/// A task and its token.
+struct Task {
+    id: String,
+    token: String,
+}
+
+fn discover(world: &World, narrator: &mut Narrator) -> Result<(), Failure> {
+    narrator
+        .step("The agent \"scout\" connects over MCP with its API key and asks what it may use.");
+    let mut scout = world.mcp_with_key("scout")?;
+    let found = done(scout.tool("list_targets", json!({}))?)?;
+    let targets = found["targets"]
+        .as_array()
+        .ok_or("list_targets gave no list")?;
+    for target in targets {
+        narrator.tell(&format!(
+            "{} with the roles {}",
+            target["name"], target["roles"]
+        ));
+    }
+    let only_web = targets.len() == 1 && targets[0]["name"] == "web";
+    expect(
+        only_web && targets[0]["roles"] == json!(["read"]),
+        "scout sees web with the role read",
+        &found,
+    )
+}
+
+fn create_task(world: &World, narrator: &mut Narrator) -> Result<Task, Failure> {
+    narrator.step(
+        "It creates a task. The task's token can do no more than the agent, and ends with it.",
+    );
+    let mut scout = world.mcp_with_key("scout")?;
+    let arguments = json!({"description": "look after the web host", "ttl": "10m"});
+    let made = done(scout.tool("task_create", arguments)?)?;
+    let text = |name: &str| {
+        made[name]
+            .as_str()
+            .map(str::to_owned)
+            .ok_or(format!("there is no {name}"))
+    };
+    let task = Task {
+        id: text("task_id")?,
+        token: text("token")?,
+    };
+    narrator.tell(&format!("task {}, until {}", task.id, text("expires_at")?));
+    narrator.tell(&format!(
+        "its token has {} characters; what it says, unverified:",
+        task.token.len()
+    ));
+    let said = ephyr(world, &["inspect", "-"], &task.token)?;
+    let caveats =
+        |line: &&str| line.starts_with("  ") && line.contains(" = ") || line.contains(" IN ");
+    narrator.show(&said.lines().filter(caveats).collect::<Vec<_>>().join("\n"));
+    Ok(task)
+}
+
+fn act(world: &mut World, narrator: &mut Narrator, task: &Task) -> Result<String, Failure> {
+    narrator
+        .step("With the token it runs a command on \"web\". It never sees a key or a certificate.");
+    narrator.tell(&format!("$ {COMMAND}"));
+    let mut agent = world.mcp_with_token(&task.token)?;
+    let ran = done(agent.tool("exec", command("read"))?)?;
+    narrator.show(ran["stdout"].as_str().unwrap_or_default());
+    let account = world.accounts().role_account("eph-read")?;
+    let wanted = format!("hello from {account}\n");
+    expect(
+        ran["stdout"] == json!(wanted) && ran["exit_code"] == 0,
+        "the command ran on the target",
+        &ran,
+    )?;
+    narrator
+        .tell("What the SSH server saw: a certificate for this one command, good for a minute.");
+    let log = world.target("web")?.log();
+    let login = log
+        .lines()
+        .rfind(|line| line.contains("Accepted publickey") && line.contains(&task.id));
+    let login =
+        login.ok_or("the server's log has no login by a certificate that names the task")?;
+    narrator.show(login);
+    let receipt = ran["receipt"]["text"]
+        .as_str()
+        .ok_or("exec gave no receipt")?;
+    Ok(receipt.to_owned())
+}
+
+fn refused_role(world: &World, narrator: &mut Narrator, task: &Task) -> Result<(), Failure> {
+    narrator.step("Refused: the same command as \"operator\", a role that it lacks.");
+    let mut agent = world.mcp_with_token(&task.token)?;
+    let answer = agent.tool("exec", command("operator"))?;
+    narrator.show(&answer.text);
+    let refused = answer.is_error && answer.details["step"] == 3;
+    expect(
+        refused,
+        "a denial at step 3 of the decision",
+        &answer.details,
+    )
+}
+
+fn refused_tampering(world: &World, narrator: &mut Narrator, task: &Task) -> Result<(), Failure> {
+    narrator.step("Refused: its token, changed so that it would live for decades.");
+    let forged = tamper(&task.token)?;
+    let answer = world.mcp_with_token(&forged)?.call("exec", command("read"));
+    unauthorized(narrator, answer, world, &forged)
+}
+
+fn refused_after_revocation(
+    world: &World,
+    narrator: &mut Narrator,
+    task: &Task,
+) -> Result<(), Failure> {
+    narrator.step("Refused: the untouched token, after its task was revoked.");
+    let mut scout = world.mcp_with_key("scout")?;
+    let revoked = done(scout.tool("task_revoke", json!({"task_id": task.id}))?)?;
+    expect(revoked["revoked"] == true, "the task is revoked", &revoked)?;
+    let answer = world
+        .mcp_with_token(&task.token)?
+        .call("exec", command("read"));
+    unauthorized(narrator, answer, world, &task.token)
+}
+
+fn read_audit(
+    world: &World,
+    narrator: &mut Narrator,
+    task: &Task,
+    receipt: &str,
+) -> Result<(), Failure> {
+    narrator.step("What happened in that task, from the audit log:");
+    let log = world.audit_log();
+    let (log, ca) = (log.to_string_lossy(), world.ca_pub());
+    let ca = ca.to_string_lossy();
+    let query = ["audit", "query", "--log", &log, "--task", &task.id];
+    let events = [
+        "task_created",
+        "exec_attempt",
+        "exec_outcome",
+        "denied",
+        "task_revoked",
+    ];
+    let records = wait_for(|| {
+        let text = ephyr(world, &query, "")?;
+        Ok(events
+            .iter()
+            .all(|event| text.contains(event))
+            .then_some(text))
+    })?;
+    narrator.show(&records);
+
+    narrator.step(
+        "The agent's receipt leads to the record of its command, checked with the CA's public key.",
+    );
+    let checked = ephyr(
+        world,
+        &["audit", "receipt", "-", "--log", &log, "--ca-pub", &ca],
+        receipt,
+    )?;
+    narrator.show(&checked);
+    expect(
+        checked.contains("exec_attempt"),
+        "the receipt vouches for the attempt",
+        &json!(checked),
+    )?;
+
+    narrator.step(
+        "The whole log is checked: nothing changed, removed or forged. The signer countersigns it.",
+    );
+    let verify = ["audit", "verify", "--log", &log, "--ca-pub", &ca];
+    let report = wait_for(|| {
+        let value: Value = ephyr(world, &[&verify[..], &["--json"]].concat(), "")?.parse()?;
+        Ok(value["signed"]
+            .as_u64()
+            .is_some_and(|signed| signed > 0)
+            .then_some(value))
+    })?;
+    narrator.show(&ephyr(world, &verify, "")?);
+    expect(report["lost"] == 0, "no record was lost", &report)
+}
+
+fn command(role: &str) -> Value {
+    json!({"target": "web", "role": role, "command": COMMAND})
+}
+
+/// The structured content of a tool that did its work.
+fn done(answer: ToolAnswer) -> Result<Value, Failure> {
+    if answer.is_error {
+        Err(format!("the tool failed: {}", answer.text).into())
+    } else {
+        Ok(answer.value)
+    }
+}
+
+fn expect(as_told: bool, what: &str, instead: &Value) -> Result<(), Failure> {
+    if as_told {
+        Ok(())
+    } else {
+        Err(format!("expected: {what}; instead: {instead}").into())
+    }
+}
+
+/// A token that the broker does not take is refused before anything is read of the request.
+fn unauthorized(
+    narrator: &Narrator,
+    answer: ephyr_testkit::Result<Answer>,
+    world: &World,
+    token: &str,
+) -> Result<(), Failure> {
+    if let Ok(answer) = answer
+        && answer.result.is_some()
+    {
+        return Err(format!("expected a refusal; instead: {:?}", answer.result).into());
+    }
+    // The plain answer, for its status and its words.
+    let response =
+        Mcp::new(world.tcp()?, Some(token)).post(&[("content-type", "application/json")], b"{}")?;
+    let body = response.json()?;
+    let words = body["error"].as_str().unwrap_or_default().to_owned();
+    narrator.show(&format!("HTTP {}: {words}", response.status));
+    expect(response.status == 401, "HTTP status 401", &body)
+}
+
+/// Changes what a token says without being able to make its signature right again: the year in which
+/// it ends gets another third digit.
+fn tamper(token: &str) -> Result<String, Failure> {
+    let text = token
+        .strip_prefix("mac_")
+        .ok_or("the token does not begin with mac_")?;
+    let mut bytes = URL_SAFE_NO_PAD.decode(text)?;
+    let caveat = b"expires_before = 20";
+    let at = bytes
+        .windows(caveat.len())
+        .position(|window| window == caveat);
+    let at = at.ok_or("the token does not say when it ends")? + caveat.len();
+    let digit = bytes
+        .get_mut(at)
+        .ok_or("the token ends in the middle of a time")?;
+    *digit = if *digit == b'9' { b'8' } else { b'9' };
+    Ok(format!("mac_{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+/// Runs `ephyr` as an operator would.
+fn ephyr(world: &World, arguments: &[&str], input: &str) -> Result<String, Failure> {
+    let mut command = world.own_command("bin/ephyr");
+    command.args(arguments);
+    let ran = run(command, input)?;
+    if ran.code == 0 {
+        Ok(ran.out)
+    } else {
+        Err(format!("ephyr {}: {}", arguments.join(" "), ran.err).into())
+    }
+}
+
+/// Asks until there is an answer: records and countersignatures take their moment.
+fn wait_for<T>(mut ask: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = ask()? {
+            return Ok(found);
+        }
+        if start.elapsed() > COUNTERSIGNED_WITHIN {
+            return Err("it did not come".into());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}

@@ -1,0 +1,102 @@
+//! On the broker's Unix socket the kernel says who asks; no secret is needed and none is accepted.
+
+use ephyr_testkit::{World, json, skip};
+
+#[test]
+fn an_agent_runs_a_command_on_a_target_as_the_role_it_asked_for() {
+    let mut world = World::start().unwrap();
+    let mut builder = world.mcp_by_uid("builder").unwrap();
+    for (target, role, label) in [("web", "operator", "eph-op"), ("db", "read", "eph-read")] {
+        let arguments =
+            json!({"target": target, "role": role, "command": "id -un; echo oops >&2; exit 3"});
+        let ran = builder.tool("exec", arguments).unwrap();
+        assert!(!ran.is_error, "{}", ran.text);
+        let account = world.accounts().role_account(label).unwrap();
+        assert_eq!(ran.value["stdout"], json!(account + "\n"), "{}", ran.value);
+        assert_eq!(ran.value["stderr"], "oops\n");
+        assert_eq!(ran.value["exit_code"], 3);
+        assert_eq!(
+            (&ran.value["target"], &ran.value["role"]),
+            (&json!(target), &json!(role))
+        );
+        assert!(
+            ran.value["receipt"]["text"]
+                .as_str()
+                .unwrap()
+                .starts_with("rcpt_")
+        );
+        let log = world.target(target).unwrap().log();
+        assert!(
+            log.contains(&format!("ephyr:builder@{target}/{role}:")),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_user_that_the_policy_does_not_name_is_refused() {
+    let world = World::start().unwrap();
+    if !world.accounts().are_separate() {
+        return skip("a second user needs root");
+    }
+    let stranger = world.unix("stranger").unwrap();
+    let response = stranger.request("GET", "/v1/whoami", &[], b"").unwrap();
+    assert_eq!(response.status, 403, "{}", response.text());
+    assert_eq!(response.json().unwrap()["code"], "uid_unknown");
+    let known = world
+        .unix("builder")
+        .unwrap()
+        .request("GET", "/v1/whoami", &[], b"")
+        .unwrap();
+    assert_eq!(known.json().unwrap()["agent"], "builder");
+}
+
+#[test]
+fn an_agents_token_is_of_no_use_to_another_user() {
+    let world = World::start().unwrap();
+    if !world.accounts().are_separate() {
+        return skip("a second user needs root");
+    }
+    let mut builder = world.mcp_by_uid("builder").unwrap();
+    let made = builder
+        .tool("task_create", json!({"description": "mine"}))
+        .unwrap();
+    let bearer = format!("Bearer {}", made.value["token"].as_str().unwrap());
+    let list = |agent: &str| {
+        let client = world
+            .mcp_by_uid(agent)
+            .unwrap()
+            .with_header("authorization", &bearer);
+        let mut client = client;
+        client.tool("list_targets", json!({}))
+    };
+    assert!(list("builder").is_ok());
+    let error = list("worker").unwrap_err().to_string();
+    assert!(error.contains("HTTP 40"), "{error}");
+    // Over TCP nobody's user id is known: a token of an agent that has one does not count there.
+    let token = made.value["token"].as_str().unwrap();
+    assert!(
+        world
+            .mcp_with_token(token)
+            .unwrap()
+            .tool("list_targets", json!({}))
+            .is_err()
+    );
+}
+
+#[test]
+fn an_api_key_is_refused_on_the_socket() {
+    let world = World::start().unwrap();
+    let bearer = format!("Bearer {}", world.api_key("scout").unwrap());
+    let socket = world.unix("builder").unwrap();
+    let headers = [("authorization", bearer.as_str())];
+    let response = socket.request("GET", "/v1/whoami", &headers, b"").unwrap();
+    assert_eq!(response.status, 403, "{}", response.text());
+    assert_eq!(response.json().unwrap()["code"], "key_on_socket");
+    let response = world
+        .tcp()
+        .unwrap()
+        .request("GET", "/v1/whoami", &headers, b"")
+        .unwrap();
+    assert_eq!(response.json().unwrap()["agent"], "scout");
+}
