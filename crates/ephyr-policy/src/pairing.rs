@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ephyr_names::{AgentName, Principal, RoleName, TargetName};
 
-use crate::model::{Agent, Approval, Policy, Role, SshGrant, Target};
+use crate::model::{Agent, Approval, AutoApprove, Policy, Role, Target};
 
 /// A target and a role on it that every agent of a lineage may use under the policy.
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +120,13 @@ impl Policy {
         role: &RoleName,
     ) -> Result<Pairing<'p>, Unpaired> {
         let acting = check_agents(self, agent, lineage.clone())?;
-        let target = check_target(self, target)?;
+        let target = check_target(self, acting, target)?;
         check_roles(self, acting, lineage, target, role)
+    }
+
+    fn find_agent(&self, name: &AgentName) -> Result<&Arc<Agent>, Unpaired> {
+        let found = self.agent_index.get(name);
+        found.ok_or_else(|| Unpaired::AgentUnknown(name.clone()))
     }
 }
 
@@ -131,16 +136,13 @@ pub(crate) fn check_agents<'p, 'a>(
     agent: &'a AgentName,
     lineage: impl Iterator<Item = &'a AgentName>,
 ) -> Result<&'p Arc<Agent>, Unpaired> {
-    let find = |name: &AgentName| {
-        policy
-            .agents
-            .get(name)
-            .ok_or_else(|| Unpaired::AgentUnknown(name.clone()))
-    };
-    let acting = find(agent)?;
+    let acting = policy.find_agent(agent)?;
     let mut last: Option<&Arc<Agent>> = None;
     for name in lineage {
-        let this = find(name)?;
+        let this = match last {
+            Some(last) if last.name == *name => last,
+            _ => policy.find_agent(name)?,
+        };
         match last {
             None if this.delegated_only => return Err(Unpaired::DelegatedOnly(name.clone())),
             Some(from)
@@ -165,12 +167,16 @@ pub(crate) fn check_agents<'p, 'a>(
 /// Step 2 without the broker's switches.
 pub(crate) fn check_target<'p>(
     policy: &'p Policy,
+    acting: &'p Agent,
     name: &TargetName,
 ) -> Result<&'p Arc<Target>, Unpaired> {
-    let target = policy
-        .targets
-        .get(name)
-        .ok_or_else(|| Unpaired::TargetUnknown(name.clone()))?;
+    let target = match acting.access.on(name) {
+        Some(on) => &on.target,
+        None => policy
+            .targets
+            .get(name)
+            .ok_or_else(|| Unpaired::TargetUnknown(name.clone()))?,
+    };
     if target.enabled {
         Ok(target)
     } else {
@@ -186,23 +192,11 @@ pub(crate) fn check_roles<'p, 'a>(
     target: &'p Arc<Target>,
     name: &RoleName,
 ) -> Result<Pairing<'p>, Unpaired> {
-    let mut auto_approve = target.auto_approve;
-    auto_approve &= granted(acting, target, name)?.auto_approve;
-    for agent in lineage {
-        let agent = policy
-            .agents
-            .get(agent)
-            .ok_or_else(|| Unpaired::AgentUnknown(agent.clone()))?;
-        auto_approve &= granted(agent, target, name)?.auto_approve;
+    let (role, AutoApprove(mut auto_approve)) = has_role(acting, target, name)?;
+    for agent in lineage.filter(|agent| **agent != acting.name) {
+        let agent = policy.find_agent(agent)?;
+        auto_approve &= has_role(agent, target, name)?.1.0;
     }
-    let role = policy
-        .roles
-        .get(name)
-        .filter(|_| target.allowed_roles.contains(name))
-        .ok_or_else(|| Unpaired::RoleNotAllowedOnTarget {
-            role: name.clone(),
-            target: target.name.clone(),
-        })?;
     Ok(Pairing {
         agent: acting,
         target,
@@ -211,18 +205,29 @@ pub(crate) fn check_roles<'p, 'a>(
     })
 }
 
-fn granted<'p>(
+fn has_role<'p>(
     agent: &'p Agent,
     target: &Target,
     role: &RoleName,
-) -> Result<&'p SshGrant, Unpaired> {
+) -> Result<(&'p Arc<Role>, AutoApprove), Unpaired> {
+    let on = agent.access.on(&target.name);
+    on.and_then(|on| on.role(role))
+        .ok_or_else(|| why_not(agent, target, role))
+}
+
+/// Why an agent lacks a role on a target: either it is not granted or it does not exist there.
+fn why_not(agent: &Agent, target: &Target, role: &RoleName) -> Unpaired {
     let grant = agent.ssh.on(&target.name);
-    grant
-        .filter(|grant| grant.roles.contains(role))
-        .ok_or_else(|| Unpaired::RoleNotGranted {
-            agent: agent.name.clone(),
+    if grant.is_some_and(|grant| grant.roles.contains(role)) {
+        return Unpaired::RoleNotAllowedOnTarget {
             role: role.clone(),
             target: target.name.clone(),
-            grant: grant.map(|grant| grant.path.clone()),
-        })
+        };
+    }
+    Unpaired::RoleNotGranted {
+        agent: agent.name.clone(),
+        role: role.clone(),
+        target: target.name.clone(),
+        grant: grant.map(|grant| grant.path.clone()),
+    }
 }

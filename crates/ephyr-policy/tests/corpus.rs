@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ephyr_policy::{CODES, Diagnostic, Severity, code, load};
+use proptest::prelude::*;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -188,6 +189,74 @@ fn generated_files_are_up_to_date() {
         reference.ends_with(&ephyr_policy::reference_markdown()),
         "{due}"
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn a_damaged_policy_is_read_or_refused_with_a_reason(
+        file in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..6usize, any::<u8>()), 1..6),
+    ) {
+        let mut files = files("accept");
+        let (name, mut bytes) = files.swap_remove(file.index(files.len()));
+        for (at, kind, byte) in edits {
+            let at = at.index(bytes.len());
+            damage(&mut bytes, at, kind, byte);
+        }
+        if let Err(diagnostics) = load(&bytes, &name) {
+            let errors = diagnostics.into_iter().filter(|d| d.severity == Severity::Error);
+            prop_assert!(errors.count() > 0);
+        }
+    }
+}
+
+fn damage(bytes: &mut Vec<u8>, at: usize, kind: usize, byte: u8) {
+    let line = |from: usize| {
+        bytes[from..]
+            .iter()
+            .position(|b| *b == b'\n')
+            .map(|n| from + n + 1)
+    };
+    match kind {
+        0 => bytes[at] = byte,
+        1 => bytes.insert(at, byte),
+        2 => {
+            bytes.remove(at);
+            bytes.push(b'\n');
+        }
+        // A line twice, a line less, a value that is another.
+        3 | 4 => {
+            if let (Some(start), Some(end)) = (line(at), line(at).and_then(line)) {
+                let copy = if kind == 3 {
+                    bytes[start..end].to_vec()
+                } else {
+                    Vec::new()
+                };
+                bytes.splice(start..end, copy.iter().chain(&copy).copied());
+            }
+        }
+        _ => {
+            const VALUES: [&[u8]; 6] = [
+                b" ~\n",
+                b" []\n",
+                b" {}\n",
+                b" 1.5\n",
+                b" true\n",
+                b" \"*\"\n",
+            ];
+            if let Some(colon) = bytes[at..]
+                .iter()
+                .position(|b| *b == b':')
+                .map(|n| at + n + 1)
+                && let Some(end) = line(colon)
+            {
+                let value = VALUES[usize::from(byte) % VALUES.len()];
+                bytes.splice(colon..end, value.iter().copied());
+            }
+        }
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::view::View;
 use crate::diagnostic::{Findings, Place};
 use crate::format::{self, ANY};
 use crate::model::{
-    Admin, Agent, Allowed, Egress, KeySource, Level, PairGrants, SshGrant, SshGrants,
+    Access, Admin, Agent, Allowed, Egress, KeySource, Level, PairGrants, SshGrant, SshGrants,
 };
 use crate::suggest;
 
@@ -98,6 +98,7 @@ fn merge(name: AgentName, own: &View<'_>, layers: &[View<'_>]) -> Agent {
         egress: last("egress")
             .map(|l| l.records("egress").iter().filter_map(egress).collect())
             .unwrap_or_default(),
+        access: Access::default(),
     }
 }
 

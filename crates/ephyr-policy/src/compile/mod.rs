@@ -19,7 +19,7 @@ use self::view::View;
 use crate::check;
 use crate::diagnostic::{Diagnostics, Findings, Place};
 use crate::fields;
-use crate::model::{External, Global, Network, Policy, Rate, Sandbox, Signer};
+use crate::model::{Access, External, Global, Network, Policy, Rate, Sandbox, Signer};
 use crate::shape::Shape;
 use crate::source;
 
@@ -66,9 +66,14 @@ fn compile(root: &View<'_>, hash: Digest, findings: &mut Findings) -> Policy {
     agents::check_admins(root, &agents, findings);
     targets::check_signed_approval(root, &targets, &admins, findings);
     warnings::check(root, &agents, &global, findings);
+    let roles: BTreeMap<_, _> = roles.into_iter().map(|(n, r)| (n, Arc::new(r))).collect();
+    let targets: BTreeMap<_, _> = targets.into_iter().map(|(n, t)| (n, Arc::new(t))).collect();
     let agents: BTreeMap<_, _> = agents
         .into_iter()
-        .map(|(name, agent)| (name, Arc::new(agent)))
+        .map(|(name, mut agent)| {
+            agent.access = Access::new(&agent.ssh, &targets, &roles);
+            (name, Arc::new(agent))
+        })
         .collect();
     let uids = agents
         .values()
@@ -78,10 +83,14 @@ fn compile(root: &View<'_>, hash: Digest, findings: &mut Findings) -> Policy {
         hash,
         warnings: Vec::new(),
         global,
+        agent_index: agents
+            .iter()
+            .map(|(n, a)| (n.clone(), Arc::clone(a)))
+            .collect(),
         agents,
         uids,
-        roles: roles.into_iter().map(|(n, r)| (n, Arc::new(r))).collect(),
-        targets: targets.into_iter().map(|(n, t)| (n, Arc::new(t))).collect(),
+        roles,
+        targets,
         services,
         remotes,
         network: network(&root.section("network"), findings),

@@ -187,7 +187,7 @@ fn grant<'p>(
         return Err(denial::inconsistent());
     }
 
-    let target = pairing::check_target(policy, &action.target).map_err(refuse)?;
+    let target = pairing::check_target(policy, acting, &action.target).map_err(refuse)?;
     if switches.disabled_targets.contains(&target.name) {
         return Err(denial::switched_off(policy, subject, action));
     }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ephyr_names::RoleName;
+use ephyr_names::{RoleName, TargetName};
 
 use super::{Subject, Switches};
-use crate::model::{Policy, Role, Target};
+use crate::model::{Agent, Policy, Role, Target};
 use crate::pairing;
 
 /// A target that the subject may use, with the roles it may be there.
@@ -32,32 +32,31 @@ pub fn reachable<'p>(
     if subject.frozen || subject.envelope.is_some() == subject.lineage.is_empty() {
         return Vec::new();
     }
-    let roles_on = |target: &'p Arc<Target>| -> Vec<&'p Role> {
-        let within = |role: &RoleName| match &subject.envelope {
-            Some(envelope) => envelope.allows_ssh(&target.name, role),
-            None => true,
+    let others: Vec<&Arc<Agent>> = subject
+        .agents()
+        .filter(|agent| **agent != acting.name)
+        .filter_map(|agent| policy.agent_index.get(agent))
+        .collect();
+    let allowed = |target: &TargetName, role: &RoleName| {
+        let within = subject.envelope.as_ref();
+        let all_have = |agent: &&Arc<Agent>| {
+            let on = agent.access.on(target);
+            on.is_some_and(|on| on.role(role).is_some())
         };
-        let granted = acting.ssh.on(&target.name);
-        granted
-            .into_iter()
-            .flat_map(|grant| &grant.roles)
-            .filter(|role| within(role))
-            .filter_map(|role| {
-                pairing::check_roles(policy, acting, subject.agents(), target, role).ok()
-            })
-            .map(|pairing| pairing.role())
-            .collect()
+        within.is_none_or(|envelope| envelope.allows_ssh(target, role))
+            && others.iter().all(all_have)
     };
-    policy
-        .targets
-        .values()
-        .filter_map(|target| {
-            let roles = roles_on(target);
-            (!roles.is_empty()).then(|| Reachable {
-                target,
-                roles,
-                enabled: target.enabled && !switches.disabled_targets.contains(&target.name),
-            })
+    let on_targets = acting.access.iter().filter_map(|on| {
+        let target = &on.target;
+        let roles = on.roles.iter().map(|(role, _)| role.as_ref());
+        let roles: Vec<&Role> = roles
+            .filter(|role| allowed(&target.name, &role.name))
+            .collect();
+        (!roles.is_empty()).then(|| Reachable {
+            target,
+            roles,
+            enabled: target.enabled && !switches.disabled_targets.contains(&target.name),
         })
-        .collect()
+    });
+    on_targets.collect()
 }

@@ -1,9 +1,12 @@
 //! Who may what: agents with their grants, and admins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use ephyr_names::{AgentName, Method, RemoteName, RoleName, ServiceName, TargetName, ToolName};
 use ipnet::IpNet;
+
+use super::hosts::{Role, Target};
 
 /// Where the bcrypt hash of an agent's API key is.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,6 +56,70 @@ pub struct Agent {
     pub accept_delegation_from: BTreeSet<AgentName>,
     /// What its unit may reach directly; empty: nothing but the broker's socket.
     pub egress: Vec<Egress>,
+    pub(crate) access: Access,
+}
+
+/// What an agent's SSH grants come to: grants met with the targets' `allowed_roles`, so that a decision
+/// has one place to look.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Access {
+    list: Vec<OnTarget>,
+    index: HashMap<TargetName, usize>,
+}
+
+/// A target on which an agent has a grant, with the roles that are both granted and allowed there.
+#[derive(Debug, Clone)]
+pub(crate) struct OnTarget {
+    pub(crate) target: Arc<Target>,
+    pub(crate) roles: Vec<(Arc<Role>, AutoApprove)>,
+}
+
+/// Whether grant and target both let a role be used without approval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AutoApprove(pub(crate) bool);
+
+impl Access {
+    pub(crate) fn new(
+        grants: &SshGrants,
+        targets: &BTreeMap<TargetName, Arc<Target>>,
+        roles: &BTreeMap<RoleName, Arc<Role>>,
+    ) -> Self {
+        let on = |target: &Arc<Target>| {
+            let grant = grants.on(&target.name)?;
+            let allowed = grant.roles.intersection(&target.allowed_roles);
+            let auto_approve = AutoApprove(grant.auto_approve && target.auto_approve);
+            Some(OnTarget {
+                target: Arc::clone(target),
+                roles: allowed
+                    .filter_map(|name| Some((Arc::clone(roles.get(name)?), auto_approve)))
+                    .collect(),
+            })
+        };
+        let list: Vec<OnTarget> = targets.values().filter_map(on).collect();
+        let names = list.iter().map(|on| on.target.name.clone());
+        Self {
+            index: names.zip(0..).collect(),
+            list,
+        }
+    }
+
+    /// What the agent has on this target.
+    pub(crate) fn on(&self, target: &TargetName) -> Option<&OnTarget> {
+        self.list.get(*self.index.get(target)?)
+    }
+
+    /// What the agent has on every target, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &OnTarget> {
+        self.list.iter()
+    }
+}
+
+impl OnTarget {
+    /// The role of this name.
+    pub(crate) fn role(&self, name: &RoleName) -> Option<(&Arc<Role>, AutoApprove)> {
+        let found = self.roles.iter().find(|(role, _)| role.name == *name);
+        found.map(|(role, auto_approve)| (role, *auto_approve))
+    }
 }
 
 /// What an agent may be on which target.

@@ -5,7 +5,7 @@ mod access;
 mod hosts;
 mod upstreams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use ephyr_names::{AgentName, Digest, RemoteName, RoleName, ServiceName, TargetName, Ttl};
@@ -22,6 +22,7 @@ pub struct Policy {
     pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) global: Global,
     pub(crate) agents: BTreeMap<AgentName, Arc<Agent>>,
+    pub(crate) agent_index: HashMap<AgentName, Arc<Agent>>,
     pub(crate) uids: BTreeMap<u32, Arc<Agent>>,
     pub(crate) roles: BTreeMap<RoleName, Arc<Role>>,
     pub(crate) targets: BTreeMap<TargetName, Arc<Target>>,
@@ -60,7 +61,7 @@ impl Policy {
     /// The agent of this name.
     #[must_use]
     pub fn agent(&self, name: &AgentName) -> Option<&Agent> {
-        self.agents.get(name).map(Arc::as_ref)
+        self.agent_index.get(name).map(Arc::as_ref)
     }
 
     /// The agent that lives on the appliance under this UID.

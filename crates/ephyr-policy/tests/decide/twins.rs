@@ -1,8 +1,8 @@
 //! Each denial of steps 1 to 3 beside a twin that differs in one thing and is allowed.
 
-use crate::world::{World, exec, login, task};
-use ephyr_names::{Digest, Timestamp, Ttl};
-use ephyr_policy::{Purpose, ReasonCode, SEALED_TTL, evaluate, preview};
+use crate::world::{World, exec};
+use ephyr_names::Digest;
+use ephyr_policy::{Purpose, ReasonCode, evaluate, preview};
 use ephyr_token::{Envelope, Grants, Scope};
 
 /// The world as it is allows the action; with the fault it refuses at this step, for this reason and rule.
