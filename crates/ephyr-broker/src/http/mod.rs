@@ -1,5 +1,6 @@
 //! HTTP on both ways in: the Unix socket for agents of this host, a loopback port for MCP clients.
 
+mod activity;
 mod router;
 mod serve;
 

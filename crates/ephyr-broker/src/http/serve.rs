@@ -7,7 +7,6 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,18 +17,20 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::activity::{Activity, Watched};
+
 /// Connections of one listener at once.
 const MAX_CONNECTIONS: usize = 1024;
 /// Connections of one user over the Unix socket at once.
 const MAX_PER_UID: usize = 256;
-/// A request's head must be whole within this time, and an idle connection lives no longer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a connection is looked at for having been still too long.
+const LOOK: Duration = Duration::from_secs(5);
 /// A request's body must be whole within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Greatest request body, in bytes.
@@ -70,7 +71,7 @@ async fn read_body(body: Incoming) -> Result<Bytes, BodyError> {
 /// Answers requests, in two steps: nobody's body is read before the head has said who it is.
 pub trait Service: Send + Sync + 'static {
     /// The body of its responses.
-    type Body: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + 'static;
+    type Body: hyper::body::Body<Data = Bytes, Error = Infallible> + Send + Unpin + 'static;
     /// What the head alone has shown.
     type Admitted: Send;
 
@@ -144,16 +145,20 @@ pub async fn serve<S: Service>(
         };
         match accepted {
             Ok((stream, peer)) if crowd.make_room(peer) => {
-                let busy = Arc::new(AtomicBool::new(false));
+                let activity = Activity::new();
                 let task = connection(
                     stream,
                     peer,
-                    Arc::clone(&busy),
+                    Arc::clone(&activity),
                     Arc::clone(&service),
                     stop.clone(),
                 );
                 let handle = connections.spawn(task);
-                crowd.members.push(Member { peer, busy, handle });
+                crowd.members.push(Member {
+                    peer,
+                    activity,
+                    handle,
+                });
             }
             // Everyone here is being served; the newcomer is the one who can try again.
             Ok(_) => {}
@@ -176,8 +181,7 @@ struct Crowd {
 
 struct Member {
     peer: Peer,
-    /// Whether an admitted request of it is being answered.
-    busy: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     handle: AbortHandle,
 }
 
@@ -193,8 +197,7 @@ impl Crowd {
         if !crowded && self.members.len() < MAX_CONNECTIONS {
             return true;
         }
-        let idle =
-            |member: &Member| !member.busy.load(Ordering::Relaxed) && (!crowded || own(member));
+        let idle = |member: &Member| !member.activity.is_busy() && (!crowded || own(member));
         let Some(at) = self.members.iter().position(idle) else {
             return false;
         };
@@ -206,47 +209,55 @@ impl Crowd {
 async fn connection<S: Service>(
     stream: Stream,
     peer: Peer,
-    busy: Arc<AtomicBool>,
+    activity: Arc<Activity>,
     service: Arc<S>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let watched = Arc::clone(&activity);
     let answer = service_fn(move |request| {
-        let (service, busy) = (Arc::clone(&service), Arc::clone(&busy));
-        async move { Ok::<_, Infallible>(answer(service, peer, &busy, request).await) }
+        let (service, activity) = (Arc::clone(&service), Arc::clone(&watched));
+        async move { Ok::<_, Infallible>(answer(service, peer, &activity, request).await) }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
+    let mut look = tokio::time::interval(LOOK);
     // A broken connection is the peer's affair: what it asked for is recorded where it was decided.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    loop {
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = look.tick() => {
+                if activity.is_stale() {
+                    return;
+                }
+            }
+        }
     }
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
 
 async fn answer<S: Service>(
     service: Arc<S>,
     peer: Peer,
-    busy: &AtomicBool,
+    activity: &Arc<Activity>,
     request: http::Request<Incoming>,
-) -> Response<S::Body> {
+) -> Response<Watched<S::Body>> {
     let (head, body) = request.into_parts();
     let admitted = match Arc::clone(&service).admit(peer, &head).await {
         Ok(admitted) => admitted,
-        Err(response) => return response,
+        Err(response) => return response.map(|body| Watched::new(body, None)),
     };
     let body = match read_body(body).await {
         Ok(body) => body,
-        Err(error) => return service.no_body(error),
+        Err(error) => return service.no_body(error).map(|body| Watched::new(body, None)),
     };
-    busy.store(true, Ordering::Relaxed);
+    let answering = activity.answering();
     let response = service.answer(admitted, head, body).await;
-    busy.store(false, Ordering::Relaxed);
-    response
+    response.map(|body| Watched::new(body, Some(answering)))
 }
 
 impl AsyncRead for Stream {
