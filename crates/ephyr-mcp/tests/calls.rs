@@ -58,9 +58,7 @@ impl Setup {
                 .handle(&caller.to_owned(), &parts, &Bytes::from(body.to_string()))
                 .await
         });
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
+        breathe().await;
         sent
     }
 
@@ -92,6 +90,13 @@ impl Setup {
             self.mock.stopped,
             self.mock.finished
         );
+    }
+}
+
+/// Lets everything that can go on do so, without letting time pass.
+async fn breathe() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
     }
 }
 
@@ -211,8 +216,12 @@ async fn nobody_cancels_another_callers_request_or_one_of_another_session() {
         ("alpha", OLD),
     ] {
         setup.send(caller, headers, &cancel(1)).await;
+        breathe().await;
+        let stopped = setup.mock.stopped.load(Ordering::SeqCst);
+        assert_eq!(stopped, 0, "by {caller} with {headers:?}");
     }
     setup.send("alpha", &within(&alpha), &cancel(2)).await;
+    breathe().await;
     assert_eq!(setup.mock.stopped.load(Ordering::SeqCst), 0);
     setup.send("alpha", &within(&alpha), &cancel(1)).await;
     setup.settle(1, 0).await;
