@@ -182,6 +182,52 @@ fn w19_renewing_at_the_limit_works_and_the_old_certificate_is_ended_rather_than_
 }
 
 #[test]
+fn w19_renewals_that_overtake_each_other_forget_no_certificate_that_is_out() {
+    let slots = |permit: &ephyr_policy::Permit| -> Vec<_> {
+        permit.replaced().iter().map(|e| e.slot).collect()
+    };
+    let held = |world: &World| -> Vec<_> { world.ledger.active().map(|e| e.slot).collect() };
+    let start = || {
+        let mut world = World::new();
+        world.action = login("web", "read", Purpose::User);
+        let [first, second, third] = [(); 3].map(|()| world.decide().unwrap());
+        (world, first, second, third)
+    };
+
+    let (mut world, first, second, third) = start();
+    assert_eq!(slots(&third), [first.slot(), second.slot()]);
+    assert_eq!(held(&world), [third.slot()]);
+    world.ledger.abandon(third.slot());
+    assert_eq!(held(&world), [second.slot()]);
+    world.ledger.abandon(second.slot());
+    assert_eq!(held(&world), [first.slot()]);
+
+    let (mut world, first, second, third) = start();
+    world.ledger.abandon(second.slot());
+    world.ledger.abandon(third.slot());
+    assert_eq!(held(&world), [first.slot()], "the second was never issued");
+
+    let (mut world, first, second, third) = start();
+    world.ledger.release(second.slot());
+    world.ledger.release(first.slot());
+    world.ledger.abandon(third.slot());
+    assert!(
+        world.ledger.is_empty(),
+        "what was released does not come back"
+    );
+
+    let (mut world, _, _, third) = start();
+    world
+        .ledger
+        .confirm(third.slot(), world.now.after(third.ttl()));
+    world.ledger.abandon(third.slot());
+    assert!(
+        world.ledger.is_empty(),
+        "what was ended for the third does not come back"
+    );
+}
+
+#[test]
 fn w19_a_reload_of_the_policy_forgets_no_certificate() {
     let mut world = World::new();
     let _held = (world.decide().unwrap(), world.decide().unwrap());
