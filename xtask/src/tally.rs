@@ -98,21 +98,6 @@ impl Tally {
         }
         tally
     }
-
-    /// From lines of the form `PASS name`, `FAIL name` and `SKIP name: why`.
-    pub(crate) fn of_lines(output: &str) -> Self {
-        let count = |word: &str| {
-            let lines = output
-                .lines()
-                .filter(|line| line.trim_start().starts_with(word));
-            u32::try_from(lines.count()).unwrap_or(u32::MAX)
-        };
-        Self {
-            passed: count("PASS "),
-            failed: count("FAIL "),
-            skipped: count("SKIP "),
-        }
-    }
 }
 
 fn number_before(line: &str, word: &str) -> u32 {
@@ -182,18 +167,5 @@ mod tests {
         }
         .with_skips(2);
         assert_eq!(tally.to_string(), "3 passed, 0 failed, 2 skipped");
-    }
-
-    #[test]
-    fn lines_of_other_runners_are_counted_by_their_first_word() {
-        let text = "PASS a\n  PASS b\nFAIL c\nSKIP d: no network\nPASSED?\n";
-        assert_eq!(
-            Tally::of_lines(text),
-            Tally {
-                passed: 2,
-                failed: 1,
-                skipped: 1
-            }
-        );
     }
 }

@@ -98,20 +98,18 @@ fn fmt(_: &Options) -> Result<Tally, String> {
 }
 
 fn build(_: &Options) -> Result<Tally, String> {
-    let programs = simple(cargo(&[
+    programs()
+}
+
+fn programs() -> Result<Tally, String> {
+    simple(cargo(&[
         "build",
         "--locked",
         "--profile",
         "ci",
         "--workspace",
         "--bins",
-    ]))?;
-    // What cannot be built cannot be tested, and says so once.
-    if programs.failed > 0 {
-        Err("the workspace does not build".into())
-    } else {
-        Ok(programs)
-    }
+    ]))
 }
 
 fn clippy(_: &Options) -> Result<Tally, String> {

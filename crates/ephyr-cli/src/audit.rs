@@ -1,14 +1,15 @@
 //! `ephyr audit`: check and search the log, offline, with the CA's public key alone.
 
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ephyr_audit::{
-    Checkpoint, Event, Filter, Report, Severity, Stored, VerifyOptions, find_delegation,
-    find_record, log_files, query, verify,
+    Checkpoint, Event, Filter, Line, MAX_LINE, Record, Report, Severity, Stored, VerifyOptions,
+    find_delegation, log_files, query, verify,
 };
+use ephyr_names::RecordId;
 use ephyr_token::Receipt;
 use serde_json::{Value, json};
 use ssh_key::PublicKey;
@@ -204,19 +205,21 @@ fn check_receipt(
     receipt
         .verify(&delegation, ca)
         .map_err(|error| Failure::new(DATA, "receipt_invalid", error.to_string()))?;
-    let stored = first(&paths, |file| find_record(file, receipt.record))?.ok_or_else(|| {
-        let text = format!(
-            "the receipt is genuine, but the log has no record {}: it was removed",
-            receipt.record
-        );
-        Failure::new(DATA, "record_missing", text)
-    })?;
-    if stored.hash != receipt.record_hash {
-        let text = format!(
-            "the receipt is genuine, but record {} was changed since",
-            receipt.record
-        );
-        return Err(Failure::new(DATA, "record_changed", text));
+    let mut found = None;
+    for path in &paths {
+        found = find_checked(path, receipt.record)?;
+        if found.is_some() {
+            break;
+        }
+    }
+    let changed = |why: &str| {
+        let text = format!("the receipt is genuine, but record {}{why}", receipt.record);
+        Failure::new(DATA, "record_changed", text)
+    };
+    let (stored, chained) = found.ok_or_else(|| changed(" is not in the log: it was removed"))?;
+    // The hash that stands in a line is the writer's word; only the chain shows that it is the line's.
+    if stored.hash != receipt.record_hash || !chained {
+        return Err(changed(" was changed since"));
     }
     let record: Value = serde_json::from_str(&stored.json()).map_err(Failure::protocol)?;
     let value = json!({"valid": true, "delegation": delegation.id(), "record": record});
@@ -227,6 +230,39 @@ fn check_receipt(
         )
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The record with this id, and whether its hash follows from the line before it.
+fn find_checked(path: &Path, id: RecordId) -> Result<Option<(Stored, bool)>, Failure> {
+    let faulty = |fault: &dyn std::fmt::Display| {
+        let text = format!(
+            "{}: {fault}; `ephyr audit verify` says more",
+            path.display()
+        );
+        Failure::data(text)
+    };
+    let mut file = open(path)?;
+    let most = u64::try_from(MAX_LINE)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    let mut previous = None;
+    loop {
+        let mut text = Vec::new();
+        let read = (&mut file).take(most).read_until(b'\n', &mut text);
+        read.map_err(|error| Failure::unreadable(path, &error))?;
+        // A last line without its end: the writer may be at it.
+        if text.pop() != Some(b'\n') {
+            return Ok(None);
+        }
+        let line = Line::split(&text).map_err(|fault| faulty(&fault))?;
+        let record: Record = line.parse().map_err(|fault| faulty(&fault))?;
+        let hash = line.hash();
+        if record.id == id {
+            let chained = previous.is_some_and(|previous| line.check(previous).is_ok());
+            return Ok(Some((Stored { record, hash }, chained)));
+        }
+        previous = Some(hash);
+    }
 }
 
 fn first<T>(

@@ -7,6 +7,7 @@ fn ephyr(world: &World, agent: &str, arguments: &[&str]) -> Ran {
     ephyr_with(world, agent, &[], arguments, "")
 }
 
+#[cfg(test)]
 fn ephyr_with(
     world: &World,
     agent: &str,
@@ -20,6 +21,7 @@ fn ephyr_with(
     run(command, input).expect("ephyr runs")
 }
 
+#[cfg(test)]
 fn url(world: &World) -> String {
     match world.tcp().expect("a running broker") {
         ephyr_testkit::http::Endpoint::Tcp(address) => format!("http://{address}/mcp"),

@@ -14,6 +14,7 @@ const DEATHS: u32 = 4;
 const AGENTS: u32 = 4;
 
 /// Places where a command on the target can leave a mark.
+#[cfg(test)]
 fn marks(world: &World) -> std::path::PathBuf {
     let marks = world.dir().join("marks");
     fs::create_dir_all(&marks).unwrap();
@@ -29,6 +30,7 @@ struct Told {
 }
 
 /// One agent's work until it is told to stop: tasks, some of them revoked, and commands with effects.
+#[cfg(test)]
 fn work(mut client: Mcp, me: u32, marks: &str, stop: &AtomicBool, told: &Mutex<Told>) {
     let mut round = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -60,6 +62,7 @@ fn work(mut client: Mcp, me: u32, marks: &str, stop: &AtomicBool, told: &Mutex<T
 }
 
 /// Runs agents beside `disturb`, and gives what they were told.
+#[cfg(test)]
 fn under_load(world: &mut World, disturb: impl FnOnce(&mut World)) -> Told {
     let marks = marks(world).display().to_string();
     let (stop, told) = (
@@ -81,6 +84,7 @@ fn under_load(world: &mut World, disturb: impl FnOnce(&mut World)) -> Told {
     std::mem::take(&mut *told.lock().unwrap())
 }
 
+#[cfg(test)]
 fn verify(world: &World) -> Result<Value> {
     let mut command = world.own_command("bin/ephyr");
     command
@@ -93,6 +97,7 @@ fn verify(world: &World) -> Result<Value> {
 }
 
 /// The commands that the log has an attempt for.
+#[cfg(test)]
 fn attempted(world: &World) -> BTreeSet<String> {
     let log = fs::read_to_string(world.audit_log()).unwrap();
     log.lines()
@@ -102,6 +107,7 @@ fn attempted(world: &World) -> BTreeSet<String> {
         .collect()
 }
 
+#[cfg(test)]
 fn check(world: &World, told: &Told) {
     assert!(
         !told.live.is_empty() && !told.revoked.is_empty(),

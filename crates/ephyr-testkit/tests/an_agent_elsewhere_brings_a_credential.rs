@@ -60,7 +60,7 @@ fn wrong_credentials_are_refused_and_none_is_repeated() {
         }
     }
     let none = Mcp::new(world.tcp().unwrap(), None)
-        .post(&[], b"{}")
+        .post(&[("content-type", "application/json")], b"{}")
         .unwrap();
     assert_eq!(none.status, 401);
     assert!(

@@ -111,6 +111,7 @@ fn check(summary: &Value, version: Option<&str>, targets: &[&str]) {
 }
 
 /// All three ways in: an API key, a task token, the bridge.
+#[cfg(test)]
 fn tours(client: Option<Client>, version: Option<&str>) {
     let Some(client) = client else { return };
     let world = World::start().unwrap();
