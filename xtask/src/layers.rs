@@ -9,7 +9,7 @@ use crate::run::{self, Show, cargo};
 use crate::tally::Tally;
 
 /// Each crate of the workspace and the ones that it may use.
-const LAYERS: [(&str, &[&str]); 13] = [
+const LAYERS: [(&str, &[&str]); 14] = [
     ("ephyr-names", &[]),
     ("ephyr-token", &["ephyr-names"]),
     ("ephyr-policy", &["ephyr-names", "ephyr-token"]),
@@ -53,6 +53,16 @@ const LAYERS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("ephyr-testkit", &["ephyr-names"]),
+    (
+        "ephyr-bench",
+        &[
+            "ephyr-names",
+            "ephyr-token",
+            "ephyr-policy",
+            "ephyr-signer-ipc",
+            "ephyr-testkit",
+        ],
+    ),
     ("ephyr-demo", &["ephyr-names", "ephyr-testkit"]),
 ];
 

@@ -1,5 +1,6 @@
-//! The commands of the README: `cargo xtask demo` and `cargo xtask test`.
+//! The commands of the README: `cargo xtask demo`, `cargo xtask test` and `cargo xtask bench`.
 
+mod bench;
 mod demo;
 mod layers;
 mod packages;
@@ -18,8 +19,14 @@ usage: cargo xtask <command>
   test [--only STAGE] [--no-install]
         runs every check; stages: fmt, clippy, build, unit, integration, doc, sdk, deny,
         advisories, layers (property tests are among unit and integration)
+  bench [GROUP...] [--json] [--no-install]
+        builds for release and measures, each figure against a reference of the same run;
+        groups: pure, signer, http, keys, ssh, memory
 
 --no-install: name missing system packages instead of installing them with apt";
+
+/// Stands in a list of options for names without dashes.
+const GROUPS: &str = "GROUP";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +49,7 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
     match *command {
         "demo" => demo::run(&Options::parse(rest, &["--keep", "--no-install"])?),
         "test" => test::run(&Options::parse(rest, &["--only", "--no-install"])?),
+        "bench" => bench::run(&Options::parse(rest, &["--json", "--no-install", GROUPS])?),
         "help" | "--help" | "-h" => {
             run::say(USAGE);
             Ok(true)
@@ -55,7 +63,10 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
 struct Options {
     keep: bool,
     no_install: bool,
+    json: bool,
     only: Option<String>,
+    /// What stands there without dashes.
+    names: Vec<String>,
 }
 
 impl Options {
@@ -63,12 +74,15 @@ impl Options {
         let mut options = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            if !allowed.contains(word) {
+            let is_name = !word.starts_with('-') && allowed.contains(&GROUPS);
+            if !is_name && !allowed.contains(word) {
                 return Err(format!("{word:?} is not an option here\n{USAGE}"));
             }
             match *word {
                 "--keep" => options.keep = true,
                 "--no-install" => options.no_install = true,
+                "--json" => options.json = true,
+                name if is_name => options.names.push(name.to_owned()),
                 _ => {
                     let stage = words.next().ok_or("--only needs the name of a stage")?;
                     options.only = Some((*stage).to_owned());

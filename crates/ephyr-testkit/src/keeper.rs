@@ -183,7 +183,6 @@ impl Keeper {
         if self.footing == Footing::Private {
             words.push("nsenter".into());
             words.push(format!("--mount=/proc/{}/ns/mnt", self.child.id()));
-            words.push("--".into());
         }
         if let Some(user) = user.filter(|_| self.footing != Footing::Plain) {
             words.extend(["setpriv".into(), format!("--reuid={}", user.uid)]);
@@ -194,7 +193,6 @@ impl Keeper {
                 let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
                 words.push(format!("--groups={}", groups.join(",")));
             }
-            words.push("--".into());
         }
         let mut command = match words.split_first() {
             Some((first, rest)) => {
