@@ -116,6 +116,10 @@ events! {
     TaskCreateAttempt = "task_create_attempt", Info;
     /// A task was made.
     TaskCreated = "task_created", Info;
+    /// A task is about to be bound to a key.
+    TaskBindAttempt = "task_bind_attempt", Info;
+    /// A task was bound to a key.
+    TaskBound = "task_bound", Info;
     /// A task is about to be revoked.
     TaskRevokeAttempt = "task_revoke_attempt", Info;
     /// A task was revoked, with all below it.
@@ -146,6 +150,7 @@ impl Event {
             Self::ExecOutcome => Some(Self::ExecAttempt),
             Self::CertOutcome => Some(Self::CertAttempt),
             Self::TaskCreated => Some(Self::TaskCreateAttempt),
+            Self::TaskBound => Some(Self::TaskBindAttempt),
             Self::TaskRevoked => Some(Self::TaskRevokeAttempt),
             _ => None,
         }
@@ -166,6 +171,7 @@ impl Event {
             Self::ExecAttempt
                 | Self::CertAttempt
                 | Self::TaskCreateAttempt
+                | Self::TaskBindAttempt
                 | Self::TaskRevokeAttempt
         )
     }

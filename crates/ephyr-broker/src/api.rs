@@ -288,6 +288,9 @@ pub async fn answer(
     head: &Parts,
     body: &[u8],
 ) -> Response<Body> {
+    if let Some(locked) = crate::tools::locked(caller) {
+        return ApiError::new(StatusCode::LOCKED, "locked", locked).response();
+    }
     if let Err(error) = admit(broker, caller, route, head) {
         return error.response();
     }

@@ -5,15 +5,20 @@ use std::sync::Arc;
 use ephyr_audit::{ActionInfo, ActionKind, AuditError, Event, Record};
 use ephyr_names::{AgentName, TaskId, Timestamp, Ttl};
 use ephyr_token::{
-    Envelope, Grants, HolderKey, MAX_DEPTH, MintError, Receipt, RootSpec, Scope, Token, mint_root,
+    ChildSpec, Envelope, HolderKey, MAX_DEPTH, MintError, Narrowing, Receipt, RootSpec, Token,
+    VerifiedToken, mint_child, mint_root, rebind,
 };
 use serde::Serialize;
 
 use crate::auth::{Caller, Via};
 use crate::broker::Broker;
 use crate::clock;
-use crate::state::{StateError, TaskRecord};
+use crate::state::{Binding, StateError, TaskRecord};
 
+/// A child's life where none is asked for.
+pub const CHILD_TTL: Ttl = Ttl::from_secs(600);
+/// How long a child that must be bound may stay unbound.
+pub const BIND_TIME: Ttl = Ttl::from_secs(30);
 /// A root task's longest life.
 pub const MAX_ROOT_TTL: Ttl = Ttl::from_secs(3600);
 
@@ -27,6 +32,40 @@ pub struct NewRoot {
     pub can_delegate: bool,
     /// The key to bind it to.
     pub holder: Option<HolderKey>,
+    /// What it is held to from the start.
+    pub narrowing: Narrowing,
+}
+
+/// What a new task below another should be.
+pub struct NewChild {
+    /// The task that it is asked to be below; that of the caller's token if it is not said.
+    pub parent: Option<TaskId>,
+    /// Whose it is; the caller's own agent if it is not said.
+    pub agent: Option<AgentName>,
+    /// What it is for.
+    pub description: String,
+    /// How long it lives; [`CHILD_TTL`], or what is left of its parent, if it is not said.
+    pub ttl: Option<Ttl>,
+    /// Whether it may have children.
+    pub can_delegate: bool,
+    /// The key to bind it to.
+    pub holder: Option<HolderKey>,
+    /// Whether it must be bound within [`BIND_TIME`], where no key is given.
+    pub must_bind: bool,
+    /// What it keeps of its parent's authority.
+    pub narrowing: Narrowing,
+}
+
+/// A task that was bound.
+pub struct Bound {
+    /// The task.
+    pub record: Arc<TaskRecord>,
+    /// Its token from here on.
+    pub token: Token,
+    /// When.
+    pub at: Timestamp,
+    /// Proof that it was recorded.
+    pub receipt: Option<Receipt>,
 }
 
 /// A task that was made.
@@ -69,6 +108,30 @@ pub enum TaskError {
     /// The policy does not know the agent any more.
     #[error("the policy does not know agent {0}")]
     AgentUnknown(AgentName),
+    /// Delegation and binding need the token of the task that they are about.
+    #[error(
+        "call it with the token of the task itself: a child is made of its parent's token, a bound token of the unbound one"
+    )]
+    TokenRequired,
+    /// The token is another task's.
+    #[error(
+        "the token is for task {0}; a child is made below, and a key bound to, the token's own task"
+    )]
+    NotYourTask(TaskId),
+    /// The agent does not take delegations from this one.
+    #[error("agent {to} accepts no delegation from {from} (accept_delegation_from)")]
+    DelegationNotAccepted {
+        /// Who delegates.
+        from: AgentName,
+        /// To whom.
+        to: AgentName,
+    },
+    /// The child would live longer than its parent.
+    #[error("ttl must be between 1s and what is left of the parent, {0}")]
+    ChildTtl(Ttl),
+    /// Whoever binds must prove that it has the key.
+    #[error("{0}")]
+    Proof(String),
     /// Too long, or no time at all.
     #[error("ttl must be between 1s and {MAX_ROOT_TTL}")]
     Ttl,
@@ -104,10 +167,16 @@ impl TaskError {
             Self::DelegatedOnly(_) => "delegated_only",
             Self::HolderRequired(_) => "holder_required",
             Self::AgentUnknown(_) => "agent_unknown",
-            Self::Ttl => "ttl_out_of_range",
+            Self::TokenRequired => "token_required",
+            Self::NotYourTask(_) => "not_your_task",
+            Self::DelegationNotAccepted { .. } => "delegation_not_accepted",
+            Self::Proof(_) => "proof_invalid",
+            Self::Ttl | Self::ChildTtl(_) => "ttl_out_of_range",
             Self::NoEpoch => "no_epoch",
             Self::Mint(_) => "mint_refused",
             Self::State(StateError::Revoked(_)) => "task_revoked",
+            Self::State(StateError::Gone(_)) => "task_ended",
+            Self::State(StateError::BoundOtherwise) => "already_bound",
             Self::State(StateError::TooManyTasks(_)) => "too_many_tasks",
             Self::State(StateError::Journal(_)) => "state_unavailable",
             Self::Audit(_) => "audit_unavailable",
@@ -181,7 +250,7 @@ pub async fn create_root(
         agent: caller.agent().clone(),
         holder: wanted.holder,
         initiated_by: initiator(caller).parse().ok(),
-        envelope: open_envelope(expires, wanted.can_delegate),
+        envelope: root_envelope(expires, wanted.can_delegate, wanted.narrowing),
     };
     let token = mint_root(&epoch.root_key(id), epoch.id(), &spec)?;
     let record = TaskRecord {
@@ -200,9 +269,20 @@ pub async fn create_root(
             .unwrap_or_else(|_| "{}".to_owned())
             .into(),
     };
+    create(broker, caller, record, token).await
+}
+
+/// The attempt on disk, then the task, then the outcome.
+async fn create(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    record: TaskRecord,
+    token: Token,
+) -> Result<Created, TaskError> {
     let attempt = task_record(broker, Event::TaskCreateAttempt, caller, &record)
         .with_detail("description", &*record.description)
-        .with_detail("ttl", wanted.ttl.to_string());
+        .with_detail("for", record.agent.as_str())
+        .with_detail("expires", record.expires.to_string());
     let appended = broker.audit().durable(&attempt).await?;
     let made = broker.state().create_task(record.clone());
     let mut outcome = task_record(broker, Event::TaskCreated, caller, &record);
@@ -212,10 +292,11 @@ pub async fn create_root(
     }
     broker.audit().note(outcome);
     made?;
+    let receipt = broker.receipt(appended);
     Ok(Created {
         record,
         token,
-        receipt: broker.receipt(appended),
+        receipt,
     })
 }
 
@@ -231,21 +312,182 @@ fn initiator(caller: &Caller) -> String {
     }
 }
 
-/// Everything that the policy gives the agent, now or later.
-fn open_envelope(expires: Timestamp, can_delegate: bool) -> Envelope {
-    Envelope {
-        ssh: Grants::Any,
-        http: Grants::Any,
-        mcp: Grants::Any,
-        targets: Scope::Any,
-        roles: Scope::Any,
-        services: Scope::Any,
-        methods: Scope::Any,
-        remotes: Scope::Any,
-        expires: token_expiry(expires),
-        can_delegate,
-        delegation_depth: if can_delegate { MAX_DEPTH } else { 0 },
+/// Everything that the policy gives the agent, now or later, but for what the task is held to.
+fn root_envelope(expires: Timestamp, can_delegate: bool, narrowing: Narrowing) -> Envelope {
+    let depth = if can_delegate { MAX_DEPTH } else { 0 };
+    let mut envelope = Envelope::any(token_expiry(expires), can_delegate, depth);
+    let Narrowing {
+        ssh,
+        http,
+        mcp,
+        targets,
+        roles,
+        services,
+        methods,
+        remotes,
+    } = narrowing;
+    envelope.ssh = ssh.unwrap_or(envelope.ssh);
+    envelope.http = http.unwrap_or(envelope.http);
+    envelope.mcp = mcp.unwrap_or(envelope.mcp);
+    envelope.targets = targets.unwrap_or(envelope.targets);
+    envelope.roles = roles.unwrap_or(envelope.roles);
+    envelope.services = services.unwrap_or(envelope.services);
+    envelope.methods = methods.unwrap_or(envelope.methods);
+    envelope.remotes = remotes.unwrap_or(envelope.remotes);
+    envelope
+}
+
+/// The caller's token and its task, which must be `task` where that is said.
+fn own_task<'c>(
+    broker: &Broker,
+    caller: &'c Caller,
+    task: Option<TaskId>,
+) -> Result<(&'c VerifiedToken, Arc<TaskRecord>), TaskError> {
+    let token = caller.token().ok_or(TaskError::TokenRequired)?;
+    if task.is_some_and(|task| task != token.task()) {
+        return Err(TaskError::NotYourTask(token.task()));
     }
+    let record = broker.state().task(token.task());
+    record
+        .map(|record| (token, record))
+        .ok_or(TaskError::NotFound(token.task()))
+}
+
+/// Makes a task below the one of the caller's token, for the same agent or for one that takes its
+/// delegations.
+///
+/// # Errors
+/// [`TaskError`]; nothing was made then.
+pub async fn delegate(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    wanted: NewChild,
+) -> Result<Created, TaskError> {
+    let now = clock::now();
+    let (token, record) = match prepare_child(broker, caller, wanted, now) {
+        Ok(prepared) => prepared,
+        Err(error) => return Err(refused(broker, caller, "task_delegate", error)),
+    };
+    create(broker, caller, record, token).await
+}
+
+fn prepare_child(
+    broker: &Broker,
+    caller: &Caller,
+    wanted: NewChild,
+    now: Timestamp,
+) -> Result<(Token, TaskRecord), TaskError> {
+    let (parent_token, parent) = own_task(broker, caller, wanted.parent)?;
+    let agent = wanted.agent.unwrap_or_else(|| caller.agent().clone());
+    let policy = broker.policy();
+    let Some(known) = policy.agent(&agent) else {
+        return Err(TaskError::AgentUnknown(agent));
+    };
+    if agent != *caller.agent() && !known.accept_delegation_from.contains(caller.agent()) {
+        return Err(TaskError::DelegationNotAccepted {
+            from: caller.agent().clone(),
+            to: agent,
+        });
+    }
+    if !parent_token.envelope().can_delegate {
+        return Err(MintError::MayNotDelegate.into());
+    }
+    let left = parent_token.envelope().expires.since(now);
+    let ttl = wanted.ttl.unwrap_or(CHILD_TTL.min(left));
+    if ttl.is_zero() || ttl > left {
+        return Err(TaskError::ChildTtl(left));
+    }
+    // Minting needs a delegation that is in force, also where the tree is of an older epoch.
+    broker
+        .state()
+        .minting_epoch(now)
+        .ok_or(TaskError::NoEpoch)?;
+    let epoch = broker
+        .state()
+        .epoch(parent_token.epoch())
+        .ok_or(TaskError::NoEpoch)?;
+    let id = clock::task_id(now);
+    let expires = token_expiry(now.after(ttl));
+    let spec = ChildSpec {
+        task: id,
+        agent: agent.clone(),
+        holder: wanted.holder,
+        narrowing: wanted.narrowing,
+        expires,
+        can_delegate: wanted.can_delegate,
+        delegation_depth: None,
+    };
+    let key = epoch.root_key(parent_token.root());
+    let token = mint_child(&key, parent_token, &spec)?;
+    let envelope = ephyr_token::UnverifiedToken::from(token.clone()).verify(&key);
+    let envelope = envelope
+        .ok()
+        .and_then(|token| serde_json::to_string(token.envelope()).ok());
+    let must_bind = wanted.holder.is_none() && (wanted.must_bind || known.require_pop);
+    let mut lineage = parent.lineage.to_vec();
+    lineage.push(id);
+    let record = TaskRecord {
+        id,
+        lineage: lineage.into(),
+        epoch: epoch.id(),
+        agent,
+        initiated_by: parent.initiated_by.clone(),
+        description: wanted.description.into(),
+        created: now,
+        expires,
+        can_delegate: wanted.can_delegate,
+        holder: wanted.holder,
+        bind_deadline: must_bind.then(|| now.after(BIND_TIME)),
+        envelope: envelope.unwrap_or_else(|| "{}".to_owned()).into(),
+    };
+    Ok((token, record))
+}
+
+/// Binds the task of the caller's token to a key that the caller proves to have. The unbound token is
+/// dead from here on; binding again with the same key gives the same answer.
+///
+/// # Errors
+/// [`TaskError`]; nothing was bound then.
+pub async fn bind(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    task: TaskId,
+    holder: HolderKey,
+) -> Result<Bound, TaskError> {
+    let checked = own_task(broker, caller, Some(task)).and_then(|(token, record)| {
+        caller
+            .proves(broker, &holder)
+            .map_err(|error| TaskError::Proof(error.to_string()))?;
+        let epoch = broker
+            .state()
+            .epoch(token.epoch())
+            .ok_or(TaskError::NoEpoch)?;
+        let bound = rebind(&epoch.root_key(token.root()), token, &holder)?;
+        Ok((bound, record))
+    });
+    let (token, record) = match checked {
+        Ok(checked) => checked,
+        Err(error) => return Err(refused(broker, caller, "task_bind", error)),
+    };
+    let attempt = task_record(broker, Event::TaskBindAttempt, caller, &record)
+        .with_detail("holder", holder.to_string());
+    let appended = broker.audit().durable(&attempt).await?;
+    let at = clock::now();
+    let bound = broker.state().bind(Binding { task, holder }, at);
+    let mut outcome = task_record(broker, Event::TaskBound, caller, &record);
+    outcome.attempt = Some(appended.id);
+    if let Err(error) = &bound {
+        outcome = outcome.with_detail("error", error.to_string());
+    }
+    broker.audit().note(outcome);
+    bound?;
+    let record = broker.state().task(task).unwrap_or(record);
+    Ok(Bound {
+        record,
+        token,
+        at,
+        receipt: broker.receipt(appended),
+    })
 }
 
 /// The task of this id, if it is the caller's to see: with a token its own task and those below, else

@@ -31,6 +31,28 @@ struct Inner {
     via: Via,
     token: Option<VerifiedToken>,
     key: String,
+    standing: Standing,
+    proof: Option<OwnProof>,
+}
+
+/// What a caller may do at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// What the decision path allows.
+    Full,
+    /// Its task must be bound first: nothing but `task_bind`, until the deadline.
+    Locked,
+    /// Its task has been bound since its token was made: nothing but `task_bind` with the same key, whose
+    /// answer may have been lost.
+    Superseded,
+}
+
+/// An `Ephyr-Proof` that came with an unbound token: by the key that is to be bound.
+pub struct OwnProof {
+    proof: ephyr_token::Proof,
+    method: http::Method,
+    path: String,
+    body: ephyr_names::Digest,
 }
 
 /// How the caller was established.
@@ -57,7 +79,7 @@ impl Via {
 }
 
 impl Caller {
-    fn new(subject: Subject, via: Via, token: Option<VerifiedToken>) -> Self {
+    fn new(subject: Subject, via: Via, token: Option<VerifiedToken>, standing: Standing) -> Self {
         let key = match &token {
             // The task and not the token: a holder may narrow its token and go on with its session.
             Some(token) => format!("{}/{}", subject.agent, token.task()),
@@ -68,7 +90,29 @@ impl Caller {
             via,
             token,
             key,
+            standing,
+            proof: None,
         }))
+    }
+
+    fn with_proof(
+        self,
+        proof: Option<ephyr_token::Proof>,
+        head: &http::request::Parts,
+        body: &[u8],
+    ) -> Self {
+        let Some(proof) = proof else { return self };
+        let mut caller = self;
+        // A caller that was just established has one owner.
+        if let Some(inner) = Arc::get_mut(&mut caller.0) {
+            inner.proof = Some(OwnProof {
+                proof,
+                method: head.method.clone(),
+                path: token::target(head).to_owned(),
+                body: token::digest(body),
+            });
+        }
+        caller
     }
 
     /// Agent, lineage and envelope.
@@ -98,6 +142,24 @@ impl Caller {
     #[must_use]
     pub fn via(&self) -> Via {
         self.0.via
+    }
+
+    /// What it may do at all.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.0.standing
+    }
+
+    /// Whether the request was made by whoever has this key, and is no repetition: what binding asks for.
+    ///
+    /// # Errors
+    /// [`AuthError::Proof`] says what is missing.
+    pub fn proves(
+        &self,
+        broker: &Broker,
+        holder: &ephyr_token::HolderKey,
+    ) -> Result<(), AuthError> {
+        token::prove_new_holder(broker, self, self.0.proof.as_ref(), holder)
     }
 
     /// Its token.
@@ -216,7 +278,7 @@ pub async fn admit(
             let agent = policy.agent_by_uid(uid).ok_or(AuthError::UnknownUid(uid))?;
             let subject = Subject::direct(agent.name.clone());
             Ok(Admitted {
-                caller: Caller::new(subject, Via::Uid(uid), None),
+                caller: Caller::new(subject, Via::Uid(uid), None, Standing::Full),
                 proof: None,
             })
         }
@@ -230,7 +292,7 @@ pub async fn admit(
                 KeyRefused::Busy(seconds) => AuthError::Busy(seconds),
             })?;
             Ok(Admitted {
-                caller: Caller::new(Subject::direct(agent), Via::Key, None),
+                caller: Caller::new(Subject::direct(agent), Via::Key, None, Standing::Full),
                 proof: None,
             })
         }
@@ -248,6 +310,13 @@ impl Admitted {
         head: &http::request::Parts,
         body: &[u8],
     ) -> Result<Caller, AuthError> {
+        if self
+            .caller
+            .token()
+            .is_some_and(|token| token.holder().is_none())
+        {
+            return Ok(self.caller.with_proof(self.proof, head, body));
+        }
         token::prove(broker, &self.caller, self.proof.as_ref(), head, body)?;
         Ok(self.caller)
     }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use sha2::{Digest as _, Sha256};
 
-use super::{Admitted, AuthError, Caller, Via};
+use super::{Admitted, AuthError, Caller, OwnProof, Standing, Via};
 use crate::broker::Broker;
 use crate::clock;
 use crate::http::Peer;
@@ -19,7 +19,7 @@ pub(super) fn admit(
     text: &str,
     headers: &HeaderMap,
 ) -> Result<Admitted, AuthError> {
-    let token = verify(broker, text)?;
+    let (token, standing) = verify(broker, text)?;
     let policy = broker.policy();
     let agent = policy.agent(token.agent()).ok_or_else(|| {
         AuthError::token(
@@ -61,13 +61,13 @@ pub(super) fn admit(
         }
     };
     Ok(Admitted {
-        caller: Caller::new(subject(&token), Via::Token, Some(token)),
+        caller: Caller::new(subject(&token), Via::Token, Some(token), standing),
         proof,
     })
 }
 
 /// Whether a text is a token of a live task, and if so, which.
-fn verify(broker: &Broker, text: &str) -> Result<VerifiedToken, AuthError> {
+fn verify(broker: &Broker, text: &str) -> Result<(VerifiedToken, Standing), AuthError> {
     let refused =
         |error: ephyr_token::TokenError| AuthError::token(error.code(), error.to_string());
     let now = clock::now();
@@ -87,12 +87,24 @@ fn verify(broker: &Broker, text: &str) -> Result<VerifiedToken, AuthError> {
             "the token's task has ended; create a new one",
         ));
     };
-    if record.holder.as_ref().map(HolderKey::as_bytes) != token.holder().map(HolderKey::as_bytes) {
-        return Err(AuthError::token(
-            "holder_mismatch",
-            "the task has been bound to a key since this token was made; use the token that task_bind returned",
-        ));
-    }
+    let standing = match (&record.holder, token.holder()) {
+        (Some(own), Some(shown)) if own == shown => Standing::Full,
+        (Some(_), None) => Standing::Superseded,
+        (None, None) => match record.bind_deadline {
+            None => Standing::Full,
+            Some(deadline) if now < deadline => Standing::Locked,
+            Some(deadline) => {
+                let why = format!("the task was not bound to a key by {deadline} and is over");
+                return Err(AuthError::token("bind_deadline_over", why));
+            }
+        },
+        _ => {
+            return Err(AuthError::token(
+                "holder_mismatch",
+                "the token is not bound to its task's key",
+            ));
+        }
+    };
     if let Some(revoked) = broker.state().revoked(&record.lineage) {
         return Err(AuthError::token(
             "task_revoked",
@@ -102,7 +114,7 @@ fn verify(broker: &Broker, text: &str) -> Result<VerifiedToken, AuthError> {
             ),
         ));
     }
-    Ok(token)
+    Ok((token, standing))
 }
 
 fn subject(token: &VerifiedToken) -> Subject {
@@ -132,23 +144,49 @@ pub(super) fn prove(
         let why = "the token is bound to a key: send Ephyr-Proof with each request";
         return Err(AuthError::Proof(why.to_owned()));
     };
-    let now = clock::now();
     let request = ProofRequest {
         method: head.method.as_str(),
-        path: head
-            .uri
-            .path_and_query()
-            .map_or("/", http::uri::PathAndQuery::as_str),
-        body: ephyr_names::Digest(Sha256::digest(body).into()),
+        path: target(head),
+        body: digest(body),
         token: token.digest(),
     };
+    accept(broker, proof, holder, &request)
+}
+
+/// Checks that whoever has `holder` made the request that its unbound token came with.
+pub(super) fn prove_new_holder(
+    broker: &Broker,
+    caller: &Caller,
+    own: Option<&OwnProof>,
+    holder: &HolderKey,
+) -> Result<(), AuthError> {
+    let (Some(token), Some(own)) = (caller.token(), own) else {
+        let why = "send Ephyr-Proof, made with the key that is to be bound";
+        return Err(AuthError::Proof(why.to_owned()));
+    };
+    let request = ProofRequest {
+        method: own.method.as_str(),
+        path: &own.path,
+        body: own.body,
+        token: token.digest(),
+    };
+    accept(broker, &own.proof, holder, &request)
+}
+
+fn accept(
+    broker: &Broker,
+    proof: &Proof,
+    holder: &HolderKey,
+    request: &ProofRequest<'_>,
+) -> Result<(), AuthError> {
+    let now = clock::now();
     let proven = proof
-        .check(holder, &request, now, proof::SKEW)
+        .check(holder, request, now, proof::SKEW)
         .map_err(|error| AuthError::Proof(error.to_string()))?;
     let until = proven.time.after(proof::SKEW);
     if broker
         .nonces()
-        .accept(token.digest(), proven.nonce.0, until, now)
+        .accept(request.token, proven.nonce.0, until, now)
     {
         Ok(())
     } else {
@@ -156,4 +194,16 @@ pub(super) fn prove(
             "Ephyr-Proof was used before: make one per request".to_owned(),
         ))
     }
+}
+
+/// The request target as proofs cover it.
+pub(super) fn target(head: &Parts) -> &str {
+    head.uri
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str)
+}
+
+/// SHA-256 of a body.
+pub(super) fn digest(body: &[u8]) -> ephyr_names::Digest {
+    ephyr_names::Digest(Sha256::digest(body).into())
 }

@@ -16,6 +16,8 @@ pub enum Entry {
     Epoch(EpochEntry),
     /// A task was created.
     Task(TaskRecord),
+    /// A task was bound to a key.
+    Bound(Binding),
     /// A task and all below it were revoked.
     Revoked(Revocation),
     /// A certificate went into an agent's hands.
@@ -118,6 +120,16 @@ impl TaskRecord {
     pub fn depth(&self) -> usize {
         self.lineage.len().saturating_sub(1)
     }
+}
+
+/// A task's tokens are from here on good only with proofs by this key.
+#[derive(Serialize, Deserialize, Clone, Copy)]
+#[serde(deny_unknown_fields)]
+pub struct Binding {
+    /// The task.
+    pub task: TaskId,
+    /// The key.
+    pub holder: HolderKey,
 }
 
 /// A watermark: from `at` on no token with `task` in its lineage is worth anything.

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use ephyr_names::{AgentName, EpochId, TaskId, Timestamp};
 
-pub use entry::{CertificateRecord, Entry, EpochEntry, Revocation, Secret, TaskRecord};
+pub use entry::{Binding, CertificateRecord, Entry, EpochEntry, Revocation, Secret, TaskRecord};
 pub use shards::Shards;
 
 use crate::epoch::Epoch;
@@ -40,6 +40,12 @@ pub enum StateError {
     /// A task above it has been revoked in the meantime.
     #[error("task {0} was revoked")]
     Revoked(TaskId),
+    /// The task has ended in the meantime.
+    #[error("task {0} has ended")]
+    Gone(TaskId),
+    /// The task is bound to another key.
+    #[error("the task is bound to another key already")]
+    BoundOtherwise,
 }
 
 /// Epochs, tasks and revocations.
@@ -114,6 +120,7 @@ impl State {
                     self.push_epoch(epoch);
                 }
                 Entry::Task(record) => self.keep_task(&mut disk, record),
+                Entry::Bound(binding) => self.keep_binding(binding),
                 Entry::Revoked(revocation) => self.keep_revocation(revocation),
                 Entry::Certificate(record) => disk.certificates.push(record),
             }
@@ -259,6 +266,44 @@ impl State {
             at += 1;
         }
         found
+    }
+
+    fn keep_binding(&self, binding: Binding) {
+        self.tasks.update(&binding.task, |record| {
+            let mut bound = TaskRecord::clone(record);
+            bound.holder = Some(binding.holder);
+            bound.bind_deadline = None;
+            *record = Arc::new(bound);
+        });
+    }
+
+    /// Binds a task to a key: its unbound token is dead from here on. Binding to the same key again changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`StateError`]; nothing changed then.
+    pub fn bind(&self, binding: Binding, now: Timestamp) -> Result<(), StateError> {
+        let mut disk = self.lock();
+        let record = self
+            .task(binding.task)
+            .filter(|record| now < record.expires);
+        let Some(record) = record else {
+            return Err(StateError::Gone(binding.task));
+        };
+        match record.holder {
+            Some(holder) if holder == binding.holder => return Ok(()),
+            Some(_) => return Err(StateError::BoundOtherwise),
+            None => {}
+        }
+        if record.bind_deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(StateError::Gone(binding.task));
+        }
+        if let Some(revoked) = self.revoked(&record.lineage) {
+            return Err(StateError::Revoked(revoked.task));
+        }
+        disk.journal.append(&Entry::Bound(binding))?;
+        self.keep_binding(binding);
+        Ok(())
     }
 
     /// Revokes a task and all below it: from here on no token with it in its lineage is accepted.

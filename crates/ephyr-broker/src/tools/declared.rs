@@ -22,7 +22,14 @@ fn set(targets: bool) -> ToolSet {
     if targets {
         tools.extend([list_targets(), exec(), list_certs()]);
     }
-    tools.extend([task_create(), task_info(), task_list(), task_revoke()]);
+    tools.extend([
+        task_create(),
+        task_delegate(),
+        task_bind(),
+        task_info(),
+        task_list(),
+        task_revoke(),
+    ]);
     ToolSet::new(tools).expect("tool names differ")
 }
 
@@ -201,8 +208,27 @@ fn task_create() -> Tool {
                 "an Ed25519 public key, base64url: the token then needs Ephyr-Proof by it",
             ),
         )
+        .optional("envelope", super::narrowing::schema())
         .optional("dry_run", dry_run());
-    let output = Object::new()
+    let output = created().optional("decision", decision());
+    let about = "Start a task and get its token. What is done with the token is recorded under the task, \
+                 and ends when the task is revoked.";
+    Tool::new("task_create", about, input)
+        .title("Create a task")
+        .output(output)
+        .effects(MAKES)
+}
+
+/// Makes something new inside Ephyr.
+const MAKES: Effects = Effects {
+    read_only_hint: false,
+    destructive_hint: false,
+    idempotent_hint: false,
+    open_world_hint: false,
+};
+
+fn created() -> Object {
+    Object::new()
         .optional("task_id", text("the task"))
         .optional(
             "token",
@@ -218,19 +244,69 @@ fn task_create() -> Tool {
             Schema::object(Object::new().open()).describe("what the token allows at most"),
         )
         .optional("receipt", receipt())
-        .optional("decision", decision())
+        .optional("bind_deadline", time("until when task_bind must be called"))
+        .optional("agent", name("whose task it is"))
+        .open()
+}
+
+fn holder_key() -> Schema {
+    Schema::string(43..=43)
+        .describe("an Ed25519 public key, base64url: the token then needs Ephyr-Proof by it")
+}
+
+fn task_delegate() -> Tool {
+    let input = Object::new()
+        .optional("parent_task_id", Schema::string(26..=26).describe("the task of your token, which is the default"))
+        .optional("agent", name("whose the child is; your own agent if left out"))
+        .required("description", Schema::string(1..=1024).describe("what the child is for"))
+        .optional("ttl", Schema::string(2..=16).describe("how long it lives, at most as long as its parent; 10m or the parent's rest if left out"))
+        .optional("envelope", super::narrowing::schema())
+        .optional("can_delegate", Schema::boolean().default_value(&false).describe("whether it may have children"))
+        .optional("holder_pub_key", holder_key())
+        .optional(
+            "must_bind",
+            Schema::boolean()
+                .default_value(&false)
+                .describe("true: without holder_pub_key the child must call task_bind within 30 s, and can do nothing before"),
+        );
+    let about = "Make a task below your token's own, with no more authority than it, for yourself or for an \
+                 agent that takes your delegations. Needs the token of a task that may delegate.";
+    Tool::new("task_delegate", about, input)
+        .title("Delegate a task")
+        .output(created())
+        .effects(MAKES)
+}
+
+fn task_bind() -> Tool {
+    let input = Object::new()
+        .required(
+            "task_id",
+            Schema::string(26..=26).describe("the task of your token"),
+        )
+        .required("holder_pub_key", holder_key());
+    let output = Object::new()
+        .required("task_id", text("the task"))
+        .required("bound", Schema::boolean())
+        .required("bound_at", time("when it was bound"))
+        .required(
+            "token",
+            text("the token from here on; the one before is dead"),
+        )
+        .required("token_type", text("macaroon"))
+        .required("expires_at", time("when task and token end"))
+        .required("agent", name("whose task it is"))
+        .optional("receipt", receipt())
         .open();
-    let about = "Start a task and get its token. What is done with the token is recorded under the task, \
-                 and ends when the task is revoked.";
-    Tool::new("task_create", about, input)
-        .title("Create a task")
+    let about = "Bind your token's task to a key of yours, proven by Ephyr-Proof on this very request. \
+                 Binding again with the same key gives the same answer.";
+    let effects = Effects {
+        idempotent_hint: true,
+        ..MAKES
+    };
+    Tool::new("task_bind", about, input)
+        .title("Bind a task to a key")
         .output(output)
-        .effects(Effects {
-            read_only_hint: false,
-            destructive_hint: false,
-            idempotent_hint: false,
-            open_world_hint: false,
-        })
+        .effects(effects)
 }
 
 fn task_members() -> Object {

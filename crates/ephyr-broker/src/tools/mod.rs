@@ -5,6 +5,7 @@ mod answer;
 mod declared;
 mod exec;
 mod lists;
+mod narrowing;
 mod resources;
 mod tasks;
 
@@ -22,7 +23,7 @@ use serde_json::value::RawValue;
 pub use exec::action_info;
 pub(crate) use lists::{Certificates, Targets};
 
-use crate::auth::Caller;
+use crate::auth::{Caller, Standing};
 use crate::broker::Broker;
 use crate::reads::What;
 
@@ -64,6 +65,9 @@ impl Backend for Broker {
     }
 
     fn call(self: &Arc<Self>, caller: &Caller, tool: &str, arguments: &RawValue) -> Call {
+        if let Some(locked) = locked(caller).filter(|_| tool != "task_bind") {
+            return Call::from(Err(ToolError::failed(locked)));
+        }
         match tool {
             "list_targets" => self.read(caller, "list_targets", lists::list_targets(self, caller)),
             "list_certs" => self.read(caller, "list_certs", lists::list_certs(self, caller)),
@@ -77,6 +81,12 @@ impl Backend for Broker {
             }),
             "task_create" => self.work(caller, arguments, |broker, caller, arguments, _| {
                 tasks::create(broker, caller, arguments)
+            }),
+            "task_delegate" => self.work(caller, arguments, |broker, caller, arguments, _| {
+                tasks::delegate(broker, caller, arguments)
+            }),
+            "task_bind" => self.work(caller, arguments, |broker, caller, arguments, _| {
+                tasks::bind(broker, caller, arguments)
             }),
             "task_revoke" => self.work(caller, arguments, |broker, caller, arguments, _| {
                 tasks::revoke(broker, caller, arguments)
@@ -96,6 +106,9 @@ impl Backend for Broker {
         caller: &Caller,
         uri: &str,
     ) -> Result<ResourceText, ResourceError> {
+        if let Some(locked) = locked(caller) {
+            return Err(ResourceError::Internal(locked.to_owned()));
+        }
         let (name, text) = resources::read(self, caller, uri).ok_or(ResourceError::NotFound)?;
         self.note_read(
             caller,
@@ -144,6 +157,19 @@ impl Broker {
     pub(crate) fn reaches_something(&self, caller: &Caller) -> bool {
         let policy = self.policy();
         !reachable(&policy, &self.gate().switches(), caller.subject()).is_empty()
+    }
+}
+
+/// Why a caller may do nothing but bind its task, where that is so.
+pub(crate) fn locked(caller: &Caller) -> Option<&'static str> {
+    match caller.standing() {
+        Standing::Full => None,
+        Standing::Locked => Some(
+            "423 Locked: the token is not yet bound to a key; call task_bind with your key first",
+        ),
+        Standing::Superseded => Some(
+            "423 Locked: the task has been bound to a key; use the token that task_bind returned",
+        ),
     }
 }
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use ephyr_mcp::{ToolError, ToolOutput};
 use ephyr_names::{AgentName, TaskId, Timestamp, Ttl};
-use ephyr_token::HolderKey;
+use ephyr_token::{HolderKey, Narrowing};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::answer::ReceiptView;
+use super::narrowing::NarrowingArguments;
 use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
@@ -26,8 +27,42 @@ pub(super) struct Create {
     #[serde(default)]
     can_delegate: bool,
     holder_pub_key: Option<String>,
+    envelope: Option<NarrowingArguments>,
     #[serde(default)]
     dry_run: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Delegate {
+    parent_task_id: Option<String>,
+    agent: Option<String>,
+    description: String,
+    ttl: Option<String>,
+    #[serde(default)]
+    can_delegate: bool,
+    holder_pub_key: Option<String>,
+    #[serde(default)]
+    must_bind: bool,
+    envelope: Option<NarrowingArguments>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Bind {
+    task_id: String,
+    holder_pub_key: String,
+}
+
+#[derive(Serialize)]
+struct BoundView<'a> {
+    task_id: TaskId,
+    bound: bool,
+    bound_at: Timestamp,
+    token: String,
+    token_type: &'static str,
+    expires_at: Timestamp,
+    agent: &'a AgentName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptView>,
 }
 
 fn default_ttl() -> String {
@@ -50,6 +85,9 @@ struct Created<'a> {
     ttl_seconds: u64,
     can_delegate: bool,
     holder_bound: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bind_deadline: Option<Timestamp>,
+    agent: &'a AgentName,
     envelope: &'a RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<ReceiptView>,
@@ -150,20 +188,17 @@ pub(super) async fn create(
     caller: Caller,
     arguments: Create,
 ) -> Result<ToolOutput, ToolError> {
-    let ttl: Ttl = arguments
-        .ttl
-        .parse()
-        .map_err(|e| ToolError::failed(format!("argument \"ttl\": {e}")))?;
-    let holder: Option<HolderKey> = arguments
-        .holder_pub_key
-        .map(|text| text.parse())
-        .transpose()
-        .map_err(|e| ToolError::failed(format!("argument \"holder_pub_key\": {e}")))?;
+    let ttl = parse_ttl(&arguments.ttl)?;
     let wanted = tasks::NewRoot {
         description: arguments.description,
         ttl,
         can_delegate: arguments.can_delegate,
-        holder,
+        holder: arguments
+            .holder_pub_key
+            .as_deref()
+            .map(parse_holder)
+            .transpose()?,
+        narrowing: narrowing(arguments.envelope)?,
     };
     if arguments.dry_run {
         let checked = tasks::check_root(&broker, &caller, &wanted, clock::now());
@@ -186,8 +221,12 @@ pub(super) async fn create(
     let created = tasks::create_root(&broker, &caller, wanted)
         .await
         .map_err(|e| failed(&e))?;
+    created_output(&created)
+}
+
+fn created_output(created: &tasks::Created) -> Result<ToolOutput, ToolError> {
     let record = &created.record;
-    let output = ToolOutput::json(&Created {
+    Ok(ToolOutput::json(&Created {
         task_id: record.id,
         token: created.token.as_text(),
         token_type: "macaroon",
@@ -195,10 +234,84 @@ pub(super) async fn create(
         ttl_seconds: record.expires.since(record.created).as_secs(),
         can_delegate: record.can_delegate,
         holder_bound: record.holder.is_some(),
+        bind_deadline: record.bind_deadline,
+        agent: &record.agent,
         envelope: raw(&record.envelope)?,
         receipt: created.receipt.as_ref().map(ReceiptView::of),
-    })?;
-    Ok(output)
+    })?)
+}
+
+/// `task_delegate`.
+pub(super) async fn delegate(
+    broker: Arc<Broker>,
+    caller: Caller,
+    arguments: Delegate,
+) -> Result<ToolOutput, ToolError> {
+    let agent = arguments.agent.map(|name| name.parse()).transpose();
+    let wanted = tasks::NewChild {
+        parent: arguments
+            .parent_task_id
+            .as_deref()
+            .map(parse_id)
+            .transpose()?,
+        agent: agent.map_err(|e: ephyr_names::NameError| {
+            ToolError::failed(format!("argument \"agent\": {e}"))
+        })?,
+        description: arguments.description,
+        ttl: arguments.ttl.as_deref().map(parse_ttl).transpose()?,
+        can_delegate: arguments.can_delegate,
+        holder: arguments
+            .holder_pub_key
+            .as_deref()
+            .map(parse_holder)
+            .transpose()?,
+        must_bind: arguments.must_bind,
+        narrowing: narrowing(arguments.envelope)?,
+    };
+    let created = tasks::delegate(&broker, &caller, wanted)
+        .await
+        .map_err(|e| failed(&e))?;
+    created_output(&created)
+}
+
+/// `task_bind`.
+pub(super) async fn bind(
+    broker: Arc<Broker>,
+    caller: Caller,
+    arguments: Bind,
+) -> Result<ToolOutput, ToolError> {
+    let (task, holder) = (
+        parse_id(&arguments.task_id)?,
+        parse_holder(&arguments.holder_pub_key)?,
+    );
+    let bound = tasks::bind(&broker, &caller, task, holder)
+        .await
+        .map_err(|e| failed(&e))?;
+    Ok(ToolOutput::json(&BoundView {
+        task_id: task,
+        bound: true,
+        bound_at: bound.at,
+        token: bound.token.as_text(),
+        token_type: "macaroon",
+        expires_at: bound.record.expires,
+        agent: &bound.record.agent,
+        receipt: bound.receipt.as_ref().map(ReceiptView::of),
+    })?)
+}
+
+fn parse_ttl(text: &str) -> Result<Ttl, ToolError> {
+    text.parse()
+        .map_err(|error| ToolError::failed(format!("argument \"ttl\": {error}")))
+}
+
+fn parse_holder(text: &str) -> Result<HolderKey, ToolError> {
+    text.parse()
+        .map_err(|error| ToolError::failed(format!("argument \"holder_pub_key\": {error}")))
+}
+
+fn narrowing(arguments: Option<NarrowingArguments>) -> Result<Narrowing, ToolError> {
+    let narrowing = arguments.unwrap_or_default().into_narrowing();
+    narrowing.map_err(|error| ToolError::failed(format!("argument \"envelope\": {error}")))
 }
 
 fn raw(json: &str) -> Result<&RawValue, ToolError> {

@@ -1,0 +1,417 @@
+//! Tasks below tasks, and tokens that need their holder's key.
+
+use ed25519_dalek::SigningKey;
+use ephyr_names::Digest;
+use ephyr_testkit::http::Response;
+use ephyr_testkit::{Mcp, Value, World, json};
+use ephyr_token::{Nonce, Proof, ProofRequest, Token};
+use sha2::{Digest as _, Sha256};
+
+use crate::helpers::{details, eventually, exec, record, task};
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn public(key: &SigningKey) -> String {
+    ephyr_token::HolderKey::from_bytes(key.verifying_key().to_bytes())
+        .unwrap()
+        .to_string()
+}
+
+/// A call with a proof by `key` over `covered`; what is sent is `body`.
+fn send(
+    agent: &mut Mcp,
+    tool: &str,
+    token: &str,
+    key: &SigningKey,
+    covered: &[u8],
+    body: &[u8],
+) -> Response {
+    let nonce = Nonce(ephyr_broker::clock::random());
+    prove(agent, tool, token, key, nonce, covered, body)
+}
+
+fn prove(
+    agent: &mut Mcp,
+    tool: &str,
+    token: &str,
+    key: &SigningKey,
+    nonce: Nonce,
+    covered: &[u8],
+    body: &[u8],
+) -> Response {
+    let request = ProofRequest {
+        method: "POST",
+        path: "/mcp",
+        body: Digest(Sha256::digest(covered).into()),
+        token: Token::from_text(token).unwrap().digest(),
+    };
+    let proof = Proof::sign(key, &request, nonce, ephyr_broker::clock::now()).to_string();
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", ephyr_testkit::VERSION),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", tool),
+        ("ephyr-proof", proof.as_str()),
+    ];
+    agent.post(&headers, body).unwrap()
+}
+
+fn body(tool: &str, arguments: &Value) -> Vec<u8> {
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": ephyr_testkit::VERSION,
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let params = json!({"name": tool, "arguments": arguments, "_meta": meta});
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+        .to_string()
+        .into_bytes()
+}
+
+/// A call with a good proof; gives the tool's result.
+fn call(agent: &mut Mcp, tool: &str, token: &str, key: &SigningKey, arguments: Value) -> Value {
+    let body = body(tool, &arguments);
+    let response = send(agent, tool, token, key, &body, &body);
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json().unwrap()["result"].clone()
+}
+
+fn parent(world: &World) -> (String, String) {
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let made = scout
+        .tool(
+            "task_create",
+            json!({"description": "root", "can_delegate": true}),
+        )
+        .unwrap()
+        .value;
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    (text("task_id"), text("token"))
+}
+
+fn delegate(world: &World, token: &str, arguments: Value) -> Value {
+    let made = world
+        .mcp_with_token(token)
+        .unwrap()
+        .tool("task_delegate", arguments)
+        .unwrap();
+    assert!(!made.is_error, "{}", made.text);
+    made.value
+}
+
+#[test]
+fn a_child_does_no_more_than_its_parent_and_falls_with_it() {
+    let world = World::builder()
+        .edit(|policy, _| {
+            policy["agents"]["scout"]["ssh"]["web"]["roles"] = json!(["read", "operator"])
+        })
+        .start()
+        .unwrap();
+    let (root, token) = parent(&world);
+    let child = delegate(
+        &world,
+        &token,
+        json!({"description": "child", "envelope": {"ssh": {"web": ["read"]}}}),
+    );
+    let child_token = child["token"].as_str().unwrap();
+    let mut acting = world.mcp_with_token(child_token).unwrap();
+    assert!(!exec(&mut acting, "web", "read", "true").is_error);
+    let refused = details(
+        &mut acting,
+        "exec",
+        json!({"target": "web", "role": "operator", "command": "true"}),
+    );
+    assert_eq!(
+        (&refused["step"], &refused["reason"]),
+        (&json!(3), &json!("outside_envelope"))
+    );
+    let more = acting
+        .tool("task_delegate", json!({"description": "x"}))
+        .unwrap();
+    assert!(
+        more.is_error && more.text.contains("may not delegate"),
+        "{}",
+        more.text
+    );
+
+    let attempt = record(&world, "the child's command", |r| {
+        r["event"] == "exec_attempt"
+    });
+    assert_eq!(attempt["lineage"], json!([root, child["task_id"]]));
+    let listed = world
+        .mcp_with_token(&token)
+        .unwrap()
+        .tool("task_list", json!({}))
+        .unwrap()
+        .value;
+    assert_eq!(listed["count"], 2, "the parent sees its child");
+    assert_eq!(
+        acting.tool("task_list", json!({})).unwrap().value["count"],
+        1,
+        "the child not its parent"
+    );
+    let revoked = world
+        .mcp_with_token(&token)
+        .unwrap()
+        .tool("task_revoke", json!({"task_id": root}))
+        .unwrap();
+    assert_eq!(revoked.value["cascade_count"], 2);
+    assert_eq!(acting.call("list_targets", json!({})).unwrap().status, 401);
+}
+
+#[test]
+fn w13_w15_a_child_is_made_with_its_parents_token_alone_and_harms_no_other_token() {
+    let world = World::start().unwrap();
+    let (root, token) = parent(&world);
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let refused = details(
+        &mut scout,
+        "task_delegate",
+        json!({"parent_task_id": root, "description": "x"}),
+    );
+    assert_eq!(refused["reason"], "token_required");
+    let (other, _) = task(&mut scout);
+    let mut acting = world.mcp_with_token(&token).unwrap();
+    let refused = details(
+        &mut acting,
+        "task_delegate",
+        json!({"parent_task_id": other, "description": "x"}),
+    );
+    assert_eq!(refused["reason"], "not_your_task");
+    delegate(
+        &world,
+        &token,
+        json!({"parent_task_id": root, "description": "child"}),
+    );
+    assert_eq!(
+        acting.call("list_targets", json!({})).unwrap().status,
+        200,
+        "the parent's token still works"
+    );
+    let refused = details(
+        &mut acting,
+        "task_delegate",
+        json!({"description": "x", "ttl": "1h1s"}),
+    );
+    assert_eq!(refused["reason"], "ttl_out_of_range");
+}
+
+#[test]
+fn another_agent_gets_a_task_only_if_it_takes_the_delegation_and_only_what_both_may() {
+    let world = World::builder()
+        .edit(|policy, _| {
+            policy["agents"]["worker"]["ssh"] =
+                json!({"web": {"roles": ["read"]}, "db": {"roles": ["read"]}});
+            policy["agents"]["worker"]["accept_delegation_from"] = json!(["scout"]);
+            policy["agents"]["worker"]
+                .as_object_mut()
+                .unwrap()
+                .remove("uid");
+        })
+        .start()
+        .unwrap();
+    let (_, token) = parent(&world);
+    let mut scout = world.mcp_with_token(&token).unwrap();
+    let refused = details(
+        &mut scout,
+        "task_delegate",
+        json!({"description": "x", "agent": "builder"}),
+    );
+    assert_eq!(refused["reason"], "delegation_not_accepted");
+    let child = delegate(
+        &world,
+        &token,
+        json!({"description": "for worker", "agent": "worker"}),
+    );
+    let mut worker = world
+        .mcp_with_token(child["token"].as_str().unwrap())
+        .unwrap();
+    assert!(!exec(&mut worker, "web", "read", "true").is_error);
+    let refused = details(
+        &mut worker,
+        "exec",
+        json!({"target": "db", "role": "read", "command": "true"}),
+    );
+    assert_eq!(
+        refused["reason"], "role_not_granted",
+        "scout itself has nothing on db"
+    );
+}
+
+#[test]
+fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_token_is_then_dead() {
+    let mut world = World::start().unwrap();
+    let (root, token) = parent(&world);
+    let child = delegate(
+        &world,
+        &token,
+        json!({"description": "child", "must_bind": true}),
+    );
+    let (id, unbound) = (
+        child["task_id"].as_str().unwrap(),
+        child["token"].as_str().unwrap(),
+    );
+    let mut acting = world.mcp_with_token(unbound).unwrap();
+    let locked = acting.tool("list_targets", json!({})).unwrap();
+    assert!(
+        locked.is_error && locked.text.contains("423 Locked"),
+        "{}",
+        locked.text
+    );
+
+    let (mine, other) = (key(1), key(2));
+    let arguments = json!({"task_id": id, "holder_pub_key": public(&mine)});
+    let without = acting.tool("task_bind", arguments.clone()).unwrap();
+    assert!(
+        without.is_error && without.text.contains("Ephyr-Proof"),
+        "{}",
+        without.text
+    );
+    let forged = call(&mut acting, "task_bind", unbound, &other, arguments.clone());
+    assert_eq!(
+        forged["isError"], true,
+        "a proof by another key than the one to be bound"
+    );
+    let parents = json!({"task_id": root, "holder_pub_key": public(&mine)});
+    assert_eq!(
+        call(&mut acting, "task_bind", unbound, &mine, parents)["isError"],
+        true,
+        "not the parent"
+    );
+
+    let bound = call(&mut acting, "task_bind", unbound, &mine, arguments.clone());
+    assert_eq!(bound["isError"], false, "{bound}");
+    let bound = bound["structuredContent"]["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let again = call(&mut acting, "task_bind", unbound, &mine, arguments);
+    assert_eq!(
+        again["structuredContent"]["token"],
+        bound.as_str(),
+        "the same answer again"
+    );
+    let stolen = json!({"task_id": id, "holder_pub_key": public(&other)});
+    assert_eq!(
+        call(&mut acting, "task_bind", unbound, &other, stolen)["isError"],
+        true,
+        "no rebinding"
+    );
+    assert!(
+        acting.tool("list_targets", json!({})).unwrap().is_error,
+        "the unbound token is dead"
+    );
+
+    let mut holder = world.mcp_with_token(&bound).unwrap();
+    assert_eq!(
+        holder.call("list_targets", json!({})).unwrap().status,
+        401,
+        "a proof is needed"
+    );
+    assert_eq!(
+        call(&mut holder, "list_targets", &bound, &mine, json!({}))["isError"],
+        false
+    );
+    world.broker().unwrap().kill().unwrap();
+    world.start_broker().unwrap();
+    assert_eq!(
+        call(&mut holder, "list_targets", &bound, &mine, json!({}))["isError"],
+        false,
+        "after a kill"
+    );
+    assert!(
+        acting.tool("list_targets", json!({})).unwrap().is_error,
+        "still dead"
+    );
+}
+
+#[test]
+fn w17_a_proof_is_good_for_one_request_and_once() {
+    let world = World::start().unwrap();
+    let mine = key(3);
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let made = scout
+        .tool(
+            "task_create",
+            json!({"description": "bound", "holder_pub_key": public(&mine)}),
+        )
+        .unwrap()
+        .value;
+    let (id, token) = (
+        made["task_id"].as_str().unwrap(),
+        made["token"].as_str().unwrap(),
+    );
+    let mut holder = world.mcp_with_token(token).unwrap();
+    let info = body("task_info", &json!({"task_id": id}));
+    let revoke = body("task_revoke", &json!({"task_id": id}));
+    assert_eq!(
+        send(&mut holder, "task_info", token, &mine, &info, &info).status,
+        200
+    );
+    let swapped = send(&mut holder, "task_revoke", token, &mine, &info, &revoke);
+    assert_eq!(swapped.status, 401, "a proof for reading does not revoke");
+    assert_eq!(
+        send(&mut holder, "task_info", token, &key(4), &info, &info).status,
+        401,
+        "another key"
+    );
+    let nonce = Nonce([7; 16]);
+    assert_eq!(
+        prove(&mut holder, "task_info", token, &mine, nonce, &info, &info).status,
+        200
+    );
+    assert_eq!(
+        prove(&mut holder, "task_info", token, &mine, nonce, &info, &info).status,
+        401,
+        "a nonce again"
+    );
+    assert!(
+        !scout
+            .tool("task_info", json!({"task_id": id}))
+            .unwrap()
+            .value["task"]["is_revoked"]
+            .as_bool()
+            .unwrap()
+    );
+}
+
+#[test]
+fn an_agent_that_must_prove_possession_gets_no_token_without_a_key() {
+    let world = World::builder()
+        .edit(|policy, _| policy["agents"]["scout"]["require_pop"] = json!(true))
+        .start()
+        .unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    assert_eq!(
+        details(&mut scout, "task_create", json!({"description": "x"}))["reason"],
+        "holder_required"
+    );
+    let with = json!({"description": "x", "holder_pub_key": public(&key(5))});
+    assert!(!scout.tool("task_create", with).unwrap().is_error);
+}
+
+#[test]
+fn an_unbound_child_is_over_after_its_deadline() {
+    let world = World::start().unwrap();
+    let (_, token) = parent(&world);
+    let child = delegate(
+        &world,
+        &token,
+        json!({"description": "child", "must_bind": true}),
+    );
+    let mut acting = world
+        .mcp_with_token(child["token"].as_str().unwrap())
+        .unwrap();
+    assert_eq!(
+        acting.call("list_targets", json!({})).unwrap().status,
+        200,
+        "locked, but there"
+    );
+    std::thread::sleep(std::time::Duration::from_secs(29));
+    eventually("the end of the child", || {
+        (acting.call("list_targets", json!({})).unwrap().status == 401).then_some(())
+    });
+}
