@@ -28,7 +28,11 @@ pub(crate) fn set(narrator: &mut Narrator) -> Result<World, Failure> {
     ));
     narrator.tell("The policy gives the agent \"scout\" one thing: the role \"read\" on \"web\".");
 
-    narrator.step("Signer and broker start, as two users that cannot read each other's files.");
+    narrator.step(if world.accounts().are_separate() {
+        "Signer and broker start, as two users that cannot read each other's files."
+    } else {
+        "Signer and broker start. As root they would be two users; here both are you."
+    });
     world.start_signer()?;
     world.start_broker()?;
     let signer = world.signer()?.pid();

@@ -131,16 +131,26 @@ impl Accounts {
         self.groups.get(label).copied()
     }
 
-    /// The Unix account that stands for a role's account: its own where accounts can be made.
+    /// The Unix account behind a role's account. Where accounts cannot be made, the first role has the
+    /// one that there is, and the others have accounts that do not exist: two roles of a target may not
+    /// share one.
     ///
     /// # Errors
     /// There is no such account.
     pub fn role_account(&self, label: &str) -> Result<String> {
+        let is_first = label == crate::policy::ROLES[0].1;
         match self.footing {
             Footing::Private => Ok(self.get(label)?.name.clone()),
-            Footing::Numeric => Ok("root".to_owned()),
-            Footing::Plain => Ok(self.get(BROKER)?.name.clone()),
+            Footing::Numeric if is_first => Ok("root".to_owned()),
+            Footing::Plain if is_first => Ok(self.get(BROKER)?.name.clone()),
+            Footing::Numeric | Footing::Plain => Ok(label.to_owned()),
         }
+    }
+
+    /// Whether every role has an account of its own that one can log in to.
+    #[must_use]
+    pub fn have_role_accounts(&self) -> bool {
+        self.footing == Footing::Private
     }
 
     /// Whether two accounts of this world are different users.

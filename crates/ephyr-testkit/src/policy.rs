@@ -42,7 +42,11 @@ pub(crate) fn default(parts: &Parts<'_>) -> Result<Value> {
     } = parts;
     let mut roles = json!({});
     for (role, account) in ROLES {
-        roles[role] = json!({"principal": accounts.role_account(account)?});
+        let principal = accounts.role_account(account)?;
+        roles[role] = json!({"principal": principal});
+        if principal == "root" {
+            roles[role]["allow_root_equivalent"] = true.into();
+        }
     }
     let mut targets = json!({});
     for (name, sshd) in *sshds {

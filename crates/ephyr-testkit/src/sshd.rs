@@ -21,19 +21,19 @@ pub struct Sshd {
 
 impl Sshd {
     /// Starts a server in `dir`: with a host key, a port of its own, and for each account the
-    /// principals that may log in to it.
+    /// principal that may log in to it.
     pub(crate) fn start(
         keeper: &Keeper,
         dir: &Path,
         ca_pub: &Path,
-        accounts: &[(String, Vec<String>)],
+        accounts: &[(String, String)],
     ) -> Result<Self> {
         let program = find_sshd()?;
         let principals = dir.join("principals");
         fs::create_dir_all(&principals).context(|| format!("making {}", principals.display()))?;
-        for (account, lines) in accounts {
+        for (account, principal) in accounts {
             let path = principals.join(account);
-            fs::write(&path, lines.join("\n") + "\n")
+            fs::write(&path, format!("{principal}\n"))
                 .context(|| format!("writing {}", path.display()))?;
         }
         let key = CaKey::generate("host key")?;

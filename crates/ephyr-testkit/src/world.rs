@@ -184,8 +184,8 @@ impl World {
             .arg("--journal")
             .arg(self.path("signer/journal"))
             .args(&self.extra.signer_args);
-        if self.accounts.footing == Footing::Private {
-            command.args(["--socket-group", accounts::SIGNER_CLIENTS]);
+        if let Some(group) = self.socket_group(accounts::SIGNER_CLIENTS) {
+            command.args(["--socket-group", &group]);
         }
         let log = self.next_log("signer");
         let mut daemon = Daemon::spawn("signer", command, &log, self.keeper.roll())?;
@@ -227,9 +227,10 @@ impl World {
             .arg("--ca-pub")
             .arg(self.ca_pub())
             .args(&self.extra.broker_args);
-        if self.accounts.footing == Footing::Private {
-            command.args(["--socket-group", accounts::AGENTS]);
-        } else {
+        if let Some(group) = self.socket_group(accounts::AGENTS) {
+            command.args(["--socket-group", &group]);
+        }
+        if self.accounts.footing != Footing::Private {
             // Only the namespace has a tmpfs for it.
             command.arg("--allow-state-on-disk");
         }
@@ -429,6 +430,17 @@ impl World {
         self.keeper.inside(&self.path("state"))
     }
 
+    /// A group as the daemons are told it: by name where names exist.
+    fn socket_group(&self, label: &str) -> Option<String> {
+        let id = self.accounts.group(label)?;
+        let named = self.accounts.footing == Footing::Private;
+        Some(if named {
+            label.to_owned()
+        } else {
+            id.to_string()
+        })
+    }
+
     fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
     }
@@ -592,18 +604,12 @@ fn start_targets(
 ) -> Result<Vec<(&'static str, Sshd)>> {
     let mut sshds = Vec::new();
     for (target, roles) in policy::TARGETS {
-        // Where roles share an account, its file lists the principals of all of them.
-        let mut principals: Vec<(String, Vec<String>)> = Vec::new();
+        let mut principals = Vec::new();
         for (role, label) in policy::ROLES
             .iter()
             .filter(|(role, _)| roles.contains(role))
         {
-            let account = accounts.role_account(label)?;
-            let line = format!("{target}/{role}");
-            match principals.iter_mut().find(|(name, _)| *name == account) {
-                Some((_, lines)) => lines.push(line),
-                None => principals.push((account, vec![line])),
-            }
+            principals.push((accounts.role_account(label)?, format!("{target}/{role}")));
         }
         let home = dir.join(format!("sshd-{target}"));
         make(&home, 0o755, None)?;
