@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ephyr_testkit::{Builder, Mcp, Result, Value, World, json, run};
 
@@ -77,6 +77,15 @@ fn under_load(world: &mut World, disturb: impl FnOnce(&mut World)) -> Told {
         })
         .collect();
     disturb(world);
+    // On a busy machine a task may take longer than all the deaths together.
+    let begun = Instant::now();
+    let enough = || {
+        let told = told.lock().unwrap();
+        !told.live.is_empty() && !told.revoked.is_empty()
+    };
+    while !enough() && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
     stop.store(true, Ordering::Relaxed);
     for agent in agents {
         agent.join().unwrap();
