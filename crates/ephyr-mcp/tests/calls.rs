@@ -228,6 +228,17 @@ async fn nobody_cancels_another_callers_request_or_one_of_another_session() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_sessions_too_nobody_cancels_another_callers_request() {
+    let setup = Setup::new();
+    let _sent = setup.begin("alpha", OLD, old_minute(1)).await;
+    setup.send("beta", OLD, &cancel(1)).await;
+    breathe().await;
+    assert_eq!(setup.mock.stopped.load(Ordering::SeqCst), 0);
+    setup.send("alpha", OLD, &cancel(1)).await;
+    setup.settle(1, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_takes_long_becomes_a_stream_that_shows_it_lives() {
     let setup = Setup::new();
     // Half a period more than it takes to start the stream and to send two comments.
