@@ -6,6 +6,7 @@ mod nonces;
 mod throttle;
 mod token;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_names::{AgentName, TaskId};
@@ -30,7 +31,6 @@ struct Inner {
     subject: Subject,
     via: Via,
     token: Option<VerifiedToken>,
-    key: String,
     standing: Standing,
     proof: Option<OwnProof>,
 }
@@ -80,16 +80,10 @@ impl Via {
 
 impl Caller {
     fn new(subject: Subject, via: Via, token: Option<VerifiedToken>, standing: Standing) -> Self {
-        let key = match &token {
-            // The task and not the token: a holder may narrow its token and go on with its session.
-            Some(token) => format!("{}/{}", subject.agent, token.task()),
-            None => subject.agent.to_string(),
-        };
         Self(Arc::new(Inner {
             subject,
             via,
             token,
-            key,
             standing,
             proof: None,
         }))
@@ -170,8 +164,12 @@ impl Caller {
 
     /// A text that is equal for the same agent in the same task and for nobody else.
     #[must_use]
-    pub fn key(&self) -> &str {
-        &self.0.key
+    pub fn key(&self) -> Cow<'_, str> {
+        match self.task() {
+            // The task and not the token: a holder may narrow its token and go on with its session.
+            Some(task) => Cow::Owned(format!("{}/{task}", self.agent())),
+            None => Cow::Borrowed(self.agent().as_str()),
+        }
     }
 }
 

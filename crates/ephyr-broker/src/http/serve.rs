@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::activity::{Activity, Watched};
@@ -29,7 +29,7 @@ use super::activity::{Activity, Watched};
 const MAX_CONNECTIONS: usize = 1024;
 /// Connections of one user over the Unix socket at once.
 const MAX_PER_UID: usize = 256;
-/// How often a connection is looked at for having been still too long.
+/// How often connections are looked at for having been still too long.
 const LOOK: Duration = Duration::from_secs(5);
 /// A request's body must be whole within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -137,27 +137,33 @@ pub async fn serve<S: Service>(
 ) {
     let mut connections = JoinSet::new();
     let mut crowd = Crowd::default();
+    let mut look = tokio::time::interval(LOOK);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
+            _ = look.tick() => {
+                crowd.close_stale();
+                continue;
+            }
         };
         match accepted {
             Ok((stream, peer)) if crowd.make_room(peer) => {
-                let activity = Activity::new();
+                let (activity, (leave, leaving)) = (Activity::new(), oneshot::channel());
                 let task = connection(
                     stream,
                     peer,
                     Arc::clone(&activity),
                     Arc::clone(&service),
-                    stop.clone(),
+                    leaving,
                 );
                 let handle = connections.spawn(task);
                 crowd.members.push(Member {
                     peer,
                     activity,
                     handle,
+                    leave,
                 });
             }
             // Everyone here is being served; the newcomer is the one who can try again.
@@ -167,10 +173,9 @@ pub async fn serve<S: Service>(
         }
     }
     drop(listener);
-    let _ = tokio::time::timeout(grace, async {
-        while connections.join_next().await.is_some() {}
-    })
-    .await;
+    crowd.leave();
+    let rest = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(grace, rest).await;
 }
 
 /// The connections of a listener, oldest first.
@@ -183,9 +188,20 @@ struct Member {
     peer: Peer,
     activity: Arc<Activity>,
     handle: AbortHandle,
+    leave: oneshot::Sender<()>,
 }
 
 impl Crowd {
+    /// Closes what has been still for too long and forgets what has ended.
+    fn close_stale(&mut self) {
+        self.members.retain(|member| {
+            if member.activity.is_stale() {
+                member.handle.abort();
+            }
+            !member.handle.is_finished() && !member.activity.is_stale()
+        });
+    }
+
     /// Makes room for one more connection of `peer`: where there is none, the oldest idle one of that
     /// user, or of everyone, is closed. Says whether there is room.
     fn make_room(&mut self, peer: Peer) -> bool {
@@ -204,6 +220,14 @@ impl Crowd {
         self.members.remove(at).handle.abort();
         true
     }
+
+    /// Asks every connection to end after the request that it is at.
+    fn leave(self) {
+        for member in self.members {
+            // A connection that has ended has nobody to tell.
+            let _ = member.leave.send(());
+        }
+    }
 }
 
 async fn connection<S: Service>(
@@ -211,32 +235,22 @@ async fn connection<S: Service>(
     peer: Peer,
     activity: Arc<Activity>,
     service: Arc<S>,
-    mut stop: watch::Receiver<bool>,
+    leaving: oneshot::Receiver<()>,
 ) {
-    let watched = Arc::clone(&activity);
     let answer = service_fn(move |request| {
-        let (service, activity) = (Arc::clone(&service), Arc::clone(&watched));
+        let (service, activity) = (Arc::clone(&service), Arc::clone(&activity));
         async move { Ok::<_, Infallible>(answer(service, peer, &activity, request).await) }
     });
     let connection = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
-    let mut look = tokio::time::interval(LOOK);
     // A broken connection is the peer's affair: what it asked for is recorded where it was decided.
-    loop {
-        tokio::select! {
-            biased;
-            _ = connection.as_mut() => return,
-            _ = stop.wait_for(|stop| *stop) => break,
-            _ = look.tick() => {
-                if activity.is_stale() {
-                    return;
-                }
-            }
-        }
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        _ = leaving => connection.as_mut().graceful_shutdown(),
     }
-    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }
 

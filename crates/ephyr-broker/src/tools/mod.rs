@@ -41,7 +41,7 @@ impl Backend for Broker {
     type Caller = Caller;
 
     fn caller_key<'a>(&self, caller: &'a Caller) -> Cow<'a, str> {
-        Cow::Borrowed(caller.key())
+        caller.key()
     }
 
     fn info(&self) -> &ServerInfo {

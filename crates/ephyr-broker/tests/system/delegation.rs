@@ -72,8 +72,8 @@ fn body(tool: &str, arguments: &Value) -> Vec<u8> {
 }
 
 /// A call with a good proof; gives the tool's result.
-fn call(agent: &mut Mcp, tool: &str, token: &str, key: &SigningKey, arguments: Value) -> Value {
-    let body = body(tool, &arguments);
+fn call(agent: &mut Mcp, tool: &str, token: &str, key: &SigningKey, arguments: &Value) -> Value {
+    let body = body(tool, arguments);
     let response = send(agent, tool, token, key, &body, &body);
     assert_eq!(response.status, 200, "{}", response.text());
     response.json().unwrap()["result"].clone()
@@ -106,7 +106,7 @@ fn delegate(world: &World, token: &str, arguments: Value) -> Value {
 fn a_child_does_no_more_than_its_parent_and_falls_with_it() {
     let world = World::builder()
         .edit(|policy, _| {
-            policy["agents"]["scout"]["ssh"]["web"]["roles"] = json!(["read", "operator"])
+            policy["agents"]["scout"]["ssh"]["web"]["roles"] = json!(["read", "operator"]);
         })
         .start()
         .unwrap();
@@ -270,25 +270,31 @@ fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_to
         "{}",
         without.text
     );
-    let forged = call(&mut acting, "task_bind", unbound, &other, arguments.clone());
+    let forged = call(
+        &mut acting,
+        "task_bind",
+        unbound,
+        &other,
+        &arguments.clone(),
+    );
     assert_eq!(
         forged["isError"], true,
         "a proof by another key than the one to be bound"
     );
     let parents = json!({"task_id": root, "holder_pub_key": public(&mine)});
     assert_eq!(
-        call(&mut acting, "task_bind", unbound, &mine, parents)["isError"],
+        call(&mut acting, "task_bind", unbound, &mine, &parents)["isError"],
         true,
         "not the parent"
     );
 
-    let bound = call(&mut acting, "task_bind", unbound, &mine, arguments.clone());
+    let bound = call(&mut acting, "task_bind", unbound, &mine, &arguments.clone());
     assert_eq!(bound["isError"], false, "{bound}");
     let bound = bound["structuredContent"]["token"]
         .as_str()
         .unwrap()
         .to_owned();
-    let again = call(&mut acting, "task_bind", unbound, &mine, arguments);
+    let again = call(&mut acting, "task_bind", unbound, &mine, &arguments);
     assert_eq!(
         again["structuredContent"]["token"],
         bound.as_str(),
@@ -296,7 +302,7 @@ fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_to
     );
     let stolen = json!({"task_id": id, "holder_pub_key": public(&other)});
     assert_eq!(
-        call(&mut acting, "task_bind", unbound, &other, stolen)["isError"],
+        call(&mut acting, "task_bind", unbound, &other, &stolen)["isError"],
         true,
         "no rebinding"
     );
@@ -312,13 +318,13 @@ fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_to
         "a proof is needed"
     );
     assert_eq!(
-        call(&mut holder, "list_targets", &bound, &mine, json!({}))["isError"],
+        call(&mut holder, "list_targets", &bound, &mine, &json!({}))["isError"],
         false
     );
     world.broker().unwrap().kill().unwrap();
     world.start_broker().unwrap();
     assert_eq!(
-        call(&mut holder, "list_targets", &bound, &mine, json!({}))["isError"],
+        call(&mut holder, "list_targets", &bound, &mine, &json!({}))["isError"],
         false,
         "after a kill"
     );

@@ -4,6 +4,7 @@
 mod audit_down;
 mod callers;
 mod commands;
+#[cfg(test)]
 mod delegation;
 mod faults;
 #[cfg(test)]
