@@ -275,6 +275,18 @@ mod tests {
             })
             .is_ok()
         );
+        let mut line = Vec::new();
+        let body = encode_body(&Body {
+            a: "x".repeat(longest),
+        });
+        seal(Digest::ZERO, &body.unwrap(), &mut line);
+        assert_eq!(line.len(), MAX_LINE);
+        assert!(Line::split(&line[..line.len() - 1]).is_ok());
+        line.insert(8, b'x');
+        assert_eq!(
+            Line::split(&line[..MAX_LINE]).unwrap_err(),
+            LineFault::TooLong
+        );
         let longer = Body {
             a: "x".repeat(longest + 1),
         };

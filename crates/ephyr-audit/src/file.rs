@@ -219,7 +219,7 @@ impl ChainFile {
 
 /// Opens the file for appending and makes sure that it is ours alone.
 fn open_locked(path: &Path) -> Result<File, OpenError> {
-    loop {
+    for _ in 0..10 {
         let file = match open_file(path, OFlags::empty()) {
             Err(OpenError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 match open_file(path, OFlags::CREATE | OFlags::EXCL) {
@@ -242,6 +242,7 @@ fn open_locked(path: &Path) -> Result<File, OpenError> {
             return Ok(file);
         }
     }
+    Err(OpenError::Locked(path.into()))
 }
 
 fn open_file(path: &Path, flags: OFlags) -> Result<File, OpenError> {

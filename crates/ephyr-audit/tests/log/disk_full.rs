@@ -76,16 +76,27 @@ fn on_tmpfs(dir: &Path) {
 fn more_waits_than_fits(path: &Path, ballast: &Path) {
     std::fs::write(ballast, vec![1; 384 * 1024]).unwrap();
     let writer = open(path);
+    while writer
+        .append_durable_blocking(&exec(&"x".repeat(3000)))
+        .is_ok()
+    {}
     let long = exec(&"x".repeat(3000));
-    while writer.append_durable_blocking(&long).is_ok() {}
     for _ in 0..1000 {
         writer.append(long.clone()).unwrap();
     }
     std::fs::remove_file(ballast).unwrap();
     let appended = append(&writer, &exec("after"));
     assert!(text(path).contains(&appended.hash.to_string()));
-    assert!(writer.close().is_err(), "three megabytes do not fit");
-    assert!(verify_text(&text(path), &Signer::new(1).ca(), &[]).is_ok());
+    assert!(writer.flush().is_err(), "three megabytes do not fit");
+    let more = Command::new("mount")
+        .args(["-o", "remount,size=16m"])
+        .arg(path.parent().unwrap())
+        .status();
+    assert!(more.unwrap().success());
+    writer.close().unwrap();
+    let report = verify_text(&text(path), &Signer::new(1).ca(), &[]).unwrap();
+    assert_eq!(report.lost, 0);
+    assert_eq!(text(path).matches(&long.id.to_string()).count(), 1000);
 }
 
 /// Runs one test of this binary under a command, in a directory named by `variable`.

@@ -251,3 +251,39 @@ fn a_shipped_checkpoint_must_be_the_signers_and_of_this_log() {
         }
     ));
 }
+
+#[test]
+fn a_first_record_that_contradicts_itself_is_refused() {
+    let log = log();
+    let genuine = &log.lines[0];
+    let id = log.shipped.log.to_string();
+    let empty_head = Fold::new(log.shipped.log).head().to_string();
+    let other_id = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let cases = [
+        (
+            "counts records before it",
+            genuine.replace(r#""count":0"#, r#""count":1"#),
+        ),
+        (
+            "names another head",
+            genuine.replace(&empty_head, &POLICY.to_string()),
+        ),
+        ("names another log", genuine.replacen(&id, other_id, 1)),
+        (
+            "continues nothing",
+            genuine.replace("log_opened", "log_continued"),
+        ),
+        (
+            "is something else",
+            genuine.replace("log_opened", "startup"),
+        ),
+    ];
+    for (case, first) in cases {
+        assert_ne!(&first, genuine, "{case}");
+        let mut lines = log.lines.clone();
+        lines[0] = first;
+        let error = verify_text(&rehash(&lines), &log.signer.ca(), &[]).unwrap_err();
+        let told = matches!(&error.fault, Fault::Line(LineFault::NotARecord(why)) if why.contains("contradicts itself"));
+        assert!(told && error.line == 1, "{case}: {error}");
+    }
+}
