@@ -1,5 +1,6 @@
 //! One request to one reply: limits, derivation, journal, signature.
 
+use std::io;
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
@@ -10,6 +11,8 @@ use ephyr_signer_ipc::{
     BrokerId, ErrorCode, Intent, PublicKeyBytes, Purpose, Reply, Request, SandboxReport,
 };
 use ephyr_token::{DelegationPayload, MAX_DELEGATION};
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
 use ssh_key::HashAlg;
 use ssh_key::public::KeyData;
@@ -195,9 +198,12 @@ impl Service {
         self.limits
             .admit(known, now.monotonic)
             .map_err(rate_limited)?;
-        let serial = Serial(u64::from_be_bytes(random()?));
+        let serial = Serial(u64::from_be_bytes(random().map_err(internal)?));
         let spec = derive(&self.policy, intent, now.time, serial)?;
-        let certificate = self.ca.certify(&spec, random()?).map_err(internal)?;
+        let certificate = self
+            .ca
+            .certify(&spec, random().map_err(internal)?)
+            .map_err(internal)?;
         self.journal
             .stage(now.time, issued(&self.policy, intent, &spec))
             .map_err(internal)?;
@@ -385,9 +391,17 @@ fn issued(policy: &Policy, intent: &Intent, spec: &CertificateSpec) -> Event {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N], Refusal> {
+/// Random bytes straight from the kernel: a library could fall back to a file, which the sandbox denies.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(internal)?;
+    let mut filled = 0;
+    while filled < N {
+        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
     Ok(bytes)
 }
 

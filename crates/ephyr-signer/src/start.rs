@@ -20,7 +20,7 @@ use crate::journal::{Journal, LONG};
 use crate::key::{CaKey, KeyError};
 use crate::log;
 use crate::server::{Server, clocks};
-use crate::service::Service;
+use crate::service::{Service, random};
 use crate::signals::Signals;
 
 /// The name of the socket that systemd passes.
@@ -134,6 +134,8 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
         ));
     }
     let landlock = confine(&source.path, policy.sandbox().min_landlock_abi)?;
+    // Better not to serve than to refuse each request.
+    random::<32>()?;
     let report = report(&landlock, &locked);
     log::info(&format!(
         "CA {}, policy {}, broker {} ({}), {} journal entries, Landlock ABI {} ({}), seccomp, memory {}",
