@@ -40,6 +40,9 @@ fn a_subject_sees_what_it_may_use_and_nothing_else() {
         .disabled_targets
         .insert("web".parse().unwrap());
     assert_eq!(seen(&world), ["web/look false", "web/read false"]);
+    world.subject.frozen = true;
+    assert_eq!(seen(&world), [] as [&str; 0]);
+    world.subject.frozen = false;
     world.subject.envelope.as_mut().unwrap().ssh = Grants::none();
     assert_eq!(seen(&world), [] as [&str; 0]);
     world.subject.envelope = None;
