@@ -48,12 +48,12 @@ pub struct WriterOptions {
 }
 
 impl WriterOptions {
-    /// Files of 256 MiB, 8192 records in the queue.
+    /// Files of 64 MiB (each start reads one through), 8192 records in the queue.
     #[must_use]
     pub fn new(policy: Digest) -> Self {
         Self {
             policy,
-            rotate_at: Some(256 * 1024 * 1024),
+            rotate_at: Some(64 * 1024 * 1024),
             queue: 8192,
         }
     }
