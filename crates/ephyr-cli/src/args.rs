@@ -48,6 +48,16 @@ pub(crate) struct Connection {
     /// A file with an API key or a task token; - reads it from standard input
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) credential_file: Option<PathBuf>,
+
+    /// The key that the task token is bound to, an OpenSSH Ed25519 private key [env: EPHYR_HOLDER_KEY]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "EPHYR_HOLDER_KEY",
+        hide_env = true
+    )]
+    pub(crate) holder_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,7 +76,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Task(Task),
     /// Serve MCP on standard input and output, bridged to the broker
-    Mcp,
+    Mcp {
+        /// Bind the token's task to a new key that only this process has, and prove with it
+        #[arg(long, conflicts_with = "holder_key")]
+        bind: bool,
+    },
     /// Show what a token says, without checking it
     Inspect(Inspect),
     /// Check and describe policies
@@ -133,6 +147,38 @@ pub(crate) enum Task {
         #[arg(long, conflicts_with = "json")]
         token_only: bool,
     },
+    /// Make a task below your token's own and print its token
+    Delegate {
+        /// What the child is for; it stands in the audit log
+        #[arg(long)]
+        description: String,
+        /// The agent whose it is; your own if left out
+        #[arg(long)]
+        agent: Option<AgentName>,
+        /// How long it lives, at most as long as its parent [default: 10m]
+        #[arg(long)]
+        ttl: Option<Ttl>,
+        /// Let the child have children
+        #[arg(long)]
+        can_delegate: bool,
+        /// The child must bind itself to a key within 30 s, and can do nothing before
+        #[arg(long)]
+        must_bind: bool,
+        /// A role on a target that the child keeps, TARGET:ROLE (repeatable); all if left out
+        #[arg(long = "keep", value_name = "TARGET:ROLE", value_parser = pair)]
+        keep: Vec<(TargetName, RoleName)>,
+        /// Print the token alone
+        #[arg(long, conflicts_with = "json")]
+        token_only: bool,
+    },
+    /// Bind your token's task to the key in --holder-key and print the token from then on
+    Bind {
+        /// Print the token alone
+        #[arg(long, conflicts_with = "json")]
+        token_only: bool,
+    },
+    /// Draw your tasks as a tree
+    Tree,
     /// Show a task; without an id the one of your token
     Info {
         /// The task
@@ -145,6 +191,14 @@ pub(crate) enum Task {
         /// The task
         task: TaskId,
     },
+}
+
+fn pair(text: &str) -> Result<(TargetName, RoleName), String> {
+    let (target, role) = text
+        .split_once(':')
+        .ok_or("write TARGET:ROLE, such as web:read")?;
+    let text = |error: ephyr_names::NameError| error.to_string();
+    Ok((target.parse().map_err(text)?, role.parse().map_err(text)?))
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,26 +7,29 @@ use std::process::ExitCode;
 use std::task::{Context, Poll};
 
 use ephyr_mcp::bridge::{Connect, Options, run as bridge};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::endpoint::{Endpoint, Place};
 use crate::failure::{Failure, UNAVAILABLE};
+use crate::holder::Holder;
+use crate::tasks;
 
-pub(crate) fn run(endpoint: Endpoint) -> Result<ExitCode, Failure> {
+pub(crate) fn run(mut endpoint: Endpoint, bind: bool) -> Result<ExitCode, Failure> {
+    if bind {
+        endpoint.holder = Some(Holder::generate()?);
+        endpoint = tasks::bind(endpoint)?.0;
+    }
     let host = match &endpoint.place {
         Place::Socket(_) => "localhost".to_owned(),
         Place::Http(authority) => authority.to_string(),
     };
-    let mut headers = HeaderMap::new();
-    if let Some(authorization) = endpoint.authorization {
-        headers.insert(AUTHORIZATION, authorization);
-    }
+    let place = endpoint.place.clone();
     let options = Options {
         host,
-        headers: Box::new(move |_| Ok(headers.clone())),
+        headers: Box::new(move |body| headers(&endpoint, body)),
         ..Options::local()
     };
     let failed = |error: io::Error| {
@@ -40,17 +43,27 @@ pub(crate) fn run(endpoint: Endpoint) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(failed)?;
-    let work = bridge(
-        endpoint.place,
-        options,
-        tokio::io::stdin(),
-        tokio::io::stdout(),
-    );
+    let work = bridge(place, options, tokio::io::stdin(), tokio::io::stdout());
     let outcome = runtime.block_on(work);
     // A read of standard input may still be waiting in its thread.
     runtime.shutdown_background();
     outcome.map_err(failed)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a request carries besides its body: the credential, and the proof where the token is bound.
+fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    if let Some(authorization) = &endpoint.authorization {
+        headers.insert(AUTHORIZATION, authorization.clone());
+    }
+    let proof = endpoint
+        .proof("POST", "/mcp", body)
+        .map_err(|failure| failure.to_string())?;
+    if let Some(proof) = proof {
+        headers.insert(HeaderName::from_static("ephyr-proof"), proof);
+    }
+    Ok(headers)
 }
 
 impl Connect for Place {

@@ -135,6 +135,14 @@ fn send(
     if let Some(authorization) = &endpoint.authorization {
         request = request.header(AUTHORIZATION, authorization);
     }
+    let (method, path) = (request.method_ref(), request.uri_ref());
+    let (method, path) = (
+        method.map_or("GET", Method::as_str).to_owned(),
+        path.map_or("/", http::Uri::path).to_owned(),
+    );
+    if let Some(proof) = endpoint.proof(&method, &path, body.as_bytes())? {
+        request = request.header(ephyr_token::proof::HEADER, proof);
+    }
     let request = request
         .body(Full::new(Bytes::from(body)))
         .map_err(Failure::protocol)?;

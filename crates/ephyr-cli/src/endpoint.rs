@@ -10,6 +10,7 @@ use http::{HeaderValue, Uri};
 
 use crate::args::Connection;
 use crate::failure::Failure;
+use crate::holder::Holder;
 
 const DEFAULT_SOCKET: &str = "/run/ephyr/broker.sock";
 const DEFAULT_URL: &str = "http://127.0.0.1:8554";
@@ -31,6 +32,10 @@ pub(crate) struct Endpoint {
     pub(crate) place: Place,
     /// The `Authorization` header, where there is one.
     pub(crate) authorization: Option<HeaderValue>,
+    /// The credential, where it is a task token.
+    pub(crate) token: Option<String>,
+    /// The key that the token is, or is to be, bound to.
+    pub(crate) holder: Option<Holder>,
 }
 
 /// Where it listens.
@@ -81,11 +86,44 @@ impl Endpoint {
             (None, None, Some(key)) if matches!(place, Place::Http(_)) => Some(key.clone()),
             (None, None, _) => None,
         };
-        let authorization = credential.map(|text| bearer(&text)).transpose()?;
+        let authorization = credential.as_deref().map(bearer).transpose()?;
+        let token = credential.filter(|text| text.starts_with(ephyr_token::TEXT_PREFIX));
+        let holder = flags.holder_key.as_deref().map(Holder::read).transpose()?;
         Ok(Self {
             place,
             authorization,
+            token,
+            holder,
         })
+    }
+
+    /// The same place with another token.
+    ///
+    /// # Errors
+    /// The token cannot stand in a header.
+    pub(crate) fn with_token(self, token: String) -> Result<Self, Failure> {
+        let authorization = Some(bearer(&token)?);
+        Ok(Self {
+            authorization,
+            token: Some(token),
+            ..self
+        })
+    }
+
+    /// The proof that goes with a request, where the credential is a token and there is a key.
+    ///
+    /// # Errors
+    /// The token is none.
+    pub(crate) fn proof(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Result<Option<HeaderValue>, Failure> {
+        match (&self.holder, &self.token) {
+            (Some(holder), Some(token)) => holder.prove(token, method, path, body).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -168,6 +206,7 @@ mod tests {
             socket: socket.map(PathBuf::from),
             url: url.map(str::to_owned),
             credential_file: None,
+            holder_key: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod ca;
 mod endpoint;
 mod exec;
 mod failure;
+mod holder;
 mod host_key;
 mod inspect;
 mod keys;
@@ -46,7 +47,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         Command::Whoami => lists::whoami(&broker()?, output),
         Command::Health => lists::health(&broker()?, output),
         Command::Task(task) => tasks::run(&broker()?, task, output),
-        Command::Mcp => bridge::run(broker()?),
+        Command::Mcp { bind } => bridge::run(broker()?, *bind),
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Policy(policy) => policy::run(policy, output),
         Command::Audit(audit) => audit::run(audit, output),

@@ -1,9 +1,10 @@
 //! `ephyr task`: create, look at and revoke tasks.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::Task;
 use crate::broker;
@@ -25,15 +26,46 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
         } => {
             let arguments =
                 json!({"description": description, "ttl": ttl, "can_delegate": can_delegate});
-            let value = call("task_create", arguments)?;
-            output.show(&value, || {
-                let token = text(&value["token"]);
-                if *token_only {
-                    return token;
-                }
-                let (id, end) = (text(&value["task_id"]), text(&value["expires_at"]));
-                format!("task:    {id}\nexpires: {end}\ntoken:   {token}\n")
-            })?;
+            made(&call("task_create", arguments)?, *token_only, output)?;
+        }
+        Task::Delegate {
+            description,
+            agent,
+            ttl,
+            can_delegate,
+            must_bind,
+            keep,
+            token_only,
+        } => {
+            let mut arguments = json!({
+                "description": description, "can_delegate": can_delegate, "must_bind": must_bind,
+            });
+            if let Some(agent) = agent {
+                arguments["agent"] = json!(agent);
+            }
+            if let Some(ttl) = ttl {
+                arguments["ttl"] = json!(ttl);
+            }
+            let mut roles: BTreeMap<_, Vec<_>> = BTreeMap::new();
+            for (target, role) in keep {
+                roles.entry(target).or_default().push(role);
+            }
+            if !roles.is_empty() {
+                arguments["envelope"] = json!({"ssh": roles});
+            }
+            made(&call("task_delegate", arguments)?, *token_only, output)?;
+        }
+        Task::Bind { token_only } => {
+            if endpoint.holder.is_none() {
+                let why = "binding needs a key: make one with `ssh-keygen -t ed25519 -N '' -f FILE` and \
+                           give it with --holder-key FILE";
+                return Err(Failure::usage(why));
+            }
+            made(&bind_call(endpoint)?, *token_only, output)?;
+        }
+        Task::Tree => {
+            let value = call("task_list", json!({}))?;
+            output.show(&value, || tree(&value["tasks"]))?;
         }
         Task::Info { task } => {
             let arguments = task.map_or_else(|| json!({}), |task| json!({"task_id": task}));
@@ -73,4 +105,94 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows a task just made, or its token alone.
+fn made(value: &Value, token_only: bool, output: &Output) -> Result<(), Failure> {
+    output.show(value, || {
+        let token = text(&value["token"]);
+        if token_only {
+            return token;
+        }
+        let (id, end) = (text(&value["task_id"]), text(&value["expires_at"]));
+        let bind = match value["bind_deadline"].as_str() {
+            Some(deadline) => format!("to be bound by: {deadline}\n"),
+            None => String::new(),
+        };
+        format!("task:    {id}\nexpires: {end}\n{bind}token:   {token}\n")
+    })
+}
+
+/// Binds the endpoint's token to its key; the endpoint goes on with the bound one.
+///
+/// # Errors
+/// There is no token, or the broker refuses.
+pub(crate) fn bind(endpoint: Endpoint) -> Result<(Endpoint, Value), Failure> {
+    let bound = bind_call(&endpoint)?;
+    let token = text(&bound["token"]);
+    Ok((endpoint.with_token(token)?, bound))
+}
+
+fn bind_call(endpoint: &Endpoint) -> Result<Value, Failure> {
+    let (Some(token), Some(holder)) = (&endpoint.token, &endpoint.holder) else {
+        let why = "binding needs the task's token, in EPHYR_TOKEN or --credential-file";
+        return Err(Failure::usage(why));
+    };
+    let said = ephyr_token::explain(token).map_err(|error| Failure::data(error.to_string()))?;
+    let task = said
+        .segments
+        .last()
+        .map_or(said.root, |segment| segment.task);
+    let arguments = json!({"task_id": task, "holder_pub_key": holder.public()?});
+    broker::call(endpoint, "task_bind", arguments, PATIENCE)
+}
+
+/// The tasks as a tree, each below the task that it was made from.
+fn tree(tasks: &Value) -> String {
+    let tasks: Vec<&Value> = tasks.as_array().into_iter().flatten().collect();
+    let ids: Vec<&str> = tasks
+        .iter()
+        .filter_map(|task| task["id"].as_str())
+        .collect();
+    let parent = |task: &Value| {
+        let parent = task["parent"]
+            .as_str()
+            .filter(|parent| ids.contains(parent));
+        parent.map(str::to_owned)
+    };
+    let mut drawn = String::new();
+    let mut stack: Vec<(&Value, usize)> = tasks
+        .iter()
+        .rev()
+        .filter(|task| parent(task).is_none())
+        .map(|task| (*task, 0))
+        .collect();
+    while let Some((task, depth)) = stack.pop() {
+        let state = if task["is_revoked"] == true {
+            " revoked"
+        } else {
+            ""
+        };
+        let branch = if depth == 0 {
+            String::new()
+        } else {
+            format!("{}└─ ", "   ".repeat(depth - 1))
+        };
+        drawn.push_str(&format!(
+            "{branch}{} {} {} s{state}  {}\n",
+            text(&task["id"]),
+            text(&task["agent"]),
+            text(&task["remaining_ttl"]),
+            text(&task["description"]),
+        ));
+        let id = task["id"].as_str();
+        stack.extend(
+            tasks
+                .iter()
+                .rev()
+                .filter(|child| parent(child).as_deref() == id)
+                .map(|child| (*child, depth + 1)),
+        );
+    }
+    drawn
 }

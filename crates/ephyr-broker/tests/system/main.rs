@@ -9,6 +9,8 @@ mod delegation;
 mod faults;
 #[cfg(test)]
 mod helpers;
+#[cfg(test)]
+mod holder_cli;
 mod reload;
 mod restart;
 mod revocation;
