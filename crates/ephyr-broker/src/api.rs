@@ -507,11 +507,16 @@ impl From<CertificateError> for ApiError {
 }
 
 fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
+    let bad = |why: &str| {
         ApiError::new(
             StatusCode::BAD_REQUEST,
             "bad_request",
-            format!("the body: {error}"),
+            format!("the body: {why}"),
         )
-    })
+    };
+    // Derived parsers would take a list for the members in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(bad("a JSON object is expected"));
+    }
+    serde_json::from_slice(body).map_err(|error| bad(&error.to_string()))
 }
