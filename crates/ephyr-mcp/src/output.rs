@@ -17,7 +17,9 @@ impl ToolOutput {
     /// # Errors
     /// A value that is not JSON (a map with keys that are no texts, say) or not an object.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, OutputError> {
-        let mut out = br#""structuredContent":"#.to_vec();
+        // Most results fit: growing step by step would copy them several times.
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(br#""structuredContent":"#);
         let start = out.len();
         push_value(&mut out, value)?;
         if out.get(start) != Some(&b'{') {
