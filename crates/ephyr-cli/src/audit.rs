@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use ephyr_audit::{
     Checkpoint, Event, Filter, Line, MAX_LINE, Record, Report, Severity, Stored, VerifyOptions,
-    find_delegation, log_files, query, verify,
+    checkpoint_file, find_delegation, log_files, query, verify,
 };
 use ephyr_names::RecordId;
 use ephyr_token::Receipt;
@@ -27,10 +27,15 @@ pub(crate) fn run(audit: &Audit, output: &Output) -> Result<ExitCode, Failure> {
             checkpoint,
             partial,
         } => {
-            let shipped = checkpoint
+            let mut shipped = checkpoint
                 .iter()
                 .map(|path| read_checkpoint(path))
-                .collect::<Result<_, _>>()?;
+                .collect::<Result<Vec<_>, _>>()?;
+            // The last checkpoint lies beside the log: whoever only cut the log's end is seen by it.
+            let beside = checkpoint_file(&log.log);
+            if beside.exists() {
+                shipped.push(read_checkpoint(&beside)?);
+            }
             let options = VerifyOptions {
                 shipped,
                 partial: *partial,

@@ -100,3 +100,32 @@ fn the_log_verifies_with_the_ca_key_alone_after_a_stop() {
     std::fs::write(world.audit_log(), changed).unwrap();
     assert!(!verify().status.success());
 }
+
+#[test]
+fn w25_a_log_that_was_only_cut_at_its_end_does_not_verify() {
+    let mut world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    for _ in 0..3 {
+        exec(&mut scout, "web", "read", "true");
+    }
+    world.broker().unwrap().stop().unwrap();
+    let verify = || {
+        let mut command = world.own_command("bin/ephyr");
+        command
+            .args(["audit", "verify", "--log"])
+            .arg(world.audit_log());
+        command
+            .arg("--ca-pub")
+            .arg(world.ca_pub())
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    assert!(verify());
+    let text = std::fs::read_to_string(world.audit_log()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let cut = format!("{}\n", lines[..lines.len() / 2].join("\n"));
+    std::fs::write(world.audit_log(), cut).unwrap();
+    assert!(!verify(), "the checkpoint beside it covers more records");
+}
