@@ -37,6 +37,8 @@ pub(crate) fn cargo_deny(options: &Options) -> Result<PathBuf, String> {
         .env("CARGO_TARGET_DIR", tools.join("build"));
     let done = run::run(&mut command, Show::No, Duration::from_secs(900))?;
     if done.ok && built.is_file() {
+        // The program is all that is wanted; what it was built from is many times its size.
+        let _ = std::fs::remove_dir_all(tools.join("build"));
         Ok(built)
     } else {
         Err(format!(
