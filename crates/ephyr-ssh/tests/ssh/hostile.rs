@@ -179,9 +179,16 @@ async fn a_connection_that_is_given_up_is_closed() {
     let (mut socket, _) = listener.accept().await.unwrap();
     socket.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await.unwrap();
     socket.write_all(&packet(&offer())).await.unwrap();
+    // Until its half of the key exchange is here, and it waits for ours.
+    let mut taken = vec![0; 4096];
+    let quiet = Duration::from_millis(500);
+    while tokio::time::timeout(quiet, socket.read(&mut taken))
+        .await
+        .is_ok()
+    {}
     attempt.abort();
     // Ends only because the other side closes: the server itself never does.
-    let mut taken = Vec::new();
+    taken.clear();
     let closed = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut taken));
     assert!(closed.await.is_ok());
 }
