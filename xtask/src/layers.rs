@@ -9,12 +9,13 @@ use crate::run::{self, Show, cargo};
 use crate::tally::Tally;
 
 /// Each crate of the workspace and the ones that it may use.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("ephyr-names", &[]),
     ("ephyr-token", &["ephyr-names"]),
     ("ephyr-policy", &["ephyr-names", "ephyr-token"]),
     ("ephyr-signer-ipc", &["ephyr-names", "ephyr-token"]),
     ("ephyr-sandbox", &[]),
+    ("ephyr-heap", &[]),
     ("ephyr-mcp", &[]),
     ("ephyr-audit", &["ephyr-names", "ephyr-token"]),
     ("ephyr-ssh", &["ephyr-names", "ephyr-policy"]),
@@ -38,6 +39,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "ephyr-audit",
             "ephyr-signer-ipc",
             "ephyr-sandbox",
+            "ephyr-heap",
             "ephyr-ssh",
             "ephyr-mcp",
         ],

@@ -345,7 +345,7 @@ pub(crate) fn memory() -> Result<Vec<Row>, Failure> {
         ),
     ];
     let mut scout = world.mcp_with_key("scout")?;
-    let command = "head -c 1000000000 /dev/zero";
+    let command = "yes 0123456789abcdef | head -c 1000000000";
     let ran = scout.tool(
         "exec",
         json!({"target": "web", "role": "read", "command": command, "timeout": 120}),

@@ -322,33 +322,38 @@ pub async fn answer(
     }
 }
 
+/// Counts a request against the policy's rate, whichever way it came in.
+///
+/// # Errors
+/// 429, with the time to wait.
+pub(crate) fn take_turn(broker: &Broker, caller: &Caller) -> Result<(), ApiError> {
+    let rate = broker.policy().global().rate_limit;
+    let taken = broker
+        .sessions()
+        .take_turn(caller.agent(), rate, clock::now());
+    let Err(seconds) = taken else { return Ok(()) };
+    let mut record = broker.record(Event::RateLimited, caller);
+    record.decision = Some(DecisionInfo {
+        step: None,
+        reason: "rate_limited".into(),
+        rule: Some("global.rate_limit".into()),
+    });
+    broker.audit().note(record);
+    let message = format!("more requests than global.rate_limit allows; try again in {seconds} s");
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+    Err(error.retry_after(seconds))
+}
+
 /// The rate of the policy, and the session token where one is given.
 fn admit(broker: &Broker, caller: &Caller, route: Route, head: &Parts) -> Result<(), ApiError> {
-    let now = clock::now();
-    if let Err(seconds) =
-        broker
-            .sessions()
-            .take_turn(caller.agent(), broker.policy().global().rate_limit, now)
-    {
-        let mut record = broker.record(Event::RateLimited, caller);
-        record.decision = Some(DecisionInfo {
-            step: None,
-            reason: "rate_limited".into(),
-            rule: Some("global.rate_limit".into()),
-        });
-        broker.audit().note(record);
-        let message =
-            format!("more requests than global.rate_limit allows; try again in {seconds} s");
-        let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
-        return Err(error.retry_after(seconds));
-    }
+    take_turn(broker, caller)?;
     let Some(token) = head.headers.get("X-Session-Token") else {
         return Ok(());
     };
     if route == Route::OpenSession
         || broker
             .sessions()
-            .accepts(caller.agent(), token.as_bytes(), now)
+            .accepts(caller.agent(), token.as_bytes(), clock::now())
     {
         return Ok(());
     }
@@ -463,7 +468,15 @@ async fn request(
             Err(denial) => Err(denied(denial)),
         };
     }
-    let issued = certificate::issue(broker, caller, action, &asked.public_key).await?;
+    let (owned, caller) = (Arc::clone(broker), caller.clone());
+    // A task of its own: who goes away in the middle leaves an outcome behind all the same.
+    let issuing = tokio::spawn(async move {
+        certificate::issue(&owned, &caller, action, &asked.public_key).await
+    });
+    let issued = issuing.await.map_err(|_| {
+        let message = "the request broke off; the audit log says how far it came";
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    })??;
     let target = &issued.target;
     let view = Granted {
         status: "granted",
@@ -501,6 +514,9 @@ impl From<CertificateError> for ApiError {
             ),
             CertificateError::PublicKey => {
                 Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
+            }
+            CertificateError::Revoked { .. } => {
+                Self::new(StatusCode::FORBIDDEN, error.code(), error.to_string())
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephyr_audit::{AuditError, DecisionInfo, Event, Record};
-use ephyr_names::{RecordId, Serial, Timestamp};
+use ephyr_names::{RecordId, Serial, TaskId, Timestamp};
 use ephyr_policy::{Action, Denial, Permit, Purpose, ResolvedTarget, SshAction};
 use ephyr_signer_ipc::{ErrorCode, Intent, Reply, Request};
 
@@ -57,6 +57,14 @@ pub enum CertificateError {
     /// The signer gave none.
     #[error(transparent)]
     Signer(SignerError),
+    /// The task was revoked after the request had arrived.
+    #[error("task {task} was revoked at {at}; no certificate was given out")]
+    Revoked {
+        /// The task.
+        task: TaskId,
+        /// When.
+        at: Timestamp,
+    },
     /// The public key is not one that certificates are made for.
     #[error(
         "public_key is not an OpenSSH line `ssh-ed25519 AAAA…`; make one with `ssh-keygen -t ed25519`"
@@ -74,6 +82,7 @@ impl CertificateError {
             Self::State(_) => "state_unavailable",
             Self::Signer(SignerError::Refused { code, .. }) => code.as_str(),
             Self::Signer(_) => "signer_unavailable",
+            Self::Revoked { .. } => "task_revoked",
             Self::PublicKey => "bad_public_key",
         }
     }
@@ -208,6 +217,7 @@ async fn issue_once(
         note_denial(broker, caller, action, &denial);
         CertificateError::Denied(denial)
     })?;
+    still_standing(broker, caller)?;
     let attempt = broker
         .audit()
         .durable(&record(broker, Event::CertAttempt, caller, action))
@@ -217,6 +227,10 @@ async fn issue_once(
     let signed = signed.map_err(|error| {
         outcome(broker, caller, action, attempt, Err(&error.to_string()));
         CertificateError::Signer(error)
+    })?;
+    // Whoever revoked the task meanwhile was told that nothing of it is left.
+    still_standing(broker, caller).inspect_err(|error| {
+        outcome(broker, caller, action, attempt, Err(&error.to_string()));
     })?;
     let target = held.permit().target().clone();
     if let Some(issued) = held.keep(signed.serial, signed.expires)
@@ -237,6 +251,18 @@ async fn issue_once(
         expires,
         target,
     })
+}
+
+/// That nothing of the caller's lineage has been revoked since its request arrived.
+fn still_standing(broker: &Broker, caller: &Caller) -> Result<(), CertificateError> {
+    let lineage: Vec<TaskId> = caller.lineage().collect();
+    match broker.state().revoked(&lineage) {
+        None => Ok(()),
+        Some(revoked) => Err(CertificateError::Revoked {
+            task: revoked.task,
+            at: revoked.at,
+        }),
+    }
 }
 
 fn outcome(

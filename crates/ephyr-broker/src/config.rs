@@ -34,7 +34,7 @@ pub struct Config {
     #[arg(long, env = "EPHYR_MCP_LISTEN", default_value = "127.0.0.1:8554")]
     pub mcp_listen: Listen,
 
-    /// Browser origins that may call MCP over HTTP besides the loopback ones (repeatable).
+    /// Web origins whose pages may call MCP over HTTP (repeatable); none unless named here.
     #[arg(long = "mcp-origin", env = "EPHYR_MCP_ORIGINS", value_delimiter = ',')]
     pub mcp_origins: Vec<String>,
 

@@ -26,5 +26,7 @@ pub mod sessions;
 pub mod signer;
 pub mod state;
 pub mod tasks;
+#[cfg(test)]
+mod testing;
 pub mod tools;
 pub mod upkeep;

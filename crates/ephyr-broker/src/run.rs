@@ -199,6 +199,8 @@ async fn run(
     let sweep = tokio::spawn(upkeep::sweep(Arc::clone(&broker), stopping.clone()));
     let countersign = tokio::spawn(upkeep::countersign(Arc::clone(&broker), stopping.clone()));
     let serving = listen(&broker, &config, sockets, &stopping)?;
+    // Reading policy and log has left more behind than serving needs.
+    ephyr_heap::trim();
     notifier.ready();
     log(&format!(
         "policy {} is in force; ready",

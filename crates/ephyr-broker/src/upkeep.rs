@@ -165,7 +165,9 @@ pub async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
         let sweeper = Arc::clone(&broker);
         let swept = tokio::task::spawn_blocking(move || {
             sweeper.state().sweep(clock::now());
-            sweeper.state().compact_if_worthwhile()
+            let compacted = sweeper.state().compact_if_worthwhile();
+            ephyr_heap::trim();
+            compacted
         });
         if let Ok(Err(error)) = swept.await {
             log(&format!("the state journal cannot be rewritten: {error}"));

@@ -19,35 +19,45 @@ const ROOT_KEY_LABEL: &[u8] = b"ephyr token root key v1\0";
 ///
 /// It never leaves the broker; erased when dropped, never printed.
 #[derive(Zeroize, ZeroizeOnDrop)]
-pub struct EpochSecret([u8; 32]);
+pub struct EpochSecret {
+    secret: [u8; 32],
+    /// What HKDF extracts from it, once for all the trees of the epoch.
+    extracted: [u8; 32],
+}
 
 impl EpochSecret {
     /// Takes 32 bytes from the system's random source.
     #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn from_bytes(secret: [u8; 32]) -> Self {
+        let (mut extracted, _) = Hkdf::<Sha256>::extract(None, &secret);
+        let prk: [u8; 32] = extracted.into();
+        extracted.zeroize();
+        Self {
+            secret,
+            extracted: prk,
+        }
     }
 
     /// The secret itself, for the broker's journal in memory-backed storage.
     #[must_use]
     pub const fn dangerous_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.secret
     }
 
     /// The key of the task tree below `root`: HKDF-SHA256 (RFC 5869) without salt, `info` =
     /// `ephyr token root key v1`, a zero byte, the 26 characters of the root's ULID.
     #[must_use]
+    #[expect(
+        clippy::expect_used,
+        reason = "a key left at zeros would be worse than a panic"
+    )]
     pub fn root_key(&self, root: TaskId) -> RootKey {
         let mut info = [0u8; ROOT_KEY_LABEL.len() + 26];
         let (label, id) = info.split_at_mut(ROOT_KEY_LABEL.len());
         label.copy_from_slice(ROOT_KEY_LABEL);
         id.copy_from_slice(root.encode(&mut [0u8; 26]).as_bytes());
         let mut key = [0u8; 32];
-        let hkdf = Hkdf::<Sha256>::new(None, &self.0);
-        #[expect(
-            clippy::expect_used,
-            reason = "a key left at zeros would be worse than a panic"
-        )]
+        let hkdf = Hkdf::<Sha256>::from_prk(&self.extracted).expect("32 bytes are a whole PRK");
         hkdf.expand(&info, &mut key)
             .expect("32 bytes are within the 8160 that HKDF-SHA256 gives");
         RootKey(key)

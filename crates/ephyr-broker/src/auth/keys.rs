@@ -4,7 +4,7 @@
 //! time and within a budget: whoever tries keys waits, and whoever holds a good key does not notice.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ephyr_names::{AgentName, Digest, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -64,6 +64,8 @@ pub struct Keys {
 struct Known {
     good: HashMap<Digest, Good>,
     strangers: Bucket,
+    /// How often everyone was forgotten: what was compared with a hash of before is not remembered.
+    forgotten: u64,
 }
 
 struct Good {
@@ -90,6 +92,7 @@ impl Keys {
             known: Mutex::new(Known {
                 good: HashMap::new(),
                 strangers,
+                forgotten: 0,
             }),
             running: Semaphore::new(CONCURRENT),
         }
@@ -97,17 +100,20 @@ impl Keys {
 
     /// Forgets everyone: after a reload each key is compared anew.
     pub fn forget(&self) {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .good
-            .clear();
+        let mut known = self.known();
+        known.good.clear();
+        known.forgotten += 1;
     }
 
-    /// Whose key it is. `hash_of` gives an agent's hash in the present policy.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose key it is. `hash_of` gives an agent's hash in the policy that is in force when it is called.
     ///
     /// # Errors
-    /// [`KeyRefused`], without a hint whether it was the agent or the key.
+    /// [`KeyRefused`], without a hint whether it was the agent or the key: an agent without a key costs
+    /// what a wrong key costs.
     pub async fn check(
         &self,
         key: &str,
@@ -118,9 +124,11 @@ impl Keys {
         if let Cached::Fresh(agent) = self.cached(digest, now) {
             return Ok(agent);
         }
-        let (agent, hash) = named_agent(key)
-            .and_then(|agent| hash_of(&agent).map(|hash| (agent, hash)))
-            .ok_or(KeyRefused::Wrong)?;
+        let agent = named_agent(key).ok_or(KeyRefused::Wrong)?;
+        // Before the hash is looked up: a reload in between then shows.
+        let forgotten = self.known().forgotten;
+        let own = hash_of(&agent);
+        let (has_key, hash) = (own.is_some(), own.unwrap_or_else(nobodys_hash));
         let Ok(_running) = self.running.acquire().await else {
             return Err(KeyRefused::Busy(1));
         };
@@ -129,23 +137,23 @@ impl Keys {
             Cached::Fresh(agent) => return Ok(agent),
             Cached::Trusted => {}
             Cached::Stranger => {
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.strangers.take(now).map_err(KeyRefused::Busy)?;
+                let taken = self.known().strangers.take(now);
+                taken.map_err(KeyRefused::Busy)?;
             }
         }
         let key = Zeroizing::new(key.to_owned());
         let compared = tokio::task::spawn_blocking(move || {
             bcrypt::non_truncating_verify(key.as_bytes(), &hash.0).unwrap_or(false)
         });
-        if !compared.await.unwrap_or(false) {
+        if !compared.await.unwrap_or(false) || !has_key {
             return Err(KeyRefused::Wrong);
         }
-        self.remember(digest, agent.clone(), now);
+        self.remember(digest, agent.clone(), now, forgotten);
         Ok(agent)
     }
 
     fn cached(&self, digest: Digest, now: Timestamp) -> Cached {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         match known.good.get(&digest) {
             Some(good) if fresh(good, now, CACHE_MILLIS) => Cached::Fresh(good.agent.clone()),
             Some(good) if fresh(good, now, TRUSTED_MILLIS) => Cached::Trusted,
@@ -153,8 +161,11 @@ impl Keys {
         }
     }
 
-    fn remember(&self, digest: Digest, agent: AgentName, now: Timestamp) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+    fn remember(&self, digest: Digest, agent: AgentName, now: Timestamp, forgotten: u64) {
+        let mut known = self.known();
+        if known.forgotten != forgotten {
+            return;
+        }
         if known.good.len() >= CACHE_ENTRIES {
             known.good.retain(|_, good| fresh(good, now, CACHE_MILLIS));
         }
@@ -172,6 +183,13 @@ impl Keys {
 
 fn fresh(good: &Good, now: Timestamp, millis: i64) -> bool {
     (0..millis).contains(&now.unix_millis().saturating_sub(good.checked.unix_millis()))
+}
+
+/// What a key for an agent without one is compared with. Nobody knows what it is the hash of, and that
+/// would not help either.
+fn nobodys_hash() -> KeyHash {
+    const HASH: &str = "$2b$10$AZOz/TtZIVZ4wfLNlBUyYOMM3nzaGrg8JOe7UZKy0c3EJK8gGAzu6";
+    KeyHash(Arc::new(Zeroizing::new(HASH.to_owned())))
 }
 
 /// The agent that a key names, if it has the form of one.
@@ -267,6 +285,31 @@ mod tests {
             keys.check(KEY, at(90_000), of).await.is_ok(),
             "good before, so compared at once"
         );
+    }
+
+    #[tokio::test]
+    async fn a_key_compared_while_the_policy_changed_is_not_remembered() {
+        let keys = Keys::new(at(0));
+        let hash = hash();
+        // The reload comes right after the old hash was looked up.
+        let of = |_: &AgentName| {
+            keys.forget();
+            Some(hash.clone())
+        };
+        keys.check(KEY, at(0), of).await.unwrap();
+        let none = |_: &AgentName| None;
+        assert_eq!(keys.check(KEY, at(1), none).await, Err(KeyRefused::Wrong));
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_a_key_looks_like_one_with_another_key() {
+        let keys = Keys::new(at(0));
+        let none = |_: &AgentName| None;
+        for _ in 0..STRANGERS.0 {
+            assert_eq!(keys.check(KEY, at(0), none).await, Err(KeyRefused::Wrong));
+        }
+        assert_eq!(keys.check(KEY, at(0), none).await, Err(KeyRefused::Busy(1)));
+        assert!(KeyHash::new(&nobodys_hash().0).is_ok());
     }
 
     #[tokio::test]

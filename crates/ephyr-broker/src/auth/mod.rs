@@ -267,12 +267,12 @@ pub async fn admit(
         None => None,
         Some(value) => Some(bearer(value.as_bytes()).ok_or(AuthError::Malformed)?),
     };
-    let policy = broker.policy();
     match (peer, credential) {
         (_, Some(text)) if text.starts_with(ephyr_token::TEXT_PREFIX) => {
             token::admit(broker, peer, text, headers)
         }
         (Peer::Uid(uid), None) => {
+            let policy = broker.policy();
             let agent = policy.agent_by_uid(uid).ok_or(AuthError::UnknownUid(uid))?;
             let subject = Subject::direct(agent.name.clone());
             Ok(Admitted {
@@ -283,7 +283,7 @@ pub async fn admit(
         (Peer::Uid(_), Some(_)) => Err(AuthError::KeyOnSocket),
         (Peer::Ip(_), None) => Err(AuthError::Missing),
         (Peer::Ip(_), Some(key)) => {
-            let hash_of = |agent: &AgentName| policy.key_hash(agent);
+            let hash_of = |agent: &AgentName| broker.policy().key_hash(agent);
             let agent = broker.keys().check(key, clock::now(), hash_of).await;
             let agent = agent.map_err(|refused| match refused {
                 KeyRefused::Wrong => AuthError::WrongKey,

@@ -3,7 +3,11 @@
 mod activity;
 mod router;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use router::json;
+#[cfg(test)]
+pub(crate) use {router::Request, serve::Service};
 pub use router::{Body, Router, Way};
 pub use serve::{BodyError, Listener, Peer, serve};

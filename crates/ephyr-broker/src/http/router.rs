@@ -225,7 +225,10 @@ impl Service for Router {
         match request {
             Request::Health { full } => json(StatusCode::OK, &api::health(&self.broker, full)),
             Request::Mcp(peer, admitted) => match proven(admitted) {
-                Ok(caller) => self.mcp.handle(&caller, &head, &body).await.map(Body::Mcp),
+                Ok(caller) => match api::take_turn(&self.broker, &caller) {
+                    Ok(()) => self.mcp.handle(&caller, &head, &body).await.map(Body::Mcp),
+                    Err(error) => error.response(),
+                },
                 Err(error) => refused(peer, &error),
             },
             Request::Api(peer, route, admitted) => match proven(admitted) {

@@ -36,6 +36,20 @@ pub struct CertificateRecord {
     pub expires: Timestamp,
 }
 
+impl CertificateRecord {
+    /// Whether a later certificate took the place of this one.
+    #[must_use]
+    pub fn is_renewed_by(&self, later: &Self) -> bool {
+        let what = |record: &Self| {
+            let entry = &record.entry;
+            let task = entry.lineage.last().copied();
+            let (target, role) = (entry.target.clone(), entry.role.clone());
+            (entry.agent.clone(), task, target, role, entry.kind)
+        };
+        later.entry.kind.renews() && what(self) == what(later)
+    }
+}
+
 impl From<CertificateRecord> for Issued {
     fn from(record: CertificateRecord) -> Self {
         Self {

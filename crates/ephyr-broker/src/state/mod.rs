@@ -6,7 +6,7 @@ mod entry;
 mod journal;
 mod shards;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,7 +53,7 @@ pub struct State {
     disk: Mutex<Disk>,
     epochs: ArcSwap<Vec<Arc<Epoch>>>,
     tasks: Shards<TaskId, Arc<TaskRecord>>,
-    children: Shards<TaskId, Arc<[TaskId]>>,
+    children: Shards<TaskId, Arc<Vec<TaskId>>>,
     revoked: Shards<TaskId, Revocation>,
     /// Number of `revoked`, so that the common case costs one load.
     revocations: AtomicUsize,
@@ -65,6 +65,15 @@ struct Disk {
     per_agent: HashMap<AgentName, usize>,
     total: usize,
     certificates: Vec<CertificateRecord>,
+}
+
+impl Disk {
+    /// A renewed certificate takes the place, and the slot, of the one before it.
+    fn keep_certificate(&mut self, record: CertificateRecord) {
+        self.certificates
+            .retain(|old| !old.is_renewed_by(&record));
+        self.certificates.push(record);
+    }
 }
 
 /// What opening the state found, for the log.
@@ -122,7 +131,7 @@ impl State {
                 Entry::Task(record) => self.keep_task(&mut disk, record),
                 Entry::Bound(binding) => self.keep_binding(binding),
                 Entry::Revoked(revocation) => self.keep_revocation(revocation),
-                Entry::Certificate(record) => disk.certificates.push(record),
+                Entry::Certificate(record) => disk.keep_certificate(record),
             }
         }
         Ok(())
@@ -139,21 +148,15 @@ impl State {
     }
 
     fn keep_task(&self, disk: &mut Disk, record: TaskRecord) {
-        if let Some(parent) = record.parent() {
-            let mut siblings = self
-                .children
-                .get(&parent)
-                .map(|c| c.to_vec())
-                .unwrap_or_default();
-            if !siblings.contains(&record.id) {
-                siblings.push(record.id);
-                self.children.insert(parent, siblings.into());
-            }
+        let (id, parent, agent) = (record.id, record.parent(), record.agent.clone());
+        if self.tasks.insert(id, Arc::new(record)).is_some() {
+            return;
         }
-        let agent = record.agent.clone();
-        if self.tasks.insert(record.id, Arc::new(record)).is_none() {
-            *disk.per_agent.entry(agent).or_default() += 1;
-            disk.total += 1;
+        *disk.per_agent.entry(agent).or_default() += 1;
+        disk.total += 1;
+        if let Some(parent) = parent {
+            self.children
+                .change(parent, |siblings| Arc::make_mut(siblings).push(id));
         }
     }
 
@@ -347,7 +350,7 @@ impl State {
         let entry = Entry::Certificate(record);
         disk.journal.append(&entry)?;
         if let Entry::Certificate(record) = entry {
-            disk.certificates.push(record);
+            disk.keep_certificate(record);
         }
         Ok(())
     }
@@ -362,11 +365,13 @@ impl State {
     pub fn sweep(&self, now: Timestamp) -> usize {
         let mut disk = self.lock();
         let mut gone: HashMap<AgentName, usize> = HashMap::new();
+        let mut bereaved: HashSet<TaskId> = HashSet::new();
         let fallen = self.tasks.retain(|_, record| {
             let unbound = record.holder.is_none() && record.bind_deadline.is_some_and(|d| d <= now);
             let keep = now < record.expires && !unbound;
             if !keep {
                 *gone.entry(record.agent.clone()).or_default() += 1;
+                bereaved.extend(record.parent());
             }
             keep
         });
@@ -380,6 +385,13 @@ impl State {
         disk.certificates.retain(|record| now < record.expires);
         self.children
             .retain(|parent, _| self.tasks.contains(parent));
+        for parent in &bereaved {
+            self.children.update(parent, |children| {
+                let children = Arc::make_mut(children);
+                children.retain(|child| self.tasks.contains(child));
+                children.shrink_to(2 * children.len());
+            });
+        }
         let forgotten = self.revoked.retain(|_, revocation| now < revocation.until);
         self.revocations.fetch_sub(forgotten, Ordering::AcqRel);
         let epochs = self.epochs.load();

@@ -70,6 +70,20 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .map(change)
     }
 
+    /// Changes the value under `key` in place, starting from an empty one where there is none.
+    pub fn change(&self, key: K, change: impl FnOnce(&mut V))
+    where
+        V: Default,
+    {
+        change(
+            self.shard(&key)
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(key)
+                .or_default(),
+        );
+    }
+
     /// Number of values.
     pub fn count(&self) -> usize {
         self.shards
@@ -116,6 +130,8 @@ mod tests {
         assert_eq!(map.count(), 1000);
         assert_eq!(map.update(&7, |v| std::mem::replace(v, 70)), Some(7));
         assert_eq!(map.get(&7), Some(70));
+        map.change(7, |v| *v += 1);
+        assert_eq!(map.get(&7), Some(71));
         assert_eq!(map.remove(&8), Some(8));
         assert!(!map.contains(&8));
         assert_eq!(map.retain(|key, _| key % 2 == 1), 499);

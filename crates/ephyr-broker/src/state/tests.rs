@@ -1,31 +1,16 @@
 //! What was answered is there after a restart, and what has ended is gone.
 
 use ephyr_names::Ttl;
-use ephyr_token::{DelegationCertificate, DelegationPayload};
-use ssh_key::{PrivateKey, private::Ed25519Keypair};
+use ephyr_token::HolderKey;
 
 use super::*;
 use crate::clock;
-use crate::epoch::Candidate;
+use crate::testing::epoch;
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 fn later(seconds: u64) -> Timestamp {
     NOW.after(Ttl::from_secs(seconds))
-}
-
-fn epoch(now: Timestamp) -> EpochEntry {
-    let candidate = Candidate::generate(now);
-    let payload = DelegationPayload {
-        epoch: candidate.id,
-        broker_id: "test".to_owned(),
-        public_key: candidate.public_key(),
-        issued_at: now,
-        mint_until: now.after(Ttl::from_secs(3600)),
-        valid_until: now.after(Ttl::from_secs(7200)),
-    };
-    let ca = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
-    candidate.certified(DelegationCertificate::sign(payload, &ca).unwrap())
 }
 
 fn task(above: &[TaskId], agent: &str, lives: u64) -> TaskRecord {
@@ -155,6 +140,113 @@ fn an_unbound_task_ends_with_its_bind_deadline() {
     assert!(state.task(record.id).is_some());
     state.sweep(later(30));
     assert!(state.task(record.id).is_none());
+}
+
+#[test]
+fn a_parent_forgets_children_that_have_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let root = task(&[], "a", 100);
+    state.create_task(root.clone()).unwrap();
+    for _ in 0..1000 {
+        state.create_task(task(&root.lineage, "a", 10)).unwrap();
+    }
+    let lasting = task(&root.lineage, "a", 100);
+    state.create_task(lasting.clone()).unwrap();
+    assert_eq!(state.sweep(later(10)), 1000);
+    assert_eq!(state.subtree(root.id), [root.id, lasting.id]);
+    assert!(state.children.get(&root.id).unwrap().capacity() < 10);
+}
+
+fn certificate(slot: u64, role: &str) -> CertificateRecord {
+    let entry = serde_json::json!({
+        "slot": slot, "agent": "a", "lineage": [], "target": "web", "role": role, "kind": "user",
+        "since": NOW, "expires": later(60),
+    });
+    CertificateRecord {
+        entry: serde_json::from_value(entry).unwrap(),
+        serial: serde_json::from_value(serde_json::json!(format!("{slot:016x}"))).unwrap(),
+        expires: later(60),
+    }
+}
+
+#[test]
+fn a_renewed_certificate_counts_once_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let slots = |state: &State| -> Vec<_> {
+        let records = state.certificates();
+        let slot = |record: &CertificateRecord| serde_json::to_value(record.entry.slot).unwrap();
+        records.iter().map(slot).collect()
+    };
+    {
+        let (state, _) = open(dir.path());
+        for (slot, role) in [(1, "read"), (2, "operator"), (3, "read")] {
+            state.add_certificate(certificate(slot, role)).unwrap();
+        }
+        assert_eq!(slots(&state), [2, 3]);
+    }
+    assert_eq!(slots(&open(dir.path()).0), [2, 3]);
+}
+
+#[test]
+fn there_is_an_end_to_how_many_tasks_one_agent_and_all_of_them_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    state
+        .lock()
+        .per_agent
+        .insert("a".parse().unwrap(), MAX_TASKS_PER_AGENT);
+    let many = |result| matches!(result, Err(StateError::TooManyTasks(_)));
+    assert!(many(state.create_task(task(&[], "a", 60))));
+    state.create_task(task(&[], "b", 60)).unwrap();
+    state.lock().total = MAX_TASKS;
+    assert!(many(state.create_task(task(&[], "b", 60))));
+    assert_eq!(state.task_count(), 1);
+}
+
+#[test]
+fn a_key_is_bound_in_time_to_a_task_that_lives_and_to_no_other_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let holder = |seed: u8| {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+        HolderKey::from_bytes(key.verifying_key().to_bytes()).unwrap()
+    };
+    let unbound = || {
+        let record = TaskRecord {
+            bind_deadline: Some(later(30)),
+            ..task(&[], "a", 60)
+        };
+        state.create_task(record.clone()).unwrap();
+        record
+    };
+    let bind = |task, key, at| {
+        let holder = holder(key);
+        state.bind(Binding { task, holder }, at)
+    };
+    let late = unbound();
+    assert!(matches!(bind(late.id, 1, later(30)), Err(StateError::Gone(id)) if id == late.id));
+    let revoked = unbound();
+    state.revoke(&revoked, NOW).unwrap();
+    assert!(matches!(
+        bind(revoked.id, 1, NOW),
+        Err(StateError::Revoked(_))
+    ));
+    let good = unbound();
+    bind(good.id, 1, later(29)).unwrap();
+    bind(good.id, 1, later(59)).unwrap();
+    assert!(matches!(
+        bind(good.id, 2, later(29)),
+        Err(StateError::BoundOtherwise)
+    ));
+    let over = bind(good.id, 1, later(60));
+    assert!(matches!(over, Err(StateError::Gone(_))), "its life is over");
+    assert!(state.task(good.id).unwrap().holder == Some(holder(1)));
+    assert!(state.task(late.id).unwrap().holder.is_none());
+    assert!(state.task(revoked.id).unwrap().holder.is_none());
+    drop(state);
+    let (state, _) = open(dir.path());
+    assert!(state.task(good.id).unwrap().holder == Some(holder(1)), "after a restart");
 }
 
 #[test]

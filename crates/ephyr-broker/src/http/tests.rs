@@ -1,0 +1,351 @@
+//! What the router refuses, and what becomes of a request whose task is revoked between its steps.
+
+use ephyr_names::Ttl;
+use ephyr_signer_ipc::{ErrorCode, Reply};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock;
+use crate::testing::{Answer, Bench, HOME_UID, admit, ask, finish, head, mcp, policy};
+
+const HOME: Peer = Peer::Uid(HOME_UID);
+const FAR: Peer = Peer::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+const LIFE: Ttl = Ttl::from_secs(600);
+/// A public key that somebody may have.
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
+/// One of a kind that no certificate is made for: P-256.
+const OTHER_KEY: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAjHeBil\
+                         +ipiEexVX7315yYWvKyAQD6lilNgleGY6cHeSS2H22Kmsij1PdqTEXEVdyyZysMzUPC+GLX0z9KIqGM=";
+
+fn get(path: &str, headers: &[(&str, &str)]) -> (http::request::Parts, String) {
+    (head(Method::GET, path, headers), String::new())
+}
+
+fn post(path: &str, body: &Value) -> (http::request::Parts, String) {
+    (head(Method::POST, path, &[]), body.to_string())
+}
+
+fn call(tool: &str, arguments: Value, token: &str) -> (http::request::Parts, String) {
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    let headers = if token.is_empty() { &[][..] } else { &headers };
+    mcp(
+        "tools/call",
+        json!({"name": tool, "arguments": arguments}),
+        headers,
+    )
+}
+
+fn certificate(key: &str) -> Value {
+    json!({"target": "web", "role": "read", "public_key": key})
+}
+
+/// What a tool's refusal tells programs.
+fn reason(answer: &Answer) -> &Value {
+    assert_eq!(answer.body["result"]["isError"], true, "{}", answer.body);
+    &answer.body["result"]["_meta"]["ephyr/error"]["reason"]
+}
+
+fn certified() -> Reply {
+    Reply::Certificate {
+        certificate: "ssh-ed25519-cert-v01@openssh.com AAAA".to_owned(),
+        serial: serde_json::from_value(json!("00000000000000aa")).unwrap(),
+        expires: clock::now().after(LIFE),
+    }
+}
+
+fn refuses(code: ErrorCode) -> impl Fn(ephyr_signer_ipc::Request) -> Reply + Send {
+    move |_| Reply::Error {
+        code,
+        message: "no".to_owned(),
+        expected: None,
+    }
+}
+
+#[tokio::test]
+async fn over_tcp_there_is_no_api_but_whoami() {
+    let bench = Bench::new(&policy());
+    let origins = Vec::new();
+    let (unix, tcp) = (bench.router(Way::Unix), bench.router(Way::Tcp { origins }));
+    let (_, token) = bench.task("away", LIFE, |_| {});
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    for path in ["/v1/targets", "/v1/certs", "/v1/session"] {
+        let there = ask(&unix, HOME, get(path, &[])).await.body["code"].clone();
+        assert!(there.is_null() || there == "no_session", "{path}: {there}");
+        let answer = ask(&tcp, FAR, get(path, &headers)).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let answer = ask(&tcp, FAR, get("/v1/whoami", &headers)).await;
+    assert_eq!(answer.body["agent"], "away");
+}
+
+#[tokio::test]
+async fn health_has_particulars_for_insiders_only() {
+    let bench = Bench::new(&policy());
+    let unix = bench.router(Way::Unix);
+    for (peer, inside) in [
+        (HOME, true),
+        (Peer::Uid(0), true),
+        (Peer::Uid(4999), false),
+        (FAR, false),
+    ] {
+        let answer = ask(&unix, peer, get("/v1/health", &[])).await;
+        assert_eq!(answer.body["status"], "ok");
+        assert_eq!(answer.body["details"].is_object(), inside, "{peer:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_rate_of_the_policy_holds_for_the_api_and_for_mcp_together() {
+    let mut policy = policy();
+    policy["global"]["rate_limit"] = json!("3/1m");
+    let bench = Bench::new(&policy);
+    let unix = bench.router(Way::Unix);
+    for _ in 0..2 {
+        assert_eq!(
+            ask(&unix, HOME, get("/v1/whoami", &[])).await.status,
+            StatusCode::OK
+        );
+    }
+    let list = || call("list_targets", json!({}), "");
+    assert_eq!(ask(&unix, HOME, list()).await.status, StatusCode::OK);
+    for request in [list(), get("/v1/whoami", &[])] {
+        let answer = ask(&unix, HOME, request).await;
+        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(answer.body["code"], "rate_limited");
+    }
+    let (_, token) = bench.task("away", LIFE, |_| {});
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str())];
+    let other = ask(&unix, FAR, get("/v1/whoami", &headers)).await;
+    assert_eq!(other.status, StatusCode::OK, "another agent's turns");
+}
+
+#[tokio::test]
+async fn a_session_token_counts_where_it_is_given_and_the_name_is_ones_own() {
+    let bench = Bench::new(&policy());
+    let unix = bench.router(Way::Unix);
+    let wrong = ask(
+        &unix,
+        HOME,
+        get("/v1/whoami", &[("x-session-token", "guess")]),
+    )
+    .await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(wrong.body["code"], "session_invalid");
+    let other = ask(
+        &unix,
+        HOME,
+        post("/v1/session", &json!({"agent_name": "away"})),
+    )
+    .await;
+    assert_eq!(other.body["code"], "not_your_name");
+    let opened = ask(
+        &unix,
+        HOME,
+        post("/v1/session", &json!({"agent_name": "home"})),
+    )
+    .await;
+    let token = opened.body["token"].as_str().unwrap().to_owned();
+    let right = ask(
+        &unix,
+        HOME,
+        get("/v1/whoami", &[("x-session-token", &token)]),
+    )
+    .await;
+    assert_eq!(right.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_token_that_must_be_bound_first_opens_neither_api_nor_resources() {
+    let bench = Bench::new(&policy());
+    let unix = bench.router(Way::Unix);
+    let deadline = clock::now().after(Ttl::from_secs(30));
+    let locked = bench
+        .task("home", LIFE, |record| record.bind_deadline = Some(deadline))
+        .1;
+    let free = bench.task("home", LIFE, |_| {}).1;
+    for (token, is_locked) in [(locked, true), (free, false)] {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let answer = ask(&unix, HOME, get("/v1/targets", &headers)).await;
+        assert_eq!(answer.status == StatusCode::LOCKED, is_locked);
+        let page = mcp(
+            "resources/read",
+            json!({"uri": "ephyr://targets"}),
+            &headers,
+        );
+        let answer = ask(&unix, HOME, page).await;
+        assert_eq!(answer.body["error"].is_object(), is_locked, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_worth_nothing_after_its_time_or_with_a_key_that_is_not_its_tasks() {
+    let bench = Bench::new(&policy());
+    let unix = bench.router(Way::Unix);
+    let refused = async |token: &str, headers: &[(&str, &str)]| {
+        let bearer = format!("Bearer {token}");
+        let mut all = vec![("authorization", bearer.as_str())];
+        all.extend(headers);
+        ask(&unix, HOME, get("/v1/whoami", &all)).await.body["code"].clone()
+    };
+    let good = bench.task("home", LIFE, |_| {}).1;
+    assert_eq!(refused(&good, &[]).await, Value::Null);
+    // Its record outlives it here, as it does until the next sweep.
+    let over = bench.task("home", Ttl::from_secs(0), |_| {}).1;
+    assert_eq!(refused(&over, &[]).await, "expired");
+
+    let key = |seed: u8| {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+        ephyr_token::HolderKey::from_bytes(key.verifying_key().to_bytes()).unwrap()
+    };
+    let (id, unbound) = bench.task("home", LIFE, |record| record.holder = Some(key(1)));
+    assert_eq!(refused(&unbound, &[]).await, "locked", "superseded");
+    let epoch = bench.broker.state().newest_epoch().unwrap();
+    let root_key = epoch.root_key(id);
+    let verified = ephyr_token::UnverifiedToken::parse(&unbound)
+        .unwrap()
+        .verify(&root_key)
+        .unwrap();
+    for (holder, code) in [(1, "proof_invalid"), (2, "holder_mismatch")] {
+        let bound = ephyr_token::rebind(&root_key, &verified, &key(holder)).unwrap();
+        assert_eq!(refused(&bound.as_text(), &[]).await, code);
+    }
+}
+
+#[tokio::test]
+async fn who_makes_roots_and_how_long_they_live_is_the_policys_word() {
+    let mut text = policy();
+    text["agents"]["home"]["delegated_only"] = json!(true);
+    text["agents"]["home"]["accept_delegation_from"] = json!(["away"]);
+    let (open, closed) = (Bench::new(&policy()), Bench::new(&text));
+    let create = |ttl: &str| call("task_create", json!({"description": "x", "ttl": ttl}), "");
+    let answer = ask(&closed.router(Way::Unix), HOME, create("1m")).await;
+    assert_eq!(reason(&answer), "delegated_only");
+    let unix = open.router(Way::Unix);
+    for ttl in ["0s", "3601s"] {
+        let answer = ask(&unix, HOME, create(ttl)).await;
+        assert_eq!(reason(&answer), "ttl_out_of_range", "{ttl}");
+    }
+    let answer = ask(&unix, HOME, create("3600s")).await;
+    assert_eq!(answer.body["result"]["isError"], false, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_child_of_an_agent_that_must_prove_possession_must_be_bound() {
+    for must in [true, false] {
+        let mut policy = policy();
+        policy["agents"]["home"]["require_pop"] = json!(must);
+        let bench = Bench::new(&policy);
+        let unix = bench.router(Way::Unix);
+        let token = bench.task("home", LIFE, |_| {}).1;
+        let made = call("task_delegate", json!({"description": "x"}), &token);
+        let child = ask(&unix, HOME, made).await.body["result"]["structuredContent"].clone();
+        assert_eq!(child["bind_deadline"].is_string(), must, "{child}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_revoked_between_a_commands_arrival_and_its_start_starts_nothing() {
+    let bench = Bench::new(&policy());
+    let unix = bench.router(Way::Unix);
+    let arguments = json!({"target": "web", "role": "read", "command": "id"});
+    for revoked in [true, false] {
+        let (id, token) = bench.task("home", LIFE, |_| {});
+        let (head, body) = call("exec", arguments.clone(), &token);
+        let Ok(admitted) = admit(&unix, HOME, &head).await else {
+            panic!("a good token")
+        };
+        let task = bench.broker.state().task(id).unwrap();
+        if revoked {
+            bench.broker.state().revoke(&task, clock::now()).unwrap();
+        }
+        let answer = finish(&unix, admitted, head, &body).await;
+        assert_eq!(reason(&answer) == "task_revoked", revoked, "{}", answer.body);
+        let attempts = bench.events().contains(&"exec_attempt".to_owned());
+        assert_eq!(attempts, !revoked);
+        assert_eq!(bench.broker.gate().active(clock::now()), 0, "no slot is left");
+    }
+}
+
+#[tokio::test]
+async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
+    let bench = Bench::new(&policy());
+    let unix = bench.router(Way::Unix);
+    let (early, early_token) = bench.task("home", LIFE, |_| {});
+    let (late, late_token) = bench.task("home", LIFE, |_| {});
+    let kept_token = bench.task("home", LIFE, |_| {}).1;
+    let state = std::sync::Arc::clone(&bench.broker);
+    bench.signer(move |asked| {
+        let ephyr_signer_ipc::Request::Sign { intent } = asked else {
+            panic!("another question")
+        };
+        if intent.task == Some(late) {
+            let task = state.state().task(late).unwrap();
+            state.state().revoke(&task, clock::now()).unwrap();
+        }
+        certified()
+    });
+    for (token, status) in [
+        (early_token, StatusCode::FORBIDDEN),
+        (late_token, StatusCode::FORBIDDEN),
+        (kept_token, StatusCode::OK),
+    ] {
+        let bearer = format!("Bearer {token}");
+        let head = head(
+            Method::POST,
+            "/v1/request",
+            &[("authorization", bearer.as_str())],
+        );
+        let Ok(admitted) = admit(&unix, HOME, &head).await else {
+            panic!("a good token")
+        };
+        if bench.broker.state().revoked(&[early]).is_none() {
+            let task = bench.broker.state().task(early).unwrap();
+            bench.broker.state().revoke(&task, clock::now()).unwrap();
+        }
+        let answer = finish(&unix, admitted, head, &certificate(KEY).to_string()).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert_eq!(answer.body["certificate"].is_string(), status == StatusCode::OK);
+    }
+    let count = |event: &str| bench.events().iter().filter(|e| *e == event).count();
+    assert_eq!(count("cert_attempt"), 2, "the first was refused before");
+    assert_eq!(count("cert_outcome"), 2);
+    assert_eq!(bench.broker.gate().active(clock::now()), 1);
+}
+
+#[tokio::test]
+async fn certificates_are_made_for_ed25519_keys_alone() {
+    let bench = Bench::new(&policy());
+    let unix = bench.router(Way::Unix);
+    bench.signer(refuses(ErrorCode::RateLimited));
+    for (key, code) in [
+        (OTHER_KEY, "bad_public_key"),
+        ("ssh-ed25519 AAAA", "bad_public_key"),
+        (KEY, "rate_limited"),
+    ] {
+        let answer = ask(&unix, HOME, post("/v1/request", &certificate(key))).await;
+        assert_eq!(answer.body["code"], code, "{}", answer.body);
+    }
+    assert_eq!(bench.broker.gate().active(clock::now()), 0, "no slot is left");
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_out_keeps_its_slot_across_a_restart_and_a_renewed_one_only_one() {
+    let bench = Bench::new(&policy());
+    bench.signer(|_| certified());
+    let unix = bench.router(Way::Unix);
+    for _ in 0..2 {
+        let answer = ask(&unix, HOME, post("/v1/request", &certificate(KEY))).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    }
+    drop(unix);
+    let bench = bench.restart(&policy());
+    assert_eq!(bench.broker.gate().active(clock::now()), 1);
+    let listed = ask(&bench.router(Way::Unix), HOME, get("/v1/certs", &[])).await;
+    assert_eq!(listed.body["certs"][0]["principal"], "web/read");
+}

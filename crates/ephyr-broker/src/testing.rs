@@ -1,0 +1,266 @@
+//! A broker within a test: real state, policy, log and router, and a signer that answers what the test
+//! says. What happens between two steps of one request can be brought about here; what needs targets and
+//! users stands in `tests/system`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ephyr_names::{TaskId, Timestamp, Ttl};
+use ephyr_signer_ipc::{FrameReader, Reply, Request as Asked, decode, encode};
+use ephyr_token::{DelegationCertificate, DelegationPayload, Envelope, RootSpec, mint_root};
+use http::request::Parts as Head;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use ssh_key::{PrivateKey, private::Ed25519Keypair};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
+
+use crate::audit::Audit;
+use crate::broker::{Broker, Parts, SandboxView};
+use crate::clock;
+use crate::epoch::Candidate;
+use crate::http::{Peer, Request, Router, Service as _, Way};
+use crate::policy::Loaded;
+use crate::signer::Signer;
+use crate::state::{EpochEntry, State, TaskRecord};
+
+/// An agent of this host, and its UID.
+pub(crate) const HOME: &str = "home";
+pub(crate) const HOME_UID: u32 = 4001;
+/// A host key that no host has.
+const HOST_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFb0pR5mR0UgbYKcqoUIkxBSF1sNaC/hxrFKJ9XBTHE";
+
+/// A broker and what it lies in.
+pub(crate) struct Bench {
+    pub(crate) broker: Arc<Broker>,
+    dir: tempfile::TempDir,
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
+}
+
+/// A policy: `home` may be `read` on `web`, where nothing listens; `away` has no UID and may nothing.
+pub(crate) fn policy() -> Value {
+    json!({
+        "global": {"max_active_certs": 20, "default_ttl": "5m", "max_ttl": "30m"},
+        "roles": {"read": {"principal": "agent-read"}},
+        "targets": {"web": {
+            "host": "127.0.0.1", "port": 1, "host_key": HOST_KEY,
+            "allowed_roles": ["read"], "auto_approve": true,
+        }},
+        "agents": {
+            HOME: {"uid": HOME_UID, "max_concurrent_certs": 5, "ssh": {"web": {"roles": ["read"]}}},
+            "away": {
+                "api_key_hash": "$2b$10$1LNbtRoSK7Q8zgOSXXkOF.eV01BWLr6KPXg.wmykUFLNiL56mT/rC",
+                "max_concurrent_certs": 5,
+            },
+        },
+    })
+}
+
+impl Bench {
+    /// With that policy and an epoch that may mint.
+    pub(crate) fn new(policy: &Value) -> Self {
+        let bench = Self::open(tempfile::tempdir().unwrap(), policy);
+        let entry = epoch(clock::now());
+        bench.broker.state().add_epoch(entry).unwrap();
+        bench
+    }
+
+    /// The same after a restart.
+    pub(crate) fn restart(self, policy: &Value) -> Self {
+        self.broker.audit().writer().close().unwrap();
+        drop(self.broker);
+        Self::open(self.dir, policy)
+    }
+
+    fn open(dir: tempfile::TempDir, policy: &Value) -> Self {
+        let now = clock::now();
+        let loaded = load(dir.path(), policy);
+        let (audit, _) =
+            Audit::open(&dir.path().join("audit.jsonl"), 1 << 26, loaded.hash()).unwrap();
+        let (state, _) = State::open(dir.path(), now).unwrap();
+        let parts = Parts {
+            state,
+            audit,
+            signer: Signer::new(dir.path().join("signer.sock")),
+            sandbox: SandboxView {
+                landlock_abi: 0,
+                landlock: Vec::new(),
+                state_in_memory: false,
+            },
+            ca_pin: None,
+        };
+        let broker = Arc::new(Broker::new(parts, Arc::new(loaded), now));
+        Self { broker, dir }
+    }
+
+    /// Writes another policy; gives where it lies.
+    pub(crate) fn write_policy(&self, policy: &Value) -> std::path::PathBuf {
+        let path = self.dir.path().join("policy.json");
+        std::fs::write(&path, policy.to_string()).unwrap();
+        path
+    }
+
+    /// Starts a signer that answers with `answer`.
+    pub(crate) fn signer(&self, answer: impl Fn(Asked) -> Reply + Send + 'static) {
+        let listener = UnixListener::bind(self.dir.path().join("signer.sock")).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (mut reader, mut buffer) = (FrameReader::new(), [0; 4096]);
+                let asked = loop {
+                    let n = stream.read(&mut buffer).await.unwrap();
+                    if let Some(body) = reader.feed(&buffer[..n]).unwrap() {
+                        break decode(body).unwrap();
+                    }
+                };
+                let frame = encode(&answer(asked)).unwrap();
+                stream.write_all(&frame).await.unwrap();
+            }
+        });
+    }
+
+    /// The router of a way in.
+    pub(crate) fn router(&self, way: Way) -> Arc<Router> {
+        let key = ephyr_mcp::SessionKey::from_bytes([7; 32]);
+        Arc::new(Router::new(Arc::clone(&self.broker), way, key).unwrap())
+    }
+
+    /// A root task of `agent`, changed by `edit` before it is kept, and a token for what it was before.
+    pub(crate) fn task(
+        &self,
+        agent: &str,
+        lives: Ttl,
+        edit: impl FnOnce(&mut TaskRecord),
+    ) -> (TaskId, String) {
+        let now = clock::now();
+        let epoch = self.broker.state().minting_epoch(now).unwrap();
+        let (id, expires) = (clock::task_id(now), now.after(lives));
+        let spec = RootSpec {
+            task: id,
+            agent: agent.parse().unwrap(),
+            holder: None,
+            initiated_by: None,
+            envelope: Envelope::any(expires, true, 5),
+        };
+        let token = mint_root(&epoch.root_key(id), epoch.id(), &spec).unwrap();
+        let mut record = TaskRecord {
+            id,
+            lineage: Box::new([id]),
+            epoch: epoch.id(),
+            agent: spec.agent.clone(),
+            initiated_by: spec.agent,
+            description: "a test".into(),
+            created: now,
+            expires: now.after(Ttl::from_secs(3600)),
+            can_delegate: true,
+            holder: None,
+            bind_deadline: None,
+            envelope: "{}".into(),
+        };
+        edit(&mut record);
+        self.broker.state().create_task(record).unwrap();
+        (id, token.as_text())
+    }
+
+    /// The kinds of the records in the log so far, once all of them are there.
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.broker.audit().writer().flush().unwrap();
+        let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap();
+        let event = |line| serde_json::from_str::<Value>(line).unwrap()["event"].clone();
+        let name = |event: Value| event.as_str().unwrap().to_owned();
+        text.lines().map(event).map(name).collect()
+    }
+}
+
+/// A certified epoch that may mint for an hour.
+pub(crate) fn epoch(now: Timestamp) -> EpochEntry {
+    let candidate = Candidate::generate(now);
+    let payload = DelegationPayload {
+        epoch: candidate.id,
+        broker_id: "test".to_owned(),
+        public_key: candidate.public_key(),
+        issued_at: now,
+        mint_until: now.after(Ttl::from_secs(3600)),
+        valid_until: now.after(Ttl::from_secs(7200)),
+    };
+    let ca = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
+    candidate.certified(DelegationCertificate::sign(payload, &ca).unwrap())
+}
+
+fn load(dir: &Path, policy: &Value) -> Loaded {
+    let path = dir.join("policy.json");
+    std::fs::write(&path, policy.to_string()).unwrap();
+    Loaded::load(&path, None).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A request's head.
+pub(crate) fn head(method: Method, path: &str, headers: &[(&str, &str)]) -> Head {
+    let mut request = http::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+/// The head and body of an MCP request.
+pub(crate) fn mcp(method: &str, params: Value, headers: &[(&str, &str)]) -> (Head, String) {
+    let name = params["name"].as_str().or(params["uri"].as_str());
+    let mut all = vec![
+        ("host", "localhost"),
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", method),
+    ];
+    let name = name.map(str::to_owned);
+    all.extend(name.as_deref().map(|name| ("mcp-name", name)));
+    all.extend(headers);
+    let mut params = params;
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    (head(Method::POST, "/mcp", &all), body.to_string())
+}
+
+/// The first step of a request.
+pub(crate) async fn admit(router: &Arc<Router>, peer: Peer, head: &Head) -> Result<Request, Answer> {
+    match Arc::clone(router).admit(peer, head).await {
+        Ok(admitted) => Ok(admitted),
+        Err(response) => Err(answer(response).await),
+    }
+}
+
+/// The second step.
+pub(crate) async fn finish(
+    router: &Arc<Router>,
+    admitted: Request,
+    head: Head,
+    body: &str,
+) -> Answer {
+    let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+    answer(Arc::clone(router).answer(admitted, head, body).await).await
+}
+
+/// Both.
+pub(crate) async fn ask(router: &Arc<Router>, peer: Peer, (head, body): (Head, String)) -> Answer {
+    match admit(router, peer, &head).await {
+        Ok(admitted) => finish(router, admitted, head, &body).await,
+        Err(answer) => answer,
+    }
+}
+
+async fn answer(response: http::Response<crate::http::Body>) -> Answer {
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    Answer { status, body }
+}
