@@ -1,7 +1,8 @@
-//! The commands of the README: `cargo xtask demo`, `cargo xtask test` and `cargo xtask bench`.
+//! The commands of the README: `cargo xtask demo`, `test`, `bench` and `dist`.
 
 mod bench;
 mod demo;
+mod dist;
 mod layers;
 mod packages;
 mod run;
@@ -19,6 +20,8 @@ usage: cargo xtask <command>
   test [--only STAGE] [--no-install]
         runs every check; stages: fmt, clippy, build, unit, integration, doc, sdk, deny,
         advisories, layers (property tests are among unit and integration)
+  dist [--no-install]
+        builds the programs as they are meant to be installed, under target/dist
   bench [GROUP...] [--json] [--no-install]
         builds for release and measures, each figure against a reference of the same run;
         groups: pure, signer, http, keys, ssh, memory
@@ -49,6 +52,7 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
     match *command {
         "demo" => demo::run(&Options::parse(rest, &["--keep", "--no-install"])?),
         "test" => test::run(&Options::parse(rest, &["--only", "--no-install"])?),
+        "dist" => dist::run(&Options::parse(rest, &["--no-install"])?),
         "bench" => bench::run(&Options::parse(rest, &["--json", "--no-install", GROUPS])?),
         "help" | "--help" | "-h" => {
             run::say(USAGE);

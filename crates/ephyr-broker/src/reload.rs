@@ -46,7 +46,7 @@ async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> 
     }
     if policy.sandbox().min_landlock_abi > broker.sandbox().landlock_abi {
         return Err(format!(
-            "restart needed: sandbox.minimum_abi {} is above what is in force ({})",
+            "restart needed: sandbox.min_landlock_abi {} is above what is in force ({})",
             policy.sandbox().min_landlock_abi,
             broker.sandbox().landlock_abi
         ));
@@ -71,4 +71,69 @@ async fn wait_for_signer(broker: &Broker, hash: Digest) -> Result<(), String> {
     Err(format!(
         "the signer did not load the same policy {hash} ({last}); reload ephyr-signer first"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use ephyr_signer_ipc::SandboxReport;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Bench, policy};
+
+    fn has(policy: Digest) -> Reply {
+        Reply::Pong {
+            version: "test".to_owned(),
+            policy,
+            uptime_seconds: 1,
+            sandbox: SandboxReport {
+                landlock_abi: 0,
+                landlock: Vec::new(),
+                seccomp: false,
+                memory_locked: false,
+                non_dumpable: false,
+            },
+        }
+    }
+
+    async fn after_reload(bench: &Bench, policy: &serde_json::Value) -> Digest {
+        let path = bench.write_policy(policy);
+        let path = path.to_str().unwrap();
+        let config = Config::try_parse_from(["ephyr-broker", "--policy", path]).unwrap();
+        reload(&bench.broker, &config).await;
+        bench.broker.policy_hash()
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_the_signer_does_not_have_is_not_put_in_force() {
+        let bench = Bench::new(&policy());
+        let before = bench.broker.policy_hash();
+        bench.signer(move |_| has(before));
+        let mut other = policy();
+        other["global"]["max_ttl"] = json!("29m");
+        assert_eq!(after_reload(&bench, &other).await, before);
+        assert_eq!(
+            after_reload(&bench, &policy()).await,
+            before,
+            "what both have"
+        );
+        let events = bench.events();
+        let count = |event: &str| events.iter().filter(|e| *e == event).count();
+        assert_eq!(count("policy_reload_failed"), 1);
+        assert_eq!(count("policy_reload"), 1);
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_asks_for_a_stricter_sandbox_needs_a_restart() {
+        let bench = Bench::new(&policy());
+        let mut other = policy();
+        other["sandbox"]["min_landlock_abi"] = json!(1);
+        let path = bench.write_policy(&other);
+        let stricter = Loaded::load(&path, None).unwrap().hash();
+        bench.signer(move |_| has(stricter));
+        let after = after_reload(&bench, &other).await;
+        assert!(after != stricter, "this sandbox is of ABI 0");
+        assert_eq!(bench.events().last().unwrap(), "policy_reload_failed");
+    }
 }

@@ -60,6 +60,7 @@ struct Sockets {
 }
 
 fn start(config: Config) -> Result<(), Failure> {
+    ephyr_heap::share_arenas();
     let notifier = Notifier::from_env()?;
     let policy = Loaded::load(&config.policy, config.credentials_dir.as_deref())?;
     for warning in policy.warnings() {

@@ -232,7 +232,11 @@ pub(crate) fn mcp(method: &str, params: Value, headers: &[(&str, &str)]) -> (Hea
 }
 
 /// The first step of a request.
-pub(crate) async fn admit(router: &Arc<Router>, peer: Peer, head: &Head) -> Result<Request, Answer> {
+pub(crate) async fn admit(
+    router: &Arc<Router>,
+    peer: Peer,
+    head: &Head,
+) -> Result<Request, Answer> {
     match Arc::clone(router).admit(peer, head).await {
         Ok(admitted) => Ok(admitted),
         Err(response) => Err(answer(response).await),

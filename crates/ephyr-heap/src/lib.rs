@@ -15,6 +15,18 @@ pub fn trim() {
     }
 }
 
+/// Lets all threads share two arenas: with one for each thread, what a burst leaves behind is scattered
+/// over all of them. Call it before the second thread (mallopt(3)). Does nothing where the C library is not
+/// glibc.
+pub fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "a foreign function that takes two numbers")]
+    // SAFETY: mallopt takes plain numbers; M_ARENA_MAX has no precondition but that it comes early.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 2);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     fn resident() -> u64 {

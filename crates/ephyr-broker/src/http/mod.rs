@@ -7,7 +7,7 @@ mod serve;
 mod tests;
 
 pub(crate) use router::json;
-#[cfg(test)]
-pub(crate) use {router::Request, serve::Service};
 pub use router::{Body, Router, Way};
 pub use serve::{BodyError, Listener, Peer, serve};
+#[cfg(test)]
+pub(crate) use {router::Request, serve::Service};

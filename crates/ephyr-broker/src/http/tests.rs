@@ -179,7 +179,12 @@ async fn a_token_that_must_be_bound_first_opens_neither_api_nor_resources() {
             &headers,
         );
         let answer = ask(&unix, HOME, page).await;
-        assert_eq!(answer.body["error"].is_object(), is_locked, "{}", answer.body);
+        assert_eq!(
+            answer.body["error"].is_object(),
+            is_locked,
+            "{}",
+            answer.body
+        );
     }
 }
 
@@ -265,10 +270,19 @@ async fn a_task_revoked_between_a_commands_arrival_and_its_start_starts_nothing(
             bench.broker.state().revoke(&task, clock::now()).unwrap();
         }
         let answer = finish(&unix, admitted, head, &body).await;
-        assert_eq!(reason(&answer) == "task_revoked", revoked, "{}", answer.body);
+        assert_eq!(
+            reason(&answer) == "task_revoked",
+            revoked,
+            "{}",
+            answer.body
+        );
         let attempts = bench.events().contains(&"exec_attempt".to_owned());
         assert_eq!(attempts, !revoked);
-        assert_eq!(bench.broker.gate().active(clock::now()), 0, "no slot is left");
+        assert_eq!(
+            bench.broker.gate().active(clock::now()),
+            0,
+            "no slot is left"
+        );
     }
 }
 
@@ -310,7 +324,10 @@ async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
         }
         let answer = finish(&unix, admitted, head, &certificate(KEY).to_string()).await;
         assert_eq!(answer.status, status, "{}", answer.body);
-        assert_eq!(answer.body["certificate"].is_string(), status == StatusCode::OK);
+        assert_eq!(
+            answer.body["certificate"].is_string(),
+            status == StatusCode::OK
+        );
     }
     let count = |event: &str| bench.events().iter().filter(|e| *e == event).count();
     assert_eq!(count("cert_attempt"), 2, "the first was refused before");
@@ -331,7 +348,11 @@ async fn certificates_are_made_for_ed25519_keys_alone() {
         let answer = ask(&unix, HOME, post("/v1/request", &certificate(key))).await;
         assert_eq!(answer.body["code"], code, "{}", answer.body);
     }
-    assert_eq!(bench.broker.gate().active(clock::now()), 0, "no slot is left");
+    assert_eq!(
+        bench.broker.gate().active(clock::now()),
+        0,
+        "no slot is left"
+    );
 }
 
 #[tokio::test]

@@ -70,8 +70,7 @@ struct Disk {
 impl Disk {
     /// A renewed certificate takes the place, and the slot, of the one before it.
     fn keep_certificate(&mut self, record: CertificateRecord) {
-        self.certificates
-            .retain(|old| !old.is_renewed_by(&record));
+        self.certificates.retain(|old| !old.is_renewed_by(&record));
         self.certificates.push(record);
     }
 }

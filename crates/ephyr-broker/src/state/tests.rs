@@ -246,7 +246,10 @@ fn a_key_is_bound_in_time_to_a_task_that_lives_and_to_no_other_key() {
     assert!(state.task(revoked.id).unwrap().holder.is_none());
     drop(state);
     let (state, _) = open(dir.path());
-    assert!(state.task(good.id).unwrap().holder == Some(holder(1)), "after a restart");
+    assert!(
+        state.task(good.id).unwrap().holder == Some(holder(1)),
+        "after a restart"
+    );
 }
 
 #[test]
