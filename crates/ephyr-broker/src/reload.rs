@@ -2,11 +2,13 @@
 //! when both have the same.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ephyr_audit::Event;
 use ephyr_names::Digest;
+use ephyr_sandbox::Notifier;
 use ephyr_signer_ipc::{Reply, Request};
+use tokio::signal::unix::Signal;
 
 use crate::broker::Broker;
 use crate::config::Config;
@@ -14,8 +16,18 @@ use crate::policy::Loaded;
 use crate::upkeep::log;
 
 /// How long the signer may take to load the same policy.
-const SIGNER_TRIES: u32 = 50;
+const SIGNER_PATIENCE: Duration = Duration::from_secs(10);
 const SIGNER_WAIT: Duration = Duration::from_millis(200);
+
+/// Reloads at each signal; signals that come meanwhile are one. Never ends.
+pub async fn reload_on(mut hangup: Signal, broker: &Broker, config: &Config, notifier: &Notifier) {
+    while hangup.recv().await.is_some() {
+        notifier.reloading();
+        reload(broker, config).await;
+        notifier.ready();
+    }
+    std::future::pending().await
+}
 
 /// Loads the policy anew and puts it in force, or keeps the one that is and says why.
 pub async fn reload(broker: &Broker, config: &Config) {
@@ -59,7 +71,8 @@ async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> 
 
 async fn wait_for_signer(broker: &Broker, hash: Digest) -> Result<(), String> {
     let mut last = String::new();
-    for _ in 0..SIGNER_TRIES {
+    let begun = Instant::now();
+    while begun.elapsed() < SIGNER_PATIENCE {
         match broker.signer().ask(&Request::Ping {}).await {
             Ok(Reply::Pong { policy, .. }) if policy == hash => return Ok(()),
             Ok(Reply::Pong { policy, .. }) => last = format!("it has policy {policy}"),

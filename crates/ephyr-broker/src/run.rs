@@ -23,7 +23,7 @@ use crate::config::{Config, Listen};
 use crate::http::{Listener, Router, Way, serve};
 use crate::live::Ended;
 use crate::policy::Loaded;
-use crate::reload::reload;
+use crate::reload::reload_on;
 use crate::signer::Signer;
 use crate::state::{Opened, State};
 use crate::upkeep::{self, log};
@@ -190,7 +190,7 @@ async fn run(
     notifier: Notifier,
 ) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
-    let mut hangup = signal(SignalKind::hangup())?;
+    let hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
@@ -213,13 +213,11 @@ async fn run(
             .watchdog_interval()
             .unwrap_or(Duration::from_secs(3600)),
     );
+    // A reload may have to wait for the signer; neither a stop nor the watchdog waits for it.
+    let mut reloads = std::pin::pin!(reload_on(hangup, &broker, &config, &notifier));
     loop {
         tokio::select! {
-            _ = hangup.recv() => {
-                notifier.reloading();
-                reload(&broker, &config).await;
-                notifier.ready();
-            }
+            () = &mut reloads => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = watchdog.tick() => notifier.watchdog(),
