@@ -270,20 +270,19 @@ fn ten_thousand_connections_leave_the_next_caller_served() {
 fn stalled_connections_give_way_to_the_next_caller_before_their_deadline() {
     let world = World::running();
     // On a machine that is busy for seconds the deadline may pass by itself: then once more.
-    assert!((0..5).any(|_| is_served_beside_stalled_ones(&world)));
+    assert!((0..3).any(|_| is_served_beside_stalled_ones(&world)));
 }
 
-/// All stall at the same moment. If one of them can still finish after the caller was served, their
-/// deadline had not passed then.
+/// Only the oldest has to give way. If the second, which came right after it, can still finish after
+/// the caller was served, the deadline of neither had passed.
 fn is_served_beside_stalled_ones(world: &World) -> bool {
     let mut stalled: Vec<UnixStream> = (0..64).map(|_| world.connect()).collect();
     for stream in &mut stalled {
         let _ = stream.write_all(b"\0\0\0\x0b{\"pi");
     }
     assert!(matches!(world.ask(&Request::Ping {}), Reply::Pong { .. }));
-    let last = stalled.last_mut().unwrap();
-    let _ = last.write_all(b"ng\":{}}");
-    String::from_utf8_lossy(&read_all(last)).contains("pong")
+    let _ = stalled[1].write_all(b"ng\":{}}");
+    String::from_utf8_lossy(&read_all(&mut stalled[1])).contains("pong")
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! where the tests run as root.
 
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -165,13 +165,24 @@ impl World {
 
     /// Runs the signer where it is expected not to serve; gives what it said.
     pub(crate) fn fails_to_start(&self) -> String {
-        let output = self.command().output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(
-            !output.status.success() && !said.contains("serving"),
-            "{said}"
-        );
-        said
+        let path = self.path("failed.log");
+        let log = fs::File::create(&path).unwrap();
+        let mut child = self.command().stderr(log).spawn().unwrap();
+        let begun = Instant::now();
+        loop {
+            let ended = child.try_wait().unwrap();
+            let said = fs::read_to_string(&path).unwrap();
+            if let Some(status) = ended {
+                assert!(!status.success(), "{said}");
+                return said;
+            }
+            if said.contains("serving") || begun.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("it was expected to refuse: {said}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn log(&self) -> String {
@@ -348,9 +359,12 @@ pub(crate) fn keygen(dir: &Path, certificate: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Reads until the other end closes; what had come is given whatever ended it.
+/// Reads until the other end closes, in good order or not.
 pub(crate) fn read_all(stream: &mut UnixStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let _ = stream.read_to_end(&mut bytes);
+    if let Err(error) = stream.read_to_end(&mut bytes) {
+        let waited = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!waited, "the other end did not close");
+    }
     bytes
 }
