@@ -11,7 +11,7 @@ use ephyr_audit::{Appended, AuditError, Event, Record};
 use ephyr_mcp::{CallContext, Progress};
 use ephyr_names::{Serial, TaskId, Timestamp};
 use ephyr_policy::{Action, Denial, SshAction};
-use ephyr_ssh::{Chunk, ExecOptions, ExecOutput, Exit, HostKeySeen, KeyPair, SshError};
+use ephyr_ssh::{Chunk, ExecOptions, ExecOutput, Exit, HostKeySeen, KeyPair, LoggedIn, SshError};
 use ephyr_token::Receipt;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
@@ -53,6 +53,9 @@ pub enum RunError {
     /// It was ended from outside while it ran.
     #[error("the command was ended: {}", .0.as_str())]
     Ended(Ended),
+    /// It was ended from outside before the target was asked to run it.
+    #[error("nothing was run: {}", .0.as_str())]
+    NotBegun(Ended),
     /// The audit log cannot be written.
     #[error("nothing was run: {0}")]
     Audit(#[from] AuditError),
@@ -83,7 +86,7 @@ impl RunError {
         match self {
             Self::Denied(denial) => denial.reason.as_str(),
             Self::Revoked { .. } => Ended::TaskRevoked.as_str(),
-            Self::Ended(ended) => ended.as_str(),
+            Self::Ended(ended) | Self::NotBegun(ended) => ended.as_str(),
             Self::Audit(_) => "audit_unavailable",
             Self::Signer(SignerError::Refused { code, .. }) => code.as_str(),
             Self::Signer(_) => "signer_unavailable",
@@ -229,7 +232,7 @@ impl Request<'_> {
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let result = match (result, why) {
-            (Ok(output), Some(why)) if output.exit == Exit::Cancelled => {
+            (Ok(Some(output)), Some(why)) if output.exit == Exit::Cancelled => {
                 self.outcome(
                     attempt,
                     &facts,
@@ -239,7 +242,9 @@ impl Request<'_> {
                 );
                 return Err(RunError::Ended(why));
             }
-            (result, _) => result,
+            (Ok(Some(output)), _) => Ok(output),
+            (Ok(None), why) => Err(RunError::NotBegun(why.unwrap_or(Ended::Shutdown))),
+            (Err(error), _) => Err(error),
         };
         self.outcome(
             attempt,
@@ -276,13 +281,30 @@ impl Request<'_> {
         certificate::record(self.broker, event, self.caller, self.action)
     }
 
-    /// Connects while the signer works, logs in, runs the command.
+    /// Connects while the signer works, logs in, runs the command. Gives nothing where it was cancelled
+    /// before the command.
     async fn execute(
         &self,
         held: &Held,
         cancel: ephyr_ssh::Cancel,
         facts: &mut Facts,
-    ) -> Result<ExecOutput, RunError> {
+    ) -> Result<Option<ExecOutput>, RunError> {
+        let mut cancelled = cancel.clone();
+        let logged_in = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => return Ok(None),
+            logged_in = self.log_in(held, facts) => logged_in?,
+        };
+        let output = logged_in.exec(ExecOptions {
+            timeout: self.timeout,
+            cancel,
+            progress: self.relay(),
+            ..ExecOptions::default()
+        });
+        Ok(Some(output.await?))
+    }
+
+    async fn log_in(&self, held: &Held, facts: &mut Facts) -> Result<LoggedIn, RunError> {
         let options = ephyr_ssh::Options {
             strict_host_keys: self.broker.policy().global().host_key_strict,
             ..ephyr_ssh::Options::default()
@@ -307,14 +329,7 @@ impl Request<'_> {
         let (connection, (identity, serial)) = tokio::try_join!(connecting, signing)?;
         facts.serial = Some(serial);
         facts.host_key = Some(connection.host_key().clone());
-        let logged_in = connection.authenticate(identity).await?;
-        let output = logged_in.exec(ExecOptions {
-            timeout: self.timeout,
-            cancel,
-            progress: self.relay(),
-            ..ExecOptions::default()
-        });
-        Ok(output.await?)
+        Ok(connection.authenticate(identity).await?)
     }
 
     /// Passes output on to a caller that wants to see it as it comes.

@@ -125,6 +125,11 @@ impl Bench {
         });
     }
 
+    /// A signer that takes connections and says nothing, as long as it is kept.
+    pub(crate) fn silent_signer(&self) -> UnixListener {
+        UnixListener::bind(self.dir.path().join("signer.sock")).unwrap()
+    }
+
     /// The router of a way in.
     pub(crate) fn router(&self, way: Way) -> Arc<Router> {
         let key = ephyr_mcp::SessionKey::from_bytes([7; 32]);

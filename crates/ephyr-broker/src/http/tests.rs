@@ -287,6 +287,36 @@ async fn a_task_revoked_between_a_commands_arrival_and_its_start_starts_nothing(
 }
 
 #[tokio::test]
+async fn revoking_a_task_ends_its_command_also_while_the_target_does_not_answer() {
+    let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut policy = policy();
+    policy["targets"]["web"]["port"] = json!(target.local_addr().unwrap().port());
+    let bench = Bench::new(&policy);
+    let _signer = bench.silent_signer();
+    let unix = bench.router(Way::Unix);
+    let (id, token) = bench.task("home", LIFE, |_| {});
+    let arguments = json!({"target": "web", "role": "read", "command": "id"});
+    let (request, router) = (call("exec", arguments, &token), unix.clone());
+    let running = tokio::spawn(async move { ask(&router, HOME, request).await });
+    // The target takes the connection and says nothing.
+    let connection = tokio::task::spawn_blocking(move || target.accept().unwrap().0);
+    let connection = connection.await.unwrap();
+    let revoke = call("task_revoke", json!({"task_id": id}), "");
+    let revoked = ask(&unix, HOME, revoke).await;
+    let result = &revoked.body["result"]["structuredContent"];
+    assert_eq!(result["ended_actions"], 1, "{}", revoked.body);
+    let ended = running.await.unwrap();
+    assert_eq!(reason(&ended), "task_revoked", "{}", ended.body);
+    assert_eq!(
+        ended.body["result"]["_meta"]["ephyr/error"]["started"],
+        false
+    );
+    assert!(bench.events().contains(&"exec_outcome".to_owned()));
+    assert_eq!(bench.broker.gate().active(clock::now()), 0);
+    drop(connection);
+}
+
+#[tokio::test]
 async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
     let bench = Bench::new(&policy());
     let unix = bench.router(Way::Unix);
