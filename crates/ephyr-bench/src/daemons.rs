@@ -47,7 +47,11 @@ fn key_pair() -> Result<PrivateKey, Failure> {
 }
 
 /// A user certificate for `principal`, an hour long.
-pub(crate) fn certificate(ca: &PrivateKey, key: &PrivateKey, principal: &str) -> Result<String, Failure> {
+pub(crate) fn certificate(
+    ca: &PrivateKey,
+    key: &PrivateKey,
+    principal: &str,
+) -> Result<String, Failure> {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)?
         .as_secs();

@@ -26,7 +26,7 @@ pub async fn reload_on(mut hangup: Signal, broker: &Broker, config: &Config, not
         reload(broker, config).await;
         notifier.ready();
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Loads the policy anew and puts it in force, or keeps the one that is and says why.

@@ -27,7 +27,7 @@ fn post(path: &str, body: &Value) -> (http::request::Parts, String) {
     (head(Method::POST, path, &[]), body.to_string())
 }
 
-fn call(tool: &str, arguments: Value, token: &str) -> (http::request::Parts, String) {
+fn call(tool: &str, arguments: &Value, token: &str) -> (http::request::Parts, String) {
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
     let headers = if token.is_empty() { &[][..] } else { &headers };
@@ -110,7 +110,7 @@ async fn the_rate_of_the_policy_holds_for_the_api_and_for_mcp_together() {
             StatusCode::OK
         );
     }
-    let list = || call("list_targets", json!({}), "");
+    let list = || call("list_targets", &json!({}), "");
     assert_eq!(ask(&unix, HOME, list()).await.status, StatusCode::OK);
     for request in [list(), get("/v1/whoami", &[])] {
         let answer = ask(&unix, HOME, request).await;
@@ -228,7 +228,7 @@ async fn who_makes_roots_and_how_long_they_live_is_the_policys_word() {
     text["agents"]["home"]["delegated_only"] = json!(true);
     text["agents"]["home"]["accept_delegation_from"] = json!(["away"]);
     let (open, closed) = (Bench::new(&policy()), Bench::new(&text));
-    let create = |ttl: &str| call("task_create", json!({"description": "x", "ttl": ttl}), "");
+    let create = |ttl: &str| call("task_create", &json!({"description": "x", "ttl": ttl}), "");
     let answer = ask(&closed.router(Way::Unix), HOME, create("1m")).await;
     assert_eq!(reason(&answer), "delegated_only");
     let unix = open.router(Way::Unix);
@@ -248,7 +248,7 @@ async fn a_child_of_an_agent_that_must_prove_possession_must_be_bound() {
         let bench = Bench::new(&policy);
         let unix = bench.router(Way::Unix);
         let token = bench.task("home", LIFE, |_| {}).1;
-        let made = call("task_delegate", json!({"description": "x"}), &token);
+        let made = call("task_delegate", &json!({"description": "x"}), &token);
         let child = ask(&unix, HOME, made).await.body["result"]["structuredContent"].clone();
         assert_eq!(child["bind_deadline"].is_string(), must, "{child}");
     }
@@ -261,7 +261,7 @@ async fn a_task_revoked_between_a_commands_arrival_and_its_start_starts_nothing(
     let arguments = json!({"target": "web", "role": "read", "command": "id"});
     for revoked in [true, false] {
         let (id, token) = bench.task("home", LIFE, |_| {});
-        let (head, body) = call("exec", arguments.clone(), &token);
+        let (head, body) = call("exec", &arguments, &token);
         let Ok(admitted) = admit(&unix, HOME, &head).await else {
             panic!("a good token")
         };
@@ -296,12 +296,12 @@ async fn revoking_a_task_ends_its_command_also_while_the_target_does_not_answer(
     let unix = bench.router(Way::Unix);
     let (id, token) = bench.task("home", LIFE, |_| {});
     let arguments = json!({"target": "web", "role": "read", "command": "id"});
-    let (request, router) = (call("exec", arguments, &token), unix.clone());
+    let (request, router) = (call("exec", &arguments, &token), unix.clone());
     let running = tokio::spawn(async move { ask(&router, HOME, request).await });
     // The target takes the connection and says nothing.
     let connection = tokio::task::spawn_blocking(move || target.accept().unwrap().0);
     let connection = connection.await.unwrap();
-    let revoke = call("task_revoke", json!({"task_id": id}), "");
+    let revoke = call("task_revoke", &json!({"task_id": id}), "");
     let revoked = ask(&unix, HOME, revoke).await;
     let result = &revoked.body["result"]["structuredContent"];
     assert_eq!(result["ended_actions"], 1, "{}", revoked.body);
