@@ -85,7 +85,7 @@ fn w9_a_key_that_others_can_read_is_refused() {
 #[test]
 fn w9_a_key_of_another_user_is_refused() {
     if !is_root() {
-        return;
+        return ephyr_testkit::skip("needs a second user, which only root can be");
     }
     let world = World::new(WIDE);
     let key = world.path("ca_key");
@@ -105,7 +105,7 @@ fn w9_a_key_of_another_user_is_refused() {
 #[test]
 fn w9_the_brokers_user_cannot_read_key_journal_or_memory() {
     if !is_root() {
-        return;
+        return ephyr_testkit::skip("needs a second user, which only root can be");
     }
     let world = World::running();
     let reads = |uid: u32, path: &str| {
