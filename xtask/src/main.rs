@@ -1,4 +1,4 @@
-//! The commands of the README: `cargo xtask demo`, `test`, `bench` and `dist`.
+//! The commands of the README: `cargo xtask demo`, `test`, `bench`, `dist` and `vm`.
 
 mod bench;
 mod demo;
@@ -9,6 +9,7 @@ mod run;
 mod tally;
 mod test;
 mod tools;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -19,17 +20,20 @@ usage: cargo xtask <command>
         builds Ephyr and plays its main job against a real sshd, step by step
   test [--only STAGE] [--no-install]
         runs every check; stages: fmt, clippy, build, unit, integration, doc, sdk, deny,
-        advisories, layers (property tests are among unit and integration)
+        advisories, layers, scripts (property tests are among unit and integration)
   dist [--no-install]
         builds the programs as they are meant to be installed, under target/dist
   bench [GROUP...] [--json] [--no-install]
         builds for release and measures, each figure against a reference of the same run;
         groups: pure, signer, http, keys, ssh, memory
+  vm [NAME...] [--list] [--keep] [--mutate] [--no-install]
+        runs the scenarios of vm-tests/ on virtual machines; --mutate takes mechanisms out and
+        sees their scenarios fail, --keep leaves disks, consoles and a network capture
 
 --no-install: name missing system packages instead of installing them with apt";
 
 /// Stands in a list of options for names without dashes.
-const GROUPS: &str = "GROUP";
+const NAMES: &str = "NAME";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -53,7 +57,11 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
         "demo" => demo::run(&Options::parse(rest, &["--keep", "--no-install"])?),
         "test" => test::run(&Options::parse(rest, &["--only", "--no-install"])?),
         "dist" => dist::run(&Options::parse(rest, &["--no-install"])?),
-        "bench" => bench::run(&Options::parse(rest, &["--json", "--no-install", GROUPS])?),
+        "bench" => bench::run(&Options::parse(rest, &["--json", "--no-install", NAMES])?),
+        "vm" => vm::run(&Options::parse(
+            rest,
+            &["--list", "--keep", "--mutate", "--no-install", NAMES],
+        )?),
         "help" | "--help" | "-h" => {
             run::say(USAGE);
             Ok(true)
@@ -68,6 +76,8 @@ struct Options {
     keep: bool,
     no_install: bool,
     json: bool,
+    list: bool,
+    mutate: bool,
     only: Option<String>,
     /// What stands there without dashes.
     names: Vec<String>,
@@ -78,7 +88,7 @@ impl Options {
         let mut options = Self::default();
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let is_name = !word.starts_with('-') && allowed.contains(&GROUPS);
+            let is_name = !word.starts_with('-') && allowed.contains(&NAMES);
             if !is_name && !allowed.contains(word) {
                 return Err(format!("{word:?} is not an option here\n{USAGE}"));
             }
@@ -86,6 +96,8 @@ impl Options {
                 "--keep" => options.keep = true,
                 "--no-install" => options.no_install = true,
                 "--json" => options.json = true,
+                "--list" => options.list = true,
+                "--mutate" => options.mutate = true,
                 name if is_name => options.names.push(name.to_owned()),
                 _ => {
                     let stage = words.next().ok_or("--only needs the name of a stage")?;

@@ -67,6 +67,77 @@ const CLIENTS: [Need; 3] = [
     },
 ];
 
+/// For the virtual machines.
+const GUESTS: [Need; 9] = [
+    Need {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        purpose: "the machines",
+    },
+    Need {
+        program: "qemu-img",
+        package: "qemu-utils",
+        purpose: "their disks",
+    },
+    Need {
+        program: "mmdebstrap",
+        package: "mmdebstrap",
+        purpose: "their system",
+    },
+    Need {
+        program: "busybox",
+        package: "busybox-static",
+        purpose: "their start",
+    },
+    Need {
+        program: "mkfs.erofs",
+        package: "erofs-utils",
+        purpose: "a disk with the programs",
+    },
+    Need {
+        program: "mke2fs",
+        package: "e2fsprogs",
+        purpose: "their disks",
+    },
+    Need {
+        program: "zstd",
+        package: "zstd",
+        purpose: "their kernel",
+    },
+    Need {
+        program: "xz",
+        package: "xz-utils",
+        purpose: "their kernel's modules",
+    },
+    Need {
+        program: "python3",
+        package: "python3",
+        purpose: "their driver",
+    },
+];
+
+/// For checking the driver and the scenarios.
+const SCRIPTS: [Need; 3] = [
+    Need {
+        program: "python3",
+        package: "python3",
+        purpose: "the machines' driver",
+    },
+    Need {
+        program: "mypy",
+        package: "mypy",
+        purpose: "its types",
+    },
+    Need {
+        program: "pyflakes3",
+        package: "pyflakes3",
+        purpose: "its names",
+    },
+];
+
+/// Packages that Debian 12 has too old, and its backports new enough.
+const BACKPORTED: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
+
 /// Makes an installation and lets no service start or be enabled by it, whatever happens.
 const INSTALL: &str = r#"
 set -eu
@@ -81,10 +152,23 @@ if [ ! -e "$guard" ]; then
     chmod 755 "$guard"
 fi
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-apt-get install -y --no-install-recommends "$@" || {
-    apt-get update
-    apt-get install -y --no-install-recommends "$@"
-}
+if [ -n "${EPHYR_BACKPORTS:-}" ]; then
+    # The archive's own backports, for this installation alone: the machine's sources stay as they are.
+    lists=$(mktemp -d)
+    mkdir -p "$lists/parts" "$lists/lists/partial"
+    archive=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2> /dev/null | tr ' \t' '\n\n' | grep -m 1 '/debian/*$')
+    echo "deb $archive $EPHYR_BACKPORTS main" > "$lists/parts/backports.list"
+    cp /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list "$lists/parts" 2> /dev/null || true
+    apt-get -o "Dir::Etc::sourceparts=$lists/parts" -o "Dir::State::lists=$lists/lists" update
+    apt-get -o "Dir::Etc::sourceparts=$lists/parts" -o "Dir::State::lists=$lists/lists" \
+        install -y --no-install-recommends -t "$EPHYR_BACKPORTS" "$@"
+    rm -rf "$lists"
+else
+    apt-get install -y --no-install-recommends "$@" || {
+        apt-get update
+        apt-get install -y --no-install-recommends "$@"
+    }
+fi
 for package; do
     if [ "$package" = openssh-server ] && command -v systemctl > /dev/null; then
         systemctl disable ssh.service ssh.socket 2> /dev/null || true
@@ -112,6 +196,26 @@ pub(crate) fn for_clients(options: &Options) -> Result<(), String> {
             package: "python3-venv",
             purpose: "the Python MCP clients",
         });
+    }
+    ensure(&needs, options)
+}
+
+/// Sees to it that virtual machines can be built and run.
+///
+/// # Errors
+/// As [`for_targets`].
+pub(crate) fn for_guests(options: &Options) -> Result<(), String> {
+    ensure(&missing(&GUESTS), options)
+}
+
+/// Sees to it that the machines' driver and the scenarios can be checked.
+///
+/// # Errors
+/// As [`for_targets`].
+pub(crate) fn for_scripts(options: &Options) -> Result<(), String> {
+    let mut needs = missing(&SCRIPTS);
+    if find_program("pyflakes").is_some() {
+        needs.retain(|need| need.program != "pyflakes3");
     }
     ensure(&needs, options)
 }
@@ -157,13 +261,15 @@ fn ensure(needs: &[&'static Need], options: &Options) -> Result<(), String> {
         "installing {} with apt-get (needed: {what}); no service is started or enabled",
         packages.join(" ")
     ));
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", INSTALL, "ephyr-install"])
-        .args(&packages);
-    let done = run::run(&mut command, Show::No, Duration::from_secs(600))?;
-    if !done.ok {
-        return Err(format!("{}\n{advice}", done.output.trim_end()));
+    let backports = backports();
+    let (late, own): (Vec<&str>, Vec<&str>) = packages
+        .iter()
+        .map(String::as_str)
+        .partition(|package| backports.is_some() && BACKPORTED.contains(package));
+    for (packages, suite) in [(own, None), (late, backports.as_deref())] {
+        if !packages.is_empty() {
+            install(&packages, suite).map_err(|output| format!("{output}\n{advice}"))?;
+        }
     }
     let still: Vec<&str> = missing_again(needs)
         .into_iter()
@@ -174,6 +280,30 @@ fn ensure(needs: &[&'static Need], options: &Options) -> Result<(), String> {
     } else {
         Err(format!("still missing after apt-get: {}", still.join(", ")))
     }
+}
+
+/// Installs packages, from `suite` where one is named; the error is what apt said.
+fn install(packages: &[&str], suite: Option<&str>) -> Result<(), String> {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", INSTALL, "ephyr-install"])
+        .args(packages)
+        .env("EPHYR_BACKPORTS", suite.unwrap_or_default());
+    let done = run::run(&mut command, Show::No, Duration::from_secs(900))?;
+    if done.ok {
+        Ok(())
+    } else {
+        Err(done.output.trim_end().to_owned())
+    }
+}
+
+/// The name of this release's backports, where its own packages are too old.
+fn backports() -> Option<String> {
+    let release = std::fs::read_to_string("/etc/os-release").ok()?;
+    let old = release
+        .lines()
+        .any(|line| line == "VERSION_CODENAME=bookworm");
+    old.then(|| "bookworm-backports".to_owned())
 }
 
 fn missing_again(needs: &[&'static Need]) -> Vec<&'static Need> {

@@ -83,6 +83,17 @@ impl Tally {
         }
     }
 
+    /// From the last line of the machines' driver: `3 passed, 0 failed, 1 skipped`.
+    pub(crate) fn of_driver(output: &str) -> Self {
+        let counts = |line: &&str| line.contains(" passed, ") && line.ends_with(" skipped");
+        let line = output.lines().rev().find(counts).unwrap_or_default();
+        Self {
+            passed: number_before(line, " passed"),
+            failed: number_before(line, " failed"),
+            skipped: number_before(line, " skipped"),
+        }
+    }
+
     /// From the lines of libtest: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
     pub(crate) fn of_libtest(output: &str) -> Self {
         let mut tally = Self::default();
@@ -156,6 +167,15 @@ mod tests {
             .failed,
             2
         );
+    }
+
+    #[test]
+    fn the_drivers_last_line_counts() {
+        let tally = Tally::of_driver(
+            "PASS a\n1 passed, 0 failed, 0 skipped\n2 passed, 1 failed, 3 skipped\n",
+        );
+        assert_eq!(tally.to_string(), "2 passed, 1 failed, 3 skipped");
+        assert_eq!(Tally::of_driver("vm: no image").with_exit(false).failed, 1);
     }
 
     #[test]

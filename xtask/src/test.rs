@@ -11,14 +11,16 @@ use crate::packages;
 use crate::run::{self, Done, Show, cargo, find_program};
 use crate::tally::Tally;
 use crate::tools;
+use crate::vm;
 
 type Check = fn(&Options) -> Result<Tally, String>;
 
 /// The stages in the order in which they run: what fails fast comes first, and everything is built
 /// once before anything is tested.
-const STAGES: [(&str, Check); 10] = [
+const STAGES: [(&str, Check); 11] = [
     ("fmt", fmt),
     ("layers", |_| layers::check()),
+    ("scripts", vm::check),
     ("build", build),
     ("clippy", clippy),
     ("unit", unit),
@@ -101,7 +103,8 @@ fn build(_: &Options) -> Result<Tally, String> {
     programs()
 }
 
-fn programs() -> Result<Tally, String> {
+/// Builds every program of the workspace.
+pub(crate) fn programs() -> Result<Tally, String> {
     simple(cargo(&[
         "build",
         "--locked",

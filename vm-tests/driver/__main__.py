@@ -1,0 +1,177 @@
+"""`python3 -m driver`: what `cargo xtask vm` runs once the programs are built."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import check, image, mutation, scenario, topology, world
+from .errors import DriverError, MachineError
+from .log import say
+from .scenario import Outcome, Scenario
+
+HERE = Path(__file__).resolve().parent.parent
+CACHE_VARIABLE = "EPHYR_VM_CACHE"
+
+
+def main(words: list[str]) -> int:
+    """Runs the command line; 0 when something passed and nothing failed, 1 otherwise, 2 for errors of use."""
+    parser = argparse.ArgumentParser(prog="driver", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios; all if left out")
+    parser.add_argument("--list", action="store_true", help="name the scenarios and their topologies")
+    parser.add_argument("--keep", action="store_true", help="keep disks, consoles and network capture")
+    parser.add_argument("--mutate", action="store_true", help="take mechanisms out and see their scenarios fail")
+    parser.add_argument("--check", action="store_true", help="check the driver and the scripts, without a guest")
+    parser.add_argument("--programs", type=Path, help="where the built programs lie")
+    options = parser.parse_args(words)
+    # So that the guests are ended on these signals too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    try:
+        if options.list:
+            listing(options.names)
+            return 0
+        if options.check:
+            return summary(*check.run())
+        if options.programs is None:
+            raise DriverError("--programs is needed to run anything")
+        run = Run(options.programs, options.keep)
+        with locked(run.cache):
+            if options.mutate:
+                mutate(run, options.names)
+            else:
+                for chosen in scenario.find(HERE / "scenarios", options.names):
+                    run.scenario(chosen)
+        return summary(run.passed, run.failed, run.skipped)
+    except DriverError as error:
+        print(f"vm: {error}", file=sys.stderr, flush=True)
+        return 2
+
+
+def summary(passed: int, failed: int, skipped: int) -> int:
+    """Prints the counts and returns the exit status."""
+    say(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 0 if failed == 0 and passed > 0 else 1
+
+
+def listing(names: list[str]) -> None:
+    """Prints every scenario with its topology and its first sentence, and every mutation."""
+    for chosen in scenario.find(HERE / "scenarios", names):
+        say(f"{chosen.name:<24} {chosen.topology:<12} {chosen.title()}")
+    for change in mutation.load(HERE / "mutations.json"):
+        if not names or change.scenario in names:
+            say(f"{change.name:<24} {'mutation':<12} {change.what}")
+
+
+class Run:
+    """One run of scenarios, and how many came to what."""
+
+    def __init__(self, programs: Path, keep: bool) -> None:
+        self.programs = programs
+        self.keep = keep
+        self.passed = self.failed = self.skipped = 0
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        self.cache = Path(os.environ.get(CACHE_VARIABLE, home / "ephyr-vm"))
+        self.topologies = {path.stem: topology.load(path) for path in sorted((HERE / "topologies").glob("*.json"))}
+        self.documented = documented_skips(HERE.parent / "docs/verification.md")
+        self._image: image.Image | None = None
+        self._snapshots: dict[str, world.Snapshot] = {}
+
+    def scenario(self, chosen: Scenario) -> None:
+        """Runs one scenario and tells what came of it."""
+        say(f"== {chosen.name} ({chosen.topology})")
+        outcome, seconds = self.play(chosen, None)
+        for what, _why in outcome.skips:
+            self.skipped += 1
+            if what not in self.documented:
+                outcome.failure = outcome.failure or f"SKIP {what} is not listed in docs/verification.md"
+        if outcome.failure is None:
+            self.passed += 1
+            say(f"PASS {chosen.name} ({seconds:.1f} s)")
+        else:
+            self.failed += 1
+            say(f"  in {outcome.failed_in or 'no subtest'}: {outcome.failure}")
+            say(f"FAIL {chosen.name} ({seconds:.1f} s)")
+
+    def play(self, chosen: Scenario, change: mutation.Mutation | None) -> tuple[Outcome, float]:
+        """Runs a scenario, on machines that a mutation has changed if there is one; its outcome and seconds."""
+        snapshot = self.snapshot(chosen.topology)
+        start = time.monotonic()
+        asleep = chosen.cold and change is None
+        with (world.off if asleep else world.awake)(snapshot, self.keep) as machines:
+            if change is not None:
+                change.apply(machines.machines)
+                if chosen.cold:
+                    for machine in machines.machines.values():
+                        machine.succeed("sync")
+                        machine.crash()
+            outcome = scenario.run(chosen, machines.machines)
+            if outcome.failure and change is None:
+                for machine in machines.machines.values():
+                    if console := machine.console().strip():
+                        say(f"  console of {machine.name}: {console[-1500:]}")
+        return outcome, time.monotonic() - start
+
+    def snapshot(self, name: str) -> world.Snapshot:
+        """The topology's machines, set up."""
+        if name not in self.topologies:
+            raise DriverError(f"no topology {name!r}; there are {', '.join(self.topologies)}")
+        if self._image is None:
+            packages = {package for each in self.topologies.values() for package in each.packages}
+            self._image = image.ensure(self.cache, packages)
+        if name not in self._snapshots:
+            made = world.ensure(self.topologies[name], self._image, self.cache, self.programs)
+            self._snapshots[name] = made
+        return self._snapshots[name]
+
+
+def mutate(run: Run, names: list[str]) -> None:
+    """Runs each mutation's scenario on changed machines: it must fail, and where it is said to."""
+    known = {chosen.name: chosen for chosen in scenario.find(HERE / "scenarios", [])}
+    for change in mutation.load(HERE / "mutations.json"):
+        if names and change.scenario not in names and change.name not in names:
+            continue
+        say(f"== {change.name}: {change.what}")
+        try:
+            outcome, seconds = run.play(known[change.scenario], change)
+        except MachineError as error:
+            outcome, seconds = Outcome(failure=str(error)), 0.0
+        seen = outcome.failure is not None and outcome.failed_in == change.expect
+        if seen:
+            run.passed += 1
+            say(f"PASS {change.name}: {change.scenario} fails in {change.expect!r} ({seconds:.1f} s)")
+        else:
+            run.failed += 1
+            where = f"in {outcome.failed_in!r}: {outcome.failure}" if outcome.failure else "nowhere"
+            say(f"FAIL {change.name}: {change.scenario} should fail in {change.expect!r}, and fails {where}")
+
+
+def documented_skips(path: Path) -> set[str]:
+    """What the page lists as not tested, in lines `- SKIP <what>: <why>`."""
+    text = path.read_text() if path.exists() else ""
+    marks = (line.removeprefix("- SKIP ") for line in text.splitlines() if line.startswith("- SKIP "))
+    return {mark.split(":", 1)[0].strip("`* ") for mark in marks}
+
+
+@contextmanager
+def locked(cache: Path) -> Iterator[None]:
+    """Keeps other runs out of the cache."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another run that uses the cache")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

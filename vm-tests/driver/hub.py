@@ -1,0 +1,127 @@
+"""One Ethernet segment in this process: what a guest sends, all other guests on it receive.
+
+Each port is a pair of Unix datagram sockets (`-netdev dgram`): no tap, no bridge, no right, and nothing of the
+machine's own network. The last frames are kept, for a capture when a scenario fails.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Frames kept for a capture.
+KEPT = 20_000
+#: Larger than any frame of a guest, offloading included.
+LARGEST = 70_000
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as it was sent: when (seconds since 1970), by whose port, and its bytes."""
+
+    time: float
+    sender: str
+    data: bytes
+
+
+@dataclass
+class Port:
+    """Where one guest is connected."""
+
+    owner: str
+    socket: socket.socket
+    peer: str
+    plugged: bool = True
+
+
+class Hub:
+    """Passes frames between its ports until it is closed. Usable from several threads."""
+
+    def __init__(self, directory: Path) -> None:
+        """Sockets are made in `directory`, which must be short enough for a Unix address."""
+        self._directory = directory
+        self._ports: list[Port] = []
+        self._lock = threading.Lock()
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._woken = socket.socketpair()
+        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        self.frames: deque[Frame] = deque(maxlen=KEPT)
+        self._closed = False
+        self._thread = threading.Thread(target=self._pass_frames, name="hub", daemon=True)
+        self._thread.start()
+
+    def port(self, owner: str) -> str:
+        """Makes a port and returns what QEMU's `-netdev` needs, all but the id."""
+        with self._lock:
+            number = len(self._ports)
+            here = self._directory / f"hub{number}"
+            there = self._directory / f"guest{number}"
+            ours = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            ours.bind(str(here))
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            ours.setblocking(False)
+            port = Port(owner, ours, str(there))
+            self._ports.append(port)
+            self._selector.register(ours, selectors.EVENT_READ, port)
+            self._wake.send(b".")
+        return f"dgram,local.type=unix,local.path={there},remote.type=unix,remote.path={here}"
+
+    def plug(self, owner: str, plugged: bool) -> None:
+        """Plugs the owner's cable in or pulls it out: what it sends or would get is then lost."""
+        with self._lock:
+            for port in self._ports:
+                if port.owner == owner:
+                    port.plugged = plugged
+
+    def write_capture(self, path: Path) -> None:
+        """Writes the kept frames in pcap format."""
+        with path.open("wb") as out:
+            out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, LARGEST, 1))
+            for frame in list(self.frames):
+                seconds, rest = int(frame.time), int(frame.time % 1 * 1e6)
+                size = len(frame.data)
+                out.write(struct.pack("<IIII", seconds, rest, size, size) + frame.data)
+
+    def close(self) -> None:
+        """Ends it and closes its sockets."""
+        self._closed = True
+        self._wake.send(b".")
+        self._thread.join(10)
+        for port in self._ports:
+            port.socket.close()
+        self._selector.close()
+        self._wake.close()
+        self._woken.close()
+
+    def _pass_frames(self) -> None:
+        while not self._closed:
+            for key, _ in self._selector.select(1.0):
+                port = key.data
+                if port is None:
+                    self._woken.recv(64)
+                    continue
+                try:
+                    data = port.socket.recv(LARGEST)
+                except OSError:
+                    # The guest is gone; its port stays for when it comes back.
+                    continue
+                self._pass(port, data)
+
+    def _pass(self, sender: Port, data: bytes) -> None:
+        self.frames.append(Frame(time.time(), sender.owner, data))
+        with self._lock:
+            receivers = [port for port in self._ports if port is not sender and port.plugged]
+            if not sender.plugged:
+                return
+        for port in receivers:
+            try:
+                port.socket.sendto(data, port.peer)
+            except OSError:
+                # Not up, or its queue is full: Ethernet may drop.
+                pass

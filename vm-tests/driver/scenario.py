@@ -1,0 +1,163 @@
+"""Scenarios: finding them, reading their first lines, running them, and what came of it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import signal
+import time
+import traceback
+import types
+import unittest
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import DriverError, MachineError, RequestError
+from .log import say
+from .machine import Machine, retry
+
+HERE = Path(__file__).resolve().parent.parent
+#: Helpers that stand before every scenario, in both runners.
+PRELUDE = HERE / "prelude.py"
+#: Seconds that a scenario may take, unless its header says otherwise: five times the usual on a busy machine.
+LIMIT = 600
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One file of `scenarios/`."""
+
+    name: str
+    path: Path
+    topology: str
+    #: Machines are off when it begins, instead of awake with everything running.
+    cold: bool
+    #: Seconds.
+    limit: int
+
+    def title(self) -> str:
+        """Its first sentence."""
+        text = ast.get_docstring(ast.parse(self.path.read_text())) or ""
+        return text.split("\n\n")[0].replace("\n", " ")
+
+
+@dataclass
+class Outcome:
+    """What came of a run."""
+
+    seconds: float = 0.0
+    #: Why it failed.
+    failure: str | None = None
+    #: In which subtest.
+    failed_in: str | None = None
+    subtests: int = 0
+    #: What could not be tested, and why.
+    skips: list[tuple[str, str]] = field(default_factory=list)
+
+
+def load(path: Path) -> Scenario:
+    """Reads a scenario's header: comment lines `# KEY: VALUE` at its top, the first one its topology.
+
+    Raises DriverError when a line is missing or not known.
+    """
+    header: dict[str, str] = {}
+    for number, line in enumerate(path.read_text().splitlines()):
+        match = re.fullmatch(r"# ([a-z]+): (\S+)", line)
+        if not match:
+            break
+        if number == 0 and match[1] != "topology":
+            break
+        header[match[1]] = match[2]
+    if "topology" not in header:
+        raise DriverError(f"{path}: the first line is not `# topology: NAME`")
+    unknown = set(header) - {"topology", "boot", "limit"}
+    if unknown or header.get("boot", "cold") != "cold":
+        raise DriverError(f"{path}: the header has something that is not known: {header}")
+    limit = int(header.get("limit", LIMIT))
+    return Scenario(path.stem, path, header["topology"], "boot" in header, limit)
+
+
+def find(directory: Path, names: list[str]) -> list[Scenario]:
+    """The scenarios of these names, or all of them, in the order of topologies so that each is set up once."""
+    found = {path.stem: load(path) for path in sorted(directory.glob("*.py"))}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise DriverError(f"no scenario {unknown[0]!r}; there are {', '.join(found)}")
+    chosen = [found[name] for name in names] if names else list(found.values())
+    return sorted(chosen, key=lambda scenario: (scenario.topology, scenario.name))
+
+
+def run(scenario: Scenario, machines: dict[str, Machine]) -> Outcome:
+    """Runs it. The machines are as its header wants them; afterwards they are in any state."""
+    outcome = Outcome()
+    scope = _scope(scenario, machines, outcome)
+    start = time.monotonic()
+    try:
+        with _time_limit(scenario.limit):
+            for path in (PRELUDE, scenario.path):
+                exec(compile(path.read_text(), str(path), "exec"), scope)
+    except (RequestError, MachineError, AssertionError) as error:
+        outcome.failure = f"{_line(error, scenario)}: {error}"
+    except Exception as error:
+        # A mistake in the scenario itself; its trace shows where.
+        trace = "".join(traceback.format_exception(error))
+        outcome.failure = f"{_line(error, scenario)}: {trace}"
+    outcome.seconds = time.monotonic() - start
+    return outcome
+
+
+def _scope(scenario: Scenario, machines: dict[str, Machine], outcome: Outcome) -> dict[str, Any]:
+    @contextmanager
+    def subtest(name: str) -> Iterator[None]:
+        began = time.monotonic()
+        outcome.subtests += 1
+        try:
+            yield
+        except BaseException:
+            outcome.failed_in = outcome.failed_in or name
+            raise
+        say(f"  {name} ({time.monotonic() - began:.1f} s)")
+
+    def start_all() -> None:
+        for machine in machines.values():
+            machine.start()
+
+    def skip(what: str, why: str) -> None:
+        say(f"SKIP {what}: {why}")
+        outcome.skips.append((what, why))
+
+    return {
+        "__name__": "scenario",
+        "__file__": str(scenario.path),
+        **machines,
+        "machines": list(machines.values()),
+        "start_all": start_all,
+        "subtest": subtest,
+        "retry": retry,
+        "skip": skip,
+        "t": unittest.TestCase(),
+    }
+
+
+def _line(error: BaseException, scenario: Scenario) -> str:
+    """Where in the scenario's file it happened."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(scenario.path)]
+    return f"{scenario.path.name}:{lines[-1]}" if lines else scenario.path.name
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    def expire(_number: int, _frame: types.FrameType | None) -> None:
+        raise RequestError(f"the scenario is not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,188 @@
+"""A topology's machines: set up once, saved with everything running, and woken for each scenario."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import assets, image, qemu
+from .errors import DriverError, MachineError
+from .hub import Hub
+from .log import say
+from .machine import BOOT, Machine
+from .topology import Topology
+
+#: Where the set-up finds the extra disk.
+MOUNT = "/run/vm-assets"
+#: Its `mapped-ram` came with this version.
+OLDEST_QEMU = 9
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Saved machines of one topology."""
+
+    topology: Topology
+    image: image.Image
+    directory: Path
+    #: When they were saved, seconds since 1970; a guest that wakes up believes that it is this time.
+    saved_at: float
+
+    def memory(self, node: str) -> Path:
+        """A machine's memory."""
+        return self.directory / f"{node}.ram"
+
+    def disk(self, node: str) -> Path:
+        """A machine's disk."""
+        return self.directory / f"{node}.qcow2"
+
+
+@dataclass
+class World:
+    """The machines while a scenario runs, in a directory of its own."""
+
+    machines: dict[str, Machine]
+    hub: Hub
+    directory: Path
+
+
+def ensure(topology: Topology, base: image.Image, cache: Path, programs: Path) -> Snapshot:
+    """Finds a topology's snapshot in the cache, or sets its machines up and saves them.
+
+    Raises DriverError when something for it is missing or the set-up fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="evm-") as work:
+        tree = Path(work) / "assets"
+        assets.collect(topology, programs, tree)
+        key = _key(topology, base, tree)
+        place = cache / f"topology-{topology.name}-{key}"
+        if not (place / "meta.json").exists():
+            for old in cache.glob(f"topology-{topology.name}-*"):
+                shutil.rmtree(old)
+            place.mkdir()
+            _set_up(topology, base, place, tree)
+        meta = json.loads((place / "meta.json").read_text())
+        return Snapshot(topology, base, place, meta["saved_at"])
+
+
+def _version() -> str:
+    """What the emulator calls itself. Raises DriverError when it is too old to save a guest to a file."""
+    text = image.run(["qemu-system-x86_64", "--version"], timeout=60)
+    match = re.search(r"version (\d+)\.", text)
+    if not match or int(match[1]) < OLDEST_QEMU:
+        raise DriverError(f"QEMU {OLDEST_QEMU} or newer is needed, on Debian 12 from its backports: {text.splitlines()[0]}")
+    return text
+
+
+def _key(topology: Topology, base: image.Image, tree: Path) -> str:
+    digest = hashlib.sha256(repr((_version(), base.key, topology, qemu.MACHINE, qemu.CMDLINE)).encode())
+    for path in sorted(tree.rglob("*")):
+        if path.is_file():
+            mode = path.stat().st_mode & 0o7777
+            digest.update(f"{path.relative_to(tree)} {mode:o}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _set_up(topology: Topology, base: image.Image, place: Path, tree: Path) -> None:
+    start = time.monotonic()
+    image.run(["mkfs.erofs", "-T0", "--all-root", "--quiet", str(place / "assets"), str(tree)], timeout=300)
+    for node in topology.nodes:
+        qemu.overlay(base.disk, place / f"{node.name}.qcow2", "raw")
+    snapshot = Snapshot(topology, base, place, time.time())
+    with _world(snapshot, own_disks=False) as world:
+        for machine in world.machines.values():
+            machine.start()
+        for node in topology.nodes:
+            _provision(world.machines[node.name])
+        for machine in world.machines.values():
+            _settle(machine)
+        for machine in world.machines.values():
+            machine.pause()
+        saved_at = time.time()
+        for machine in world.machines.values():
+            machine.save(snapshot.memory(machine.name))
+    (place / "meta.json").write_text(json.dumps({"saved_at": saved_at}))
+    say(f"set up {topology.name} ({time.monotonic() - start:.1f} s)")
+
+
+def _provision(machine: Machine) -> None:
+    script = f"{MOUNT}/nodes/{machine.name}/provision"
+    command = f"mkdir -p {MOUNT}; mount -t erofs -o ro /dev/vdb {MOUNT}; bash {script} {MOUNT} 2>&1; umount {MOUNT}"
+    status, output = machine.execute(command, timeout=600)
+    if status != 0:
+        raise DriverError(f"{machine.name}: setting it up failed with {status}:\n{output}\n{machine.console()}")
+
+
+def _settle(machine: Machine) -> None:
+    """Waits until everything has started, and keeps the memory that is saved small."""
+    machine.wait_for_unit("multi-user.target", timeout=int(BOOT))
+    status, failed = machine.execute("systemctl is-system-running --wait >/dev/null; systemctl --failed --plain -q")
+    if failed.strip():
+        log = machine.execute("journalctl -p warning --no-pager -n 40")[1]
+        raise DriverError(f"{machine.name}: after the set-up a unit has failed:\n{failed}\n{log}")
+    machine.succeed("sync; echo 3 > /proc/sys/vm/drop_caches")
+
+
+@contextmanager
+def awake(snapshot: Snapshot, keep: bool) -> Iterator[World]:
+    """The machines of a snapshot, woken up; their disks are thrown away at the end unless `keep`."""
+    with _world(snapshot, own_disks=True, keep=keep) as world:
+        for machine in world.machines.values():
+            machine.wake()
+        for machine in world.machines.values():
+            machine.go_on()
+        yield world
+
+
+@contextmanager
+def off(snapshot: Snapshot, keep: bool) -> Iterator[World]:
+    """The machines of a snapshot, switched off after their set-up."""
+    with _world(snapshot, own_disks=True, keep=keep) as world:
+        yield world
+
+
+@contextmanager
+def _world(snapshot: Snapshot, own_disks: bool, keep: bool = False) -> Iterator[World]:
+    directory = Path(tempfile.mkdtemp(prefix="evm-"))
+    hub = Hub(directory)
+    began = time.monotonic()
+    machines: dict[str, Machine] = {}
+    try:
+        for number, node in enumerate(snapshot.topology.nodes, 1):
+            place = directory / node.name
+            place.mkdir()
+            disk = snapshot.disk(node.name)
+            if own_disks:
+                disk = place / "disk.qcow2"
+                qemu.overlay(snapshot.disk(node.name), disk, "qcow2")
+            words = f"ephyr.addr={','.join(node.addresses)}" if node.addresses else ""
+            if node.via:
+                words += f" ephyr.via={','.join(node.via)}"
+            hardware = qemu.Hardware(
+                node.name, number, snapshot.image, disk, snapshot.directory / "assets", hub.port(node.name), words, place
+            )
+            memory = snapshot.memory(node.name) if own_disks else None
+            # The guests' time goes on from when they were saved, for those that boot afresh too.
+            clock = lambda: snapshot.saved_at + time.monotonic() - began  # noqa: E731
+            machines[node.name] = Machine(hardware, hub, clock, memory)
+        yield World(machines, hub, directory)
+    finally:
+        for machine in machines.values():
+            try:
+                machine.crash()
+            except MachineError as error:
+                say(str(error))
+        hub.close()
+        if keep:
+            hub.write_capture(directory / "network.pcap")
+            say(f"kept: {directory} (disks, consoles, network.pcap)")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)

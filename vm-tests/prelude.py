@@ -1,0 +1,1 @@
+# Stands before every scenario, in both runners.
