@@ -20,7 +20,7 @@ use crate::audit::Audit;
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
 use crate::config::{Config, Listen};
-use crate::http::{Listener, Router, Way, serve};
+use crate::http::{Listener, Router, Way, Workers, serve};
 use crate::live::Ended;
 use crate::policy::Loaded;
 use crate::reload::reload_on;
@@ -101,7 +101,8 @@ fn start(config: Config) -> Result<(), Failure> {
         ca_pin,
     };
     let broker = Arc::new(Broker::new(parts, Arc::new(policy), now));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // Connections are served by threads of their own; what is left needs one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(run(broker, config, sockets, opened, notifier))
@@ -269,11 +270,13 @@ fn listen(
         let key = SessionKey::from_bytes(clock::random());
         Ok(Arc::new(Router::new(Arc::clone(broker), way, key)?))
     };
+    let workers = Arc::new(Workers::start()?);
     let unix = Listener::Unix(tokio::net::UnixListener::from_std(sockets.unix)?);
     log(&format!("listening socket={}", config.socket.display()));
     let mut serving = vec![tokio::spawn(serve(
         unix,
         router(Way::Unix)?,
+        Arc::clone(&workers),
         stopping.clone(),
         DRAIN + CLEAN_UP,
     ))];
@@ -290,6 +293,7 @@ fn listen(
         serving.push(tokio::spawn(serve(
             tcp,
             router(Way::Tcp { origins })?,
+            workers,
             stopping.clone(),
             DRAIN + CLEAN_UP,
         )));

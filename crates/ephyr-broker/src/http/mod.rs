@@ -5,9 +5,11 @@ mod router;
 mod serve;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 pub(crate) use router::json;
 pub use router::{Body, Router, Way};
 pub use serve::{BodyError, Listener, Peer, serve};
+pub use workers::Workers;
 #[cfg(test)]
 pub(crate) use {router::Request, serve::Service};

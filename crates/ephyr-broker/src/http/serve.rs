@@ -24,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::activity::{Activity, Watched};
+use super::workers::Workers;
 
 /// Connections of one listener at once.
 const MAX_CONNECTIONS: usize = 1024;
@@ -111,27 +112,45 @@ enum Stream {
     Tcp(tokio::net::TcpStream),
 }
 
+/// A connection that was accepted and belongs to no runtime yet.
+enum Accepted {
+    Unix(std::os::unix::net::UnixStream),
+    Tcp(std::net::TcpStream),
+}
+
+impl Accepted {
+    /// Makes it one of the runtime that this is called in.
+    fn settle(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Unix(stream) => Stream::Unix(tokio::net::UnixStream::from_std(stream)?),
+            Self::Tcp(stream) => Stream::Tcp(tokio::net::TcpStream::from_std(stream)?),
+        })
+    }
+}
+
 impl Listener {
-    async fn accept(&self) -> io::Result<(Stream, Peer)> {
+    async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred()?.uid();
-                Ok((Stream::Unix(stream), Peer::Uid(uid)))
+                Ok((Accepted::Unix(stream.into_std()?), Peer::Uid(uid)))
             }
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::Ip(address.ip())))
+                Ok((Accepted::Tcp(stream.into_std()?), Peer::Ip(address.ip())))
             }
         }
     }
 }
 
-/// Serves a listener until `stop` says so, then lets running requests end within `grace`.
+/// Serves a listener's connections on `workers` until `stop` says so, then lets running requests end within
+/// `grace`.
 pub async fn serve<S: Service>(
     listener: Listener,
     service: Arc<S>,
+    workers: Arc<Workers>,
     mut stop: watch::Receiver<bool>,
     grace: Duration,
 ) {
@@ -158,7 +177,7 @@ pub async fn serve<S: Service>(
                     Arc::clone(&service),
                     leaving,
                 );
-                let handle = connections.spawn(task);
+                let handle = connections.spawn_on(task, workers.next());
                 crowd.members.push(Member {
                     peer,
                     activity,
@@ -231,12 +250,14 @@ impl Crowd {
 }
 
 async fn connection<S: Service>(
-    stream: Stream,
+    stream: Accepted,
     peer: Peer,
     activity: Arc<Activity>,
     service: Arc<S>,
     leaving: oneshot::Receiver<()>,
 ) {
+    // It fails where the process is out of descriptors; the peer sees the connection end.
+    let Ok(stream) = stream.settle() else { return };
     let answer = service_fn(move |request| {
         let (service, activity) = (Arc::clone(&service), Arc::clone(&activity));
         async move { Ok::<_, Infallible>(answer(service, peer, &activity, request).await) }

@@ -1,0 +1,75 @@
+//! The threads that serve connections. Each has a runtime of its own and keeps the connections it was
+//! given: a request wakes nobody but its own thread, and nothing moves between caches.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// More threads than this serve no agent any better.
+const MOST: usize = 8;
+
+/// Threads that serve. Dropping them ends what they still do.
+pub struct Workers {
+    threads: Vec<Worker>,
+    next: AtomicUsize,
+}
+
+struct Worker {
+    handle: Handle,
+    /// Taken when it is stopped.
+    thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Workers {
+    /// Starts one thread for each processor that this process may use, eight at most.
+    ///
+    /// # Errors
+    /// Where the system has no thread or no descriptor to give.
+    pub fn start() -> io::Result<Self> {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (0..count.min(MOST)).map(Worker::start);
+        Ok(Self {
+            threads: threads.collect::<io::Result<_>>()?,
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// The runtime that the next connection goes to.
+    pub(super) fn next(&self) -> &Handle {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        &self.threads[at % self.threads.len()].handle
+    }
+}
+
+impl Worker {
+    fn start(at: usize) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("serve-{at}"))
+            .spawn(move || {
+                // Either word means the same: nothing is served any more.
+                let _ = runtime.block_on(stopped);
+            })?;
+        Ok(Self {
+            handle,
+            thread: Some((stop, thread)),
+        })
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        for worker in &mut self.threads {
+            if let Some((stop, thread)) = worker.thread.take() {
+                let _ = stop.send(());
+                // A panic of a connection was caught by its task.
+                let _ = thread.join();
+            }
+        }
+    }
+}
