@@ -1,8 +1,9 @@
 //! An epoch: the life of one token-minting secret, and of the key that signs receipts.
 
-use ephyr_names::{Digest, EpochId, TaskId, Timestamp};
-use ephyr_token::{EpochSecret, EpochSigningKey, RootKey};
-use zeroize::Zeroizing;
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use ephyr_names::{Digest, EpochId, RecordId, TaskId, Timestamp};
+use ephyr_token::{EpochSecret, Receipt, RootKey};
 
 use crate::clock;
 use crate::state::{EpochEntry, Secret};
@@ -11,7 +12,8 @@ use crate::state::{EpochEntry, Secret};
 pub struct Epoch {
     entry: EpochEntry,
     secret: EpochSecret,
-    signing: EpochSigningKey,
+    /// Signs receipts, one for every call that acts: hence the library that is quickest at it.
+    signing: Ed25519KeyPair,
     certificate: Digest,
 }
 
@@ -35,9 +37,11 @@ impl Candidate {
     }
 
     /// The public key to be certified.
-    #[must_use]
-    pub fn public_key(&self) -> [u8; 32] {
-        signing_key(&self.seed).public_key()
+    ///
+    /// # Errors
+    /// Where the library refuses to make a key.
+    pub fn public_key(&self) -> Result<[u8; 32], NoKey> {
+        public_key(&signing_key(&self.seed)?)
     }
 
     /// The epoch, once certified.
@@ -58,9 +62,11 @@ impl Epoch {
     /// # Errors
     /// When the certificate is for another epoch or key.
     pub fn from_entry(entry: EpochEntry) -> Result<Self, &'static str> {
-        let signing = signing_key(&entry.seed);
+        let no_key = |_| "its key cannot be made";
+        let signing = signing_key(&entry.seed).map_err(no_key)?;
+        let public = public_key(&signing).map_err(no_key)?;
         let payload = &entry.certificate.payload;
-        if payload.epoch != entry.id || payload.public_key != signing.public_key() {
+        if payload.epoch != entry.id || payload.public_key != public {
             return Err("the delegation certificate is for another epoch");
         }
         Ok(Self {
@@ -106,16 +112,15 @@ impl Epoch {
         self.secret.root_key(root)
     }
 
-    /// The key that signs receipts.
-    #[must_use]
-    pub fn signing_key(&self) -> &EpochSigningKey {
-        &self.signing
-    }
-
-    /// The id of its delegation certificate.
-    #[must_use]
-    pub fn certificate_id(&self) -> Digest {
-        self.certificate
+    /// The receipt for a record that is in the log.
+    ///
+    /// # Errors
+    /// Where the library refuses to sign.
+    pub fn receipt(&self, record: RecordId, hash: Digest) -> Result<Receipt, NoKey> {
+        Receipt::sign(record, hash, self.certificate, |message| {
+            let signature = self.signing.try_sign(message)?;
+            signature.as_ref().try_into().map_err(|_| NoKey)
+        })
     }
 
     /// What the journal keeps of it.
@@ -125,6 +130,21 @@ impl Epoch {
     }
 }
 
-fn signing_key(seed: &Secret) -> EpochSigningKey {
-    EpochSigningKey::from_seed(&Zeroizing::new(seed.0))
+/// The cryptographic library refused to make or to use a key, which it does for no key of 32 random bytes.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the epoch's key cannot be used")]
+pub struct NoKey;
+
+impl From<Unspecified> for NoKey {
+    fn from(_: Unspecified) -> Self {
+        Self
+    }
+}
+
+fn signing_key(seed: &Secret) -> Result<Ed25519KeyPair, NoKey> {
+    Ed25519KeyPair::from_seed_unchecked(&seed.0).map_err(|_| NoKey)
+}
+
+fn public_key(key: &Ed25519KeyPair) -> Result<[u8; 32], NoKey> {
+    key.public_key().as_ref().try_into().map_err(|_| NoKey)
 }

@@ -189,7 +189,7 @@ pub(crate) fn epoch(now: Timestamp) -> EpochEntry {
     let payload = DelegationPayload {
         epoch: candidate.id,
         broker_id: "test".to_owned(),
-        public_key: candidate.public_key(),
+        public_key: candidate.public_key().unwrap(),
         issued_at: now,
         mint_until: now.after(Ttl::from_secs(3600)),
         valid_until: now.after(Ttl::from_secs(7200)),

@@ -96,9 +96,12 @@ pub async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
 async fn new_epoch(broker: &Broker, now: Timestamp) -> Result<(), EpochError> {
     let bad = |why: &str| EpochError::Certificate(why.to_owned());
     let candidate = Candidate::generate(now);
+    let own_key = candidate
+        .public_key()
+        .map_err(|error| bad(&error.to_string()))?;
     let request = Request::Delegate {
         epoch: candidate.id,
-        public_key: PublicKeyBytes(candidate.public_key()),
+        public_key: PublicKeyBytes(own_key),
         broker_id: BrokerId::new("ephyr-broker").map_err(|_| bad("no broker id"))?,
         mint_for: None,
     };
@@ -114,7 +117,7 @@ async fn new_epoch(broker: &Broker, now: Timestamp) -> Result<(), EpochError> {
     else {
         return Err(SignerError::Unexpected.into());
     };
-    if epoch != candidate.id || public_key.0 != candidate.public_key() {
+    if epoch != candidate.id || public_key.0 != own_key {
         return Err(bad("it is for another epoch"));
     }
     let payload = DelegationPayload {

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::VerifyingKey;
 use ephyr_names::TaskId;
 use hkdf::Hkdf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// The label before the root's ULID in HKDF's `info`.
 const ROOT_KEY_LABEL: &[u8] = b"ephyr token root key v1\0";
@@ -163,33 +163,6 @@ impl<'de> Deserialize<'de> for HolderKey {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
-    }
-}
-
-/// The broker's Ed25519 key of one epoch; it signs receipts. Erased when dropped, never printed.
-pub struct EpochSigningKey(SigningKey);
-
-impl EpochSigningKey {
-    /// Makes the key of 32 random bytes.
-    #[must_use]
-    pub fn from_seed(seed: &Zeroizing<[u8; 32]>) -> Self {
-        Self(SigningKey::from_bytes(seed))
-    }
-
-    /// The seed, for the broker's journal in memory-backed storage.
-    #[must_use]
-    pub fn dangerous_seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
-    }
-
-    /// The public half, which the signer's delegation certificate names.
-    #[must_use]
-    pub fn public_key(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
-    }
-
-    pub(crate) const fn signing_key(&self) -> &SigningKey {
-        &self.0
     }
 }
 

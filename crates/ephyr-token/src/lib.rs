@@ -39,9 +39,7 @@ pub use delegation::{DelegationCertificate, DelegationError, DelegationPayload, 
 pub use envelope::{Envelope, Grants, Scope};
 pub use error::{MintError, TokenError};
 pub use explain::{Explanation, explain};
-pub use keys::{
-    EpochSecret, EpochSigningKey, HolderKey, Initiator, InitiatorError, KeyError, RootKey,
-};
+pub use keys::{EpochSecret, HolderKey, Initiator, InitiatorError, KeyError, RootKey};
 pub use limit::{HolderCaveat, LimitError};
 pub use mint::{ChildSpec, Narrowing, RootSpec, mint_child, mint_root, rebind};
 pub use proof::{Nonce, Proof, ProofError, ProofRequest, Proven};

@@ -5,13 +5,12 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ed25519_dalek::{Signature, Signer, VerifyingKey};
+use ed25519_dalek::{Signature, VerifyingKey};
 use ephyr_names::{Digest, RecordId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ssh_key::PublicKey;
 
 use crate::delegation::{DelegationCertificate, DelegationError};
-use crate::keys::EpochSigningKey;
 
 const PREFIX: &str = "rcpt_";
 const VERSION: u8 = 1;
@@ -54,22 +53,23 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
-    /// Signs a receipt.
-    #[must_use]
-    pub fn sign(
-        key: &EpochSigningKey,
+    /// Makes a receipt; `sign` gives the epoch key's Ed25519 signature (RFC 8032) over the bytes it is handed.
+    ///
+    /// # Errors
+    /// What `sign` answers.
+    pub fn sign<E>(
         record: RecordId,
         record_hash: Digest,
         certificate: Digest,
-    ) -> Self {
-        let message = message(&claim(record, record_hash, certificate));
-        let signature = key.signing_key().sign(&message).to_bytes();
-        Self {
+        sign: impl FnOnce(&[u8]) -> Result<[u8; 64], E>,
+    ) -> Result<Self, E> {
+        let signature = sign(&message(&claim(record, record_hash, certificate)))?;
+        Ok(Self {
             record,
             record_hash,
             certificate,
             signature,
-        }
+        })
     }
 
     /// Checks the receipt against the certificate that it names, and that one against the CA's key.
@@ -102,8 +102,11 @@ fn claim(record: RecordId, hash: Digest, certificate: Digest) -> [u8; CLAIM_LEN]
     claim
 }
 
-fn message(claim: &[u8; CLAIM_LEN]) -> Vec<u8> {
-    [DOMAIN, claim].concat()
+fn message(claim: &[u8; CLAIM_LEN]) -> [u8; DOMAIN.len() + CLAIM_LEN] {
+    let mut message = [0; DOMAIN.len() + CLAIM_LEN];
+    message[..DOMAIN.len()].copy_from_slice(DOMAIN);
+    message[DOMAIN.len()..].copy_from_slice(claim);
+    message
 }
 
 impl fmt::Display for Receipt {

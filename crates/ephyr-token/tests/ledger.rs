@@ -3,16 +3,17 @@
 #[cfg(test)]
 mod support;
 
+use ed25519_dalek::SigningKey;
 use ephyr_names::Timestamp;
 use ephyr_token::{
-    ChildSpec, DelegationCertificate, Envelope, EpochSigningKey, HolderCaveat, MintError,
-    Narrowing, Receipt, Scope, TokenError, mint_child, rebind,
+    ChildSpec, DelegationCertificate, Envelope, HolderCaveat, MintError, Narrowing, Scope,
+    TokenError, mint_child, rebind,
 };
 use ssh_key::private::{Ed25519Keypair, PrivateKey};
 use support::forge::{Forge, append, decode, encode};
 use support::{
     EXPIRES, KEY, OPEN_ROOT, certificate, child, child_spec, epoch, grants, holder, key, name,
-    open, root, root_spec, scope, task, verified, verify,
+    open, receipt, root, root_spec, scope, task, verified, verify,
 };
 
 #[test]
@@ -393,7 +394,7 @@ fn w16_binding_binds_the_last_task_alone_and_only_once() {
 #[test]
 fn w31_verification_takes_the_signers_times_from_the_certificate_and_guesses_none() {
     let ca = PrivateKey::from(Ed25519Keypair::from_seed(&[3; 32]));
-    let broker = EpochSigningKey::from_seed(&[4; 32].into());
+    let broker = SigningKey::from_bytes(&[4; 32]);
     let now = 1_800_000_000_000;
     // A signer whose clock is a millisecond, a second, half an hour behind or ahead.
     for skew in [-1_800_000, -1_001, -1, 0, 1, 999, 1_000, 1_800_000] {
@@ -404,7 +405,7 @@ fn w31_verification_takes_the_signers_times_from_the_certificate_and_guesses_non
             .verify(ca.public_key(), Timestamp::from_unix_millis(now))
             .unwrap();
         let record = ephyr_names::RecordId::from_bits(5);
-        let receipt = Receipt::sign(&broker, record, ephyr_names::Digest([9; 32]), received.id());
+        let receipt = receipt(&broker, record, ephyr_names::Digest([9; 32]), received.id());
         receipt.verify(&received, ca.public_key()).unwrap();
     }
 }

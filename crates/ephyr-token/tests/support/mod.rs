@@ -5,11 +5,12 @@
 pub(crate) mod forge;
 pub(crate) mod naive;
 
-use ephyr_names::{EpochId, TaskId, Timestamp};
+use ed25519_dalek::{Signer as _, SigningKey};
+use ephyr_names::{Digest, EpochId, RecordId, TaskId, Timestamp};
 use ephyr_token::{
-    ChildSpec, DelegationCertificate, DelegationPayload, Envelope, EpochSigningKey, Grants,
-    HolderKey, Narrowing, RootKey, RootSpec, Scope, Token, TokenError, UnverifiedToken,
-    VerifiedToken, mint_child, mint_root,
+    ChildSpec, DelegationCertificate, DelegationPayload, Envelope, Grants, HolderKey, Narrowing,
+    Receipt, RootKey, RootSpec, Scope, Token, TokenError, UnverifiedToken, VerifiedToken,
+    mint_child, mint_root,
 };
 
 pub(crate) const KEY: [u8; 32] = *b"a root key of thirty-two bytes..";
@@ -84,8 +85,8 @@ pub(crate) fn holder(n: u8) -> HolderKey {
     HolderKey::from_bytes(signing_key(n).verifying_key().to_bytes()).expect("a key")
 }
 
-pub(crate) fn signing_key(n: u8) -> ed25519_dalek::SigningKey {
-    ed25519_dalek::SigningKey::from_bytes(&[n; 32])
+pub(crate) fn signing_key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
 }
 
 pub(crate) fn open() -> Envelope {
@@ -126,15 +127,29 @@ pub(crate) fn child(parent: &Token, spec: &ChildSpec) -> Token {
 pub(crate) fn certificate(
     issued: i64,
     ca: &ssh_key::PrivateKey,
-    broker: &EpochSigningKey,
+    broker: &SigningKey,
 ) -> DelegationCertificate {
     let payload = DelegationPayload {
         epoch: epoch(),
         broker_id: "broker-1".to_owned(),
-        public_key: broker.public_key(),
+        public_key: broker.verifying_key().to_bytes(),
         issued_at: Timestamp::from_unix_millis(issued),
         mint_until: Timestamp::from_unix_millis(issued + 3_600_000),
         valid_until: Timestamp::from_unix_millis(issued + 7_200_000),
     };
     DelegationCertificate::sign(payload, ca).expect("a certificate")
+}
+
+/// A receipt with the key of an epoch.
+pub(crate) fn receipt(
+    key: &SigningKey,
+    record: RecordId,
+    hash: Digest,
+    certificate: Digest,
+) -> Receipt {
+    let sign = |message: &[u8]| Ok::<_, std::convert::Infallible>(key.sign(message).to_bytes());
+    match Receipt::sign(record, hash, certificate, sign) {
+        Ok(receipt) => receipt,
+        Err(never) => match never {},
+    }
 }
