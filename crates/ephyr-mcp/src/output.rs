@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::json::{push_pretty_text, push_string, push_value};
+use crate::json::{push_indented_text, push_string, push_value};
 
 /// The result of a tool call, serialised once: `structuredContent`, and the same JSON indented in a
 /// text block for clients that know no structured results. Cheap to clone, so a backend may keep
@@ -25,8 +25,9 @@ impl ToolOutput {
         if out.get(start) != Some(&b'{') {
             return Err(OutputError::NotAnObject);
         }
+        let compact = start..out.len();
         out.extend_from_slice(br#","content":[{"type":"text","text":"#);
-        push_pretty_text(&mut out, value)?;
+        push_indented_text(&mut out, compact);
         out.extend_from_slice(br#"}],"isError":false"#);
         Ok(Self(Bytes::from(out)))
     }
