@@ -87,7 +87,11 @@ class Run:
     def scenario(self, chosen: Scenario) -> None:
         """Runs one scenario and tells what came of it."""
         say(f"== {chosen.name} ({chosen.topology})")
-        outcome, seconds = self.play(chosen, None)
+        start = time.monotonic()
+        try:
+            outcome, seconds = self.play(chosen, None)
+        except MachineError as error:
+            outcome, seconds = Outcome(failure=str(error)), time.monotonic() - start
         for what, _why in outcome.skips:
             self.skipped += 1
             if what not in self.documented:

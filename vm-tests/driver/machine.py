@@ -17,7 +17,7 @@ from .hub import Hub
 from .shell import STDERR, Shell
 
 #: A guest that is not up after this many seconds does not come up: five times what a loaded machine needs.
-BOOT = 240.0
+BOOT = 600.0
 
 
 def retry(fn: Callable[[bool], bool], timeout_seconds: int = 900) -> None:

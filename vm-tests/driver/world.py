@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import assets, image, qemu
-from .errors import DriverError, MachineError
+from .errors import DriverError, MachineError, RequestError
 from .hub import Hub
 from .log import say
 from .machine import BOOT, Machine
@@ -100,10 +100,12 @@ def _set_up(topology: Topology, base: image.Image, place: Path, tree: Path) -> N
     with _world(snapshot, own_disks=False) as world:
         for machine in world.machines.values():
             machine.start()
-        for node in topology.nodes:
-            _provision(world.machines[node.name])
         for machine in world.machines.values():
-            _settle(machine)
+            try:
+                _provision(machine)
+                _settle(machine)
+            except (MachineError, RequestError) as error:
+                raise DriverError(f"setting up {topology.name}: {error}\n{machine.console()}") from error
         for machine in world.machines.values():
             machine.pause()
         saved_at = time.time()

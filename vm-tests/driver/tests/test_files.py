@@ -14,6 +14,13 @@ from driver.__main__ import HERE, documented_skips
 from driver.errors import DriverError
 
 
+def plain(**changes: object) -> dict[str, object]:
+    """A node, with what a test changes about it."""
+    node: dict[str, object] = {"role": "plain", "addresses": []}
+    node.update(changes)
+    return node
+
+
 class FilesTest(unittest.TestCase):
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -45,14 +52,13 @@ class FilesTest(unittest.TestCase):
         self.assertEqual(made.hosts(), "192.168.1.2 web\n")
 
     def test_a_mistake_in_a_topology_is_named(self) -> None:
-        good: dict[str, object] = {"role": "plain", "addresses": []}
         cases: tuple[tuple[dict[str, object], str], ...] = (
-            ({"a": {**good, "rôle": "x"}}, "nodes.a.rôle is not known"),
-            ({"a": {**good, "role": "router"}}, "nodes.a.role is none of"),
-            ({"a": {**good, "addresses": ["1.2.3"]}}, "nodes.a.addresses"),
-            ({"a": {**good, "packages": "curl"}}, "nodes.a.packages is not a list"),
-            ({"a": {**good, "settings": {"target": "x"}}}, "nodes.a.settings.target is not known"),
-            ({"A-1": good}, "nodes.A-1 is no name"),
+            ({"a": plain(rôle="x")}, "nodes.a.rôle is not known"),
+            ({"a": plain(role="router")}, "nodes.a.role is none of"),
+            ({"a": plain(addresses=["1.2.3"])}, "nodes.a.addresses"),
+            ({"a": plain(packages="curl")}, "nodes.a.packages is not a list"),
+            ({"a": plain(settings={"target": "x"})}, "nodes.a.settings.target is not known"),
+            ({"A-1": plain()}, "nodes.A-1 is no name"),
             ({}, "nodes is empty"),
         )
         for nodes, complaint in cases:
