@@ -73,7 +73,7 @@ def load(path: Path) -> Scenario:
         header[match[1]] = match[2]
     if "topology" not in header:
         raise DriverError(f"{path}: the first line is not `# topology: NAME`")
-    unknown = set(header) - {"topology", "boot", "limit"}
+    unknown = set(header) - {"topology", "boot", "limit", "only"}
     if unknown or header.get("boot", "cold") != "cold":
         raise DriverError(f"{path}: the header has something that is not known: {header}")
     limit = int(header.get("limit", LIMIT))
@@ -131,6 +131,7 @@ def _scope(scenario: Scenario, machines: dict[str, Machine], outcome: Outcome) -
 
     return {
         "__name__": "scenario",
+        "Machine": Machine,
         "__file__": str(scenario.path),
         **machines,
         "machines": list(machines.values()),

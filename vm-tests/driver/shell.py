@@ -50,8 +50,12 @@ class Shell:
         )
         self._send(line.encode())
         deadline = time.monotonic() + (timeout if timeout is not None else 900) + GRACE
-        output = base64.b64decode(self._line(deadline)).decode(errors="replace")
-        return int(self._line(deadline)), output
+        encoded, status = self._line(deadline), self._line(deadline)
+        try:
+            return int(status), base64.b64decode(encoded).decode(errors="replace")
+        except ValueError:
+            # The command itself wrote to the console.
+            raise MachineError(f"{self._name}: `{command}` has garbled its answer: {encoded!r}") from None
 
     def write_file(self, path: str, data: bytes) -> None:
         """Makes a file in the guest."""
