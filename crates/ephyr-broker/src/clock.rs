@@ -1,5 +1,6 @@
 //! The broker's only view of clock and randomness, so that everything below takes both as arguments.
 
+use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ephyr_names::{EpochId, RecordId, TaskId, Timestamp};
@@ -33,13 +34,35 @@ pub fn random<const N: usize>() -> [u8; N] {
 /// A new task id.
 #[must_use]
 pub fn task_id(now: Timestamp) -> TaskId {
-    TaskId::from_parts(now, random())
+    TaskId::from_parts(now, id_bits())
 }
 
 /// A new record id.
 #[must_use]
 pub fn record_id(now: Timestamp) -> RecordId {
-    RecordId::from_parts(now, random())
+    RecordId::from_parts(now, id_bits())
+}
+
+thread_local! {
+    /// Random bytes for ids, taken from the kernel 25 ids at a time, and how many are used up. Ids must be
+    /// unique; they are no secrets.
+    static ID_BITS: Cell<([u8; ID_BYTES * 25], usize)> = const { Cell::new(([0; ID_BYTES * 25], ID_BYTES * 25)) };
+}
+
+/// Random bytes of a ULID.
+const ID_BYTES: usize = 10;
+
+fn id_bits() -> [u8; ID_BYTES] {
+    ID_BITS.with(|kept| {
+        let (mut bytes, mut at) = kept.get();
+        if at + ID_BYTES > bytes.len() {
+            (bytes, at) = (random(), 0);
+        }
+        kept.set((bytes, at + ID_BYTES));
+        let mut bits = [0; ID_BYTES];
+        bits.copy_from_slice(&bytes[at..at + ID_BYTES]);
+        bits
+    })
 }
 
 /// A new epoch id.

@@ -4,10 +4,13 @@
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+/// Shorter than any time that a request waits for something.
+const TICK: Duration = Duration::from_secs(5);
 /// More threads than this serve no agent any better.
 const MOST: usize = 8;
 
@@ -51,14 +54,26 @@ impl Worker {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name(format!("serve-{at}"))
-            .spawn(move || {
-                // Either word means the same: nothing is served any more.
-                let _ = runtime.block_on(stopped);
-            })?;
+            .spawn(move || runtime.block_on(run(stopped)))?;
         Ok(Self {
             handle,
             thread: Some((stop, thread)),
         })
+    }
+}
+
+/// Lets the runtime serve until it is told to stop.
+///
+/// A timer that is the next to fire wakes the runtime, which costs a system call; one behind another does not.
+/// The tick stands before all that a request may set.
+async fn run(mut stopped: oneshot::Receiver<()>) {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            // Either word means the same: nothing is served any more.
+            _ = &mut stopped => return,
+            _ = tick.tick() => {}
+        }
     }
 }
 

@@ -101,14 +101,22 @@ impl Journal {
     /// # Errors
     /// When it could not be written whole; the journal then is as it was before.
     pub(super) fn append<E: Serialize>(&mut self, entry: &E) -> io::Result<()> {
+        self.append_frame(&Frame::of(entry)?)
+    }
+
+    /// The same for an entry that was encoded before, so that whoever shares the journal waits for the write
+    /// alone.
+    ///
+    /// # Errors
+    /// As for [`Journal::append`].
+    pub(super) fn append_frame(&mut self, frame: &Frame) -> io::Result<()> {
         if self.broken {
             self.file.set_len(self.len)?;
             self.broken = false;
         }
-        let frame = frame(entry)?;
-        match self.file.write_all(&frame) {
+        match self.file.write_all(&frame.0) {
             Ok(()) => {
-                self.len += frame.len() as u64;
+                self.len += frame.0.len() as u64;
                 Ok(())
             }
             Err(error) => {
@@ -133,9 +141,9 @@ impl Journal {
         let mut len = HEADER.len() as u64;
         out.write_all(HEADER)?;
         for entry in entries {
-            let frame = frame(&entry)?;
-            len += frame.len() as u64;
-            out.write_all(&frame)?;
+            let frame = Frame::of(&entry)?;
+            len += frame.0.len() as u64;
+            out.write_all(&frame.0)?;
         }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         std::fs::rename(&temporary, self.dir.join(FILE_NAME))?;
@@ -155,17 +163,26 @@ fn open_file(path: &Path, write: bool) -> io::Result<File> {
     options.custom_flags(no_follow).open(path)
 }
 
-fn frame<E: Serialize>(entry: &E) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(512));
-    bytes.extend_from_slice(&[0; 8]);
-    serde_json::to_writer(&mut *bytes, entry)?;
-    let payload = bytes.len() - 8;
-    let length = u32::try_from(payload).ok().filter(|_| payload <= MAX_FRAME);
-    let length = length.ok_or_else(|| io::Error::other("state entry too large"))?;
-    let sum = Sha256::digest(&bytes[8..]);
-    bytes[..4].copy_from_slice(&length.to_be_bytes());
-    bytes[4..8].copy_from_slice(&sum[..4]);
-    Ok(bytes)
+/// An entry as it stands in the journal.
+pub(super) struct Frame(Zeroizing<Vec<u8>>);
+
+impl Frame {
+    /// Encodes an entry.
+    ///
+    /// # Errors
+    /// When it is longer than any entry may be.
+    pub(super) fn of<E: Serialize>(entry: &E) -> io::Result<Self> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(768));
+        bytes.extend_from_slice(&[0; 8]);
+        serde_json::to_writer(&mut *bytes, entry)?;
+        let payload = bytes.len() - 8;
+        let length = u32::try_from(payload).ok().filter(|_| payload <= MAX_FRAME);
+        let length = length.ok_or_else(|| io::Error::other("state entry too large"))?;
+        let sum = Sha256::digest(&bytes[8..]);
+        bytes[..4].copy_from_slice(&length.to_be_bytes());
+        bytes[4..8].copy_from_slice(&sum[..4]);
+        Ok(Self(bytes))
+    }
 }
 
 /// Gives the entries and how many bytes of `bytes` are good.

@@ -19,7 +19,7 @@ pub use entry::{Binding, CertificateRecord, Entry, EpochEntry, Revocation, Secre
 pub use shards::Shards;
 
 use crate::epoch::Epoch;
-use journal::{Found, Journal};
+use journal::{Found, Frame, Journal};
 
 /// Live tasks of one agent at once.
 pub const MAX_TASKS_PER_AGENT: usize = 150_000;
@@ -209,6 +209,7 @@ impl State {
     /// # Errors
     /// [`StateError`]; nothing was created then.
     pub fn create_task(&self, record: TaskRecord) -> Result<(), StateError> {
+        let frame = Frame::of(&TaskEntry::Task(&record))?;
         let mut disk = self.lock();
         if disk.total >= MAX_TASKS {
             return Err(StateError::TooManyTasks(MAX_TASKS));
@@ -223,7 +224,7 @@ impl State {
         if let Some(revoked) = self.revoked(&record.lineage) {
             return Err(StateError::Revoked(revoked.task));
         }
-        disk.journal.append(&TaskEntry::Task(&record))?;
+        disk.journal.append_frame(&frame)?;
         self.keep_task(&mut disk, record);
         Ok(())
     }
