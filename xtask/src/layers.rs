@@ -9,7 +9,7 @@ use crate::run::{self, Show, cargo};
 use crate::tally::Tally;
 
 /// Each crate of the workspace and the ones that it may use.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("ephyr-names", &[]),
     ("ephyr-token", &["ephyr-names"]),
     ("ephyr-policy", &["ephyr-names", "ephyr-token"]),
@@ -55,6 +55,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
         ],
     ),
     ("ephyr-testkit", &["ephyr-names"]),
+    // It measures the broker's state and authentication in its own process.
     (
         "ephyr-bench",
         &[
@@ -62,10 +63,24 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "ephyr-token",
             "ephyr-policy",
             "ephyr-signer-ipc",
+            "ephyr-broker",
             "ephyr-testkit",
         ],
     ),
     ("ephyr-demo", &["ephyr-names", "ephyr-testkit"]),
+    (
+        "ephyr-models",
+        &["ephyr-names", "ephyr-token", "ephyr-policy"],
+    ),
+    (
+        "ephyr-properties",
+        &[
+            "ephyr-names",
+            "ephyr-token",
+            "ephyr-policy",
+            "ephyr-signer-ipc",
+        ],
+    ),
 ];
 
 /// What the key holder must never reach, each for its reason.

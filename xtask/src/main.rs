@@ -1,8 +1,9 @@
-//! The commands of the README: `cargo xtask demo`, `test`, `bench`, `dist` and `vm`.
+//! The commands of the README: `cargo xtask demo`, `test`, `fuzz`, `bench`, `dist` and `vm`.
 
 mod bench;
 mod demo;
 mod dist;
+mod fuzz;
 mod layers;
 mod packages;
 mod run;
@@ -19,13 +20,15 @@ usage: cargo xtask <command>
   demo [--keep] [--no-install]
         builds Ephyr and plays its main job against a real sshd, step by step
   test [--only STAGE] [--no-install]
-        runs every check; stages: fmt, clippy, build, unit, integration, doc, sdk, deny,
+        runs every check; stages: fmt, clippy, build, unit, integration, doc, fuzz, sdk, deny,
         advisories, layers, scripts (property tests are among unit and integration)
+  fuzz NAME...|--all [--time SECONDS] [--no-install]
+        hunts for inputs that break a property, 60 s for each target unless it is said
   dist [--no-install]
         builds the programs as they are meant to be installed, under target/dist
   bench [GROUP...] [--json] [--no-install]
         builds for release and measures, each figure against a reference of the same run;
-        groups: pure, signer, http, keys, ssh, memory
+        groups: pure, tasks, signer, http, keys, ssh, memory
   vm [NAME...] [--list] [--keep] [--mutate] [--no-install]
         runs the scenarios of vm-tests/ on virtual machines; --mutate takes mechanisms out and
         sees their scenarios fail, --keep leaves disks, consoles and a network capture
@@ -56,6 +59,10 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
     match *command {
         "demo" => demo::run(&Options::parse(rest, &["--keep", "--no-install"])?),
         "test" => test::run(&Options::parse(rest, &["--only", "--no-install"])?),
+        "fuzz" => fuzz::run(&Options::parse(
+            rest,
+            &["--all", "--time", "--no-install", NAMES],
+        )?),
         "dist" => dist::run(&Options::parse(rest, &["--no-install"])?),
         "bench" => bench::run(&Options::parse(rest, &["--json", "--no-install", NAMES])?),
         "vm" => vm::run(&Options::parse(
@@ -78,6 +85,8 @@ struct Options {
     json: bool,
     list: bool,
     mutate: bool,
+    all: bool,
+    seconds: Option<u64>,
     only: Option<String>,
     /// What stands there without dashes.
     names: Vec<String>,
@@ -98,6 +107,12 @@ impl Options {
                 "--json" => options.json = true,
                 "--list" => options.list = true,
                 "--mutate" => options.mutate = true,
+                "--all" => options.all = true,
+                "--time" => {
+                    let seconds = words.next().and_then(|word| word.parse().ok());
+                    let seconds = seconds.filter(|seconds| *seconds > 0);
+                    options.seconds = Some(seconds.ok_or("--time needs a number of seconds")?);
+                }
                 name if is_name => options.names.push(name.to_owned()),
                 _ => {
                     let stage = words.next().ok_or("--only needs the name of a stage")?;

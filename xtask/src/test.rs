@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Options;
+use crate::fuzz;
 use crate::layers;
 use crate::packages;
 use crate::run::{self, Done, Show, cargo, find_program};
@@ -17,7 +18,7 @@ type Check = fn(&Options) -> Result<Tally, String>;
 
 /// The stages in the order in which they run: what fails fast comes first, and everything is built
 /// once before anything is tested.
-const STAGES: [(&str, Check); 11] = [
+const STAGES: [(&str, Check); 12] = [
     ("fmt", fmt),
     ("layers", |_| layers::check()),
     ("scripts", vm::check),
@@ -26,6 +27,7 @@ const STAGES: [(&str, Check); 11] = [
     ("unit", unit),
     ("integration", integration),
     ("doc", doc),
+    ("fuzz", fuzz::stage),
     ("sdk", sdk),
     ("deny", deny),
     ("advisories", advisories),
@@ -139,7 +141,8 @@ fn integration(_: &Options) -> Result<Tally, String> {
     if built.failed > 0 {
         return Ok(built);
     }
-    let filter = "kind(test) - binary(official_mcp_clients_work)";
+    // Stages of their own run these.
+    let filter = "kind(test) - binary(official_mcp_clients_work) - package(ephyr-properties)";
     // cargo's own runner has no filter by file: there the SDK tests skip themselves.
     tests(
         &Selection {
@@ -152,14 +155,17 @@ fn integration(_: &Options) -> Result<Tally, String> {
 }
 
 /// Which tests: for nextest, and for cargo's own runner.
-struct Selection<'a> {
-    filter: &'a str,
-    kinds: &'a [&'a str],
-    packages: &'a [&'a str],
+pub(crate) struct Selection<'a> {
+    pub(crate) filter: &'a str,
+    pub(crate) kinds: &'a [&'a str],
+    pub(crate) packages: &'a [&'a str],
 }
 
 /// Runs tests through nextest, or through cargo's own runner where there is no nextest.
-fn tests(selection: &Selection<'_>, environment: &[(&str, &Path)]) -> Result<Tally, String> {
+pub(crate) fn tests(
+    selection: &Selection<'_>,
+    environment: &[(&str, &Path)],
+) -> Result<Tally, String> {
     let skips = run::target_dir().join("skipped-tests");
     let _ = fs::remove_file(&skips);
     let nextest = find_program("cargo-nextest").is_some();

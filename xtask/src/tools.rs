@@ -1,4 +1,4 @@
-//! cargo-deny: found, or built once under `target/tools`.
+//! cargo-deny and cargo-fuzz: found, or built once under `target/tools`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,43 +7,68 @@ use crate::Options;
 use crate::run::{self, Show, cargo, find_program};
 
 const DENY_VERSION: &str = "0.20.2";
+const FUZZ_VERSION: &str = "0.13.2";
 
 /// Where cargo-deny is, or why there is none.
 pub(crate) fn cargo_deny(options: &Options) -> Result<PathBuf, String> {
-    let tools = run::target_dir().join("tools");
-    let built = tools.join("bin/cargo-deny");
+    tool(
+        "cargo-deny",
+        DENY_VERSION,
+        &["--no-default-features"],
+        options,
+    )
+}
+
+/// Where cargo-fuzz is, or why there is none.
+pub(crate) fn cargo_fuzz(options: &Options) -> Result<PathBuf, String> {
+    tool("cargo-fuzz", FUZZ_VERSION, &[], options)
+}
+
+/// A program of cargo's that is there already: built by us before, or installed by the user.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    let homes = home.map(|home| home.join("bin/cargo-deny"));
-    let found = [Some(built.clone()), find_program("cargo-deny"), homes];
-    if let Some(path) = found.into_iter().flatten().find(|path| path.is_file()) {
+    let homes = home.map(|home| home.join("bin").join(name));
+    [Some(built(name)), find_program(name), homes]
+        .into_iter()
+        .flatten()
+        .find(|path| path.is_file())
+}
+
+fn built(name: &str) -> PathBuf {
+    run::target_dir().join("tools/bin").join(name)
+}
+
+fn tool(name: &str, version: &str, more: &[&str], options: &Options) -> Result<PathBuf, String> {
+    if let Some(path) = installed(name) {
         return Ok(path);
     }
     if options.no_install {
-        return Err("cargo-deny is not installed, and --no-install forbids building it".into());
+        return Err(format!(
+            "{name} is not installed, and --no-install forbids building it"
+        ));
     }
+    let tools = run::target_dir().join("tools");
     run::say(&format!(
-        "building cargo-deny {DENY_VERSION} into {} (once)",
+        "building {name} {version} into {} (once)",
         tools.display()
     ));
-    let mut command = cargo(&["install", "cargo-deny", "--locked", "--no-default-features"]);
+    let mut command = cargo(&["install", name, "--locked"]);
     command
-        .args(["--version", DENY_VERSION, "--root"])
+        .args(more)
+        .args(["--version", version, "--root"])
         .arg(&tools)
         .args(["--config", "profile.release.opt-level=1"])
         .args(["--config", "profile.release.lto=\"off\""])
         .args(["--config", "profile.release.codegen-units=16"])
         .env("CARGO_TARGET_DIR", tools.join("build"));
     let done = run::run(&mut command, Show::No, Duration::from_secs(900))?;
-    if done.ok && built.is_file() {
+    if done.ok && built(name).is_file() {
         // The program is all that is wanted; what it was built from is many times its size.
         let _ = std::fs::remove_dir_all(tools.join("build"));
-        Ok(built)
+        Ok(built(name))
     } else {
-        Err(format!(
-            "cargo-deny cannot be built here: {}",
-            done.last_line()
-        ))
+        Err(format!("{name} cannot be built here: {}", done.last_line()))
     }
 }

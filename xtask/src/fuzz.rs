@@ -1,0 +1,124 @@
+//! `cargo xtask fuzz`: hunting for inputs that break a property; and the stage `fuzz` of the tests, which
+//! replays every committed input without a fuzzer and hunts for a moment where there is one.
+//!
+//! The targets are instrumented for coverage and not for memory errors: no crate of ours can make one
+//! (`unsafe_code = forbid`). So they build with the same toolchain as everything else.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::Options;
+use crate::run::{self, Show};
+use crate::tally::Tally;
+use crate::test::{Selection, tests};
+use crate::tools;
+
+/// Seconds for one target where none are said.
+const TIME: u64 = 60;
+/// Seconds for one target among the tests.
+const SMOKE: u64 = 5;
+/// For building a target on a cold machine, in seconds.
+const BUILD: u64 = 1500;
+/// Longer than any token, proof or request that is not refused for its length alone.
+const MOST_BYTES: u32 = 12 * 1024;
+
+/// Hunts in the targets that are named, or in all.
+pub(crate) fn run(options: &Options) -> Result<bool, String> {
+    let known = targets()?;
+    let names = if options.all { &known } else { &options.names };
+    if names.is_empty() || (options.all && !options.names.is_empty()) {
+        return Err(format!(
+            "name targets, or say --all; there are {}",
+            known.join(", ")
+        ));
+    }
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(format!(
+            "no target {unknown:?}; there are {}",
+            known.join(", ")
+        ));
+    }
+    let program = tools::cargo_fuzz(options)?;
+    let mut tally = Tally::default();
+    for name in names {
+        tally += hunt(&program, name, options.seconds.unwrap_or(TIME))?;
+    }
+    run::say(&tally.to_string());
+    Ok(tally.failed == 0)
+}
+
+/// The stage of the tests.
+pub(crate) fn stage(_: &Options) -> Result<Tally, String> {
+    let mut tally = tests(
+        &Selection {
+            filter: "package(ephyr-properties)",
+            kinds: &["--lib", "--tests"],
+            packages: &["ephyr-properties"],
+        },
+        &[],
+    )?;
+    let program = tools::installed("cargo-fuzz");
+    for name in targets()? {
+        tally += match &program {
+            Some(program) => hunt(program, &name, SMOKE)?,
+            None => {
+                run::say(&format!(
+                    "SKIP fuzz {name}: cargo-fuzz is not installed; `cargo xtask fuzz --all` builds it"
+                ));
+                Tally::skip()
+            }
+        };
+    }
+    Ok(tally)
+}
+
+/// The targets by name: each has a file of its own.
+fn targets() -> Result<Vec<String>, String> {
+    let folder = run::root().join("fuzz/fuzz_targets");
+    let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Hunts in one target. What is new goes into a corpus of this machine; the committed one is only read.
+fn hunt(program: &Path, name: &str, seconds: u64) -> Result<Tally, String> {
+    let target = run::target_dir().join("fuzz");
+    let corpus = target.join("corpus").join(name);
+    fs::create_dir_all(&corpus).map_err(|e| format!("{}: {e}", corpus.display()))?;
+    let mut command = std::process::Command::new(program);
+    command
+        .args(["run", "--sanitizer", "none", "--target-dir"])
+        .arg(&target)
+        .arg(name)
+        .arg(&corpus)
+        .arg(run::root().join("fuzz/corpus").join(name))
+        .arg("--")
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-max_len={MOST_BYTES}"))
+        .args(["-timeout=10", "-print_final_stats=1"])
+        .current_dir(run::root());
+    let limit = Duration::from_secs(BUILD + seconds);
+    let done = run::run(&mut command, Show::No, limit)?;
+    // What built and never ran an input has tested nothing.
+    let runs = done
+        .output
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("stat::number_of_executed_units:"))
+        .and_then(|count| count.trim().parse::<u64>().ok());
+    let good = done.ok && runs.is_some_and(|runs| runs > 0);
+    if good {
+        run::say(&format!(
+            "PASS fuzz {name}: {} inputs in {seconds} s",
+            runs.unwrap_or(0)
+        ));
+    } else {
+        run::say(done.output.trim_end());
+        run::say(&format!("FAIL fuzz {name}"));
+    }
+    Ok(Tally::one(good))
+}
