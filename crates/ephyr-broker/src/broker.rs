@@ -12,7 +12,7 @@ use ephyr_token::Receipt;
 use ssh_key::PublicKey;
 
 use crate::audit::Audit;
-use crate::auth::{Caller, Keys, Nonces};
+use crate::auth::{Caller, Keys};
 use crate::clock;
 use crate::gate::Gate;
 use crate::live::Live;
@@ -29,7 +29,6 @@ pub struct Broker {
     gate: Arc<Gate>,
     live: Live,
     keys: Keys,
-    nonces: Nonces,
     started: Timestamp,
     mcp_address: OnceLock<SocketAddr>,
     sessions: Sessions,
@@ -76,7 +75,6 @@ impl Broker {
             gate,
             live: Live::default(),
             keys: Keys::new(now),
-            nonces: Nonces::default(),
             started: now,
             mcp_address: OnceLock::new(),
             sessions: Sessions::default(),
@@ -148,12 +146,6 @@ impl Broker {
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.keys
-    }
-
-    /// Nonces of proofs.
-    #[must_use]
-    pub fn nonces(&self) -> &Nonces {
-        &self.nonces
     }
 
     /// Sessions of the Unix-socket API.

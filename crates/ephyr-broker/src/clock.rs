@@ -5,9 +5,24 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ephyr_names::{EpochId, RecordId, TaskId, Timestamp};
 
+#[cfg(test)]
+thread_local! {
+    static SET: std::cell::Cell<Option<Timestamp>> = const { std::cell::Cell::new(None) };
+}
+
+/// From here on this test's thread has this time.
+#[cfg(test)]
+pub(crate) fn set(now: Timestamp) {
+    SET.with(|set| set.set(Some(now)));
+}
+
 /// The present time.
 #[must_use]
 pub fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(set) = SET.with(std::cell::Cell::get) {
+        return set;
+    }
     let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
         // A clock before 1970 is a broken clock: everything then counts as expired or not yet valid.

@@ -2,13 +2,15 @@
 //! holds its slot until it is dropped, or the denial.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ephyr_names::{AgentName, Serial, TaskId, Timestamp};
 use ephyr_policy::{
     Action, Decision, Denial, Entry, Granted, Ledger, Permit, Policy, SlotId, Subject, Switches,
 };
+
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The decision path together with what it has reserved.
 #[derive(Default)]

@@ -22,9 +22,12 @@ pub mod reads;
 pub mod reload;
 pub mod run;
 pub mod run_command;
+#[cfg(test)]
+mod sequences;
 pub mod sessions;
 pub mod signer;
 pub mod state;
+pub mod sync;
 pub mod tasks;
 #[cfg(test)]
 mod testing;

@@ -1,16 +1,18 @@
 //! What runs at this moment for a task, so that revoking the task can end it.
 //!
-//! Order matters: an action registers itself first and asks whether its task is revoked afterwards; a
-//! revocation is recorded first and looks for running actions afterwards. Whichever comes second sees
-//! the other.
+//! Order matters: an action registers itself first and asks whether its task is revoked afterwards
+//! ([`Live::begin`]); a revocation is recorded first and looks for running actions afterwards
+//! ([`Live::revoke`]). Whichever comes second sees the other.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use ephyr_names::TaskId;
+use ephyr_names::{TaskId, Timestamp};
 use ephyr_policy::{Action, Subject};
 use tokio::sync::watch;
+
+use crate::state::{Revocation, State, StateError, TaskRecord};
+use crate::sync::{AtomicU64, Mutex, Ordering, PoisonError};
 
 /// The running actions.
 #[derive(Default)]
@@ -76,6 +78,38 @@ impl Drop for Running {
 }
 
 impl Live {
+    /// Registers an action, unless its task has been revoked.
+    ///
+    /// # Errors
+    /// The revocation; the action must not begin then.
+    pub fn begin(
+        &self,
+        state: &State,
+        subject: Subject,
+        action: Action,
+    ) -> Result<Running, Revocation> {
+        let lineage: Vec<TaskId> = subject.lineage.iter().map(|(task, _)| *task).collect();
+        let running = self.enter(subject, action);
+        match state.revoked(&lineage) {
+            None => Ok(running),
+            Some(revoked) => Err(revoked),
+        }
+    }
+
+    /// Revokes a task and ends whatever runs for it or below; tells how much that was.
+    ///
+    /// # Errors
+    /// When the revocation could not be journalled; nothing is revoked or ended then.
+    pub fn revoke(
+        &self,
+        state: &State,
+        task: &TaskRecord,
+        now: Timestamp,
+    ) -> Result<usize, StateError> {
+        state.revoke(task, now)?;
+        Ok(self.end_task(task.id))
+    }
+
     /// Registers an action.
     #[must_use]
     pub fn enter(&self, subject: Subject, action: Action) -> Running {

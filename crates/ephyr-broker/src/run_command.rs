@@ -200,17 +200,18 @@ impl Request<'_> {
     async fn once(&self, gone: &mut watch::Receiver<bool>) -> Result<Outcome, RunError> {
         let begun = Instant::now();
         let held = self.authorize()?;
-        let running = self.broker.live().enter(
-            self.caller.subject().clone(),
-            Action::Ssh(self.action.clone()),
-        );
-        let lineage: Vec<TaskId> = self.caller.lineage().collect();
-        if let Some(revoked) = self.broker.state().revoked(&lineage) {
-            return Err(RunError::Revoked {
+        let running = self
+            .broker
+            .live()
+            .begin(
+                self.broker.state(),
+                self.caller.subject().clone(),
+                Action::Ssh(self.action.clone()),
+            )
+            .map_err(|revoked| RunError::Revoked {
                 task: revoked.task,
                 at: revoked.at,
-            });
-        }
+            })?;
         let attempt = self
             .record(Event::ExecAttempt)
             .with_detail("timeout_s", self.timeout.as_secs().to_string());

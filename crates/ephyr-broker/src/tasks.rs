@@ -315,26 +315,7 @@ fn initiator(caller: &Caller) -> String {
 /// Everything that the policy gives the agent, now or later, but for what the task is held to.
 fn root_envelope(expires: Timestamp, can_delegate: bool, narrowing: Narrowing) -> Envelope {
     let depth = if can_delegate { MAX_DEPTH } else { 0 };
-    let mut envelope = Envelope::any(token_expiry(expires), can_delegate, depth);
-    let Narrowing {
-        ssh,
-        http,
-        mcp,
-        targets,
-        roles,
-        services,
-        methods,
-        remotes,
-    } = narrowing;
-    envelope.ssh = ssh.unwrap_or(envelope.ssh);
-    envelope.http = http.unwrap_or(envelope.http);
-    envelope.mcp = mcp.unwrap_or(envelope.mcp);
-    envelope.targets = targets.unwrap_or(envelope.targets);
-    envelope.roles = roles.unwrap_or(envelope.roles);
-    envelope.services = services.unwrap_or(envelope.services);
-    envelope.methods = methods.unwrap_or(envelope.methods);
-    envelope.remotes = remotes.unwrap_or(envelope.remotes);
-    envelope
+    narrowing.of(Envelope::any(token_expiry(expires), can_delegate, depth))
 }
 
 /// The caller's token and its task, which must be `task` where that is said.
@@ -369,6 +350,20 @@ pub async fn delegate(
         Err(error) => return Err(refused(broker, caller, "task_delegate", error)),
     };
     create(broker, caller, record, token).await
+}
+
+/// What [`delegate`] would make, without making it.
+///
+/// # Errors
+/// [`TaskError`] as [`delegate`] would give it.
+pub fn preview_child(
+    broker: &Broker,
+    caller: &Caller,
+    wanted: NewChild,
+) -> Result<TaskRecord, TaskError> {
+    let (_, record) = prepare_child(broker, caller, wanted, clock::now())?;
+    broker.state().check_room(&record)?;
+    Ok(record)
 }
 
 fn prepare_child(
@@ -503,19 +498,20 @@ pub fn find(broker: &Broker, caller: &Caller, id: TaskId) -> Result<Arc<TaskReco
     record.ok_or(TaskError::NotFound(id))
 }
 
-/// The tasks that are the caller's to see, oldest first.
+/// The newest tasks that are the caller's to see, at most `most`, the oldest of them first; and how many
+/// there are.
 #[must_use]
-pub fn visible(broker: &Broker, caller: &Caller) -> Vec<Arc<TaskRecord>> {
-    match caller.task() {
-        Some(task) => {
-            let subtree = broker.state().subtree(task);
-            subtree
-                .into_iter()
-                .filter_map(|id| broker.state().task(id))
-                .collect()
-        }
-        None => broker.state().tasks(|record| is_visible(caller, record)),
-    }
+pub fn visible(broker: &Broker, caller: &Caller, most: usize) -> (Vec<Arc<TaskRecord>>, usize) {
+    let Some(task) = caller.task() else {
+        return broker.state().newest_of(caller.agent(), most);
+    };
+    let mut subtree = broker.state().subtree(task);
+    let count = subtree.len();
+    // Ids are in order of time.
+    subtree.sort_unstable();
+    let newest = subtree.split_off(count.saturating_sub(most));
+    let found = newest.into_iter().filter_map(|id| broker.state().task(id));
+    (found.collect(), count)
 }
 
 fn is_visible(caller: &Caller, record: &TaskRecord) -> bool {
@@ -540,16 +536,17 @@ pub async fn revoke(
         find(broker, caller, id).map_err(|error| refused(broker, caller, "task_revoke", error))?;
     let attempt = task_record(broker, Event::TaskRevokeAttempt, caller, &record);
     let appended = broker.audit().durable(&attempt).await?;
-    let revoked = broker.state().revoke(&record, clock::now());
+    let revoked = broker.live().revoke(broker.state(), &record, clock::now());
     let mut outcome = task_record(broker, Event::TaskRevoked, caller, &record);
     outcome.attempt = Some(appended.id);
-    if let Err(error) = revoked {
-        broker
-            .audit()
-            .note(outcome.with_detail("error", error.to_string()));
-        return Err(error.into());
-    }
-    let ended = broker.live().end_task(id);
+    let ended = match revoked {
+        Ok(ended) => ended,
+        Err(error) => {
+            let outcome = outcome.with_detail("error", error.to_string());
+            broker.audit().note(outcome);
+            return Err(error.into());
+        }
+    };
     let cascade = broker.state().subtree(id).len();
     let outcome = outcome
         .with_detail("tasks", cascade.to_string())

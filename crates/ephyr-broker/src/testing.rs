@@ -198,7 +198,7 @@ pub(crate) fn epoch(now: Timestamp) -> EpochEntry {
     candidate.certified(DelegationCertificate::sign(payload, &ca).unwrap())
 }
 
-fn load(dir: &Path, policy: &Value) -> Loaded {
+pub(crate) fn load(dir: &Path, policy: &Value) -> Loaded {
     let path = dir.join("policy.json");
     std::fs::write(&path, policy.to_string()).unwrap();
     Loaded::load(&path, None).unwrap_or_else(|error| panic!("{error}"))

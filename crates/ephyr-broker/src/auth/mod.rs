@@ -2,7 +2,6 @@
 //! token on either, whose task must be alive here. Nothing else names an agent.
 
 mod keys;
-mod nonces;
 mod throttle;
 mod token;
 
@@ -16,7 +15,6 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 pub use keys::{KeyHash, KeyHashError, KeyRefused, Keys};
-pub use nonces::Nonces;
 pub use throttle::Bucket;
 
 use crate::broker::Broker;
@@ -239,9 +237,14 @@ impl AuthError {
         match self {
             Self::WrongKey | Self::Busy(_) | Self::Malformed => true,
             // A token with a good MAC that is merely over belongs to someone who held it rightly.
-            Self::Token { code, .. } => {
-                !matches!(*code, "expired" | "task_revoked" | "task_unknown")
-            }
+            Self::Token { code, .. } => !matches!(
+                *code,
+                "expired"
+                    | "task_revoked"
+                    | "task_unknown"
+                    | "bind_deadline_over"
+                    | "holder_required"
+            ),
             Self::Missing | Self::KeyOnSocket | Self::UnknownUid(_) | Self::Proof(_) => false,
         }
     }

@@ -1,6 +1,7 @@
 //! Task tokens: from a text to a caller. A good MAC is not enough: the task must be known here, with the
 //! same holder, and nothing above it revoked.
 
+use ephyr_names::AgentName;
 use ephyr_policy::Subject;
 use ephyr_token::{HolderKey, Proof, ProofRequest, UnverifiedToken, VerifiedToken, proof};
 use http::HeaderMap;
@@ -50,6 +51,18 @@ pub(super) fn admit(
             ));
         }
         _ => {}
+    }
+    // The policy may have begun to ask for keys after the token was made. A task that was made to be bound
+    // says so itself.
+    if agent.require_pop && token.holder().is_none() && standing == Standing::Full {
+        return Err(AuthError::token(
+            "holder_required",
+            format!(
+                "the policy wants the tokens of agent {} bound to a key (require_pop), and this one is \
+                 not: create a new task with holder_pub_key",
+                agent.name
+            ),
+        ));
     }
     let proof = match headers.get(proof::HEADER) {
         None => None,
@@ -150,7 +163,7 @@ pub(super) fn prove(
         body: digest(body),
         token: token.digest(),
     };
-    accept(broker, proof, holder, &request)
+    accept(broker, caller.agent(), proof, holder, &request)
 }
 
 /// Checks that whoever has `holder` made the request that its unbound token came with.
@@ -170,11 +183,12 @@ pub(super) fn prove_new_holder(
         body: own.body,
         token: token.digest(),
     };
-    accept(broker, &own.proof, holder, &request)
+    accept(broker, caller.agent(), &own.proof, holder, &request)
 }
 
 fn accept(
     broker: &Broker,
+    agent: &AgentName,
     proof: &Proof,
     holder: &HolderKey,
     request: &ProofRequest<'_>,
@@ -184,16 +198,12 @@ fn accept(
         .check(holder, request, now, proof::SKEW)
         .map_err(|error| AuthError::Proof(error.to_string()))?;
     let until = proven.time.after(proof::SKEW);
-    if broker
+    let key = (request.token, proven.nonce.0);
+    broker
+        .state()
         .nonces()
-        .accept(request.token, proven.nonce.0, until, now)
-    {
-        Ok(())
-    } else {
-        Err(AuthError::Proof(
-            "Ephyr-Proof was used before: make one per request".to_owned(),
-        ))
-    }
+        .accept(agent, key, proven.time, until, now)
+        .map_err(|error| AuthError::Proof(error.to_string()))
 }
 
 /// The request target as proofs cover it.

@@ -244,11 +244,13 @@ async fn who_makes_roots_and_how_long_they_live_is_the_policys_word() {
 async fn a_child_of_an_agent_that_must_prove_possession_must_be_bound() {
     for must in [true, false] {
         let mut policy = policy();
-        policy["agents"]["home"]["require_pop"] = json!(must);
+        policy["agents"]["away"]["require_pop"] = json!(must);
+        policy["agents"]["away"]["accept_delegation_from"] = json!(["home"]);
         let bench = Bench::new(&policy);
         let unix = bench.router(Way::Unix);
         let token = bench.task("home", LIFE, |_| {}).1;
-        let made = call("task_delegate", &json!({"description": "x"}), &token);
+        let arguments = json!({"description": "x", "agent": "away"});
+        let made = call("task_delegate", &arguments, &token);
         let child = ask(&unix, HOME, made).await.body["result"]["structuredContent"].clone();
         assert_eq!(child["bind_deadline"].is_string(), must, "{child}");
     }

@@ -8,7 +8,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 const HEADER: &[u8] = b"ephyr-broker-state 1\n";
 const FILE_NAME: &str = "state.journal";
+const NEW_NAME: &str = "state.journal.new";
 /// No entry comes near this; a greater length is damage.
 const MAX_FRAME: usize = 1 << 20;
 
@@ -126,16 +127,51 @@ impl Journal {
         }
     }
 
-    /// Replaces the journal by one that holds just these entries, atomically.
+    /// The directory that it lies in.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Goes on with the journal that was written meanwhile, atomically, once it has what was appended here
+    /// since it was begun.
     ///
     /// # Errors
-    /// When the new file could not be written; the old one then goes on.
-    pub(super) fn compact<'a, E: Serialize + 'a>(
-        &mut self,
+    /// When it could not be written; the old one then goes on.
+    pub(super) fn replace(&mut self, new: Successor) -> io::Result<()> {
+        let mut new = new;
+        new.follow(self.len)?;
+        let file = new
+            .out
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        std::fs::rename(self.dir.join(NEW_NAME), self.dir.join(FILE_NAME))?;
+        (self.file, self.len, self.broken) = (file, new.len, false);
+        Ok(())
+    }
+}
+
+/// A shorter journal that is being written while the old one goes on.
+pub(super) struct Successor {
+    out: io::BufWriter<File>,
+    len: u64,
+    old: File,
+    /// Up to where the old one's entries are in the new one.
+    followed: u64,
+}
+
+impl Successor {
+    /// Writes `entries`, which stand for the first `mark` bytes of the journal in `dir`. They may say more
+    /// already, since what follows is read again after them.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub(super) fn write<E: Serialize>(
+        dir: &Path,
+        mark: u64,
         entries: impl Iterator<Item = E>,
-    ) -> io::Result<()> {
-        let temporary = self.dir.join("state.journal.new");
-        let file = open_file(&temporary, true)?;
+    ) -> io::Result<Self> {
+        let old = open_file(&dir.join(FILE_NAME), false)?;
+        let file = open_file(&dir.join(NEW_NAME), true)?;
         file.set_len(0)?;
         let mut out = io::BufWriter::with_capacity(64 * 1024, file);
         let mut len = HEADER.len() as u64;
@@ -145,14 +181,34 @@ impl Journal {
             len += frame.0.len() as u64;
             out.write_all(&frame.0)?;
         }
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        std::fs::rename(&temporary, self.dir.join(FILE_NAME))?;
-        (self.file, self.len, self.broken) = (file, len, false);
+        Ok(Self {
+            out,
+            len,
+            old,
+            followed: mark,
+        })
+    }
+
+    /// Copies what the old journal has between there and `end`.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub(super) fn follow(&mut self, end: u64) -> io::Result<()> {
+        let mut chunk = Zeroizing::new(vec![0; 64 * 1024]);
+        while self.followed < end {
+            let left = usize::try_from(end - self.followed).unwrap_or(usize::MAX);
+            let most = left.min(chunk.len());
+            let part = &mut chunk[..most];
+            self.old.read_exact_at(part, self.followed)?;
+            self.out.write_all(part)?;
+            self.followed += most as u64;
+            self.len += most as u64;
+        }
         Ok(())
     }
 }
 
-fn open_file(path: &Path, write: bool) -> io::Result<File> {
+pub(super) fn open_file(path: &Path, write: bool) -> io::Result<File> {
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
     let mut options = OpenOptions::new();
     if write {
@@ -303,14 +359,22 @@ mod tests {
     }
 
     #[test]
-    fn compaction_keeps_what_it_is_given_and_appends_go_on() {
+    fn compaction_keeps_what_it_is_given_and_all_that_is_appended_meanwhile() {
         let dir = filled();
         let mut journal = Journal::open::<String>(dir.path()).unwrap().0;
         let before = journal.len();
-        journal.compact(["two"].iter()).unwrap();
-        assert!(journal.len() < before);
-        journal.append(&"four").unwrap();
-        assert_eq!(entries(dir.path()).unwrap(), ["two", "four"]);
+        let mut new = Successor::write(dir.path(), before, ["two"].iter()).unwrap();
+        for meanwhile in ["four", "five"] {
+            journal.append(&meanwhile).unwrap();
+            new.follow(journal.len()).unwrap();
+        }
+        journal.append(&"six").unwrap();
+        journal.replace(new).unwrap();
+        let len = std::fs::metadata(dir.path().join(FILE_NAME)).unwrap().len();
+        assert_eq!(journal.len(), len);
+        journal.append(&"seven").unwrap();
+        let kept = entries(dir.path()).unwrap();
+        assert_eq!(kept, ["two", "four", "five", "six", "seven"]);
     }
 
     #[test]

@@ -4,29 +4,30 @@
 
 mod entry;
 mod journal;
+mod nonces;
 mod shards;
+mod upkeep;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ephyr_names::{AgentName, EpochId, TaskId, Timestamp};
 
 pub use entry::{Binding, CertificateRecord, Entry, EpochEntry, Revocation, Secret, TaskRecord};
+pub use nonces::{MAX_PER_AGENT as MAX_NONCES_PER_AGENT, NonceError, Nonces};
 pub use shards::Shards;
 
 use crate::epoch::Epoch;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use journal::{Found, Frame, Journal};
 
 /// Live tasks of one agent at once.
 pub const MAX_TASKS_PER_AGENT: usize = 150_000;
 /// Live tasks of everyone at once; with their records about 100 MB.
 pub const MAX_TASKS: usize = 250_000;
-/// The journal is rewritten when it is this long and mostly dead.
-const COMPACT_BYTES: u64 = 1 << 20;
 
 /// Why a change of state did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +55,14 @@ pub struct State {
     epochs: ArcSwap<Vec<Arc<Epoch>>>,
     tasks: Shards<TaskId, Arc<TaskRecord>>,
     children: Shards<TaskId, Arc<Vec<TaskId>>>,
+    /// The tasks that are an agent's to see: its own, and those below the roots that it made.
+    by_agent: Shards<AgentName, BTreeSet<TaskId>>,
     revoked: Shards<TaskId, Revocation>,
     /// Number of `revoked`, so that the common case costs one load.
     revocations: AtomicUsize,
+    nonces: Nonces,
+    /// Held by whoever rewrites the journal.
+    rewriting: Mutex<()>,
 }
 
 /// What only writers touch, under one lock.
@@ -104,7 +110,10 @@ impl State {
             tasks: Shards::default(),
             children: Shards::default(),
             revoked: Shards::default(),
+            by_agent: Shards::default(),
             revocations: AtomicUsize::new(0),
+            nonces: Nonces::open(dir, now)?,
+            rewriting: Mutex::default(),
         };
         let opened = match found {
             Found::Nothing => Opened::Fresh,
@@ -142,14 +151,23 @@ impl State {
 
     fn push_epoch(&self, epoch: Epoch) {
         let mut epochs = Vec::clone(&self.epochs.load());
+        if epochs.iter().any(|known| known.id() == epoch.id()) {
+            return;
+        }
         epochs.push(Arc::new(epoch));
         self.epochs.store(Arc::new(epochs));
     }
 
     fn keep_task(&self, disk: &mut Disk, record: TaskRecord) {
         let (id, parent, agent) = (record.id, record.parent(), record.agent.clone());
-        if self.tasks.insert(id, Arc::new(record)).is_some() {
+        let record = Arc::new(record);
+        if self.tasks.insert(id, Arc::clone(&record)).is_some() {
             return;
+        }
+        for agent in [&record.agent, &record.initiated_by] {
+            self.by_agent.change(agent.clone(), |tasks| {
+                tasks.insert(id);
+            });
         }
         *disk.per_agent.entry(agent).or_default() += 1;
         disk.total += 1;
@@ -211,22 +229,32 @@ impl State {
     pub fn create_task(&self, record: TaskRecord) -> Result<(), StateError> {
         let frame = Frame::of(&TaskEntry::Task(&record))?;
         let mut disk = self.lock();
-        if disk.total >= MAX_TASKS {
-            return Err(StateError::TooManyTasks(MAX_TASKS));
-        }
-        if disk
-            .per_agent
-            .get(&record.agent)
-            .is_some_and(|n| *n >= MAX_TASKS_PER_AGENT)
-        {
-            return Err(StateError::TooManyTasks(MAX_TASKS_PER_AGENT));
-        }
-        if let Some(revoked) = self.revoked(&record.lineage) {
-            return Err(StateError::Revoked(revoked.task));
-        }
+        self.room(&disk, &record)?;
         disk.journal.append_frame(&frame)?;
         self.keep_task(&mut disk, record);
         Ok(())
+    }
+
+    /// What [`State::create_task`] would answer now.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn check_room(&self, record: &TaskRecord) -> Result<(), StateError> {
+        self.room(&self.lock(), record)
+    }
+
+    fn room(&self, disk: &Disk, record: &TaskRecord) -> Result<(), StateError> {
+        if disk.total >= MAX_TASKS {
+            return Err(StateError::TooManyTasks(MAX_TASKS));
+        }
+        let own = disk.per_agent.get(&record.agent).copied().unwrap_or(0);
+        if own >= MAX_TASKS_PER_AGENT {
+            return Err(StateError::TooManyTasks(MAX_TASKS_PER_AGENT));
+        }
+        match self.revoked(&record.lineage) {
+            None => Ok(()),
+            Some(revoked) => Err(StateError::Revoked(revoked.task)),
+        }
     }
 
     /// A live task.
@@ -241,17 +269,23 @@ impl State {
         self.tasks.count()
     }
 
-    /// The tasks that `want` wants, oldest first.
+    /// The newest tasks that are an agent's to see, at most `most`, the oldest of them first; and how many
+    /// there are.
     #[must_use]
-    pub fn tasks(&self, mut want: impl FnMut(&TaskRecord) -> bool) -> Vec<Arc<TaskRecord>> {
-        let mut found = Vec::new();
-        self.tasks.for_each(|_, record| {
-            if want(record) {
-                found.push(Arc::clone(record));
-            }
-        });
-        found.sort_by_key(|record| record.id);
-        found
+    pub fn newest_of(&self, agent: &AgentName, most: usize) -> (Vec<Arc<TaskRecord>>, usize) {
+        let newest = |tasks: &BTreeSet<TaskId>| {
+            let newest: Vec<TaskId> = tasks.iter().rev().take(most).copied().collect();
+            (newest, tasks.len())
+        };
+        let (newest, count) = self.by_agent.look(agent, newest).unwrap_or_default();
+        let found = newest.into_iter().rev().filter_map(|id| self.task(id));
+        (found.collect(), count)
+    }
+
+    /// Nonces of proofs.
+    #[must_use]
+    pub fn nonces(&self) -> &Nonces {
+        &self.nonces
     }
 
     /// The task and all below it, from the top down.
@@ -359,90 +393,6 @@ impl State {
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateRecord> {
         self.lock().certificates.clone()
-    }
-
-    /// Drops what has expired by `now` and what can never be used again; tells how many tasks fell.
-    pub fn sweep(&self, now: Timestamp) -> usize {
-        let mut disk = self.lock();
-        let mut gone: HashMap<AgentName, usize> = HashMap::new();
-        let mut bereaved: HashSet<TaskId> = HashSet::new();
-        let fallen = self.tasks.retain(|_, record| {
-            let unbound = record.holder.is_none() && record.bind_deadline.is_some_and(|d| d <= now);
-            let keep = now < record.expires && !unbound;
-            if !keep {
-                *gone.entry(record.agent.clone()).or_default() += 1;
-                bereaved.extend(record.parent());
-            }
-            keep
-        });
-        for (agent, count) in gone {
-            if let Some(left) = disk.per_agent.get_mut(&agent) {
-                *left = left.saturating_sub(count);
-            }
-        }
-        disk.per_agent.retain(|_, left| *left > 0);
-        disk.total = disk.total.saturating_sub(fallen);
-        disk.certificates.retain(|record| now < record.expires);
-        self.children
-            .retain(|parent, _| self.tasks.contains(parent));
-        for parent in &bereaved {
-            self.children.update(parent, |children| {
-                let children = Arc::make_mut(children);
-                children.retain(|child| self.tasks.contains(child));
-                children.shrink_to(2 * children.len());
-            });
-        }
-        let forgotten = self.revoked.retain(|_, revocation| now < revocation.until);
-        self.revocations.fetch_sub(forgotten, Ordering::AcqRel);
-        let epochs = self.epochs.load();
-        if epochs.iter().any(|epoch| epoch.valid_until() <= now) {
-            let alive = epochs
-                .iter()
-                .filter(|e| now < e.valid_until())
-                .cloned()
-                .collect();
-            self.epochs.store(Arc::new(alive));
-        }
-        fallen
-    }
-
-    /// Rewrites the journal when most of it is dead.
-    ///
-    /// # Errors
-    /// When it cannot be written; the old journal goes on then.
-    pub fn compact_if_worthwhile(&self) -> io::Result<()> {
-        let live = 700 * (self.tasks.count() as u64 + 1);
-        let len = self.lock().journal.len();
-        if len > COMPACT_BYTES && len > 3 * live {
-            self.compact()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn compact(&self) -> io::Result<()> {
-        let mut disk = self.lock();
-        let epochs = self.epochs.load();
-        let tasks = self.tasks(|_| true);
-        let mut revoked = Vec::new();
-        self.revoked
-            .for_each(|_, revocation| revoked.push(*revocation));
-        let entries = epochs
-            .iter()
-            .map(|epoch| Entry::Epoch(epoch.entry().clone()))
-            .chain(
-                tasks
-                    .iter()
-                    .map(|task| Entry::Task(TaskRecord::clone(task))),
-            )
-            .chain(revoked.into_iter().map(Entry::Revoked))
-            .chain(
-                disk.certificates
-                    .clone()
-                    .into_iter()
-                    .map(Entry::Certificate),
-            );
-        disk.journal.compact(entries)
     }
 }
 

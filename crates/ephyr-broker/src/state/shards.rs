@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{PoisonError, RwLock};
+
+use crate::sync::{PoisonError, RwLock};
 
 const SHARDS: usize = 32;
 
@@ -37,6 +38,15 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .cloned()
     }
 
+    /// Looks at the value under `key` where it lies.
+    pub fn look<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Option<R> {
+        self.shard(key)
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .map(look)
+    }
+
     /// Whether there is a value under `key`.
     pub fn contains(&self, key: &K) -> bool {
         self.shard(key)
@@ -53,12 +63,17 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .insert(key, value)
     }
 
-    /// Takes the value under `key` out.
-    pub fn remove(&self, key: &K) -> Option<V> {
-        self.shard(key)
+    /// Takes the value under `key` out, if it is one that `which` picks.
+    pub fn remove_if(&self, key: &K, which: impl FnOnce(&V) -> bool) -> Option<V> {
+        let mut shard = self
+            .shard(key)
             .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key)
+            .unwrap_or_else(PoisonError::into_inner);
+        if shard.get(key).is_some_and(which) {
+            shard.remove(key)
+        } else {
+            None
+        }
     }
 
     /// Changes the value under `key` in place, where there is one, and gives what the change answers.
@@ -109,11 +124,22 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             let before = map.len();
             map.retain(|key, value| keep(key, value));
             fallen += before - map.len();
-            if map.capacity() > 64 && map.len() < map.capacity() / 4 {
-                map.shrink_to_fit();
-            }
+            give_back(&mut map);
         }
         fallen
+    }
+
+    /// Gives back the memory of what was removed.
+    pub fn give_back(&self) {
+        for shard in &self.shards {
+            give_back(&mut shard.write().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 64 && map.len() < map.capacity() / 4 {
+        map.shrink_to_fit();
     }
 }
 
@@ -132,7 +158,9 @@ mod tests {
         assert_eq!(map.get(&7), Some(70));
         map.change(7, |v| *v += 1);
         assert_eq!(map.get(&7), Some(71));
-        assert_eq!(map.remove(&8), Some(8));
+        assert_eq!(map.remove_if(&8, |v| *v > 8), None);
+        assert_eq!(map.remove_if(&8, |v| *v == 8), Some(8));
+        assert_eq!(map.look(&9, |v| v + 1), Some(10));
         assert!(!map.contains(&8));
         assert_eq!(map.retain(|key, _| key % 2 == 1), 499);
         let mut sum = 0;

@@ -262,7 +262,7 @@ fn the_journal_shrinks_when_most_of_it_is_dead() {
         state.create_task(task(&[], "a", 10)).unwrap();
     }
     let before = state.lock().journal.len();
-    assert!(before > COMPACT_BYTES);
+    assert!(before > upkeep::COMPACT_BYTES);
     state.compact_if_worthwhile().unwrap();
     assert_eq!(state.lock().journal.len(), before, "all of it is alive");
     assert_eq!(state.sweep(later(10)), 4000);

@@ -268,12 +268,13 @@ fn task_delegate() -> Tool {
             Schema::boolean()
                 .default_value(&false)
                 .describe("true: without holder_pub_key the child must call task_bind within 30 s, and can do nothing before"),
-        );
+        )
+        .optional("dry_run", dry_run());
     let about = "Make a task below your token's own, with no more authority than it, for yourself or for an \
                  agent that takes your delegations. Needs the token of a task that may delegate.";
     Tool::new("task_delegate", about, input)
         .title("Delegate a task")
-        .output(created())
+        .output(created().optional("decision", decision()))
         .effects(MAKES)
 }
 
@@ -381,8 +382,9 @@ fn task_revoke() -> Tool {
         .required("status", text("what it means"))
         .optional(
             "tasks",
-            Schema::array(text("a task that falls"), 0..=usize::MAX),
+            Schema::array(text("a task that would fall; 1000 at most"), 0..=usize::MAX),
         )
+        .optional("truncated", Schema::boolean())
         .optional(
             "ended_actions",
             Schema::integer(0..=i64::MAX).describe("running commands that were ended"),

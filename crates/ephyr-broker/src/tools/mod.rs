@@ -178,3 +178,6 @@ fn parse<T: for<'de> Deserialize<'de>>(arguments: &RawValue) -> Result<T, ToolEr
     serde_json::from_str(arguments.get())
         .map_err(|error| ToolError::failed(format!("the arguments: {error}")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,22 +1,21 @@
-//! `task_create`, `task_info`, `task_list`, `task_revoke`.
+//! `task_create`, `task_delegate`, `task_bind`, `task_info`, `task_list`, `task_revoke`.
 
 use std::sync::Arc;
 
 use ephyr_mcp::{ToolError, ToolOutput};
 use ephyr_names::{AgentName, TaskId, Timestamp, Ttl};
-use ephyr_token::{HolderKey, Narrowing};
+use ephyr_token::{HolderKey, Narrowing, NarrowingArguments};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::answer::ReceiptView;
-use super::narrowing::NarrowingArguments;
 use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
 use crate::state::TaskRecord;
 use crate::tasks::{self, TaskError};
 
-/// Tasks in one answer of `task_list`.
+/// Tasks in one answer of `task_list`, or of `task_revoke` as a dry run.
 const MOST_LISTED: usize = 1000;
 
 #[derive(Deserialize)]
@@ -44,6 +43,8 @@ pub(super) struct Delegate {
     #[serde(default)]
     must_bind: bool,
     envelope: Option<NarrowingArguments>,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Deserialize)]
@@ -93,13 +94,18 @@ struct Created<'a> {
     receipt: Option<ReceiptView>,
 }
 
+/// What would be made, and nothing was.
 #[derive(Serialize)]
-struct CreateDecision {
-    decision: CreateDecisionView,
+struct Preview<'a> {
+    decision: PreviewDecision,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a AgentName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    envelope: Option<&'a RawValue>,
 }
 
-#[derive(Serialize)]
-struct CreateDecisionView {
+#[derive(Default, Serialize)]
+struct PreviewDecision {
     allowed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -107,6 +113,32 @@ struct CreateDecisionView {
     message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ttl_seconds: Option<u64>,
+}
+
+impl PreviewDecision {
+    fn allowed(ttl: Ttl) -> Self {
+        Self {
+            allowed: true,
+            ttl_seconds: Some(ttl.as_secs()),
+            ..Self::default()
+        }
+    }
+
+    fn refused(error: &TaskError) -> Self {
+        Self {
+            reason: Some(error.code()),
+            message: Some(error.to_string()),
+            ..Self::default()
+        }
+    }
+
+    fn alone(self) -> Result<ToolOutput, ToolError> {
+        Ok(ToolOutput::json(&Preview {
+            decision: self,
+            agent: None,
+            envelope: None,
+        })?)
+    }
 }
 
 #[derive(Serialize)]
@@ -154,6 +186,8 @@ struct Revoked {
     status: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tasks: Vec<TaskId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_actions: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -202,21 +236,11 @@ pub(super) async fn create(
     };
     if arguments.dry_run {
         let checked = tasks::check_root(&broker, &caller, &wanted, clock::now());
-        let decision = match &checked {
-            Ok(()) => CreateDecisionView {
-                allowed: true,
-                reason: None,
-                message: None,
-                ttl_seconds: Some(ttl.as_secs()),
-            },
-            Err(error) => CreateDecisionView {
-                allowed: false,
-                reason: Some(error.code()),
-                message: Some(error.to_string()),
-                ttl_seconds: None,
-            },
-        };
-        return Ok(ToolOutput::json(&CreateDecision { decision })?);
+        return match &checked {
+            Ok(()) => PreviewDecision::allowed(ttl),
+            Err(error) => PreviewDecision::refused(error),
+        }
+        .alone();
     }
     let created = tasks::create_root(&broker, &caller, wanted)
         .await
@@ -268,10 +292,24 @@ pub(super) async fn delegate(
         must_bind: arguments.must_bind,
         narrowing: narrowing(arguments.envelope)?,
     };
+    if arguments.dry_run {
+        return match tasks::preview_child(&broker, &caller, wanted) {
+            Ok(record) => would_be(&record),
+            Err(error) => PreviewDecision::refused(&error).alone(),
+        };
+    }
     let created = tasks::delegate(&broker, &caller, wanted)
         .await
         .map_err(|e| failed(&e))?;
     created_output(&created)
+}
+
+fn would_be(child: &TaskRecord) -> Result<ToolOutput, ToolError> {
+    Ok(ToolOutput::json(&Preview {
+        decision: PreviewDecision::allowed(child.expires.since(child.created)),
+        agent: Some(&child.agent),
+        envelope: Some(raw(&child.envelope)?),
+    })?)
 }
 
 /// `task_bind`.
@@ -342,17 +380,16 @@ pub(super) fn info(
 
 /// `task_list`.
 pub(super) fn list(broker: &Broker, caller: &Caller) -> Result<ToolOutput, ToolError> {
-    let found = tasks::visible(broker, caller);
+    let (newest, count) = tasks::visible(broker, caller, MOST_LISTED);
     let now = clock::now();
-    let newest = &found[found.len().saturating_sub(MOST_LISTED)..];
     let tasks = newest
         .iter()
         .map(|record| TaskView::of(broker, record, now))
         .collect();
     let list = List {
         tasks,
-        count: found.len(),
-        truncated: newest.len() < found.len(),
+        count,
+        truncated: newest.len() < count,
     };
     Ok(ToolOutput::json(&list)?)
 }
@@ -369,14 +406,22 @@ pub(super) async fn revoke(
     let id = parse_id(text)?;
     if arguments.dry_run {
         let record = tasks::find(&broker, &caller, id).map_err(|e| failed(&e))?;
-        let tasks = broker.state().subtree(record.id);
-        let status = "nothing was revoked: these tasks would fall";
+        let mut tasks = broker.state().subtree(record.id);
+        let cascade_count = tasks.len();
+        tasks.truncate(MOST_LISTED);
+        let truncated = tasks.len() < cascade_count;
+        let status = if truncated {
+            "nothing was revoked: these tasks and more would fall, cascade_count in all"
+        } else {
+            "nothing was revoked: these tasks would fall"
+        };
         let preview = Revoked {
             task_id: id,
             revoked: false,
-            cascade_count: tasks.len(),
+            cascade_count,
             status,
             tasks,
+            truncated,
             ended_actions: None,
             receipt: None,
         };
@@ -391,6 +436,7 @@ pub(super) async fn revoke(
         cascade_count: done.cascade,
         status: "all tokens invalidated",
         tasks: Vec::new(),
+        truncated: false,
         ended_actions: Some(done.ended),
         receipt: done.receipt.as_ref().map(ReceiptView::of),
     })?)

@@ -5,6 +5,8 @@ use std::process::{Output, Stdio};
 
 use ephyr_testkit::{Value, World, json};
 
+use crate::helpers::eventually;
+
 fn url(world: &World) -> String {
     match world.tcp().unwrap() {
         ephyr_testkit::http::Endpoint::Tcp(address) => format!("http://{address}"),
@@ -152,4 +154,115 @@ fn the_stdio_bridge_binds_a_token_to_a_key_that_only_it_has() {
         !dead.status.success(),
         "whoever stole the token has nothing"
     );
+}
+
+#[test]
+fn what_would_be_made_and_what_would_fall_is_shown_without_doing_it() {
+    let world = World::start().unwrap();
+    let root = delegating_token(&world);
+    let preview = |keep: &str| {
+        let arguments = [
+            "task",
+            "delegate",
+            "--description",
+            "x",
+            "--keep",
+            keep,
+            "--dry-run",
+        ];
+        ephyr(&world, &root, &arguments)
+    };
+    let shown = printed(&preview("web:read"));
+    assert!(
+        shown.contains("nothing was made; it would live for"),
+        "{shown}"
+    );
+    assert!(shown.contains("web: read"), "{shown}");
+    let child = printed(&ephyr(&world, &root, &CHILD));
+    let narrow = |arguments: &[&str]| ephyr(&world, &child, arguments);
+    assert!(
+        !narrow(&["task", "list"]).status.success(),
+        "it is to be bound first"
+    );
+    let info = printed(&ephyr(&world, &root, &["task", "info", "--json"]));
+    let id = id_of(&info);
+    let falls = printed(&ephyr(&world, &root, &["task", "revoke", &id, "--dry-run"]));
+    assert!(
+        falls.contains("2 tasks would fall") && falls.contains(&id),
+        "{falls}"
+    );
+    let tree = printed(&ephyr(&world, &root, &["task", "tree"]));
+    assert_eq!(
+        (tree.lines().count(), tree.contains("revoked")),
+        (2, false),
+        "{tree}"
+    );
+    printed(&ephyr(&world, &root, &["task", "revoke", &id]));
+    assert!(!ephyr(&world, &root, &["task", "list"]).status.success());
+}
+
+fn id_of(info: &str) -> String {
+    let info: Value = info.parse().unwrap();
+    info["task"]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_records_of_a_tree_come_in_order_of_time_and_show_their_depth() {
+    let world = World::start().unwrap();
+    let root = delegating_token(&world);
+    let id = id_of(&printed(&ephyr(&world, &root, &["task", "info", "--json"])));
+    let make = |token: &str| {
+        let arguments = [
+            "task",
+            "delegate",
+            "--description",
+            "x",
+            "--can-delegate",
+            "--token-only",
+        ];
+        printed(&ephyr(&world, token, &arguments))
+    };
+    let child = make(&root);
+    let grandchild = make(&child);
+    let other = delegating_token(&world);
+    printed(&ephyr(
+        &world,
+        &grandchild,
+        &["exec", "web", "--role", "read", "--", "true"],
+    ));
+    let query = |more: &[&str]| {
+        let log = world.audit_log();
+        let mut arguments = vec![
+            "audit",
+            "query",
+            "--log",
+            log.to_str().unwrap(),
+            "--task",
+            &id,
+        ];
+        arguments.extend(more);
+        printed(&ephyr(&world, &other, &arguments))
+    };
+    let text = eventually("the outcome", || {
+        let text = query(&[]);
+        text.contains("exec_outcome").then_some(text)
+    });
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].contains("task_create_attempt"),
+        "the root first: {text}"
+    );
+    let depth = |line: &str| line.find("└─ ").map_or(0, |at| 1 + at / 3);
+    for (event, expected) in [("task_created", vec![0, 1, 2]), ("exec_attempt", vec![2])] {
+        let of_kind = lines.iter().filter(|line| line.contains(event));
+        let depths: Vec<usize> = of_kind.map(|line| depth(line)).collect();
+        assert_eq!(depths, expected, "{event}: {text}");
+    }
+    let times: Vec<String> = query(&["--json"])
+        .lines()
+        .map(|line| line.parse::<Value>().unwrap())
+        .inspect(|record| assert_eq!(record["lineage"][0], json!(id), "of this tree alone"))
+        .map(|record| record["time"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(times.len() == lines.len() && times.is_sorted(), "{times:?}");
 }

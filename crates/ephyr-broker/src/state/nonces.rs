@@ -1,0 +1,455 @@
+//! Nonces of proofs that were accepted: none is accepted twice, before or after a restart. A nonce is kept
+//! until its proof could no longer pass for its age, so a replay is refused either by the nonce or by the
+//! time.
+//!
+//! They lie beside the state journal in files of their own, `nonces` and `nonces.before`: nothing in them
+//! is worth more than a minute, so that the older one is thrown away whole and none is ever rewritten.
+//! Format (version 1): the line `ephyr-broker-nonces 1`, then entries of `first 4 bytes of SHA-256 of what
+//! follows`, `u64be milliseconds until it counts`, `32 bytes token digest`, `16 bytes nonce`, `u8 length of
+//! the name`, `agent name`. What a kill in the middle of a write leaves at the end is passed over: its
+//! request was not answered.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use ephyr_names::{AgentName, Digest, Timestamp, Ttl};
+use sha2::{Digest as _, Sha256};
+
+use super::journal::open_file;
+use crate::sync::{Mutex, PoisonError};
+
+/// Nonces of one agent kept at once. They count for 30 s as a rule, so this is 4000 proofs a second.
+pub const MAX_PER_AGENT: usize = 120_000;
+
+const HEADER: &[u8] = b"ephyr-broker-nonces 1\n";
+const FILE: &str = "nonces";
+const BEFORE: &str = "nonces.before";
+const NEW: &str = "nonces.new";
+/// A proof may be as much ahead of the clock as it may be old, so nothing counts longer than twice that.
+const COUNTS: Ttl = Ttl::from_secs(2 * ephyr_token::proof::SKEW.as_secs());
+
+/// Why a proof is not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum NonceError {
+    /// Its nonce was seen before.
+    #[error("Ephyr-Proof was used before: make one per request")]
+    Used,
+    /// The agent makes more proofs than are remembered.
+    #[error(
+        "agent {agent} has made {MAX_PER_AGENT} proofs that still count, and no more are remembered; try \
+         again in {wait} s"
+    )]
+    TooMany {
+        /// The agent.
+        agent: AgentName,
+        /// Seconds until the first of them no longer counts.
+        wait: u64,
+    },
+    /// The nonces of the time before a restart are not known.
+    #[error(
+        "the broker does not know which proofs it accepted before its restart; make a new one after {0}"
+    )]
+    Unknown(Timestamp),
+    /// It cannot be remembered across a restart.
+    #[error("the proof cannot be remembered ({0}); nothing was done")]
+    Unwritten(#[from] io::Error),
+}
+
+/// The nonces seen.
+pub struct Nonces {
+    seen: Mutex<Seen>,
+}
+
+struct Seen {
+    agents: HashMap<AgentName, OfAgent>,
+    log: Log,
+    /// Proofs of before this are refused: an unreadable file may have held their nonces.
+    unknown_before: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct OfAgent {
+    set: HashSet<Key>,
+    by_age: VecDeque<(Timestamp, Key)>,
+}
+
+/// Token and nonce together: two tokens may use one nonce.
+type Key = (Digest, [u8; 16]);
+
+impl OfAgent {
+    fn forget(&mut self, now: Timestamp) {
+        while self.by_age.front().is_some_and(|(end, _)| *end < now) {
+            if let Some((_, key)) = self.by_age.pop_front() {
+                self.set.remove(&key);
+            }
+        }
+    }
+
+    fn insert(&mut self, key: Key, until: Timestamp) {
+        if self.set.insert(key) {
+            self.by_age.push_back((until, key));
+        }
+    }
+}
+
+impl Nonces {
+    /// Reads what the directory holds.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub(super) fn open(dir: &Path, now: Timestamp) -> io::Result<Self> {
+        let mut agents: HashMap<AgentName, OfAgent> = HashMap::new();
+        let mut whole = true;
+        for name in [BEFORE, FILE] {
+            whole &= read(&dir.join(name), |agent, key, until| {
+                if now <= until {
+                    agents.entry(agent).or_default().insert(key, until);
+                }
+            })?;
+        }
+        // A proof that was accepted up to now can be dated ahead by the skew.
+        let unknown_before = (!whole).then(|| now.after(ephyr_token::proof::SKEW));
+        let log = Log::begin(dir, &agents, now)?;
+        Ok(Self {
+            seen: Mutex::new(Seen {
+                agents,
+                log,
+                unknown_before,
+            }),
+        })
+    }
+
+    /// Accepts a proof's nonce once. `made` is the proof's time, `until` when it will be too old.
+    ///
+    /// # Errors
+    /// [`NonceError`]; the proof must not be accepted then.
+    pub fn accept(
+        &self,
+        agent: &AgentName,
+        key: (Digest, [u8; 16]),
+        made: Timestamp,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), NonceError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = &mut *seen;
+        if let Some(before) = seen.unknown_before
+            && made <= before
+        {
+            return Err(NonceError::Unknown(before));
+        }
+        let own = match seen.agents.get_mut(agent) {
+            Some(own) => own,
+            None => seen.agents.entry(agent.clone()).or_default(),
+        };
+        own.forget(now);
+        if own.set.contains(&key) {
+            return Err(NonceError::Used);
+        }
+        if own.set.len() >= MAX_PER_AGENT {
+            let first = own.by_age.front().map_or(now, |(end, _)| *end);
+            return Err(NonceError::TooMany {
+                agent: agent.clone(),
+                wait: first.since(now).as_secs() + 1,
+            });
+        }
+        seen.log.append(agent, &key, until, now)?;
+        own.insert(key, until);
+        Ok(())
+    }
+
+    /// Drops what no longer counts, of agents that make no more proofs too.
+    pub(super) fn sweep(&self, now: Timestamp) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.agents.retain(|_, own| {
+            own.forget(now);
+            own.set.shrink_to(2 * own.by_age.len());
+            own.by_age.shrink_to(2 * own.by_age.len());
+            !own.by_age.is_empty()
+        });
+    }
+}
+
+/// The newer of the two files.
+struct Log {
+    dir: PathBuf,
+    file: File,
+    begun: Timestamp,
+    len: u64,
+    /// Set when a write failed and the file could not be cut back to `len`.
+    broken: bool,
+}
+
+impl Log {
+    /// Begins with what still counts of the files of before, in one file.
+    fn begin(dir: &Path, agents: &HashMap<AgentName, OfAgent>, now: Timestamp) -> io::Result<Self> {
+        let path = dir.join(NEW);
+        let mut bytes = HEADER.to_vec();
+        for (agent, own) in agents {
+            for (until, key) in &own.by_age {
+                bytes.extend(entry(agent, key, *until)?);
+            }
+        }
+        let mut file = open_file(&path, true)?;
+        file.set_len(0)?;
+        file.write_all(&bytes)?;
+        std::fs::rename(&path, dir.join(FILE))?;
+        match std::fs::remove_file(dir.join(BEFORE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            file,
+            begun: now,
+            len: bytes.len() as u64,
+            broken: false,
+        })
+    }
+
+    /// Begins a new file; what is in the one before the last no longer counts.
+    fn next(&self, now: Timestamp) -> io::Result<Self> {
+        std::fs::rename(self.dir.join(FILE), self.dir.join(BEFORE))?;
+        let mut file = open_file(&self.dir.join(FILE), true)?;
+        file.write_all(HEADER)?;
+        Ok(Self {
+            dir: self.dir.clone(),
+            file,
+            begun: now,
+            len: HEADER.len() as u64,
+            broken: false,
+        })
+    }
+
+    fn append(
+        &mut self,
+        agent: &AgentName,
+        key: &Key,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> io::Result<()> {
+        if self.begun.after(COUNTS) < now {
+            *self = self.next(now)?;
+        }
+        if self.broken {
+            self.file.set_len(self.len)?;
+            self.broken = false;
+        }
+        let entry = entry(agent, key, until)?;
+        match self.file.write_all(&entry) {
+            Ok(()) => {
+                self.len += entry.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                self.broken = self.file.set_len(self.len).is_err();
+                Err(error)
+            }
+        }
+    }
+}
+
+fn entry(agent: &AgentName, (token, nonce): &Key, until: Timestamp) -> io::Result<Vec<u8>> {
+    let name = agent.as_str().as_bytes();
+    let mut entry = Vec::with_capacity(ENTRY + name.len());
+    entry.extend_from_slice(&[0; 4]);
+    entry.extend_from_slice(&until.unix_millis().to_be_bytes());
+    entry.extend_from_slice(&token.0);
+    entry.extend_from_slice(nonce);
+    entry.push(u8::try_from(name.len()).map_err(io::Error::other)?);
+    entry.extend_from_slice(name);
+    let sum: [u8; 32] = Sha256::digest(&entry[4..]).into();
+    entry[..4].copy_from_slice(&sum[..4]);
+    Ok(entry)
+}
+
+/// Length of an entry without the name.
+const ENTRY: usize = 4 + 8 + 32 + 16 + 1;
+
+/// Reads a file, if it is there; says whether all of it could be understood, but for a torn last entry.
+fn read(path: &Path, mut found: impl FnMut(AgentName, Key, Timestamp)) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    match open_file(path, false) {
+        Ok(mut file) => file.read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let Some(mut rest) = bytes.strip_prefix(HEADER) else {
+        // Torn in its first line, or something else altogether.
+        return Ok(HEADER.starts_with(&bytes));
+    };
+    while let Some((head, tail)) = rest.split_first_chunk::<ENTRY>() {
+        let Some((name, next)) = tail.split_at_checked(usize::from(head[ENTRY - 1])) else {
+            return Ok(true);
+        };
+        let mut sum = Sha256::new();
+        sum.update(&head[4..]);
+        sum.update(name);
+        let name = std::str::from_utf8(name).ok().and_then(|n| n.parse().ok());
+        let (true, Some(agent)) = (sum.finalize()[..4] == head[..4], name) else {
+            return Ok(false);
+        };
+        let (mut until, mut token, mut nonce) = ([0; 8], [0; 32], [0; 16]);
+        until.copy_from_slice(&head[4..12]);
+        token.copy_from_slice(&head[12..44]);
+        nonce.copy_from_slice(&head[44..60]);
+        let until = Timestamp::from_unix_millis(i64::from_be_bytes(until));
+        found(agent, (Digest(token), nonce), until);
+        rest = next;
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_seconds(1_800_000_000 + seconds)
+    }
+
+    fn agent(name: &str) -> AgentName {
+        name.parse().unwrap()
+    }
+
+    fn key(token: u8, nonce: u8) -> Key {
+        (Digest([token; 32]), [nonce; 16])
+    }
+
+    /// Accepts a proof made at `now`.
+    fn accept(nonces: &Nonces, name: &str, key: Key, now: i64) -> Result<(), NonceError> {
+        nonces.accept(&agent(name), key, at(now), at(now + 30), at(now))
+    }
+
+    #[test]
+    fn a_nonce_is_accepted_once_per_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        accept(&nonces, "a", key(1, 0), 0).unwrap();
+        let replay = accept(&nonces, "a", key(1, 0), 0);
+        assert!(matches!(replay, Err(NonceError::Used)));
+        accept(&nonces, "a", key(2, 0), 0).unwrap();
+        accept(&nonces, "a", key(1, 1), 0).unwrap();
+    }
+
+    #[test]
+    fn it_is_forgotten_when_its_proof_is_too_old_anyway() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        accept(&nonces, "a", key(1, 0), 0).unwrap();
+        accept(&nonces, "b", key(1, 0), 0).unwrap();
+        accept(&nonces, "a", key(1, 0), 31).unwrap();
+        assert_eq!(nonces.seen.lock().unwrap().agents[&agent("a")].set.len(), 1);
+        nonces.sweep(at(31));
+        assert_eq!(nonces.seen.lock().unwrap().agents.len(), 1, "b is gone");
+    }
+
+    #[test]
+    fn a_replay_is_refused_across_restarts_and_changes_of_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut now = 0;
+        for pause in [0, 1, 29, 30, 59, 61, 10, 200, 5] {
+            let nonces = Nonces::open(dir.path(), at(now)).unwrap();
+            let (first, second) = (key(1, pause), key(2, pause));
+            accept(&nonces, "a", first, now).unwrap();
+            drop(nonces);
+            let later = Nonces::open(dir.path(), at(now + 29)).unwrap();
+            let replay = accept(&later, "a", first, now + 29);
+            assert!(matches!(replay, Err(NonceError::Used)), "at {now}");
+            accept(&later, "a", second, now + 29).unwrap();
+            // A file begins, and then the broker starts three times.
+            accept(&later, "a", key(3, pause), now + 50).unwrap();
+            let mut again = later;
+            for _ in 0..3 {
+                drop(again);
+                again = Nonces::open(dir.path(), at(now + 55)).unwrap();
+            }
+            let replay = accept(&again, "a", second, now + 55);
+            assert!(matches!(replay, Err(NonceError::Used)), "at {now}");
+            now += 60 + i64::from(pause);
+        }
+    }
+
+    #[test]
+    fn files_stay_small_since_what_no_longer_counts_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        for minute in 0..50_u8 {
+            for n in 0..10 {
+                let now = 60 * i64::from(minute) + i64::from(n);
+                accept(&nonces, "a", key(minute, n), now).unwrap();
+            }
+        }
+        let len = |name| std::fs::metadata(dir.path().join(name)).unwrap().len();
+        assert!(
+            len(FILE) + len(BEFORE) < 30 * (ENTRY as u64 + 1),
+            "{}",
+            len(FILE)
+        );
+    }
+
+    #[test]
+    fn one_agents_proofs_take_no_room_from_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        for n in 0..MAX_PER_AGENT {
+            let mut nonce = [0; 16];
+            nonce[..8].copy_from_slice(&n.to_be_bytes());
+            let key = (Digest::ZERO, nonce);
+            let mut seen = nonces.seen.lock().unwrap();
+            seen.agents
+                .entry(agent("a"))
+                .or_default()
+                .insert(key, at(30));
+        }
+        let full = accept(&nonces, "a", key(1, 1), 0).unwrap_err().to_string();
+        assert!(
+            full.contains("agent a") && full.contains("in 31 s"),
+            "{full}"
+        );
+        accept(&nonces, "b", key(1, 1), 0).unwrap();
+        accept(&nonces, "a", key(1, 1), 31).unwrap();
+    }
+
+    #[test]
+    fn what_a_kill_leaves_is_passed_over_and_other_damage_refuses_older_proofs() {
+        for (cut, damaged) in [(true, false), (false, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+            accept(&nonces, "a", key(1, 0), 0).unwrap();
+            accept(&nonces, "a", key(1, 1), 0).unwrap();
+            let path = dir.path().join(FILE);
+            let mut bytes = std::fs::read(&path).unwrap();
+            if cut {
+                bytes.pop();
+            } else {
+                bytes[HEADER.len() + 20] ^= 1;
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let again = Nonces::open(dir.path(), at(1)).unwrap();
+            let known = accept(&again, "a", key(1, 0), 1);
+            assert!(known.is_err());
+            let other = accept(&again, "a", key(1, 2), 1);
+            assert_eq!(matches!(other, Err(NonceError::Unknown(_))), damaged);
+            accept(&again, "a", key(1, 3), 32).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_not_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        accept(&nonces, "a", key(1, 0), 0).unwrap();
+        // A new file is due and its directory is gone.
+        let refused = accept(&nonces, "a", key(1, 1), 90);
+        assert!(matches!(refused, Err(NonceError::Unwritten(_))));
+        let still = accept(&nonces, "a", key(1, 1), 90);
+        assert!(
+            matches!(still, Err(NonceError::Unwritten(_))),
+            "not remembered"
+        );
+    }
+}

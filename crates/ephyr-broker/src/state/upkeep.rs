@@ -1,0 +1,148 @@
+//! What keeps the state small: dropping what has ended, and rewriting the journal. Neither holds up whoever
+//! changes something meanwhile for longer than a few tasks take.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use ephyr_names::{TaskId, Timestamp};
+
+use super::journal::Successor;
+use super::{Disk, Entry, State, TaskRecord};
+use crate::sync::{Ordering, PoisonError};
+
+/// Ended tasks that are dropped while nobody else can change anything.
+const DROPPED_AT_ONCE: usize = 64;
+/// The journal is rewritten when it is this long and mostly dead.
+pub(super) const COMPACT_BYTES: u64 = 1 << 20;
+
+impl State {
+    /// Drops what has expired by `now` and what can never be used again; tells how many tasks fell. Whoever
+    /// changes something meanwhile waits for a few of them at most.
+    pub fn sweep(&self, now: Timestamp) -> usize {
+        let mut over = Vec::new();
+        self.tasks.for_each(|id, record| {
+            if is_over(record, now) {
+                over.push(*id);
+            }
+        });
+        let mut fallen = Vec::with_capacity(over.len());
+        for some in over.chunks(DROPPED_AT_ONCE) {
+            let mut disk = self.lock();
+            fallen.extend(
+                some.iter()
+                    .filter_map(|id| self.drop_task(&mut disk, *id, now)),
+            );
+        }
+        self.forget_children(&fallen);
+        self.nonces.sweep(now);
+        let mut disk = self.lock();
+        disk.certificates.retain(|record| now < record.expires);
+        let forgotten = self.revoked.retain(|_, revocation| now < revocation.until);
+        self.revocations.fetch_sub(forgotten, Ordering::AcqRel);
+        let epochs = self.epochs.load();
+        if epochs.iter().any(|epoch| epoch.valid_until() <= now) {
+            let alive = epochs
+                .iter()
+                .filter(|e| now < e.valid_until())
+                .cloned()
+                .collect();
+            self.epochs.store(Arc::new(alive));
+        }
+        fallen.len()
+    }
+
+    /// Drops a task if it is over still: it may have been bound meanwhile.
+    fn drop_task(&self, disk: &mut Disk, id: TaskId, now: Timestamp) -> Option<Arc<TaskRecord>> {
+        let record = self.tasks.remove_if(&id, |record| is_over(record, now))?;
+        if let Some(left) = disk.per_agent.get_mut(&record.agent) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                disk.per_agent.remove(&record.agent);
+            }
+        }
+        disk.total = disk.total.saturating_sub(1);
+        for agent in [&record.agent, &record.initiated_by] {
+            self.by_agent.update(agent, |tasks| tasks.remove(&id));
+        }
+        Some(record)
+    }
+
+    fn forget_children(&self, fallen: &[Arc<TaskRecord>]) {
+        if fallen.is_empty() {
+            return;
+        }
+        let bereaved: HashSet<TaskId> = fallen.iter().filter_map(|task| task.parent()).collect();
+        for parent in &bereaved {
+            self.children.update(parent, |children| {
+                let children = Arc::make_mut(children);
+                children.retain(|child| self.tasks.contains(child));
+                children.shrink_to(2 * children.len());
+            });
+        }
+        self.children
+            .retain(|parent, _| self.tasks.contains(parent));
+        self.by_agent.retain(|_, tasks| !tasks.is_empty());
+        self.tasks.give_back();
+    }
+
+    /// Rewrites the journal when most of it is dead.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old journal goes on then.
+    pub fn compact_if_worthwhile(&self) -> io::Result<()> {
+        let live = 700 * (self.tasks.count() as u64 + 1);
+        let len = self.lock().journal.len();
+        if len > COMPACT_BYTES && len > 3 * live {
+            self.compact()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Rewrites the journal. What is changed meanwhile goes into the old one and from there into the new.
+    ///
+    /// # Errors
+    /// When it cannot be written; the old journal goes on then.
+    pub fn compact(&self) -> io::Result<()> {
+        let _alone = self
+            .rewriting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (dir, mark, certificates) = {
+            let disk = self.lock();
+            let certificates = disk.certificates.clone();
+            (
+                disk.journal.dir().to_owned(),
+                disk.journal.len(),
+                certificates,
+            )
+        };
+        let epochs = self.epochs.load();
+        let (mut tasks, mut revoked) = (Vec::new(), Vec::new());
+        self.tasks
+            .for_each(|_, record| tasks.push(Arc::clone(record)));
+        self.revoked
+            .for_each(|_, revocation| revoked.push(*revocation));
+        let entries = epochs
+            .iter()
+            .map(|epoch| Entry::Epoch(epoch.entry().clone()))
+            .chain(
+                tasks
+                    .iter()
+                    .map(|task| Entry::Task(TaskRecord::clone(task))),
+            )
+            .chain(revoked.into_iter().map(Entry::Revoked))
+            .chain(certificates.into_iter().map(Entry::Certificate));
+        let mut new = Successor::write(&dir, mark, entries)?;
+        let so_far = self.lock().journal.len();
+        new.follow(so_far)?;
+        self.lock().journal.replace(new)
+    }
+}
+
+/// Whether a task is over, or can never be bound any more where it must be.
+fn is_over(record: &TaskRecord, now: Timestamp) -> bool {
+    let unbound = record.holder.is_none() && record.bind_deadline.is_some_and(|d| d <= now);
+    record.expires <= now || unbound
+}
