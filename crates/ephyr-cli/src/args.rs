@@ -146,6 +146,9 @@ pub(crate) enum Task {
         /// Print the token alone, for EPHYR_TOKEN=$(…)
         #[arg(long, conflicts_with = "json")]
         token_only: bool,
+        /// Ask whether it would be made, and make nothing
+        #[arg(long, conflicts_with = "token_only")]
+        dry_run: bool,
     },
     /// Make a task below your token's own and print its token
     Delegate {
@@ -170,6 +173,9 @@ pub(crate) enum Task {
         /// Print the token alone
         #[arg(long, conflicts_with = "json")]
         token_only: bool,
+        /// Show what the child would be allowed, and make nothing
+        #[arg(long, conflicts_with = "token_only")]
+        dry_run: bool,
     },
     /// Bind your token's task to the key in --holder-key and print the token from then on
     Bind {
@@ -190,6 +196,9 @@ pub(crate) enum Task {
     Revoke {
         /// The task
         task: TaskId,
+        /// Show which tasks would fall, and revoke nothing
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -257,7 +266,7 @@ pub(crate) enum Audit {
     Query {
         #[command(flatten)]
         log: Log,
-        /// Of this task and all below it
+        /// Of this task and all below it, each indented by its depth
         #[arg(long)]
         task: Option<TaskId>,
         /// Of this agent

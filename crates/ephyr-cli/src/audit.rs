@@ -9,7 +9,7 @@ use ephyr_audit::{
     Checkpoint, Event, Filter, Line, MAX_LINE, Record, Report, Severity, Stored, VerifyOptions,
     checkpoint_file, find_delegation, log_files, query, verify,
 };
-use ephyr_names::RecordId;
+use ephyr_names::{RecordId, TaskId};
 use ephyr_token::Receipt;
 use serde_json::{Value, json};
 use ssh_key::PublicKey;
@@ -174,14 +174,35 @@ fn records(count: u64) -> String {
 }
 
 fn search(log: &Log, filter: &Filter, output: &Output) -> Result<ExitCode, Failure> {
+    let mut tree = Vec::new();
     for path in paths(log)? {
         for stored in query(open(&path)?, filter) {
             let stored =
                 stored.map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
-            output.raw(line(&stored, output).as_bytes())?;
+            match filter.task {
+                // What came of an attempt may stand behind what began later.
+                Some(_) => tree.push(stored),
+                None => output.raw(line(&stored, output).as_bytes())?,
+            }
         }
     }
+    tree.sort_by_key(|stored| stored.record.time);
+    for stored in &tree {
+        let branch = filter.task.map_or(0, |task| depth_below(task, stored));
+        let indent = match branch.checked_sub(1) {
+            Some(above) if !output.is_json() => format!("{}└─ ", "   ".repeat(above)),
+            _ => String::new(),
+        };
+        output.raw(format!("{indent}{}", line(stored, output)).as_bytes())?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How many generations below `task` a record's own task is.
+fn depth_below(task: TaskId, stored: &Stored) -> usize {
+    let lineage = &stored.record.lineage;
+    let at = lineage.iter().position(|above| *above == task);
+    at.map_or(0, |at| lineage.len() - 1 - at)
 }
 
 fn line(stored: &Stored, output: &Output) -> String {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::args::Task;
 use crate::broker;
 use crate::endpoint::Endpoint;
-use crate::failure::Failure;
+use crate::failure::{DENIED, Failure};
 use crate::lists::{fields, list, text};
 use crate::output::Output;
 
@@ -23,9 +23,14 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
             ttl,
             can_delegate,
             token_only,
+            dry_run,
         } => {
-            let arguments =
+            let mut arguments =
                 json!({"description": description, "ttl": ttl, "can_delegate": can_delegate});
+            if *dry_run {
+                arguments["dry_run"] = json!(true);
+                return would_be(&call("task_create", arguments)?, output);
+            }
             made(&call("task_create", arguments)?, *token_only, output)?;
         }
         Task::Delegate {
@@ -36,6 +41,7 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
             must_bind,
             keep,
             token_only,
+            dry_run,
         } => {
             let mut arguments = json!({
                 "description": description, "can_delegate": can_delegate, "must_bind": must_bind,
@@ -52,6 +58,10 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
             }
             if !roles.is_empty() {
                 arguments["envelope"] = json!({"ssh": roles});
+            }
+            if *dry_run {
+                arguments["dry_run"] = json!(true);
+                return would_be(&call("task_delegate", arguments)?, output);
             }
             made(&call("task_delegate", arguments)?, *token_only, output)?;
         }
@@ -96,15 +106,55 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
                 },
             );
         }
-        Task::Revoke { task } => {
-            let value = call("task_revoke", json!({"task_id": task}))?;
+        Task::Revoke { task, dry_run } => {
+            let arguments = json!({"task_id": task, "dry_run": dry_run});
+            let value = call("task_revoke", arguments)?;
             output.show(&value, || {
-                let below = text(&value["cascade_count"]);
-                format!("revoked {task}; tasks below it: {below}\n")
+                let count = text(&value["cascade_count"]);
+                if *dry_run {
+                    return would_fall(&value["tasks"], &count);
+                }
+                format!("revoked {task}: {count} tasks in all, itself included\n")
             })?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what would be made; the exit status is a refusal.s where it would be refused.
+fn would_be(value: &Value, output: &Output) -> Result<ExitCode, Failure> {
+    let decision = &value["decision"];
+    let allowed = decision["allowed"] == true;
+    output.show(value, || {
+        if !allowed {
+            let (reason, message) = (text(&decision["reason"]), text(&decision["message"]));
+            return format!("nothing was made, and it would be refused ({reason}): {message}\n");
+        }
+        let seconds = text(&decision["ttl_seconds"]);
+        let mut shown = format!("nothing was made; it would live for {seconds} s\n");
+        if value["envelope"].is_object() {
+            shown.push_str("and be allowed at most, within the policy:\n");
+            shown.push_str(&fields(&value["envelope"], 1));
+        }
+        shown
+    })?;
+    Ok(if allowed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(DENIED)
+    })
+}
+
+fn would_fall(tasks: &Value, count: &str) -> String {
+    let mut shown = format!("nothing was revoked; {count} tasks would fall:\n");
+    let tasks: Vec<&Value> = tasks.as_array().into_iter().flatten().collect();
+    for task in &tasks {
+        shown.push_str(&format!("  {}\n", text(task)));
+    }
+    if tasks.len().to_string() != count {
+        shown.push_str("  and more\n");
+    }
+    shown
 }
 
 /// Shows a task just made, or its token alone.
