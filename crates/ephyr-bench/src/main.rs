@@ -7,6 +7,7 @@ mod pure;
 mod reference;
 mod row;
 mod ssh;
+mod tasks;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ type Group = (&'static str, fn() -> Result<Vec<Row>, Failure>);
 
 const GROUPS: &[Group] = &[
     ("pure", pure::rows),
+    ("tasks", tasks::rows),
     ("signer", daemons::signer),
     ("http", daemons::http),
     ("keys", daemons::wrong_keys),
