@@ -9,7 +9,7 @@ use crate::run::{self, Show, cargo};
 use crate::tally::Tally;
 
 /// Each crate of the workspace and the ones that it may use.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-names", &[]),
     ("ephyr-token", &["ephyr-names"]),
     ("ephyr-policy", &["ephyr-names", "ephyr-token"]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("ephyr-mcp", &[]),
     ("ephyr-audit", &["ephyr-names", "ephyr-token"]),
     ("ephyr-ssh", &["ephyr-names", "ephyr-policy"]),
+    ("ephyr-units", &["ephyr-names"]),
     (
         "ephyr-signer",
         &[
@@ -52,6 +53,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
             "ephyr-policy",
             "ephyr-audit",
             "ephyr-mcp",
+            "ephyr-units",
         ],
     ),
     ("ephyr-testkit", &["ephyr-names"]),

@@ -8,8 +8,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use ephyr_audit::{Appended, Event, Record};
 use ephyr_names::{Digest, Timestamp};
-use ephyr_token::Receipt;
-use ssh_key::PublicKey;
+use ephyr_token::{CaKeys, Receipt};
 
 use crate::audit::Audit;
 use crate::auth::{Caller, Keys};
@@ -46,8 +45,8 @@ pub struct Parts {
     pub signer: Signer,
     /// What the kernel enforces on this process, in words.
     pub sandbox: SandboxView,
-    /// The CA's public key, where the operator pinned it.
-    pub ca_pin: Option<PublicKey>,
+    /// The CA's public keys, where the operator pinned them.
+    pub ca_pins: Option<CaKeys>,
 }
 
 /// What confines the broker, as `health` tells it.
@@ -118,10 +117,10 @@ impl Broker {
         &self.parts.signer
     }
 
-    /// The CA key that the operator pinned.
+    /// The CA keys that the operator pinned.
     #[must_use]
-    pub fn ca_pin(&self) -> Option<&PublicKey> {
-        self.parts.ca_pin.as_ref()
+    pub fn ca_pins(&self) -> Option<&CaKeys> {
+        self.parts.ca_pins.as_ref()
     }
 
     /// What confines this process.

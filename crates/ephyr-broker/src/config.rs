@@ -66,7 +66,7 @@ pub struct Config {
     #[arg(long, env = "CREDENTIALS_DIRECTORY")]
     pub credentials_dir: Option<PathBuf>,
 
-    /// The CA public key that the signer must have. Without it the signer's own word is taken.
+    /// The CA public keys, one a line; the signer must have one of them. Without it the signer's own word is taken.
     #[arg(long, env = "EPHYR_CA_PUB")]
     pub ca_pub: Option<PathBuf>,
 }

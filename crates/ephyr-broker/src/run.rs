@@ -11,8 +11,8 @@ use clap::Parser;
 use ephyr_audit::Event;
 use ephyr_mcp::SessionKey;
 use ephyr_sandbox::{Accounts, Activated, Confinement, Network, Notifier, open_socket};
+use ephyr_token::CaKeys;
 use rustix::fs::statfs;
-use ssh_key::PublicKey;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -66,7 +66,7 @@ fn start(config: Config) -> Result<(), Failure> {
     for warning in policy.warnings() {
         log(&warning.to_string());
     }
-    let ca_pin = config.ca_pub.as_deref().map(read_ca).transpose()?;
+    let ca_pins = config.ca_pub.as_deref().map(read_ca).transpose()?;
     let state_in_memory = check_state_dir(&config)?;
     let sockets = open_sockets(&config)?;
     let landlock = confine(&config, policy.sandbox().min_landlock_abi)?;
@@ -98,7 +98,7 @@ fn start(config: Config) -> Result<(), Failure> {
         audit,
         signer: Signer::new(config.signer_socket.clone()),
         sandbox,
-        ca_pin,
+        ca_pins,
     };
     let broker = Arc::new(Broker::new(parts, Arc::new(policy), now));
     // Connections are served by threads of their own; what is left needs one.
@@ -108,12 +108,11 @@ fn start(config: Config) -> Result<(), Failure> {
     runtime.block_on(run(broker, config, sockets, opened, notifier))
 }
 
-fn read_ca(path: &Path) -> Result<PublicKey, Failure> {
+fn read_ca(path: &Path) -> Result<CaKeys, Failure> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let key = PublicKey::from_openssh(text.trim())
-        .map_err(|_| format!("{}: not an OpenSSH public key", path.display()))?;
-    Ok(key)
+    let keys = CaKeys::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(keys)
 }
 
 /// Whether the state lies in memory; where it does not, the operator must have said so.

@@ -94,7 +94,7 @@ impl Bench {
                 landlock: Vec::new(),
                 state_in_memory: false,
             },
-            ca_pin: None,
+            ca_pins: None,
         };
         let broker = Arc::new(Broker::new(parts, Arc::new(loaded), now));
         Self { broker, dir }

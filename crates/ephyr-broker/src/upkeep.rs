@@ -146,15 +146,19 @@ async fn new_epoch(broker: &Broker, now: Timestamp) -> Result<(), EpochError> {
         .map_err(|error| EpochError::Record(error.to_string()))
 }
 
-/// The CA's public key: the operator's word before the signer's.
+/// The CA's public key: the one that the signer names, which must be one of those that the operator pinned.
 async fn ca_key(broker: &Broker) -> Result<PublicKey, EpochError> {
-    if let Some(pin) = broker.ca_pin() {
-        return Ok(pin.clone());
-    }
-    match broker.signer().ask(&Request::RootPublicKey {}).await? {
-        Reply::RootPublicKey { public_key } => PublicKey::from_openssh(&public_key)
-            .map_err(|_| EpochError::Certificate("its public key is unreadable".to_owned())),
-        _ => Err(SignerError::Unexpected.into()),
+    let bad = |why: &str| EpochError::Certificate(why.to_owned());
+    let Reply::RootPublicKey { public_key } =
+        broker.signer().ask(&Request::RootPublicKey {}).await?
+    else {
+        return Err(SignerError::Unexpected.into());
+    };
+    let key =
+        PublicKey::from_openssh(&public_key).map_err(|_| bad("its public key is unreadable"))?;
+    match broker.ca_pins() {
+        Some(pins) if pins.find(&key).is_none() => Err(bad("its key is not among the pinned ones")),
+        _ => Ok(key),
     }
 }
 

@@ -97,6 +97,9 @@ pub(crate) enum Command {
     /// Make API keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Write the systemd units of an appliance
+    #[command(subcommand)]
+    Units(Units),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -328,6 +331,24 @@ pub(crate) enum Keys {
     New {
         /// The agent
         agent: AgentName,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Units {
+    /// Write unit files, users (sysusers.d) and directories (tmpfiles.d), for systems without Nix
+    #[command(after_help = "\
+Settings, JSON, all optional: {\"package\": \"/usr\", \"nft\": \"/usr/sbin/nft\", \"ca_key\": {\"file\":
+\"/etc/ephyr/ca_key\", \"encrypted\": false}, \"credentials\": {NAME: {\"file\": …}}, \"readable\": [\"/usr\", …],
+\"agents\": {NAME: {\"uid\": 1501, \"user\": …, \"command\": [WORD…], \"egress\": [{\"cidr\": …}]}}}.
+An agent without a command gets a user and no unit. docs/install.md says what to do with the files.")]
+    Render {
+        /// The directory, such as /etc: files go to systemd/system, sysusers.d and tmpfiles.d in it
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// What differs from host to host; - reads it from standard input
+        #[arg(long, value_name = "FILE")]
+        settings: Option<PathBuf>,
     },
 }
 

@@ -17,6 +17,7 @@ mod lists;
 mod output;
 mod policy;
 mod tasks;
+mod units;
 
 use std::process::ExitCode;
 
@@ -54,6 +55,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         Command::Ca(ca) => ca::run(ca, output),
         Command::HostKey(host_key) => host_key::run(host_key, output),
         Command::Keys(keys) => keys::run(keys, output),
+        Command::Units(units) => units::run(units, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "ephyr", &mut script);

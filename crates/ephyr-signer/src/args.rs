@@ -16,6 +16,8 @@ Usage: ephyr-signer --broker-user NAME|UID [OPTIONS]
   --socket-group NAME|GID the socket's group (EPHYR_SIGNER_SOCKET_GROUP; the signer's own)
   --ca-key FILE           the CA key, OpenSSH Ed25519, mode 0600 or 0400, own user
                           (EPHYR_CA_KEY; $CREDENTIALS_DIRECTORY/ca_key)
+  --ca-pub FILE           the CA's public keys, one a line; the key must be one of them
+                          (EPHYR_CA_PUB; not checked)
   --journal FILE          what was signed (EPHYR_SIGNER_JOURNAL; $STATE_DIRECTORY/journal, else
                           /var/lib/ephyr-signer/journal)
   -h, --help
@@ -43,6 +45,8 @@ pub struct Options {
     pub socket_group: Option<String>,
     /// Where the CA key is.
     pub ca_key: KeyFile,
+    /// The list of public keys that the CA key must be on.
+    pub ca_pub: Option<PathBuf>,
     /// The only user that is served, by name or number.
     pub broker_user: String,
     /// The journal's file.
@@ -78,12 +82,13 @@ pub enum ArgsError {
     NoKey,
 }
 
-const OPTIONS: [(&str, &str); 6] = [
+const OPTIONS: [(&str, &str); 7] = [
     ("--broker-user", "EPHYR_BROKER_USER"),
     ("--policy", "EPHYR_POLICY"),
     ("--socket", "EPHYR_SIGNER_SOCKET"),
     ("--socket-group", "EPHYR_SIGNER_SOCKET_GROUP"),
     ("--ca-key", "EPHYR_CA_KEY"),
+    ("--ca-pub", "EPHYR_CA_PUB"),
     ("--journal", "EPHYR_SIGNER_JOURNAL"),
 ];
 
@@ -130,7 +135,15 @@ fn options(
     values: [Option<OsString>; OPTIONS.len()],
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Options, ArgsError> {
-    let [broker_user, policy, socket, socket_group, ca_key, journal] = values;
+    let [
+        broker_user,
+        policy,
+        socket,
+        socket_group,
+        ca_key,
+        ca_pub,
+        journal,
+    ] = values;
     let text =
         |value: OsString, option| value.into_string().map_err(|_| ArgsError::NotText(option));
     let path = |value: Option<OsString>, default: &str| {
@@ -150,6 +163,7 @@ fn options(
             .map(|value| text(value, "--socket-group"))
             .transpose()?,
         ca_key,
+        ca_pub: ca_pub.map(PathBuf::from),
         broker_user: text(broker_user.ok_or(ArgsError::NoBrokerUser)?, "--broker-user")?,
         journal: journal.map_or_else(|| state.join("journal"), PathBuf::from),
     })
@@ -191,12 +205,14 @@ mod tests {
         );
         assert_eq!(options.ca_key, KeyFile::Credential("/c/ca_key".into()));
         assert_eq!(options.journal, PathBuf::from("/j"));
+        assert_eq!(options.ca_pub, None);
         let options = run(
-            &["--broker-user", "b", "--ca-key", "/k"],
+            &["--broker-user", "b", "--ca-key", "/k", "--ca-pub", "/l"],
             &[("STATE_DIRECTORY", "/s"), ("CREDENTIALS_DIRECTORY", "/c")],
         )
         .unwrap();
         assert_eq!(options.ca_key, KeyFile::Own("/k".into()));
+        assert_eq!(options.ca_pub, Some(PathBuf::from("/l")));
         assert_eq!(options.journal, PathBuf::from("/s/journal"));
     }
 

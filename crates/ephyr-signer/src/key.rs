@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ephyr_audit::{Checkpoint, Fold};
 use ephyr_names::Timestamp;
 use ephyr_token::sshsig::{self, Namespace};
-use ephyr_token::{DelegationCertificate, DelegationPayload};
+use ephyr_token::{CaKeys, DelegationCertificate, DelegationPayload, MAX_CA_LIST};
 use rustix::fs::{Mode, OFlags};
 use ssh_key::certificate::{Builder, CertType};
 use ssh_key::{HashAlg, PrivateKey};
@@ -62,6 +62,25 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The list of public keys cannot be read or used.
+    #[error("the list of CA public keys {path}: {why}")]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The operator expects another key.
+    #[error(
+        "the CA key {fingerprint} is not listed in {path}: either it is the wrong key, or its public half \
+         is missing there, and so on the targets"
+    )]
+    NotListed {
+        /// The list.
+        path: PathBuf,
+        /// The key's fingerprint.
+        fingerprint: String,
+    },
     /// Its content is no key.
     #[error("the CA key {0} is not an OpenSSH private key")]
     Format(PathBuf),
@@ -112,6 +131,33 @@ impl CaKey {
             public_line,
             fingerprint,
         })
+    }
+
+    /// Checks that the operator's list of CA public keys names this key.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::NotListed`] when it does not, [`KeyError::List`] when there is no such list.
+    pub fn check_listed(&self, path: &Path) -> Result<(), KeyError> {
+        let bad = |why: String| KeyError::List {
+            path: path.into(),
+            why,
+        };
+        let most = u64::try_from(MAX_CA_LIST)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        let mut text = String::new();
+        File::open(path)
+            .and_then(|file| file.take(most).read_to_string(&mut text))
+            .map_err(|why| bad(why.to_string()))?;
+        let listed = CaKeys::parse(&text).map_err(|why| bad(why.to_string()))?;
+        match listed.find(self.key.public_key()) {
+            Some(_) => Ok(()),
+            None => Err(KeyError::NotListed {
+                path: path.into(),
+                fingerprint: self.fingerprint.clone(),
+            }),
+        }
     }
 
     /// The public key as an OpenSSH line.

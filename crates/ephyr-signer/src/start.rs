@@ -113,6 +113,9 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     }
     let policy = source.load()?;
     let ca = CaKey::load(&options.ca_key)?;
+    if let Some(list) = &options.ca_pub {
+        ca.check_listed(list)?;
+    }
     let (journal, found) = Journal::open(&options.journal, clocks().time, LONG)?;
     if found.torn {
         log::warning("the journal's last line was unfinished and is put aside in a file beside it");

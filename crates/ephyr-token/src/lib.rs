@@ -19,6 +19,7 @@
 //! The crate is pure: no I/O, no clock, no randomness, no globals. Time, keys, ids and nonces are
 //! arguments. `docs/tokens.md` gives the formats for whoever writes another verifier or a client.
 
+mod authority;
 mod caveat;
 mod delegation;
 mod envelope;
@@ -36,6 +37,7 @@ mod time;
 mod verify;
 mod wire;
 
+pub use authority::{CaKeys, CaKeysError, MAX_CA_LIST};
 pub use delegation::{DelegationCertificate, DelegationError, DelegationPayload, MAX_DELEGATION};
 pub use envelope::{Envelope, Grants, Scope};
 pub use error::{MintError, TokenError};

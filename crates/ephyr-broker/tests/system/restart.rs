@@ -1,6 +1,6 @@
 //! What was answered is still true after a restart, a crash, or the signer's absence.
 
-use ephyr_testkit::{World, json};
+use ephyr_testkit::{CaKey, World, json};
 
 use crate::helpers::{eventually, exec, task};
 
@@ -86,4 +86,26 @@ fn while_the_signer_is_down_nothing_runs_and_what_only_looks_goes_on() {
     );
     world.start_signer().unwrap();
     assert!(!exec(&mut scout, "web", "read", "true").is_error);
+}
+
+#[test]
+fn a_signer_whose_key_is_not_pinned_makes_no_token_and_one_of_several_pins_is_enough() {
+    let mut world = World::builder().prepare().unwrap();
+    world.start_signer().unwrap();
+    let own = std::fs::read_to_string(world.ca_pub()).unwrap();
+    let other = CaKey::generate("next").unwrap().public_line().unwrap();
+    std::fs::write(world.ca_pub(), format!("{other}\n")).unwrap();
+    world.start_broker().unwrap();
+    let create = |world: &World| {
+        let made = world
+            .mcp_with_key("scout")
+            .unwrap()
+            .tool("task_create", json!({"description": "pins"}));
+        !made.unwrap().is_error
+    };
+    assert!(!create(&world));
+    world.broker().unwrap().stop().unwrap();
+    std::fs::write(world.ca_pub(), format!("# next\n{other}\n{own}\n")).unwrap();
+    world.start_broker().unwrap();
+    assert!(create(&world));
 }

@@ -83,6 +83,28 @@ fn w9_a_key_that_others_can_read_is_refused() {
 }
 
 #[test]
+fn a_key_that_the_operator_does_not_list_is_refused() {
+    let mut world = World::new(WIDE);
+    let list = world.path("listed");
+    let other = new_key().public_key().to_openssh().unwrap();
+    let own = world.ca.to_openssh().unwrap();
+    world
+        .environment
+        .push(("EPHYR_CA_PUB", list.display().to_string()));
+    let said = world.fails_to_start();
+    assert!(said.contains("the list of CA public keys"), "{said}");
+    fs::write(&list, format!("{other}\n")).unwrap();
+    let said = world.fails_to_start();
+    assert!(said.contains("is not listed in"), "{said}");
+    fs::write(
+        &list,
+        format!("# the next key\n{other}\n# in force\n{own}\n"),
+    )
+    .unwrap();
+    world.start();
+}
+
+#[test]
 fn w9_a_key_of_another_user_is_refused() {
     if !is_root() {
         return ephyr_testkit::skip("needs a second user, which only root can be");

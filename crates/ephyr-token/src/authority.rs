@@ -1,0 +1,111 @@
+//! The public keys of the certificate authority, as operators list them.
+
+use ssh_key::PublicKey;
+
+/// No list is longer, in bytes. Whoever reads one from a file need not read further.
+pub const MAX_CA_LIST: usize = 64 * 1024;
+
+/// The keys that certificates and signatures of the authority may come from: one, or two while the key is
+/// being changed. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaKeys(Vec<PublicKey>);
+
+/// Why a text is no list of CA keys. The operator's to mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CaKeysError {
+    /// It names none.
+    #[error("no CA public key stands in it; `ephyr ca show` prints the one of a key file")]
+    Empty,
+    /// A line is no key.
+    #[error("line {0} is no OpenSSH public key")]
+    Format(usize),
+    /// A key is of another kind.
+    #[error("line {0} is not an Ed25519 key: make one with `ephyr ca init`")]
+    Algorithm(usize),
+    /// More than [`MAX_CA_LIST`].
+    #[error("it is longer than {MAX_CA_LIST} bytes")]
+    TooLong,
+}
+
+impl CaKeys {
+    /// Reads one key a line, as `TrustedUserCAKeys` (sshd_config(5)); empty lines and those that begin with
+    /// `#` do not count.
+    ///
+    /// # Errors
+    ///
+    /// [`CaKeysError`] names the line.
+    pub fn parse(text: &str) -> Result<Self, CaKeysError> {
+        if text.len() > MAX_CA_LIST {
+            return Err(CaKeysError::TooLong);
+        }
+        let lines = text.lines().map(str::trim).enumerate();
+        let keys = lines
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+            .map(|(index, line)| {
+                let key =
+                    PublicKey::from_openssh(line).map_err(|_| CaKeysError::Format(index + 1))?;
+                let known = key.key_data().ed25519().is_some();
+                known
+                    .then_some(key)
+                    .ok_or(CaKeysError::Algorithm(index + 1))
+            });
+        let keys: Vec<PublicKey> = keys.collect::<Result<_, _>>()?;
+        if keys.is_empty() {
+            return Err(CaKeysError::Empty);
+        }
+        Ok(Self(keys))
+    }
+
+    /// The listed key that is the same as this one, whatever their comments say.
+    #[must_use]
+    pub fn find(&self, key: &PublicKey) -> Option<&PublicKey> {
+        self.0
+            .iter()
+            .find(|listed| listed.key_data() == key.key_data())
+    }
+
+    /// The keys in their order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[PublicKey] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFb0pR5mR0UgbYKcqoUIkxBSF1sNaC/hxrFKJ9XBTHE one";
+    const TWO: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
+
+    fn key(line: &str) -> PublicKey {
+        PublicKey::from_openssh(line).unwrap()
+    }
+
+    #[test]
+    fn a_list_has_a_key_a_line_with_comments_between() {
+        let keys = CaKeys::parse(&format!("# ours\n\n  {ONE}\n{TWO}\n")).unwrap();
+        assert_eq!(keys.as_slice().len(), 2);
+        assert!(keys.find(&key(TWO)).is_some());
+        let mut renamed = key(ONE);
+        renamed.set_comment("another");
+        assert!(keys.find(&renamed).is_some());
+        assert!(CaKeys::parse(ONE).unwrap().find(&key(TWO)).is_none());
+    }
+
+    #[test]
+    fn what_is_no_list_of_keys_names_its_line() {
+        let options = format!("cert-authority {ONE}");
+        for (text, error) in [
+            (String::new(), CaKeysError::Empty),
+            ("# none\n\n".into(), CaKeysError::Empty),
+            (format!("{ONE}\nnonsense"), CaKeysError::Format(2)),
+            (options, CaKeysError::Format(1)),
+            ("#".repeat(MAX_CA_LIST + 1), CaKeysError::TooLong),
+        ] {
+            assert_eq!(CaKeys::parse(&text), Err(error), "{}", text.len());
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Base, unit and settings together: what each unit says on one host.
+
+use std::collections::BTreeMap;
+
+use ephyr_names::AgentName;
+
+use crate::settings::{Agent, Credential, Settings};
+use crate::table::{Directives, Sections, Table, Value};
+
+/// Units by their file names, each with its sections.
+pub type Units = BTreeMap<String, BTreeMap<String, Section>>;
+/// A section's directives, by their names.
+pub type Section = BTreeMap<String, Value>;
+
+/// Fills the table in. The settings must be without faults.
+#[must_use]
+pub fn compose(table: &Table, settings: &Settings) -> Units {
+    let host = Filling::of_host(settings);
+    let mut units: Units = table
+        .units
+        .iter()
+        .map(|(name, sections)| (name.clone(), host.fill(&with_base(table, sections))))
+        .collect();
+    for (name, agent) in &settings.agents {
+        if agent.command.is_empty() {
+            continue;
+        }
+        let mut sections = with_base(table, &table.agent);
+        if !agent.egress.is_empty() {
+            for (section, directives) in &table.agent_egress {
+                let into: &mut Directives = sections.entry(section.clone()).or_default();
+                into.extend(directives.clone());
+            }
+        }
+        let filling = host.clone().for_agent(name, agent);
+        units.insert(
+            format!("ephyr-agent-{name}.service"),
+            filling.fill(&sections),
+        );
+    }
+    units
+}
+
+/// A service starts from the base; a socket has none.
+fn with_base(table: &Table, sections: &Sections) -> Sections {
+    let mut sections = sections.clone();
+    if let Some(service) = sections.get_mut("Service") {
+        let mut whole = table.base.clone();
+        whole.append(service);
+        *service = whole;
+    }
+    sections
+}
+
+/// What stands for each `@name@`.
+#[derive(Debug, Clone)]
+struct Filling {
+    /// Within a text.
+    texts: Vec<(&'static str, String)>,
+    /// In place of a list's item.
+    lists: Vec<(&'static str, Vec<String>)>,
+}
+
+impl Filling {
+    fn of_host(settings: &Settings) -> Self {
+        let own = BTreeMap::from([("ca_key".to_owned(), settings.ca_key.clone())]);
+        let others = &settings.credentials;
+        Self {
+            texts: vec![
+                ("@package@", settings.package.clone()),
+                ("@nft@", settings.nft.clone()),
+                ("@readable@", readable(&settings.readable)),
+            ],
+            lists: vec![
+                ("@ca_key@", credentials(&own, false)),
+                ("@ca_key_encrypted@", credentials(&own, true)),
+                ("@credentials@", credentials(others, false)),
+                ("@credentials_encrypted@", credentials(others, true)),
+            ],
+        }
+    }
+
+    fn for_agent(mut self, name: &AgentName, agent: &Agent) -> Self {
+        let words: Vec<String> = agent.command.iter().map(|word| quoted(word)).collect();
+        self.texts.extend([
+            ("@agent@", name.to_string()),
+            ("@user@", agent.user(name)),
+            // Last, so that nothing within the command is filled in.
+            ("@command@", words.join(" ")),
+        ]);
+        let egress = agent.egress.iter().map(|egress| egress.cidr.to_string());
+        self.lists.push(("@egress@", egress.collect()));
+        self
+    }
+
+    fn fill(&self, sections: &Sections) -> BTreeMap<String, Section> {
+        let section = |directives: &Directives| {
+            let filled = directives
+                .iter()
+                .map(|(key, value)| (key.clone(), self.value(value)));
+            filled.collect()
+        };
+        sections
+            .iter()
+            .map(|(name, directives)| (name.clone(), section(directives)))
+            .collect()
+    }
+
+    fn value(&self, value: &Value) -> Value {
+        match value {
+            Value::Text(text) => Value::Text(self.text(text)),
+            Value::List(items) => {
+                Value::List(items.iter().flat_map(|item| self.item(item)).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    fn item(&self, item: &str) -> Vec<String> {
+        match self.lists.iter().find(|(name, _)| *name == item) {
+            Some((_, items)) => items.clone(),
+            None => vec![self.text(item)],
+        }
+    }
+
+    fn text(&self, text: &str) -> String {
+        let fill = |text: String, (name, value): &(&str, String)| text.replace(name, value);
+        self.texts.iter().fold(text.to_owned(), fill)
+    }
+}
+
+fn credentials(all: &BTreeMap<String, Credential>, encrypted: bool) -> Vec<String> {
+    all.iter()
+        .filter(|(_, credential)| credential.encrypted == encrypted)
+        .map(|(name, credential)| format!("{name}:{}", credential.file))
+        .collect()
+}
+
+fn readable(paths: &[String]) -> String {
+    let options: Vec<String> = paths.iter().map(|path| format!("--ro {path}")).collect();
+    options.join(" ")
+}
+
+/// A word as `ExecStart=` takes it (systemd.service(5)): quoted, nothing in it a specifier or a variable.
+fn quoted(word: &str) -> String {
+    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", escaped.replace('%', "%%").replace('$', "$$"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::TABLE;
+
+    fn units(settings: &str) -> Units {
+        let settings: Settings = serde_json::from_str(settings).unwrap();
+        assert_eq!(settings.faults(), []);
+        compose(&Table::parse(TABLE).unwrap(), &settings)
+    }
+
+    fn line(units: &Units, unit: &str, key: &str) -> Vec<String> {
+        units[unit]["Service"]
+            .get(key)
+            .map(Value::lines)
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn a_service_has_the_base_and_its_own_directives_win() {
+        let units = units("{}");
+        let signer = "ephyr-signer.service";
+        assert_eq!(line(&units, signer, "ProtectSystem"), ["strict"]);
+        assert_eq!(line(&units, signer, "PrivateNetwork"), ["true"]);
+        let broker = "ephyr-broker.service";
+        assert_eq!(line(&units, broker, "PrivateNetwork"), ["false"]);
+        assert!(!units["ephyr-broker.socket"].contains_key("Service"));
+    }
+
+    #[test]
+    fn everything_is_filled_in() {
+        let units = units(
+            r#"{"agents": {"a": {"uid": 1500, "command": ["/bin/true"], "egress": [{"cidr": "::1/128"}]},
+                           "b": {"uid": 1501, "command": ["/bin/true"]}}}"#,
+        );
+        let is_open = |text: &str| {
+            let mut parts = text.split('@').skip(1).peekable();
+            std::iter::from_fn(|| parts.next().filter(|_| parts.peek().is_some()))
+                .any(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase()))
+        };
+        assert!(is_open("a @user@ b") && !is_open("~@privileged @resources"));
+        for (name, sections) in &units {
+            for (key, value) in sections.values().flatten() {
+                for text in value.lines() {
+                    assert!(!is_open(&text), "{name} {key} {text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_reach_only_the_unit_that_they_are_for() {
+        let units = units(
+            r#"{"ca_key": {"file": "/k", "encrypted": true},
+                "credentials": {"one": {"file": "/1"}, "two": {"file": "/2", "encrypted": true}}}"#,
+        );
+        let signer = "ephyr-signer.service";
+        assert!(line(&units, signer, "LoadCredential").is_empty());
+        assert_eq!(
+            line(&units, signer, "LoadCredentialEncrypted"),
+            ["ca_key:/k"]
+        );
+        let broker = "ephyr-broker.service";
+        assert_eq!(line(&units, broker, "LoadCredential"), ["one:/1"]);
+        assert_eq!(line(&units, broker, "LoadCredentialEncrypted"), ["two:/2"]);
+    }
+
+    #[test]
+    fn an_agent_has_a_network_only_where_it_has_egress() {
+        let units = units(
+            r#"{"agents": {"in": {"uid": 1500, "command": ["x"]},
+                           "out": {"uid": 1501, "command": ["x"], "egress": [{"cidr": "192.0.2.7/32"}]},
+                           "none": {"uid": 1502}}}"#,
+        );
+        let (inside, out) = ("ephyr-agent-in.service", "ephyr-agent-out.service");
+        assert_eq!(line(&units, inside, "PrivateNetwork"), ["true"]);
+        assert_eq!(line(&units, inside, "RestrictAddressFamilies"), ["AF_UNIX"]);
+        assert!(line(&units, inside, "IPAddressAllow").is_empty());
+        assert_eq!(line(&units, out, "PrivateNetwork"), ["false"]);
+        assert_eq!(line(&units, out, "IPAddressAllow"), ["192.0.2.7/32"]);
+        assert_eq!(line(&units, out, "IPAddressDeny"), ["any"]);
+        assert!(!units.contains_key("ephyr-agent-none.service"));
+    }
+
+    #[test]
+    fn a_command_means_nothing_but_itself() {
+        assert_eq!(quoted("a b"), r#""a b""#);
+        assert_eq!(quoted(r#"%n $HOME "q" \ ;"#), r#""%%n $$HOME \"q\" \\ ;""#);
+        let units =
+            units(r#"{"agents": {"a": {"uid": 1500, "command": ["echo", "@agent@", "@user@"]}}}"#);
+        let command = &line(&units, "ephyr-agent-a.service", "ExecStart")[0];
+        assert!(
+            command.ends_with(r#" -- "echo" "@agent@" "@user@""#),
+            "{command}"
+        );
+    }
+}
