@@ -1,0 +1,137 @@
+# What would make the promises hollow is refused while the configuration is evaluated, with what to do instead.
+{ config, lib, ... }:
+let
+  inherit (lib)
+    attrNames
+    attrValues
+    concatMap
+    concatStringsSep
+    elem
+    filter
+    filterAttrs
+    intersectLists
+    mapAttrsToList
+    mkIf
+    ;
+
+  cfg = config.services.ephyr;
+  inherit (config.users) users groups;
+
+  # Whoever is in one of these is root, or can become it.
+  mighty = [
+    "root"
+    "wheel"
+    "docker"
+    "podman"
+    "libvirtd"
+    "lxd"
+    "incus-admin"
+    "kvm"
+    "disk"
+    "ephyr-signer-clients"
+  ];
+
+  groupsOf =
+    user:
+    [ users.${user}.group ]
+    ++ users.${user}.extraGroups
+    ++ attrNames (filterAttrs (_: group: elem user (group.members or [ ])) groups);
+
+  trusted = config.nix.settings.trusted-users or [ ];
+  trustedAs =
+    user:
+    intersectLists trusted (
+      [
+        user
+        "*"
+      ]
+      ++ map (group: "@${group}") (groupsOf user)
+    );
+
+  sharing =
+    uid:
+    attrNames (filterAttrs (_: user: user.uid == uid) (filterAttrs (_: user: user.uid != null) users));
+
+  ofAgent =
+    name: agent:
+    let
+      at = "services.ephyr.agents.${name}";
+      inherit (agent) user;
+      others = filter (other: other != user) (sharing agent.uid);
+      tooMighty = intersectLists mighty (groupsOf user);
+    in
+    [
+      {
+        assertion = others == [ ];
+        message = "${at}.uid: ${toString agent.uid} is also the UID of ${concatStringsSep ", " others}. Broker and firewall know an agent by its UID: give it one of its own.";
+      }
+      {
+        assertion = tooMighty == [ ];
+        message = "${at}: its user ${user} is in ${concatStringsSep ", " tooMighty}, and so as good as root. Take it out of there.";
+      }
+      {
+        assertion = trustedAs user == [ ];
+        message = "${at}: its user ${user} is trusted by the Nix daemon (nix.settings.trusted-users has ${concatStringsSep ", " (trustedAs user)}), and so as good as root. Take it out of there.";
+      }
+      {
+        assertion =
+          users.${user}.subUidRanges == [ ]
+          && users.${user}.subGidRanges == [ ]
+          && !users.${user}.autoSubUidGidRange;
+        message = "${at}: its user ${user} has sub-UIDs. What runs as one of those is not the agent for broker and firewall: take them away.";
+      }
+      {
+        assertion = (users.${user}.linger or null) != true;
+        message = "${at}: its user ${user} lingers, and so would run outside its unit. Set users.users.${user}.linger to false.";
+      }
+    ];
+
+  inlineHashes =
+    section: attrNames (filterAttrs (_: entry: entry ? api_key_hash) (cfg.settings.${section} or { }));
+
+  # Every credential that the policy names, wherever it does.
+  named = filter (name: name != null) (
+    map (entry: entry.api_key_hash_credential or null) (attrValues cfg.settings.agents)
+    ++
+      concatMap
+        (section: map (entry: entry.credential or null) (attrValues (cfg.settings.${section} or { })))
+        [
+          "services"
+          "remotes"
+        ]
+  );
+  missing = filter (name: !cfg.credentials ? ${name}) (lib.unique named);
+
+  withoutUser = filter (name: !cfg.agents ? ${name}) (
+    attrNames (filterAttrs (_: agent: agent ? uid) cfg.settings.agents)
+  );
+in
+{
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = cfg.caPublicKeys != [ ];
+        message = "services.ephyr.caPublicKeys is empty: put what `ephyr ca init` printed there, on the targets too.";
+      }
+      {
+        assertion = cfg.caKeyFile != null;
+        message = "services.ephyr.caKeyFile is not set: say where the file lies that `ephyr ca init --out FILE` made.";
+      }
+      {
+        assertion = inlineHashes "agents" == [ ] && inlineHashes "templates" == [ ];
+        message = "services.ephyr.settings: api_key_hash of ${
+          concatStringsSep ", " (inlineHashes "agents" ++ inlineHashes "templates")
+        } would lie in the store, where everyone reads it. Put it into a file, name that in services.ephyr.credentials, and set api_key_hash_credential.";
+      }
+      {
+        assertion = missing == [ ];
+        message = "services.ephyr.settings names credentials that services.ephyr.credentials does not have: ${concatStringsSep ", " missing}.";
+      }
+      {
+        assertion = withoutUser == [ ];
+        message = "services.ephyr.settings.agents: ${concatStringsSep ", " withoutUser} has a uid but no user. Declare it in services.ephyr.agents, which gives the policy its UID.";
+      }
+    ]
+    ++ lib.concatLists (mapAttrsToList ofAgent cfg.agents);
+  };
+}

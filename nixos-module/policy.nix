@@ -1,0 +1,64 @@
+# What is made of the settings while the system is built. Evaluation never reads it.
+{ lib, pkgs }:
+let
+  # JSON is YAML. What is null is left to the policy's own default.
+  json = settings: builtins.toJSON (lib.filterAttrsRecursive (_: value: value != null) settings);
+in
+{
+  # What sshd and sudo of a target read, below $out as below /. The accounts are those that the configuration
+  # makes: should the program mean others, the build fails.
+  target =
+    {
+      package,
+      settings,
+      target,
+      keys,
+      authority,
+      accounts,
+    }:
+    pkgs.runCommand "ephyr-target-${target}"
+      {
+        nativeBuildInputs = [
+          package
+          pkgs.jq
+        ];
+        settings = json settings;
+        accounts = builtins.toJSON (lib.naturalSort accounts);
+        passAsFile = [
+          "accounts"
+          "settings"
+        ];
+      }
+      ''
+        ephyr target render ${lib.escapeShellArg target} --policy "$settingsPath" --ca-pub ${keys} \
+          --authority ${lib.escapeShellArg authority} --format json > target.json
+        jq --slurp --exit-status '(.[0].accounts | map(.name) | sort) == (.[1] | sort)' \
+          target.json "$accountsPath" > /dev/null || {
+          echo "the policy's accounts of ${target} are not those of this configuration" >&2
+          exit 1
+        }
+        jq --raw-output '.files[] | [.path, (.content | @base64)] | @tsv' target.json |
+          while IFS=$'\t' read -r path content; do
+            mkdir -p "$out/$(dirname "$path")"
+            base64 --decode <<< "$content" > "$out/$path"
+          done
+      '';
+
+  # The checked policy and what is compiled of it, by the program of the machine that builds. A mistake fails the
+  # build with the key that it stands in.
+  compiled =
+    { package, settings }:
+    pkgs.runCommand "ephyr-policy"
+      {
+        nativeBuildInputs = [ package ];
+        settings = json settings;
+        passAsFile = [ "settings" ];
+      }
+      ''
+        cp "$settingsPath" services.ephyr.settings
+        ephyr policy build services.ephyr.settings --out "$out"
+      '';
+
+  # A list as sshd's TrustedUserCAKeys and the daemons' --ca-pub take it.
+  keys = list: pkgs.writeText "ephyr-ca.pub" (lib.concatMapStrings (key: "${key}\n") list);
+}

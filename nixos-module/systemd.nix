@@ -1,0 +1,50 @@
+# Units of units.nix as NixOS takes them. Each directive is a default, so that a configuration may say
+# otherwise; what orders and binds units is a list, to which a configuration may add.
+{ lib }:
+units:
+let
+  inherit (lib)
+    filterAttrs
+    mapAttrs
+    mapAttrs'
+    mkDefault
+    nameValuePair
+    removeSuffix
+    ;
+
+  # What NixOS has options of its own for, all of them lists of units.
+  relations = {
+    After = "after";
+    Before = "before";
+    Conflicts = "conflicts";
+    Requires = "requires";
+    Wants = "wants";
+  };
+
+  unit =
+    sections:
+    let
+      own = sections.Unit or { };
+      related = filterAttrs (key: _: relations ? ${key}) own;
+      others = removeAttrs own ([ "Description" ] ++ builtins.attrNames relations);
+    in
+    mapAttrs' (key: value: nameValuePair relations.${key} value) related
+    // {
+      description = mkDefault own.Description;
+      wantedBy = (sections.Install or { }).WantedBy or [ ];
+      unitConfig = mapAttrs (_: mkDefault) others;
+    };
+
+  ofKind =
+    suffix: section: option:
+    mapAttrs' (
+      name: sections:
+      nameValuePair (removeSuffix suffix name) (
+        unit sections // { ${option} = mapAttrs (_: mkDefault) sections.${section}; }
+      )
+    ) (filterAttrs (name: _: lib.hasSuffix suffix name) units);
+in
+{
+  services = ofKind ".service" "Service" "serviceConfig";
+  sockets = ofKind ".socket" "Socket" "socketConfig";
+}

@@ -1,0 +1,135 @@
+# The NixOS options that the module sets or reads, with the types that they have there, and nothing of what
+# NixOS makes of them. Enough to evaluate every option of the module with nixpkgs' lib alone.
+{ lib, ... }:
+let
+  inherit (lib) mkOption types;
+
+  atom = types.oneOf [
+    types.bool
+    types.int
+    types.str
+    types.path
+    types.package
+  ];
+  directives = types.attrsOf (types.either atom (types.listOf atom));
+
+  text = mkOption {
+    type = types.lines;
+    default = "";
+  };
+  listOf =
+    element:
+    mkOption {
+      type = types.listOf element;
+      default = [ ];
+    };
+  flag =
+    default:
+    mkOption {
+      type = types.bool;
+      inherit default;
+    };
+  attrsOf =
+    options:
+    mkOption {
+      type = types.attrsOf (types.submodule { inherit options; });
+      default = { };
+    };
+  nullOr =
+    element:
+    mkOption {
+      type = types.nullOr element;
+      default = null;
+    };
+  section = mkOption {
+    type = directives;
+    default = { };
+  };
+
+  unit = {
+    description = mkOption {
+      type = types.singleLineStr;
+      default = "";
+    };
+    unitConfig = section;
+    reloadTriggers = listOf atom;
+    restartTriggers = listOf atom;
+  }
+  // lib.genAttrs [
+    "after"
+    "before"
+    "conflicts"
+    "requires"
+    "wants"
+    "wantedBy"
+  ] (_: listOf types.str);
+in
+{
+  options = {
+    assertions = listOf types.unspecified;
+    environment.systemPackages = listOf types.package;
+    environment.etc = attrsOf {
+      source = nullOr types.path;
+      text = nullOr types.lines;
+      mode = mkOption {
+        type = types.str;
+        default = "symlink";
+      };
+    };
+    users.users = attrsOf {
+      isSystemUser = flag false;
+      isNormalUser = flag false;
+      uid = nullOr types.int;
+      group = mkOption {
+        type = types.str;
+        default = "";
+      };
+      extraGroups = listOf types.str;
+      home = mkOption {
+        type = types.path;
+        default = "/var/empty";
+      };
+      createHome = flag false;
+      homeMode = mkOption {
+        type = types.strMatching "[0-7]{1,5}";
+        default = "700";
+      };
+      shell = nullOr (types.either types.package types.path);
+      description = mkOption {
+        type = types.str;
+        default = "";
+      };
+      hashedPassword = nullOr types.str;
+      subUidRanges = listOf types.attrs;
+      subGidRanges = listOf types.attrs;
+      autoSubUidGidRange = flag false;
+      linger = mkOption {
+        type = types.nullOr types.bool;
+        default = null;
+      };
+    };
+    users.groups = attrsOf {
+      gid = nullOr types.int;
+      members = listOf types.str;
+    };
+    systemd.services = attrsOf (
+      unit
+      // {
+        serviceConfig = section;
+        path = listOf (types.either types.package types.str);
+        stopIfChanged = flag true;
+        restartIfChanged = flag true;
+      }
+    );
+    systemd.sockets = attrsOf (unit // { socketConfig = section; });
+    systemd.tmpfiles.settings = mkOption {
+      type = types.attrsOf (types.attrsOf (types.attrsOf types.attrs));
+      default = { };
+    };
+    services.openssh.enable = flag false;
+    services.openssh.extraConfig = text;
+    security.sudo.enable = flag true;
+    security.sudo.extraConfig = text;
+    nix.settings.trusted-users = listOf types.str;
+  };
+}

@@ -1,0 +1,93 @@
+# The units of one host, from units.toml: { "<file name>" = { Unit = …; Service = …; Install = …; }; }.
+# Builtins only, so that a test can compare it with what `ephyr units render` reads in the same file.
+settings:
+let
+  table = fromTOML (builtins.readFile ./units.toml);
+
+  texts = {
+    "@package@" = settings.package;
+    "@nft@" = settings.nft;
+    "@readable@" = builtins.concatStringsSep " " (map (path: "--ro ${path}") settings.readable);
+  };
+
+  lists = {
+    "@ca_key@" = credentials { inherit (settings) ca_key; } false;
+    "@ca_key_encrypted@" = credentials { inherit (settings) ca_key; } true;
+    "@credentials@" = credentials settings.credentials false;
+    "@credentials_encrypted@" = credentials settings.credentials true;
+  };
+
+  credentials =
+    all: encrypted:
+    map (name: "${name}:${all.${name}.file}") (
+      builtins.filter (name: all.${name}.encrypted == encrypted) (builtins.attrNames all)
+    );
+
+  ofAgent = name: agent: {
+    texts = texts // {
+      "@agent@" = name;
+      "@user@" = agent.user;
+      "@command@" = builtins.concatStringsSep " " (map quoted agent.command);
+    };
+    lists = lists // {
+      "@egress@" = map (entry: entry.cidr) agent.egress;
+    };
+  };
+
+  # A word as ExecStart= takes it: nothing in it is a specifier or a variable.
+  quoted =
+    word:
+    let
+      escaped = builtins.replaceStrings [ "\\" "\"" "%" "$" ] [ "\\\\" "\\\"" "%%" "$$" ] word;
+    in
+    "\"${escaped}\"";
+
+  withBase =
+    sections:
+    sections // (if sections ? Service then { Service = table.base // sections.Service; } else { });
+
+  fill =
+    filling:
+    let
+      text = builtins.replaceStrings (builtins.attrNames filling.texts) (
+        builtins.attrValues filling.texts
+      );
+      item = one: filling.lists.${one} or [ (text one) ];
+      value =
+        found:
+        if builtins.isString found then
+          text found
+        else if builtins.isList found then
+          builtins.concatMap item found
+        else
+          found;
+    in
+    builtins.mapAttrs (_: builtins.mapAttrs (_: value));
+
+  agentSections =
+    agent:
+    let
+      whole = withBase table.agent;
+    in
+    if agent.egress == [ ] then
+      whole
+    else
+      whole // builtins.mapAttrs (section: own: whole.${section} // own) table.agent_egress;
+
+  agents = builtins.listToAttrs (
+    map
+      (name: {
+        name = "ephyr-agent-${name}.service";
+        value = fill (ofAgent name settings.agents.${name}) (agentSections settings.agents.${name});
+      })
+      (
+        builtins.filter (name: settings.agents.${name}.command != [ ]) (builtins.attrNames settings.agents)
+      )
+  );
+in
+{
+  units =
+    builtins.mapAttrs (_: sections: fill { inherit texts lists; } (withBase sections)) table.units
+    // agents;
+  inherit (table) groups users directories;
+}

@@ -1,0 +1,26 @@
+# Who may do what, where. The appliance and its targets both import it, and so cannot disagree.
+{
+  services.ephyr = {
+    # What `ephyr ca init --out ca_key` printed.
+    caPublicKeys = [ "ssh-ed25519 AAAA… ephyr CA" ];
+
+    settings = {
+      roles.read = {
+        principal = "agent-read";
+        commands = [
+          "uptime"
+          "systemctl status *"
+          "journalctl --no-pager -u *"
+        ];
+      };
+      targets.web = {
+        host = "web.internal.example";
+        # What `ephyr host-key --host web.internal.example` prints.
+        host_key = "ssh-ed25519 AAAA…";
+        allowed_roles = [ "read" ];
+        auto_approve = true;
+      };
+      agents.deploy.ssh.web.roles = [ "read" ];
+    };
+  };
+}
