@@ -7,6 +7,7 @@ mod fuzz;
 mod layers;
 mod packages;
 mod run;
+mod skips;
 mod tally;
 mod test;
 mod tools;
@@ -20,8 +21,8 @@ usage: cargo xtask <command>
   demo [--keep] [--no-install]
         builds Ephyr and plays its main job against a real sshd, step by step
   test [--only STAGE] [--no-install]
-        runs every check; stages: fmt, clippy, build, unit, integration, doc, fuzz, sdk, deny,
-        advisories, layers, scripts (property tests are among unit and integration)
+        runs every check; stages: fmt, clippy, build, unit, integration, doc, fuzz, sdk, nix,
+        deny, advisories, layers, scripts (property tests are among unit and integration)
   fuzz NAME...|--all [--time SECONDS] [--no-install]
         hunts for inputs that break a property, 60 s for each target unless it is said
   dist [--no-install]

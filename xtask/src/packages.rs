@@ -135,6 +135,20 @@ const SCRIPTS: [Need; 3] = [
     },
 ];
 
+/// For the checks of the Nix files.
+const NIX: [Need; 2] = [
+    Need {
+        program: "nix-instantiate",
+        package: "nix-bin",
+        purpose: "to read Nix files",
+    },
+    Need {
+        program: "python3",
+        package: "python3",
+        purpose: "the script that checks them",
+    },
+];
+
 /// Packages that Debian 12 has too old, and its backports new enough.
 const BACKPORTED: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
 
@@ -218,6 +232,14 @@ pub(crate) fn for_scripts(options: &Options) -> Result<(), String> {
         needs.retain(|need| need.program != "pyflakes3");
     }
     ensure(&needs, options)
+}
+
+/// Sees to it that Nix files can be read.
+///
+/// # Errors
+/// As [`for_targets`].
+pub(crate) fn for_nix(options: &Options) -> Result<(), String> {
+    ensure(&missing(&NIX), options)
 }
 
 fn missing(needs: &'static [Need]) -> Vec<&'static Need> {

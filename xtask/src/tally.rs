@@ -83,7 +83,7 @@ impl Tally {
         }
     }
 
-    /// From the last line of the machines' driver: `3 passed, 0 failed, 1 skipped`.
+    /// From the last line of our scripts in Python: `3 passed, 0 failed, 1 skipped`.
     pub(crate) fn of_driver(output: &str) -> Self {
         let counts = |line: &&str| line.contains(" passed, ") && line.ends_with(" skipped");
         let line = output.lines().rev().find(counts).unwrap_or_default();

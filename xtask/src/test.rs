@@ -10,6 +10,7 @@ use crate::fuzz;
 use crate::layers;
 use crate::packages;
 use crate::run::{self, Done, Show, cargo, find_program};
+use crate::skips::Listed;
 use crate::tally::Tally;
 use crate::tools;
 use crate::vm;
@@ -29,6 +30,7 @@ const STAGES: [(&str, Check); 12] = [
     ("doc", doc),
     ("fuzz", fuzz::stage),
     ("sdk", sdk),
+    ("nix", nix),
     ("deny", deny),
     ("advisories", advisories),
 ];
@@ -206,11 +208,14 @@ pub(crate) fn tests(
         Tally::of_libtest(&done.output)
     };
     let skipped = fs::read_to_string(&skips).unwrap_or_default();
-    for line in skipped.lines() {
-        run::say(line);
-    }
-    let skipped = u32::try_from(skipped.lines().count()).unwrap_or(u32::MAX);
-    Ok(tally.with_exit(done.ok).with_skips(skipped))
+    let listed = Listed::read();
+    let told = skipped.lines().fold(Tally::default(), |mut told, line| {
+        told += listed.tell(line);
+        told
+    });
+    let mut tally = tally.with_exit(done.ok).with_skips(told.skipped);
+    tally.failed += told.failed;
+    Ok(tally)
 }
 
 fn doc(_: &Options) -> Result<Tally, String> {
@@ -254,6 +259,27 @@ fn sdk(options: &Options) -> Result<Tally, String> {
         packages: &["ephyr-testkit"],
     };
     tests(&selection, &[("EPHYR_SDK_DIR", &dir)])
+}
+
+/// The Nix files, as far as they can be checked without building NixOS.
+fn nix(options: &Options) -> Result<Tally, String> {
+    if let Err(why) = packages::for_nix(options) {
+        return Ok(skip("nix", &why));
+    }
+    let built = programs()?;
+    if built.failed > 0 {
+        return Ok(built);
+    }
+    let mut command = Command::new("python3");
+    command
+        .arg("-B")
+        .arg(run::root().join("nixos-module/tests/check.py"))
+        .arg("--ephyr")
+        .arg(run::target_dir().join("ci/ephyr"))
+        .env("CARGO_TARGET_DIR", run::target_dir());
+    let done = run::run(&mut command, Show::Yes, LIMIT)?;
+    timed(&done);
+    Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }
 
 fn deny(options: &Options) -> Result<Tally, String> {
@@ -346,8 +372,7 @@ fn timed(done: &Done) {
 }
 
 fn skip(stage: &str, why: &str) -> Tally {
-    run::say(&format!("SKIP {stage}: {why}"));
-    Tally::skip()
+    Listed::read().tell(&format!("SKIP {stage}: {why}"))
 }
 
 #[cfg(test)]
