@@ -87,6 +87,8 @@ in
         ephyr-broker = withKeys;
         ephyr-netguard = daemon // {
           path = [ pkgs.nftables ];
+          # Without the port there is none that an agent may reach.
+          environment = mkIf (!cfg.mcp.enable) { EPHYR_MCP_LISTEN = "off"; };
         };
         # Stopping it takes the table away. That is for when it leaves the configuration, not for when it changes.
         ephyr-netguard-table.restartIfChanged = false;

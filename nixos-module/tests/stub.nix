@@ -116,6 +116,10 @@ in
       unit
       // {
         serviceConfig = section;
+        environment = mkOption {
+          type = types.attrsOf (types.nullOr (types.either types.str types.path));
+          default = { };
+        };
         path = listOf (types.either types.package types.str);
         stopIfChanged = flag true;
         restartIfChanged = flag true;

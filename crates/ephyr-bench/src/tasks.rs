@@ -277,7 +277,7 @@ fn broker(dir: &Path) -> Result<Arc<Broker>, Failure> {
             landlock: Vec::new(),
             state_in_memory: true,
         },
-        ca_pin: None,
+        ca_pins: None,
     };
     Ok(Arc::new(Broker::new(parts, Arc::new(policy), now)))
 }

@@ -7,7 +7,7 @@ use ephyr_names::{EpochId, RecordId, TaskId, Timestamp};
 
 #[cfg(test)]
 thread_local! {
-    static SET: std::cell::Cell<Option<Timestamp>> = const { std::cell::Cell::new(None) };
+    static SET: Cell<Option<Timestamp>> = const { Cell::new(None) };
 }
 
 /// From here on this test's thread has this time.
@@ -20,7 +20,7 @@ pub(crate) fn set(now: Timestamp) {
 #[must_use]
 pub fn now() -> Timestamp {
     #[cfg(test)]
-    if let Some(set) = SET.with(std::cell::Cell::get) {
+    if let Some(set) = SET.with(Cell::get) {
         return set;
     }
     let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {

@@ -225,11 +225,13 @@ mod tests {
             } else {
                 assert!(named.is_empty(), "{}: {named:?}", file.path);
             }
-            assert!(
-                !file.content.contains("\nd /etc/ephyr 07"),
-                "all may read the policy"
-            );
         }
+    }
+
+    #[test]
+    fn w39_everyone_may_read_the_policy() {
+        let text = file("{}", "tmpfiles.d/ephyr.conf");
+        assert!(text.contains("\nd /etc/ephyr 0755 root root -\n"), "{text}");
     }
 
     #[test]
