@@ -19,7 +19,7 @@ type Check = fn(&Options) -> Result<Tally, String>;
 
 /// The stages in the order in which they run: what fails fast comes first, and everything is built
 /// once before anything is tested.
-const STAGES: [(&str, Check); 12] = [
+const STAGES: &[(&str, Check)] = &[
     ("fmt", fmt),
     ("layers", |_| layers::check()),
     ("scripts", vm::check),
