@@ -56,6 +56,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-units",
         ],
     ),
+    (
+        "ephyr-netguard",
+        &["ephyr-names", "ephyr-policy", "ephyr-sandbox"],
+    ),
     ("ephyr-testkit", &["ephyr-names"]),
     // It measures the broker's state and authentication in its own process.
     (

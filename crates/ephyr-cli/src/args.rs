@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use ephyr_names::{AgentName, RoleName, TargetName, TaskId, Timestamp, Ttl};
+use ephyr_policy::BrokerListen;
 
 /// Use SSH hosts through Ephyr's broker, and look after the broker's policy, log and keys.
 #[derive(Debug, Parser)]
@@ -86,6 +87,9 @@ pub(crate) enum Command {
     /// Check and describe policies
     #[command(subcommand)]
     Policy(Policy),
+    /// Show the firewall of the agents on this machine
+    #[command(subcommand)]
+    Nft(Nft),
     /// Check and search the audit log, offline
     #[command(subcommand)]
     Audit(Audit),
@@ -234,6 +238,32 @@ pub(crate) enum Policy {
         /// The policy
         #[arg(env = "EPHYR_POLICY", default_value = "/etc/ephyr/policy.yaml")]
         file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Nft {
+    /// Print the nftables ruleset of a policy, for `nft -f`; ephyr-netguard applies and watches it
+    Render {
+        /// The policy
+        #[arg(
+            long,
+            value_name = "FILE",
+            env = "EPHYR_POLICY",
+            default_value = "/etc/ephyr/policy.yaml"
+        )]
+        policy: PathBuf,
+        /// Print what the policy adds to the rules alone
+        #[arg(long)]
+        definitions: bool,
+        /// Where the broker serves MCP over HTTP, or off
+        #[arg(
+            long,
+            value_name = "ADDRESS",
+            env = "EPHYR_MCP_LISTEN",
+            default_value = "127.0.0.1:8554"
+        )]
+        mcp_listen: BrokerListen,
     },
 }
 

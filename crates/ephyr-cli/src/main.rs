@@ -14,6 +14,7 @@ mod host_key;
 mod inspect;
 mod keys;
 mod lists;
+mod nft;
 mod output;
 mod policy;
 mod tasks;
@@ -51,6 +52,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         Command::Mcp { bind } => bridge::run(broker()?, *bind),
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Policy(policy) => policy::run(policy, output),
+        Command::Nft(nft) => nft::run(nft, output),
         Command::Audit(audit) => audit::run(audit, output),
         Command::Ca(ca) => ca::run(ca, output),
         Command::HostKey(host_key) => host_key::run(host_key, output),

@@ -56,15 +56,19 @@ fn validate(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
 }
 
 fn hash(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
+    let hash = compiled(file)?.hash();
+    output.show(&json!({"file": file, "hash": hash}), || hash.to_string())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A policy without errors.
+///
+/// # Errors
+/// The file cannot be read, or is wrong: all that is wrong, with its places.
+pub(crate) fn compiled(file: &Path) -> Result<ephyr_policy::Policy, Failure> {
     let source = read(file)?;
-    match load(&source, &file.display().to_string()) {
-        Ok(policy) => {
-            let hash = policy.hash();
-            output.show(&json!({"file": file, "hash": hash}), || hash.to_string())?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(diagnostics) => Err(Failure::data(diagnostics.to_string())),
-    }
+    load(&source, &file.display().to_string())
+        .map_err(|diagnostics| Failure::data(diagnostics.to_string()))
 }
 
 /// Reads a policy, one byte past the limit at most, so that the loader can say that it is too long.

@@ -79,6 +79,7 @@ const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
+const EXECUTE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | Execute});
 const CONNECT: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ResolveUnix});
 
 impl Confinement {
@@ -110,6 +111,12 @@ impl Confinement {
     #[must_use]
     pub fn write(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), WRITE, false)
+    }
+
+    /// This file, or every file below this directory, can be read and run as a program, where the path exists.
+    #[must_use]
+    pub fn execute_if_present(self, path: impl Into<PathBuf>) -> Self {
+        self.rule(path.into(), EXECUTE, true)
     }
 
     /// Unix sockets in this directory can be connected to (which ABI 9 and later would else deny; a

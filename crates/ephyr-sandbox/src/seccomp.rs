@@ -28,6 +28,8 @@ pub enum Filter {
     /// A daemon with a network and threads: all calls but the foreign ones. The unit's
     /// `SystemCallFilter=` is its allow-list.
     Network,
+    /// A daemon that runs a program of the system's: as [`Network`](Self::Network), and that it may.
+    Launcher,
 }
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
@@ -49,12 +51,15 @@ impl Filter {
         )?;
         match self {
             Self::Signer => load(signer_calls()?, SeccompAction::Allow, eperm()),
-            Self::Network => Ok(()),
+            Self::Network | Self::Launcher => Ok(()),
         }
     }
 
     fn foreign(self) -> Result<Rules, SandboxError> {
         let mut rules: Rules = FOREIGN.iter().map(|call| (*call, Vec::new())).collect();
+        if self == Self::Launcher {
+            rules.remove(&libc::SYS_execve);
+        }
         // Executable memory comes from the loader alone, and that is done.
         if self == Self::Signer {
             rules.extend(SIGNER_FOREIGN.iter().map(|call| (*call, Vec::new())));

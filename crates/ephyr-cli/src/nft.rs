@@ -1,0 +1,29 @@
+//! `ephyr nft`: the firewall of a policy's agents, as text.
+
+use std::process::ExitCode;
+
+use ephyr_policy::NftTable;
+use serde_json::json;
+
+use crate::args::Nft;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::policy;
+
+pub(crate) fn run(nft: &Nft, output: &Output) -> Result<ExitCode, Failure> {
+    let Nft::Render {
+        policy,
+        definitions,
+        mcp_listen,
+    } = nft;
+    let policy = policy::compiled(policy)?;
+    let table = NftTable::new(&policy, *mcp_listen);
+    let text = if *definitions {
+        table.definitions()
+    } else {
+        table.ruleset()
+    };
+    let value = json!({"policy": policy.hash(), "text": text});
+    output.show(&value, || text.clone())?;
+    Ok(ExitCode::SUCCESS)
+}

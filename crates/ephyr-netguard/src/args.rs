@@ -1,0 +1,74 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use ephyr_policy::BrokerListen;
+
+/// Keep the nftables table `inet ephyr` as the policy says: no packet leaves in an agent's name.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ephyr-netguard",
+    version,
+    after_help = "\
+Exit status: 0 the table is as the policy says, 1 it differs (check), 2 it could not be applied or
+compared. Changing and listing tables takes CAP_NET_ADMIN."
+)]
+pub(crate) struct Args {
+    /// The policy
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "EPHYR_POLICY",
+        default_value = "/etc/ephyr/policy.yaml"
+    )]
+    pub(crate) policy: PathBuf,
+
+    /// The program nft; found in PATH and /usr/sbin if left out
+    #[arg(long, global = true, value_name = "PATH", env = "EPHYR_NFT")]
+    pub(crate) nft: Option<PathBuf>,
+
+    /// Where the broker serves MCP over HTTP, or off
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESS",
+        env = "EPHYR_MCP_LISTEN",
+        default_value = "127.0.0.1:8554"
+    )]
+    pub(crate) mcp_listen: BrokerListen,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Put the policy's table in force, at once and as a whole
+    Apply,
+    /// Compare the table in force with the policy's and name what differs
+    Check,
+    /// Apply, and restore the table whenever it is changed; SIGHUP re-reads the policy
+    Watch {
+        /// Where to say how things are
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/run/ephyr-netguard/status.json"
+        )]
+        status: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,134 @@
+//! The table in force: compared with the policy's, and replaced.
+
+use std::collections::BTreeMap;
+
+use ephyr_policy::{Count, NftTable, Renamed};
+use ephyr_sandbox::SandboxError;
+
+use crate::listing::{Difference, Listing, Unreadable, counts};
+use crate::nft::{Nft, NftError};
+use crate::source::PolicyError;
+
+/// The table in force.
+const TABLE: &str = "ephyr";
+
+/// A copy that sees no packet, to learn how the table would be listed.
+const EXPECTED: &str = "ephyr-expected";
+
+/// A copy in force for as long as the table is replaced.
+const NEXT: &str = "ephyr-next";
+
+/// What one counter counted, by its name.
+pub(crate) type Counts = BTreeMap<String, Count>;
+
+/// Why there is no table, or no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Nft(#[from] NftError),
+    #[error(transparent)]
+    Listing(#[from] Unreadable),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("the table was loaded and is gone again: someone else changes it at the same time")]
+    Gone,
+    #[error("the table was loaded and differs all the same: {0}")]
+    StillDiffers(Difference),
+}
+
+/// Compares and replaces.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    nft: Nft,
+}
+
+impl Guard {
+    pub(crate) fn new(nft: Nft) -> Self {
+        Self { nft }
+    }
+
+    /// The program that it runs.
+    pub(crate) fn program(&self) -> &std::path::Path {
+        self.nft.program()
+    }
+
+    /// What the table's counters say; nothing where there is none to ask.
+    pub(crate) fn counts(&self) -> Counts {
+        let listed = self.nft.json(TABLE).ok().flatten();
+        listed
+            .and_then(|json| counts(&json).ok())
+            .unwrap_or_default()
+    }
+
+    /// How the table in force differs from what the kernel makes of this one; nothing if it does not.
+    pub(crate) fn differences(&self, table: &NftTable) -> Result<Vec<Difference>, Error> {
+        let renamed = Renamed {
+            name: EXPECTED,
+            dormant: true,
+            counts: &Counts::new(),
+        };
+        self.nft.load(&table.ruleset_as(&renamed))?;
+        let listed = self.listing(EXPECTED);
+        self.remove(EXPECTED)?;
+        self.compare(&listed?.ok_or(Error::Gone)?.awake())
+            .map(|(differences, _)| differences)
+    }
+
+    /// How the table in force differs from this listing, with what its counters say.
+    pub(crate) fn compare(&self, expected: &Listing) -> Result<(Vec<Difference>, Counts), Error> {
+        let structure = self.nft.structure(TABLE)?;
+        let json = self.nft.json(TABLE)?;
+        let (Some(structure), Some(json)) = (structure, json) else {
+            return Ok((vec![Difference::Absent], Counts::new()));
+        };
+        let differences = Listing::read(&structure, &json)?.differences(expected);
+        Ok((differences, counts(&json)?))
+    }
+
+    /// Puts this table in force, its counters beginning with these counts, and says how it is listed.
+    ///
+    /// There is no moment without rules. One transaction replaces the table; but a packet that is between two
+    /// chains of one hook in the very moment of the change may pass the new chain by the old rules,
+    /// of which it has none yet, and the old one by the new. So a copy is in force before, and until after.
+    pub(crate) fn replace(&self, table: &NftTable, counts: &Counts) -> Result<Listing, Error> {
+        let none = Counts::new();
+        let awake = |name, counts| {
+            table.ruleset_as(&Renamed {
+                name,
+                dormant: false,
+                counts,
+            })
+        };
+        self.nft.load(&awake(NEXT, &none))?;
+        let expected = self.listing(NEXT);
+        // What cannot be put in its place stays as the copy: better two tables than none.
+        self.nft.load(&awake(TABLE, counts))?;
+        self.remove(NEXT)?;
+        let expected = expected?.ok_or(Error::Gone)?;
+        let (differences, _) = self.compare(&expected)?;
+        match differences.into_iter().next() {
+            None => Ok(expected),
+            Some(difference) => Err(Error::StillDiffers(difference)),
+        }
+    }
+
+    fn listing(&self, table: &str) -> Result<Option<Listing>, Error> {
+        let structure = self.nft.structure(table)?;
+        let json = self.nft.json(table)?;
+        Ok(match (structure, json) {
+            (Some(structure), Some(json)) => Some(Listing::read(&structure, &json)?),
+            _ => None,
+        })
+    }
+
+    /// Removes a copy, whether or not it is there.
+    fn remove(&self, table: &str) -> Result<(), NftError> {
+        self.nft.load(&format!(
+            "table inet {table}\ndelete table inet {table}\n"
+        ))
+    }
+}

@@ -1,0 +1,47 @@
+//! Hears from the kernel that something of nf_tables changed. What it was is not read from the message:
+//! the table is listed and compared, as it is every few seconds anyway.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+/// `NFNLGRP_NFTABLES` as a bit: every change of a ruleset.
+const CHANGES: u32 = 1 << (7 - 1);
+
+/// A netlink socket in the group of changes.
+#[derive(Debug)]
+pub(crate) struct Monitor {
+    socket: OwnedFd,
+}
+
+impl Monitor {
+    pub(crate) fn open() -> io::Result<Self> {
+        let socket = socket_with(
+            AddressFamily::NETLINK,
+            SocketType::RAW,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            Some(netlink::NETFILTER),
+        )?;
+        bind(&socket, &SocketAddrNetlink::new(0, CHANGES))?;
+        Ok(Self { socket })
+    }
+
+    /// Empties the socket; messages that the kernel had to drop count as a change like any other.
+    pub(crate) fn drain(&self) {
+        let mut buffer = [0; 8192];
+        loop {
+            match recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
+                Ok(_) | Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl AsFd for Monitor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,73 @@
+//! The policy, as a table.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use ephyr_policy::{BrokerListen, Diagnostics, MAX_POLICY_BYTES, NftTable, Policy};
+
+/// Why a policy is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PolicyError {
+    #[error("the policy {path} cannot be read: {why}")]
+    Unreadable { path: PathBuf, why: io::Error },
+    #[error("the policy {path} has errors:\n{findings}")]
+    Invalid {
+        path: PathBuf,
+        findings: Diagnostics,
+    },
+}
+
+/// Where the policy comes from, and where the broker listens, which no policy says.
+#[derive(Debug)]
+pub(crate) struct PolicySource {
+    path: PathBuf,
+    broker: BrokerListen,
+}
+
+impl PolicySource {
+    pub(crate) fn new(path: &Path, broker: BrokerListen) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            broker,
+        }
+    }
+
+    /// The policy's file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The table of the policy as it is now.
+    pub(crate) fn load(&self) -> Result<NftTable, PolicyError> {
+        Ok(self.table(&self.policy()?))
+    }
+
+    /// The policy as it is now.
+    pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
+        let bytes = self.read().map_err(|why| PolicyError::Unreadable {
+            path: self.path.clone(),
+            why,
+        })?;
+        let name = self.path.display().to_string();
+        ephyr_policy::load(&bytes, &name).map_err(|findings| PolicyError::Invalid {
+            path: self.path.clone(),
+            findings,
+        })
+    }
+
+    /// A policy's table.
+    pub(crate) fn table(&self, policy: &Policy) -> NftTable {
+        NftTable::new(policy, self.broker)
+    }
+
+    /// One byte past the limit at most, so that the loader can say that it is too long.
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let most = u64::try_from(MAX_POLICY_BYTES).unwrap_or(u64::MAX);
+        let mut bytes = Vec::new();
+        File::open(&self.path)?
+            .take(most.saturating_add(1))
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,218 @@
+//! `check` names what differs, `watch` restores it, and a reload moves the firewall with the policy.
+
+mod net;
+
+use std::os::unix::fs::MetadataExt as _;
+
+use net::{Net, OTHER, OUTSIDE, PROVER, ROBOT, SCOUT, policy, said, tcp, udp, wait_for};
+use rustix::process::Signal;
+
+/// What someone with the right to change tables may do, and what `check` says of it.
+const CHANGES: [(&str, &str); 14] = [
+    ("delete table inet ephyr", "there is no table inet ephyr"),
+    ("flush ruleset", "there is no table inet ephyr"),
+    ("add table inet ephyr { flags dormant; }", "`flags dormant`"),
+    ("flush chain inet ephyr output", "chain output, line 2"),
+    ("insert rule inet ephyr agent accept", "chain agent, line 1: `accept`"),
+    ("insert rule inet ephyr output meta skuid 41501 accept", "chain output, line 2"),
+    ("add chain inet ephyr more", "chain more does not belong there"),
+    (
+        "add chain inet ephyr output { policy drop; }",
+        "chain output, line 1",
+    ),
+    ("delete element inet ephyr agents { 41501 }", "set agents lacks 41501 (scout)"),
+    ("add element inet ephyr agents { 41700 }", "set agents has 41700 too much"),
+    (
+        "add element inet ephyr reachable4 { 41501 . 0.0.0.0/0 . 22 }",
+        "set reachable4 has 41501 . 0.0.0.0/0 . 22 too much",
+    ),
+    (
+        "delete element inet ephyr reachable4 { 41502 . 192.0.2.2 . 7001 }",
+        "set reachable4 lacks 41502 . 192.0.2.2 . 7001 (robot)",
+    ),
+    ("delete element inet ephyr rejected { 41501 }", "map rejected lacks 41501 : agent-scout"),
+    ("add counter inet ephyr mine", "counter mine does not belong there"),
+];
+
+fn change(net: &Net, command: &str) {
+    let file = net.dir.path().join("change.nft");
+    std::fs::write(&file, format!("{command}\n")).unwrap();
+    net.appliance.run(&format!("nft -f {}", file.display()));
+}
+
+#[test]
+fn check_is_content_with_what_was_applied_and_names_whatever_differs() {
+    let Some(net) = Net::new() else { return };
+    let never = net.guard("check");
+    assert_eq!(never.status.code(), Some(1), "{}", said(&never));
+    for (command, expected) in CHANGES {
+        net.apply();
+        let same = net.guard("check");
+        assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+        change(&net, command);
+        let differs = net.guard("check");
+        assert_eq!(differs.status.code(), Some(1), "{command}");
+        let said = said(&differs);
+        assert!(said.contains(expected), "{command}: {said}");
+    }
+    net.apply();
+    let tables = net.appliance.run("nft list tables");
+    assert_eq!(tables.trim(), "table inet ephyr", "no copy is left");
+}
+
+#[test]
+fn counts_are_no_difference() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    net.appliance.as_user(SCOUT, || drop(udp(OUTSIDE, 53)));
+    assert_eq!(net.rejected("scout"), 1);
+    assert!(net.guard("check").status.success());
+    net.apply();
+    assert_eq!(net.rejected("scout"), 1, "and they outlast a replacement");
+}
+
+#[test]
+fn other_tables_are_left_alone() {
+    let Some(net) = Net::new() else { return };
+    net.appliance.run("nft add table inet operators");
+    net.apply();
+    assert!(net.guard("check").status.success());
+    net.appliance.run("nft list table inet operators");
+}
+
+#[test]
+fn watch_restores_what_is_changed_and_raises_an_alert() {
+    let Some(net) = Net::new() else { return };
+    let watching = net.watch(&[]);
+    net.appliance.as_user(SCOUT, || drop(udp(OUTSIDE, 53)));
+    for (index, (command, expected)) in (1..).zip(CHANGES) {
+        change(&net, command);
+        wait_for(command, || {
+            net.status()["repairs"].as_u64().unwrap_or_default() >= index
+        });
+        let log = watching.log();
+        let last = log.lines().last().unwrap_or_default().to_owned();
+        assert!(
+            last.starts_with("ALERT") && last.contains(expected),
+            "{command}: {last}"
+        );
+        assert!(net.guard("check").status.success(), "{command}");
+        let sent = net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53));
+        assert!(sent.is_err(), "{command}");
+    }
+    let status = net.status();
+    assert_eq!(status["in_force"], true);
+    let repaired = &status["last_repair"]["differences"];
+    assert_eq!(repaired[0], "counter mine does not belong there");
+    // Whatever was flushed, nothing is forgotten of what was counted.
+    let count = u64::try_from(CHANGES.len()).unwrap();
+    assert!(net.rejected("scout") > count / 2);
+    assert!(watching.stop());
+    let sent = net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53));
+    assert!(sent.is_err(), "a guard that stops leaves the wall standing");
+}
+
+#[test]
+fn without_the_guard_a_flushed_table_stays_away() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    change(&net, "flush ruleset");
+    assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_ok());
+    assert_eq!(net.guard("check").status.code(), Some(1));
+}
+
+#[test]
+fn w18_a_reload_moves_the_firewall_with_the_policy() {
+    let Some(net) = Net::new() else { return };
+    let listener = net
+        .outside
+        .within(|| std::net::TcpListener::bind("192.0.2.2:7001").unwrap());
+    let reach = |uid| {
+        let done = net.appliance.as_user(uid, || tcp(OUTSIDE, 7001));
+        done.is_ok()
+    };
+    net.write_policy(&policy(&[SCOUT, ROBOT]));
+    let watching = net.watch(&[]);
+    assert!(reach(ROBOT) && reach(PROVER) && !reach(SCOUT));
+    let pid = watching.pid();
+
+    // Without SIGHUP the new policy is nobody's.
+    net.write_policy(&policy(&[PROVER]));
+    assert!(reach(PROVER) && !reach(SCOUT));
+    watching.signal(Signal::HUP);
+    wait_for("the reload", || watching.log().contains("reloaded"));
+    assert!(!reach(PROVER));
+    assert!(reach(SCOUT) && reach(ROBOT), "agents no longer");
+    assert!(net.guard("check").status.success());
+    assert_eq!(net.status()["agents"][0]["agent"], "prover");
+    assert_eq!(net.status()["repairs"], 0, "a reload is no repair");
+    assert_eq!(watching.pid(), pid);
+    drop(listener);
+}
+
+#[test]
+fn a_policy_with_errors_changes_nothing_and_the_status_says_why() {
+    let Some(net) = Net::new() else { return };
+    let watching = net.watch(&[]);
+    net.write_policy("agents:\n  scout:\n    uid: 0\n");
+    watching.signal(Signal::HUP);
+    wait_for("the refusal", || !net.status()["problem"].is_null());
+    let problem = net.status()["problem"].to_string();
+    assert!(problem.contains("E-UID-ROOT"), "{problem}");
+    assert!(watching.log().contains("E-UID-ROOT"));
+    assert_eq!(net.status()["in_force"], true);
+    assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
+    // It still guards, and the next good policy is taken.
+    change(&net, "flush ruleset");
+    wait_for("the repair", || net.status()["repairs"] == 1);
+    net.write_policy(&policy(&[OTHER]));
+    watching.signal(Signal::HUP);
+    wait_for("the reload", || net.status()["problem"].is_null());
+    assert!(net.appliance.as_user(OTHER, || udp(OUTSIDE, 53)).is_err());
+    assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_ok());
+}
+
+#[test]
+fn apply_refuses_a_policy_with_errors_and_leaves_the_table() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    net.write_policy("agents:\n  scout:\n    uid: 0\n");
+    let refused = net.guard("apply");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("E-UID-ROOT"));
+    assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
+}
+
+#[test]
+fn the_guard_needs_no_more_than_one_capability() {
+    const NOBODY: &str = "41000";
+    let Some(net) = Net::new() else { return };
+    let dir = net.dir.path();
+    net.appliance.run(&format!(
+        "chmod 755 {0} && mkdir -p {0}/run && chown {NOBODY} {0}/run",
+        dir.display()
+    ));
+    let prefix = [
+        "setpriv",
+        "--reuid",
+        NOBODY,
+        "--regid",
+        NOBODY,
+        "--clear-groups",
+        "--no-new-privs",
+        "--inh-caps=-all,+net_admin",
+        "--ambient-caps=-all,+net_admin",
+        "--bounding-set=-all,+net_admin",
+    ];
+    let watching = net.watch(&prefix);
+    let owner = std::fs::metadata(net.status_file()).unwrap();
+    assert_eq!(owner.uid().to_string(), NOBODY);
+    assert_eq!(owner.mode() & 0o777, 0o644);
+    change(&net, "flush ruleset");
+    wait_for("the repair", || net.status()["repairs"] == 1);
+    net.write_policy(&policy(&[OTHER]));
+    watching.signal(Signal::HUP);
+    wait_for("the reload", || watching.log().contains("reloaded"));
+    assert!(net.appliance.as_user(OTHER, || udp(OUTSIDE, 53)).is_err());
+    assert!(watching.stop());
+}

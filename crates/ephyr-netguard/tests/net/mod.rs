@@ -1,0 +1,366 @@
+//! Two machines as network namespaces with a cable between them: the appliance, on which the guard runs,
+//! and all that is outside, which counts what arrives.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use ephyr_testkit::skip;
+use rustix::process::{Pid, Signal, Uid, geteuid, kill_process};
+use rustix::thread::{
+    LinkNameSpaceType, move_into_link_name_space, set_thread_groups, set_thread_res_uid,
+};
+use tempfile::TempDir;
+
+/// An agent with no way out.
+pub const SCOUT: u32 = 41_501;
+/// An agent with one egress entry: `OUTSIDE`, TCP port 7001.
+pub const ROBOT: u32 = 41_502;
+/// An agent that the broker hears over TCP.
+pub const PROVER: u32 = 41_503;
+/// Nobody's agent.
+pub const OTHER: u32 = 41_999;
+
+/// Addresses of what is outside.
+pub const OUTSIDE: &str = "192.0.2.2";
+pub const OUTSIDE6: &str = "2001:db8:1::2";
+pub const METADATA: &str = "169.254.169.254";
+
+const GUARD: &str = env!("CARGO_BIN_EXE_ephyr-netguard");
+
+const COUNTING: &str = "
+table inet sink {
+    counter seen { }
+    chain arriving {
+        type filter hook prerouting priority -300; policy accept;
+        ip saddr 192.0.2.1 counter name seen
+        ip6 saddr 2001:db8:1::1 meta l4proto { tcp, udp } counter name seen
+        ip6 saddr 2001:db8:1::1 icmpv6 type echo-request counter name seen
+    }
+}
+";
+
+/// A network namespace, for as long as a process lives in it.
+pub struct Machine {
+    holder: Child,
+}
+
+pub struct Net {
+    pub appliance: Machine,
+    pub outside: Machine,
+    pub dir: TempDir,
+}
+
+impl Net {
+    /// The two machines, or nothing and a word why where they cannot be made.
+    pub fn new() -> Option<Self> {
+        if !geteuid().is_root() {
+            skip("network namespaces need root");
+            return None;
+        }
+        for program in ["ip", "nft", "unshare"] {
+            if Command::new(program)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .is_err()
+            {
+                skip(&format!("there is no program {program}"));
+                return None;
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let net = Self {
+            appliance: Machine::new(),
+            outside: Machine::new(),
+            dir,
+        };
+        net.write_policy(&policy(&[SCOUT, ROBOT, PROVER]));
+        net.connect();
+        Some(net)
+    }
+
+    fn connect(&self) {
+        let outside = self.outside.holder.id().to_string();
+        let appliance = &self.appliance;
+        appliance.run(&format!(
+            "ip link add up type veth peer name down netns {outside}"
+        ));
+        for (machine, script) in [
+            (
+                appliance,
+                "ip link set lo up
+                 ip link set up up
+                 ip addr add 192.0.2.1/24 dev up
+                 ip addr add 2001:db8:1::1/64 dev up nodad
+                 ip route add default via 192.0.2.2
+                 ip -6 route add default via 2001:db8:1::2",
+            ),
+            (
+                &self.outside,
+                "ip link set lo up
+                 ip link set down up
+                 ip addr add 192.0.2.2/24 dev down
+                 ip addr add 169.254.169.254/32 dev lo
+                 ip addr add 2001:db8:1::2/64 dev down nodad",
+            ),
+        ] {
+            script.lines().for_each(|line| {
+                machine.run(line.trim());
+            });
+        }
+        let counting = self.dir.path().join("sink.nft");
+        std::fs::write(&counting, COUNTING).unwrap();
+        self.outside.run(&format!("nft -f {}", counting.display()));
+    }
+
+    pub fn policy(&self) -> PathBuf {
+        self.dir.path().join("policy.yaml")
+    }
+
+    pub fn status_file(&self) -> PathBuf {
+        self.dir.path().join("run/status.json")
+    }
+
+    /// Replaces the policy as an administrator would: by rename.
+    pub fn write_policy(&self, text: &str) {
+        let new = self.dir.path().join("policy.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.policy()).unwrap();
+    }
+
+    /// `ephyr-netguard` on the appliance.
+    pub fn guard(&self, command: &str) -> Output {
+        let policy = self.policy();
+        self.appliance.within(|| {
+            Command::new(GUARD)
+                .arg(command)
+                .arg("--policy")
+                .arg(&policy)
+                .output()
+                .unwrap()
+        })
+    }
+
+    /// The table is applied, or the test fails.
+    pub fn apply(&self) {
+        let done = self.guard("apply");
+        assert!(done.status.success(), "{}", said(&done));
+    }
+
+    /// `ephyr-netguard watch`, ready to watch.
+    pub fn watch(&self, prefix: &[&str]) -> Watching {
+        let run = self.dir.path().join("run");
+        std::fs::create_dir_all(&run).unwrap();
+        let log = self.dir.path().join("watch.log");
+        let mut words: Vec<&str> = prefix.to_vec();
+        words.push(GUARD);
+        let stderr = File::create(&log).unwrap();
+        let child = self.appliance.within(|| {
+            Command::new(words[0])
+                .args(&words[1..])
+                .arg("watch")
+                .arg("--policy")
+                .arg(self.policy())
+                .arg("--status")
+                .arg(self.status_file())
+                .stderr(stderr)
+                .spawn()
+                .unwrap()
+        });
+        let watching = Watching { child, log };
+        wait_for("the guard to be in force", || {
+            assert!(
+                watching.alive(),
+                "the guard ended: {}",
+                watching.log()
+            );
+            watching.log().contains("the table is in force")
+        });
+        watching
+    }
+
+    /// What `status.json` says.
+    pub fn status(&self) -> ephyr_testkit::Value {
+        let text = std::fs::read_to_string(self.status_file()).unwrap();
+        serde_json(&text)
+    }
+
+    /// How many packets of the appliance have arrived outside.
+    pub fn seen(&self) -> u64 {
+        let listed = self.outside.run("nft list counter inet sink seen");
+        count_in(&listed)
+    }
+
+    /// How many packets of an agent were rejected.
+    pub fn rejected(&self, agent: &str) -> u64 {
+        let listed = self
+            .appliance
+            .run(&format!("nft list counter inet ephyr agent-{agent}"));
+        count_in(&listed)
+    }
+}
+
+impl Machine {
+    fn new() -> Self {
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let holder = Command::new("unshare")
+            .args(["--net", "sleep", "300"])
+            .spawn()
+            .unwrap();
+        let link = format!("/proc/{}/ns/net", holder.id());
+        wait_for("a network namespace", || {
+            std::fs::read_link(&link).is_ok_and(|link| link != own)
+        });
+        Self { holder }
+    }
+
+    /// Does something on this machine.
+    pub fn within<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
+        std::thread::scope(|scope| {
+            let there = scope.spawn(move || {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .unwrap();
+                job()
+            });
+            there.join().unwrap()
+        })
+    }
+
+    /// Does something on this machine as a user.
+    pub fn as_user<T: Send>(&self, uid: u32, job: impl FnOnce() -> T + Send) -> T {
+        self.within(move || {
+            let uid = Uid::from_raw(uid);
+            set_thread_groups(&[]).unwrap();
+            set_thread_res_uid(uid, uid, uid).unwrap();
+            job()
+        })
+    }
+
+    /// Runs a command line of plain words; it must succeed.
+    pub fn run(&self, line: &str) -> String {
+        let done = self.try_run(line);
+        assert!(done.status.success(), "{line}: {}", said(&done));
+        String::from_utf8(done.stdout).unwrap()
+    }
+
+    pub fn try_run(&self, line: &str) -> Output {
+        self.within(|| {
+            Command::new("sh")
+                .args(["-c", line])
+                .output()
+                .unwrap()
+        })
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+/// A guard that watches.
+pub struct Watching {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Watching {
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn alive(&self) -> bool {
+        Path::new(&format!("/proc/{}/exe", self.child.id()))
+            .read_link()
+            .is_ok()
+    }
+
+    pub fn stop(mut self) -> bool {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A policy with these of the agents.
+pub fn policy(uids: &[u32]) -> String {
+    let agent = |uid: &u32| match *uid {
+        ROBOT => format!(
+            "  robot:\n    uid: {ROBOT}\n    egress:\n      - {{ cidr: {OUTSIDE}/32, port: 7001 }}\n"
+        ),
+        PROVER => format!("  prover:\n    uid: {PROVER}\n    require_pop: true\n"),
+        uid => format!("  scout:\n    uid: {uid}\n"),
+    };
+    let agents: String = uids.iter().map(agent).collect();
+    if agents.is_empty() {
+        "global: {}\n".to_owned()
+    } else {
+        format!("agents:\n{agents}")
+    }
+}
+
+/// Connects over TCP; soon or not at all.
+pub fn tcp(to: &str, port: u16) -> io::Result<TcpStream> {
+    let address = SocketAddr::new(to.parse().unwrap(), port);
+    TcpStream::connect_timeout(&address, Duration::from_secs(2))
+}
+
+/// Sends one packet over UDP.
+pub fn udp(to: &str, port: u16) -> io::Result<()> {
+    let address = SocketAddr::new(to.parse().unwrap(), port);
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    UdpSocket::bind(any)?.send_to(b"x", address).map(drop)
+}
+
+pub fn said(done: &Output) -> String {
+    String::from_utf8_lossy(&done.stderr).into_owned()
+}
+
+/// Waits until it is so, or fails.
+pub fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn write(mut stream: &TcpStream, text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes())
+}
+
+fn count_in(listed: &str) -> u64 {
+    let mut words = listed.split_whitespace();
+    words.find(|word| *word == "packets");
+    words.next().unwrap().parse().unwrap()
+}
+
+fn serde_json(text: &str) -> ephyr_testkit::Value {
+    text.parse().unwrap()
+}

@@ -1,0 +1,214 @@
+//! What an agent's processes send is rejected, whatever it is and wherever to; what another user sends
+//! arrives. Packets are counted where they would arrive.
+
+mod net;
+
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use net::{METADATA, Machine, Net, OTHER, OUTSIDE, OUTSIDE6, PROVER, ROBOT, SCOUT, tcp, udp};
+
+fn listen(machine: &Machine, address: &str) -> TcpListener {
+    let address = address.to_owned();
+    machine.within(move || TcpListener::bind(address).unwrap())
+}
+
+/// Sends as a user and says how many packets arrived, a marker of root's behind them.
+fn arrived(net: &Net, uid: u32, send: impl FnOnce() + Send) -> u64 {
+    let before = net.seen();
+    net.appliance.as_user(uid, send);
+    net.appliance.within(|| udp(OUTSIDE, 9).unwrap());
+    net::wait_for("the marker", || net.seen() > before);
+    net.seen() - before - 1
+}
+
+#[test]
+fn nothing_leaves_for_any_destination_and_what_another_user_sends_does() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    type Send = fn();
+    let sends: [(&str, Send); 7] = [
+        ("a target's sshd", || drop(tcp(OUTSIDE, 22))),
+        ("a target's sshd over IPv6", || drop(tcp(OUTSIDE6, 22))),
+        ("the metadata service", || drop(tcp(METADATA, 80))),
+        ("DNS", || drop(udp(OUTSIDE, 53))),
+        ("DNS over IPv6", || drop(udp(OUTSIDE6, 53))),
+        ("DNS over TCP", || drop(tcp(OUTSIDE, 53))),
+        ("QUIC", || drop(udp(OUTSIDE, 443))),
+    ];
+    for (what, send) in sends {
+        let rejected = net.rejected("scout");
+        assert_eq!(arrived(&net, SCOUT, send), 0, "{what}, of an agent");
+        assert!(net.rejected("scout") > rejected, "{what} is counted");
+        assert!(arrived(&net, OTHER, send) > 0, "{what}, of another user");
+    }
+}
+
+#[test]
+fn an_agent_learns_at_once_that_it_is_refused() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    let refused = net.appliance.as_user(SCOUT, || tcp(OUTSIDE, 22));
+    let kind = refused.unwrap_err().kind();
+    assert_eq!(kind, std::io::ErrorKind::ConnectionRefused);
+    assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
+    assert!(net.appliance.as_user(OTHER, || udp(OUTSIDE, 53)).is_ok());
+}
+
+#[test]
+fn of_the_loopback_ports_only_the_brokers_is_open_and_only_to_an_agent_that_it_hears_there() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    let _broker = listen(&net.appliance, "127.0.0.1:8554");
+    let _other = listen(&net.appliance, "127.0.0.1:5432");
+    let _other6 = listen(&net.appliance, "[::1]:5432");
+    let reach = |uid, to: &'static str, port| {
+        let done = net.appliance.as_user(uid, move || tcp(to, port));
+        done.is_ok()
+    };
+    assert!(reach(PROVER, "127.0.0.1", 8554));
+    assert!(!reach(SCOUT, "127.0.0.1", 8554));
+    for uid in [SCOUT, PROVER, ROBOT] {
+        assert!(!reach(uid, "127.0.0.1", 5432));
+        assert!(!reach(uid, "::1", 5432));
+        assert!(!reach(uid, "192.0.2.1", 5432));
+    }
+    assert!(reach(OTHER, "127.0.0.1", 5432));
+    assert!(reach(OTHER, "::1", 5432));
+    // Nor does an agent offer anything there: its answers are its packets.
+    let _agents = net
+        .appliance
+        .as_user(SCOUT, || TcpListener::bind("127.0.0.1:6000").unwrap());
+    assert!(!reach(OTHER, "127.0.0.1", 6000));
+    let _others = net
+        .appliance
+        .as_user(OTHER, || TcpListener::bind("127.0.0.1:6001").unwrap());
+    assert!(reach(OTHER, "127.0.0.1", 6001));
+}
+
+#[test]
+fn an_egress_entry_reaches_exactly_that() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    let _named = listen(&net.outside, "192.0.2.2:7001");
+    let _next_port = listen(&net.outside, "192.0.2.2:7002");
+    let _other_host = listen(&net.outside, "169.254.169.254:7001");
+    let _ipv6 = listen(&net.outside, "[2001:db8:1::2]:7001");
+    let reach = |uid, to: &'static str, port| {
+        let done = net.appliance.as_user(uid, move || tcp(to, port));
+        done.is_ok()
+    };
+    assert!(reach(ROBOT, OUTSIDE, 7001));
+    for (to, port) in [(OUTSIDE, 7002), (METADATA, 7001), (OUTSIDE6, 7001)] {
+        assert!(!reach(ROBOT, to, port), "{to} {port}");
+        assert!(reach(OTHER, to, port), "{to} {port}");
+    }
+    assert!(!reach(SCOUT, OUTSIDE, 7001));
+    let send = || drop(udp(OUTSIDE, 7001));
+    assert_eq!(arrived(&net, ROBOT, send), 0, "the entry is for TCP");
+    assert_eq!(arrived(&net, OTHER, send), 1);
+}
+
+#[test]
+fn source_routing_does_not_widen_an_egress_entry() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    // Loose source routing to elsewhere, by way of the address that is allowed; any user may ask for it.
+    let script = "socket(S, PF_INET, SOCK_STREAM, 0); \
+                  setsockopt(S, 0, 4, pack('C8', 131, 7, 4, 192, 0, 2, 2, 0)) or exit 3; \
+                  alarm 2; connect(S, pack_sockaddr_in(7001, inet_aton('198.51.100.9')));";
+    let connect = || {
+        let done = Command::new("perl").args(["-MSocket", "-e", script]).output();
+        assert_ne!(done.unwrap().status.code(), Some(3), "the option is taken");
+    };
+    if Command::new("perl").arg("-v").output().is_err() {
+        ephyr_testkit::skip("there is no perl to set an IP option with");
+        return;
+    }
+    assert_eq!(arrived(&net, ROBOT, connect), 0);
+    assert!(arrived(&net, OTHER, connect) > 0);
+}
+
+#[test]
+fn a_connection_from_before_is_cut_and_that_of_another_user_is_not() {
+    let Some(net) = Net::new() else { return };
+    let listener = listen(&net.outside, "192.0.2.2:7005");
+    let connect = |uid| {
+        let agents = net.appliance.as_user(uid, || tcp(OUTSIDE, 7005).unwrap());
+        let (theirs, _) = listener.accept().unwrap();
+        theirs
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        (agents, theirs)
+    };
+    let read = |mut stream: &TcpStream| {
+        let mut buffer = [0; 64];
+        stream.read(&mut buffer).unwrap_or(0)
+    };
+    let (agents, at_peer) = connect(SCOUT);
+    let (others, at_peer_of_other) = connect(OTHER);
+    let (closing, at_peer_of_closing) = connect(SCOUT);
+    net::write(&agents, "before").unwrap();
+    assert_eq!(read(&at_peer), 6);
+
+    net.apply();
+    let _ = net::write(&agents, "after");
+    assert_eq!(read(&at_peer), 0);
+    assert!(net::write(&agents, "again").is_err(), "its own end is closed");
+    // Written and closed at once: the kernel does not send it later, when nobody owns the socket.
+    let _ = net::write(&closing, "last");
+    drop(closing);
+    assert_eq!(read(&at_peer_of_closing), 0);
+    net::write(&others, "after").unwrap();
+    assert_eq!(read(&at_peer_of_other), 5);
+}
+
+#[test]
+fn there_is_no_moment_without_rules_while_the_table_is_replaced() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    let done = AtomicBool::new(false);
+    let before = net.seen();
+    let sent = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            net.appliance.as_user(SCOUT, || {
+                let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+                let mut sent = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    let _ = socket.send_to(b"x", (OUTSIDE, 53));
+                    sent += 1;
+                }
+                sent
+            })
+        });
+        for round in 0..20 {
+            net.write_policy(&net::policy(if round % 2 == 0 {
+                &[SCOUT]
+            } else {
+                &[SCOUT, ROBOT]
+            }));
+            net.apply();
+        }
+        done.store(true, Ordering::Relaxed);
+        sender.join().unwrap()
+    });
+    assert!(sent > 1000, "{sent} packets were tried");
+    assert_eq!(net.seen(), before);
+    // And the counter went on counting over every replacement.
+    assert!(net.rejected("scout") > sent / 2);
+}
+
+#[test]
+fn a_policy_without_agents_is_a_table_that_does_nothing() {
+    let Some(net) = Net::new() else { return };
+    net.write_policy(&net::policy(&[]));
+    net.apply();
+    assert!(net.guard("check").status.success());
+    assert!(arrived(&net, SCOUT, || drop(udp(OUTSIDE, 53))) > 0);
+    net.write_policy(&net::policy(&[SCOUT]));
+    net.apply();
+    assert_eq!(arrived(&net, SCOUT, || drop(udp(OUTSIDE, 53))), 0);
+}
