@@ -13,7 +13,7 @@ use crate::run::{self, cargo};
 
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     packages::for_targets(options)?;
-    let Some(dir) = build(&["ephyr-broker", "ephyr-cli"])? else {
+    let Some(dir) = build(&["ephyr-broker", "ephyr-netguard", "ephyr-cli"])? else {
         return Ok(false);
     };
     run::say(&format!("the programs are in {}", dir.display()));

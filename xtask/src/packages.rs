@@ -15,7 +15,7 @@ struct Need {
 }
 
 /// For the demo and for every test with a target.
-const TARGETS: [Need; 6] = [
+const TARGETS: &[Need] = &[
     Need {
         program: "sshd",
         package: "openssh-server",
@@ -40,6 +40,16 @@ const TARGETS: [Need; 6] = [
         program: "nsenter",
         package: "util-linux",
         purpose: "a private view of the accounts",
+    },
+    Need {
+        program: "nft",
+        package: "nftables",
+        purpose: "the agents' firewall",
+    },
+    Need {
+        program: "ip",
+        package: "iproute2",
+        purpose: "networks for the firewall's tests",
     },
     Need {
         program: "setpriv",
@@ -195,7 +205,7 @@ done
 /// # Errors
 /// Something is missing and was not installed; the text names it.
 pub(crate) fn for_targets(options: &Options) -> Result<(), String> {
-    ensure(&missing(&TARGETS), options)
+    ensure(&missing(TARGETS), options)
 }
 
 /// Sees to it that the MCP clients can be run.

@@ -127,8 +127,7 @@ impl Guard {
 
     /// Removes a copy, whether or not it is there.
     fn remove(&self, table: &str) -> Result<(), NftError> {
-        self.nft.load(&format!(
-            "table inet {table}\ndelete table inet {table}\n"
-        ))
+        self.nft
+            .load(&format!("table inet {table}\ndelete table inet {table}\n"))
     }
 }

@@ -1,5 +1,7 @@
 //! `check` names what differs, `watch` restores it, and a reload moves the firewall with the policy.
 
+#![cfg(test)]
+
 mod net;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -13,25 +15,46 @@ const CHANGES: [(&str, &str); 14] = [
     ("flush ruleset", "there is no table inet ephyr"),
     ("add table inet ephyr { flags dormant; }", "`flags dormant`"),
     ("flush chain inet ephyr output", "chain output, line 2"),
-    ("insert rule inet ephyr agent accept", "chain agent, line 1: `accept`"),
-    ("insert rule inet ephyr output meta skuid 41501 accept", "chain output, line 2"),
-    ("add chain inet ephyr more", "chain more does not belong there"),
+    (
+        "insert rule inet ephyr agent accept",
+        "chain agent, line 1: `accept`",
+    ),
+    (
+        "insert rule inet ephyr output meta skuid 41501 accept",
+        "chain output, line 2",
+    ),
+    (
+        "add chain inet ephyr more",
+        "chain more does not belong there",
+    ),
     (
         "add chain inet ephyr output { policy drop; }",
         "chain output, line 1",
     ),
-    ("delete element inet ephyr agents { 41501 }", "set agents lacks 41501 (scout)"),
-    ("add element inet ephyr agents { 41700 }", "set agents has 41700 too much"),
+    (
+        "delete element inet ephyr agents { 41501 }",
+        "set agents lacks 41501 (scout)",
+    ),
+    (
+        "add element inet ephyr agents { 41700 }",
+        "set agents has 41700 too much",
+    ),
     (
         "add element inet ephyr reachable4 { 41501 . 0.0.0.0/0 . 22 }",
         "set reachable4 has 41501 . 0.0.0.0/0 . 22 too much",
     ),
     (
-        "delete element inet ephyr reachable4 { 41502 . 192.0.2.2 . 7001 }",
+        "delete element inet ephyr reachable4 { 41502 . 192.0.2.2/32 . 7001 }",
         "set reachable4 lacks 41502 . 192.0.2.2 . 7001 (robot)",
     ),
-    ("delete element inet ephyr rejected { 41501 }", "map rejected lacks 41501 : agent-scout"),
-    ("add counter inet ephyr mine", "counter mine does not belong there"),
+    (
+        "delete element inet ephyr rejected { 41501 }",
+        "map rejected lacks 41501 : agent-scout",
+    ),
+    (
+        "add counter inet ephyr mine",
+        "counter mine does not belong there",
+    ),
 ];
 
 fn change(net: &Net, command: &str) {

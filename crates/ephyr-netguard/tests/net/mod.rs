@@ -19,18 +19,18 @@ use rustix::thread::{
 use tempfile::TempDir;
 
 /// An agent with no way out.
-pub const SCOUT: u32 = 41_501;
+pub(crate) const SCOUT: u32 = 41_501;
 /// An agent with one egress entry: `OUTSIDE`, TCP port 7001.
-pub const ROBOT: u32 = 41_502;
+pub(crate) const ROBOT: u32 = 41_502;
 /// An agent that the broker hears over TCP.
-pub const PROVER: u32 = 41_503;
+pub(crate) const PROVER: u32 = 41_503;
 /// Nobody's agent.
-pub const OTHER: u32 = 41_999;
+pub(crate) const OTHER: u32 = 41_999;
 
 /// Addresses of what is outside.
-pub const OUTSIDE: &str = "192.0.2.2";
-pub const OUTSIDE6: &str = "2001:db8:1::2";
-pub const METADATA: &str = "169.254.169.254";
+pub(crate) const OUTSIDE: &str = "192.0.2.2";
+pub(crate) const OUTSIDE6: &str = "2001:db8:1::2";
+pub(crate) const METADATA: &str = "169.254.169.254";
 
 const GUARD: &str = env!("CARGO_BIN_EXE_ephyr-netguard");
 
@@ -47,19 +47,19 @@ table inet sink {
 ";
 
 /// A network namespace, for as long as a process lives in it.
-pub struct Machine {
+pub(crate) struct Machine {
     holder: Child,
 }
 
-pub struct Net {
-    pub appliance: Machine,
-    pub outside: Machine,
-    pub dir: TempDir,
+pub(crate) struct Net {
+    pub(crate) appliance: Machine,
+    pub(crate) outside: Machine,
+    pub(crate) dir: TempDir,
 }
 
 impl Net {
     /// The two machines, or nothing and a word why where they cannot be made.
-    pub fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         if !geteuid().is_root() {
             skip("network namespaces need root");
             return None;
@@ -91,25 +91,25 @@ impl Net {
         let outside = self.outside.holder.id().to_string();
         let appliance = &self.appliance;
         appliance.run(&format!(
-            "ip link add up type veth peer name down netns {outside}"
+            "ip link add toward type veth peer name inside netns {outside}"
         ));
         for (machine, script) in [
             (
                 appliance,
                 "ip link set lo up
-                 ip link set up up
-                 ip addr add 192.0.2.1/24 dev up
-                 ip addr add 2001:db8:1::1/64 dev up nodad
+                 ip link set dev toward up
+                 ip addr add 192.0.2.1/24 dev toward
+                 ip addr add 2001:db8:1::1/64 dev toward nodad
                  ip route add default via 192.0.2.2
                  ip -6 route add default via 2001:db8:1::2",
             ),
             (
                 &self.outside,
                 "ip link set lo up
-                 ip link set down up
-                 ip addr add 192.0.2.2/24 dev down
+                 ip link set dev inside up
+                 ip addr add 192.0.2.2/24 dev inside
                  ip addr add 169.254.169.254/32 dev lo
-                 ip addr add 2001:db8:1::2/64 dev down nodad",
+                 ip addr add 2001:db8:1::2/64 dev inside nodad",
             ),
         ] {
             script.lines().for_each(|line| {
@@ -121,23 +121,23 @@ impl Net {
         self.outside.run(&format!("nft -f {}", counting.display()));
     }
 
-    pub fn policy(&self) -> PathBuf {
+    pub(crate) fn policy(&self) -> PathBuf {
         self.dir.path().join("policy.yaml")
     }
 
-    pub fn status_file(&self) -> PathBuf {
+    pub(crate) fn status_file(&self) -> PathBuf {
         self.dir.path().join("run/status.json")
     }
 
     /// Replaces the policy as an administrator would: by rename.
-    pub fn write_policy(&self, text: &str) {
+    pub(crate) fn write_policy(&self, text: &str) {
         let new = self.dir.path().join("policy.new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.policy()).unwrap();
     }
 
     /// `ephyr-netguard` on the appliance.
-    pub fn guard(&self, command: &str) -> Output {
+    pub(crate) fn guard(&self, command: &str) -> Output {
         let policy = self.policy();
         self.appliance.within(|| {
             Command::new(GUARD)
@@ -150,13 +150,13 @@ impl Net {
     }
 
     /// The table is applied, or the test fails.
-    pub fn apply(&self) {
+    pub(crate) fn apply(&self) {
         let done = self.guard("apply");
         assert!(done.status.success(), "{}", said(&done));
     }
 
     /// `ephyr-netguard watch`, ready to watch.
-    pub fn watch(&self, prefix: &[&str]) -> Watching {
+    pub(crate) fn watch(&self, prefix: &[&str]) -> Watching {
         let run = self.dir.path().join("run");
         std::fs::create_dir_all(&run).unwrap();
         let log = self.dir.path().join("watch.log");
@@ -177,30 +177,26 @@ impl Net {
         });
         let watching = Watching { child, log };
         wait_for("the guard to be in force", || {
-            assert!(
-                watching.alive(),
-                "the guard ended: {}",
-                watching.log()
-            );
+            assert!(watching.alive(), "the guard ended: {}", watching.log());
             watching.log().contains("the table is in force")
         });
         watching
     }
 
     /// What `status.json` says.
-    pub fn status(&self) -> ephyr_testkit::Value {
+    pub(crate) fn status(&self) -> ephyr_testkit::Value {
         let text = std::fs::read_to_string(self.status_file()).unwrap();
         serde_json(&text)
     }
 
     /// How many packets of the appliance have arrived outside.
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         let listed = self.outside.run("nft list counter inet sink seen");
         count_in(&listed)
     }
 
     /// How many packets of an agent were rejected.
-    pub fn rejected(&self, agent: &str) -> u64 {
+    pub(crate) fn rejected(&self, agent: &str) -> u64 {
         let listed = self
             .appliance
             .run(&format!("nft list counter inet ephyr agent-{agent}"));
@@ -223,7 +219,7 @@ impl Machine {
     }
 
     /// Does something on this machine.
-    pub fn within<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn within<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
         std::thread::scope(|scope| {
             let there = scope.spawn(move || {
@@ -236,7 +232,7 @@ impl Machine {
     }
 
     /// Does something on this machine as a user.
-    pub fn as_user<T: Send>(&self, uid: u32, job: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn as_user<T: Send>(&self, uid: u32, job: impl FnOnce() -> T + Send) -> T {
         self.within(move || {
             let uid = Uid::from_raw(uid);
             set_thread_groups(&[]).unwrap();
@@ -246,19 +242,14 @@ impl Machine {
     }
 
     /// Runs a command line of plain words; it must succeed.
-    pub fn run(&self, line: &str) -> String {
+    pub(crate) fn run(&self, line: &str) -> String {
         let done = self.try_run(line);
         assert!(done.status.success(), "{line}: {}", said(&done));
         String::from_utf8(done.stdout).unwrap()
     }
 
-    pub fn try_run(&self, line: &str) -> Output {
-        self.within(|| {
-            Command::new("sh")
-                .args(["-c", line])
-                .output()
-                .unwrap()
-        })
+    pub(crate) fn try_run(&self, line: &str) -> Output {
+        self.within(|| Command::new("sh").args(["-c", line]).output().unwrap())
     }
 }
 
@@ -270,22 +261,22 @@ impl Drop for Machine {
 }
 
 /// A guard that watches.
-pub struct Watching {
+pub(crate) struct Watching {
     child: Child,
     log: PathBuf,
 }
 
 impl Watching {
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -295,7 +286,7 @@ impl Watching {
             .is_ok()
     }
 
-    pub fn stop(mut self) -> bool {
+    pub(crate) fn stop(mut self) -> bool {
         self.signal(Signal::TERM);
         self.child.wait().unwrap().success()
     }
@@ -309,7 +300,7 @@ impl Drop for Watching {
 }
 
 /// A policy with these of the agents.
-pub fn policy(uids: &[u32]) -> String {
+pub(crate) fn policy(uids: &[u32]) -> String {
     let agent = |uid: &u32| match *uid {
         ROBOT => format!(
             "  robot:\n    uid: {ROBOT}\n    egress:\n      - {{ cidr: {OUTSIDE}/32, port: 7001 }}\n"
@@ -319,31 +310,37 @@ pub fn policy(uids: &[u32]) -> String {
     };
     let agents: String = uids.iter().map(agent).collect();
     if agents.is_empty() {
-        "global: {}\n".to_owned()
+        // Someone elsewhere, who has no UID here.
+        let hash = "$2b$10$1LNbtRoSK7Q8zgOSXXkOF.eV01BWLr6KPXg.wmykUFLNiL56mT/rC";
+        format!("agents:\n  away:\n    api_key_hash: {hash}\n")
     } else {
         format!("agents:\n{agents}")
     }
 }
 
 /// Connects over TCP; soon or not at all.
-pub fn tcp(to: &str, port: u16) -> io::Result<TcpStream> {
+pub(crate) fn tcp(to: &str, port: u16) -> io::Result<TcpStream> {
     let address = SocketAddr::new(to.parse().unwrap(), port);
     TcpStream::connect_timeout(&address, Duration::from_secs(2))
 }
 
 /// Sends one packet over UDP.
-pub fn udp(to: &str, port: u16) -> io::Result<()> {
+pub(crate) fn udp(to: &str, port: u16) -> io::Result<()> {
     let address = SocketAddr::new(to.parse().unwrap(), port);
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let any = if address.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
     UdpSocket::bind(any)?.send_to(b"x", address).map(drop)
 }
 
-pub fn said(done: &Output) -> String {
+pub(crate) fn said(done: &Output) -> String {
     String::from_utf8_lossy(&done.stderr).into_owned()
 }
 
 /// Waits until it is so, or fails.
-pub fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !so() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
@@ -351,7 +348,7 @@ pub fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
     }
 }
 
-pub fn write(mut stream: &TcpStream, text: &str) -> io::Result<()> {
+pub(crate) fn write(mut stream: &TcpStream, text: &str) -> io::Result<()> {
     stream.write_all(text.as_bytes())
 }
 

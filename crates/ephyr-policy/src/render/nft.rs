@@ -162,7 +162,7 @@ impl Walled {
         Some(Self {
             name: agent.name.clone(),
             uid,
-            reachable: widest(listed.chain(port).collect()),
+            reachable: widest(&listed.chain(port).collect()),
         })
     }
 
@@ -201,7 +201,7 @@ impl Walled {
 }
 
 /// Without those that another one contains: a set with intervals takes no overlaps.
-fn widest(all: BTreeSet<Exception>) -> BTreeSet<Exception> {
+fn widest(all: &BTreeSet<Exception>) -> BTreeSet<Exception> {
     let within = |one: &Exception, other: &Exception| {
         one != other && one.port == other.port && other.net.contains(&one.net)
     };
