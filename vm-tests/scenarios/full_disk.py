@@ -1,0 +1,44 @@
+# topology: site
+"""With a full disk nothing is signed and nothing runs; when there is room again, everything does."""
+
+start_all()
+wait_for_appliance(appliance)
+t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+
+
+def small(directory: str, unit: str) -> None:
+    """Puts a small file system under a daemon's directory, with what is there."""
+    appliance.succeed(
+        f"systemctl stop {unit}.service; cp -a {directory} /root/kept; mount -t tmpfs -o size=2M,mode=755 small {directory}; "
+        f"cp -a /root/kept/. {directory}/; chown --reference=/root/kept {directory}; rm -r /root/kept; "
+        f"systemctl start {unit}.service"
+    )
+    wait_for_appliance(appliance)
+
+
+with subtest("the signer does not sign what it cannot write down"):
+    small("/var/lib/ephyr-signer", "ephyr-signer")
+    t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+    appliance.execute("head -c 4M /dev/zero > /var/lib/ephyr-signer/filler")
+    # What is left of the journal's last page is used up first.
+    appliance.wait_until_fails(exec_as("scout", "web", "read", "id -un"), timeout=180)
+    logins = web.succeed("journalctl --no-pager -o cat | grep -c 'Accepted publickey for agent-'")
+    appliance.fail(exec_as("scout", "web", "read", "id -un"))
+    t.assertEqual(web.succeed("journalctl --no-pager -o cat | grep -c 'Accepted publickey for agent-'"), logins)
+    appliance.succeed("rm /var/lib/ephyr-signer/filler")
+    appliance.wait_until_succeeds(exec_as("scout", "web", "read", "id -un"), timeout=120)
+
+with subtest("the broker does nothing that it cannot record"):
+    small("/var/log/ephyr", "ephyr-broker")
+    t.assertEqual(appliance.succeed(exec_as("worker", "web", "operate", "touch /tmp/before; id -un")), "agent-operate\n")
+    appliance.execute("head -c 4M /dev/zero > /var/log/ephyr/filler")
+    appliance.wait_until_fails(exec_as("worker", "web", "operate", "true"), timeout=180)
+    appliance.fail(exec_as("worker", "web", "operate", "touch /tmp/while-full"))
+    web.fail("test -e /tmp/while-full")
+    web.succeed("test -e /tmp/before")
+    appliance.succeed("rm /var/log/ephyr/filler")
+    appliance.wait_until_succeeds(exec_as("worker", "web", "operate", "touch /tmp/after"), timeout=120)
+    web.succeed("test -e /tmp/after")
+
+with subtest("the log is whole"):
+    appliance.wait_until_succeeds("ephyr audit verify --log /var/log/ephyr/audit.jsonl --ca-pub /etc/ephyr/ca.pub", timeout=120)

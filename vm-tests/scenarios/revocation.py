@@ -1,0 +1,40 @@
+# topology: site
+"""Revoking a task ends its running command on the target, and no other task's."""
+
+start_all()
+wait_for_appliance(appliance)
+
+
+def begin(mark: str) -> tuple[str, str]:
+    """Starts a long command under a task of its own; the task's id and the unit that waits for it."""
+    text = appliance.succeed(as_agent("worker", "ephyr task create --description x --json"))
+    made = json.loads(text)
+    number = str(made["task_id"])
+    unit = f"wait-{mark}"
+    appliance.succeed(
+        f"systemd-run --quiet --unit={unit} --uid=ephyr-agent-worker -E EPHYR_TOKEN={made['token']} --property=RemainAfterExit=yes "
+        f"ephyr exec web --role operate --timeout 300 -- 'exec -a {mark} sleep 1000'"
+    )
+    web.wait_until_succeeds(f"pgrep -f '^{mark} 1000'", timeout=120)
+    return number, unit
+
+
+first, first_unit = begin("first")
+second, second_unit = begin("second")
+
+with subtest("a stranger cannot revoke it"):
+    appliance.fail(as_agent("scout", f"ephyr task revoke {first}"))
+    web.succeed("pgrep -f '^first 1000'")
+
+with subtest("the revoked task's command ends on the target"):
+    appliance.succeed(as_agent("worker", f"ephyr task revoke {first}"))
+    web.wait_until_fails("pgrep -f '^first 1000'", timeout=60)
+    appliance.wait_until_succeeds(f"systemctl show -P SubState {first_unit} | grep -v running", timeout=60)
+
+with subtest("the other one's goes on"):
+    web.succeed("pgrep -f '^second 1000'")
+    t.assertEqual(appliance.get_unit_property(f"{second_unit}.service", "SubState"), "running")
+
+with subtest("the log says what happened"):
+    events = appliance.succeed(f"ephyr audit query --json --task {first}")
+    t.assertIn("task_revoked", events)

@@ -1,0 +1,61 @@
+# topology: site
+"""A certificate that is sealed to a command runs that command alone, whatever the client asks, with stdin closed."""
+
+start_all()
+wait_for_appliance(appliance)
+know_host(appliance, "web", "192.168.1.2")
+
+
+def sign(command: str) -> None:
+    """Has the signer certify /root/key for one command, as the broker would."""
+    appliance.succeed("rm -f /root/key /root/key.pub /root/key-cert.pub; ssh-keygen -q -t ed25519 -N '' -f /root/key")
+    key = " ".join(appliance.succeed("cat /root/key.pub").split()[:2])
+    intent = {
+        "policy": appliance.succeed("ephyr policy hash").strip(),
+        "agent": "worker",
+        "target": "web",
+        "role": "operate",
+        "ttl": "1m",
+        "public_key": key,
+        "lineage": [],
+        "purpose": {"exec": {"command": command}},
+    }
+    answer = ask_signer(appliance, {"sign": {"intent": intent}})
+    t.assertIn("certificate", answer, str(answer))
+    certificate = answer["certificate"]
+    assert isinstance(certificate, dict)
+    appliance.succeed(f"echo {shlex.quote(str(certificate['certificate']))} > /root/key-cert.pub")
+
+
+CLIENT = f"{SSH} -i /root/key agent-operate@192.168.1.2"
+# The end of its input ends a sealed command, so the client has one that never ends.
+appliance.succeed("rm -f /root/open; mkfifo /root/open")
+OPEN = "0<>/root/open"
+
+with subtest("what the client asks for is not run"):
+    sign("echo sealed; id -un")
+    t.assertEqual(appliance.succeed(f"{CLIENT} 'touch /tmp/asked; echo asked' {OPEN}"), "sealed\nagent-operate\n")
+    web.fail("test -e /tmp/asked")
+    t.assertEqual(appliance.succeed(f"{CLIENT} true {OPEN}"), "sealed\nagent-operate\n")
+
+with subtest("what the client sends is not read"):
+    sign("cat; echo end")
+    t.assertEqual(appliance.succeed(f"{{ echo sent >&0; {CLIENT}; }} {OPEN}"), "end\n")
+    t.assertEqual(appliance.succeed(exec_as("worker", "web", "operate", "cat; echo end")), "end\n")
+
+with subtest("no terminal, no forwarding, no other subsystem"):
+    sign("tty || echo no terminal")
+    t.assertIn("no terminal", appliance.succeed(f"{CLIENT} -tt {OPEN}"))
+    appliance.fail(f"timeout 20 {CLIENT} -N -o ExitOnForwardFailure=yes -R 9999:127.0.0.1:22")
+    forwarded = appliance.execute(f"timeout 20 {CLIENT} -W 127.0.0.1:22 2>&1", timeout=60)[1]
+    t.assertNotIn("OpenSSH", forwarded)
+    appliance.fail(f"echo ls | timeout 20 sftp -b - {CLIENT.removeprefix('ssh ')}")
+
+with subtest("the certificate is dead after its minute"):
+    sign("echo sealed")
+    t.assertEqual(appliance.succeed(f"{CLIENT} {OPEN}"), "sealed\n")
+    later = int(appliance.succeed("date +%s")) + 120
+    web.succeed(f"date -s @{later}")
+    t.assertIn("Permission denied", appliance.fail(f"{CLIENT} 2>&1 {OPEN}"))
+    web.succeed(f"date -s @{appliance.succeed('date +%s').strip()}")
+    t.assertEqual(appliance.succeed(f"{CLIENT} {OPEN}"), "sealed\n")
