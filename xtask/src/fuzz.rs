@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
 }
 
 /// The stage of the tests.
-pub(crate) fn stage(_: &Options) -> Result<Tally, String> {
+pub(crate) fn stage(options: &Options) -> Result<Tally, String> {
     let mut tally = tests(
         &Selection {
             filter: "package(ephyr-properties)",
@@ -58,14 +58,12 @@ pub(crate) fn stage(_: &Options) -> Result<Tally, String> {
         },
         &[],
     )?;
-    let program = tools::installed("cargo-fuzz");
+    let program = tools::cargo_fuzz(options);
     for name in targets()? {
         tally += match &program {
-            Some(program) => hunt(program, &name, SMOKE)?,
-            None => {
-                run::say(&format!(
-                    "SKIP fuzz {name}: cargo-fuzz is not installed; `cargo xtask fuzz --all` builds it"
-                ));
+            Ok(program) => hunt(program, &name, SMOKE)?,
+            Err(why) => {
+                run::say(&format!("SKIP fuzz {name}: {why}"));
                 Tally::skip()
             }
         };
