@@ -188,3 +188,39 @@ fn a_host_that_shows_no_key_is_told_with_its_name_and_port() {
     assert_eq!(ran.code, 69, "{}", ran.out);
     assert!(ran.err.contains("127.0.0.1 port 1"), "{}", ran.err);
 }
+
+#[test]
+fn the_firewall_of_a_policy_is_rules_to_read_and_definitions() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("policy.yaml");
+    fs::write(&path, POLICY).unwrap();
+    let path = path.to_str().unwrap();
+    let whole = ephyr(&["nft", "render", "--policy", path]);
+    assert_eq!(whole.code, 0, "{}", whole.err);
+    let rules = include_str!("../../../nft/ephyr.nft");
+    assert!(whole.out.starts_with(rules));
+    let definitions = ephyr(&["nft", "render", "--policy", path, "--definitions"]);
+    assert_eq!(definitions.code, 0, "{}", definitions.err);
+    assert!(
+        definitions
+            .out
+            .contains("agents { 1500 comment \"scout\" }")
+    );
+    assert!(whole.out.ends_with(&definitions.out));
+
+    fs::write(path, POLICY.replace("1500", "0")).unwrap();
+    let refused = ephyr(&["nft", "render", "--policy", path]);
+    assert_eq!(refused.code, 65);
+    assert_eq!(refused.out, "");
+    assert!(refused.err.contains("E-UID-ROOT"), "{}", refused.err);
+    let public = ephyr(&[
+        "nft",
+        "render",
+        "--policy",
+        path,
+        "--mcp-listen",
+        "0.0.0.0:1",
+    ]);
+    assert_eq!(public.code, 64);
+    assert!(public.err.contains("loopback"), "{}", public.err);
+}

@@ -24,6 +24,8 @@ pub(crate) struct Listing {
 pub(crate) enum Difference {
     /// There is no table.
     Absent,
+    /// There is one, and it cannot be listed.
+    Unlisted { why: String },
     /// It has flags that it should not have, or lacks some.
     Own { found: String },
     /// A chain, set, map or counter is not there.
@@ -51,6 +53,7 @@ impl fmt::Display for Difference {
         };
         match self {
             Self::Absent => f.write_str("there is no table inet ephyr"),
+            Self::Unlisted { why } => write!(f, "the table cannot be looked at: {why}"),
             Self::Own { found } => write!(f, "the table is marked `{found}`"),
             Self::Missing { block } => write!(f, "{block} is missing"),
             Self::Foreign { block } => write!(f, "{block} does not belong there"),

@@ -198,29 +198,26 @@ impl Watch {
 
     /// Compares the table with what it should be, and restores it.
     fn look(&mut self) {
-        let looked = self.guard.compare(&self.expected);
-        let outcome = match looked {
+        let differences = match self.guard.compare(&self.expected) {
             Ok((differences, counts)) => {
                 self.counts.extend(counts);
-                if differences.is_empty() {
-                    Ok(())
-                } else {
-                    self.repair(&differences)
-                }
+                differences
             }
-            Err(error) => Err(error),
+            // What someone put there may be why: one more reason to replace it.
+            Err(error) => {
+                let why = error.to_string();
+                vec![Difference::Unlisted { why }]
+            }
         };
-        let was_in_force = self.status.in_force;
+        let outcome = if differences.is_empty() {
+            Ok(())
+        } else {
+            self.repair(&differences)
+        };
         self.status.in_force = outcome.is_ok();
         self.status.problem = match outcome {
             Ok(()) => self.refused.clone(),
-            Err(error) => {
-                let why = format!("the table is not known to be in force: {error}");
-                if was_in_force {
-                    log::alert(&why);
-                }
-                Some(why)
-            }
+            Err(error) => Some(format!("the table is not known to be in force: {error}")),
         };
         self.say();
     }
@@ -232,23 +229,26 @@ impl Watch {
         if more > 0 {
             what = format!("{what}; and {more} more");
         }
-        self.status.repairs += 1;
-        self.status.last_repair = Some(Repair {
-            time: now(),
-            differences: named,
-        });
         match self.guard.replace(&self.table, &self.counts) {
             Ok(expected) => {
                 self.expected = expected;
+                self.status.repairs += 1;
+                self.status.last_repair = Some(Repair {
+                    time: now(),
+                    differences: named,
+                });
                 log::alert(&format!(
                     "someone changed the table inet ephyr; it is restored: {what}"
                 ));
                 Ok(())
             }
             Err(error) => {
-                log::alert(&format!(
-                    "someone changed the table inet ephyr, and it cannot be restored: {what}"
-                ));
+                // It is tried again soon; that it failed once more is no news.
+                if self.status.in_force {
+                    log::alert(&format!(
+                        "the table inet ephyr is not as it should be ({what}), and cannot be restored: {error}"
+                    ));
+                }
                 Err(error)
             }
         }

@@ -135,6 +135,66 @@ fn watch_restores_what_is_changed_and_raises_an_alert() {
     assert!(sent.is_err(), "a guard that stops leaves the wall standing");
 }
 
+/// An `nft` that dies for as long as there is something in the file `run/mark`; loading a ruleset empties it.
+fn mortal_nft(net: &Net) -> String {
+    let dir = net.dir.path();
+    let (bin, mark) = (dir.join("bin"), dir.join("run/mark"));
+    std::fs::create_dir_all(&bin).unwrap();
+    let (bin, mark) = (bin.display(), mark.display());
+    net.appliance.run(&format!(
+        "cp $(command -v nft) {bin}/real; cp /bin/sh {bin}/sh"
+    ));
+    let script = format!(
+        "#!{bin}/sh\n[ \"$1\" != -f ] || : > {mark}\n[ ! -s {mark} ] || kill -SEGV $$\nexec {bin}/real \"$@\"\n"
+    );
+    std::fs::write(dir.join("bin/nft"), script).unwrap();
+    net.appliance.run(&format!("chmod 755 {bin}/nft"));
+    format!("EPHYR_NFT={bin}/nft")
+}
+
+#[test]
+fn a_table_that_cannot_even_be_listed_is_replaced() {
+    let Some(net) = Net::new() else { return };
+    let nft = mortal_nft(&net);
+    let watching = net.watch(&["env", &nft]);
+    std::fs::write(net.dir.path().join("run/mark"), "x").unwrap();
+    change(&net, "insert rule inet ephyr output accept");
+    wait_for("the repair", || net.status()["repairs"] == 1);
+    assert_eq!(net.status()["in_force"], true);
+    assert!(watching.log().contains("cannot be looked at"));
+    assert!(net.guard("check").status.success());
+    assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
+}
+
+#[test]
+fn a_table_that_cannot_be_restored_is_said_once_and_tried_again() {
+    let Some(net) = Net::new() else { return };
+    let nft = mortal_nft(&net);
+    let watching = net.watch(&["env", &nft]);
+    let (real, away) = (
+        net.dir.path().join("bin/nft"),
+        net.dir.path().join("bin/away"),
+    );
+    std::fs::rename(&real, &away).unwrap();
+    change(&net, "flush ruleset");
+    wait_for("the complaint", || net.status()["in_force"] == false);
+    let problem = net.status()["problem"].to_string();
+    assert!(problem.contains("cannot be run"), "{problem}");
+    let checked = net.status()["checked"].clone();
+    wait_for("another try", || net.status()["checked"] != checked);
+    assert_eq!(
+        watching.log().matches("ALERT").count(),
+        1,
+        "{}",
+        watching.log()
+    );
+    assert_eq!(net.status()["repairs"], 0);
+    std::fs::rename(&away, &real).unwrap();
+    wait_for("the repair", || net.status()["in_force"] == true);
+    assert_eq!(net.status()["repairs"], 1);
+    assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
+}
+
 #[test]
 fn without_the_guard_a_flushed_table_stays_away() {
     let Some(net) = Net::new() else { return };

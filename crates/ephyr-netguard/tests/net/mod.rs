@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 /// An agent with no way out.
 pub(crate) const SCOUT: u32 = 41_501;
-/// An agent with one egress entry: `OUTSIDE`, TCP port 7001.
+/// An agent with two egress entries: `OUTSIDE`, TCP port 7001, and `OUTSIDE6`, TCP port 7006.
 pub(crate) const ROBOT: u32 = 41_502;
 /// An agent that the broker hears over TCP.
 pub(crate) const PROVER: u32 = 41_503;
@@ -303,7 +303,8 @@ impl Drop for Watching {
 pub(crate) fn policy(uids: &[u32]) -> String {
     let agent = |uid: &u32| match *uid {
         ROBOT => format!(
-            "  robot:\n    uid: {ROBOT}\n    egress:\n      - {{ cidr: {OUTSIDE}/32, port: 7001 }}\n"
+            "  robot:\n    uid: {ROBOT}\n    egress:\n      - {{ cidr: {OUTSIDE}/32, port: 7001 }}\n      \
+             - {{ cidr: \"{OUTSIDE6}/128\", port: 7006 }}\n"
         ),
         PROVER => format!("  prover:\n    uid: {PROVER}\n    require_pop: true\n"),
         uid => format!("  scout:\n    uid: {uid}\n"),

@@ -210,3 +210,199 @@ fn widest(all: &BTreeSet<Exception>) -> BTreeSet<Exception> {
         .copied()
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::load;
+
+    const HASH: &str = "$2b$10$1LNbtRoSK7Q8zgOSXXkOF.eV01BWLr6KPXg.wmykUFLNiL56mT/rC";
+
+    fn table(agents: &str, broker: &str) -> NftTable {
+        let policy = load(format!("agents:\n{agents}").as_bytes(), "p").unwrap();
+        NftTable::new(&policy, broker.parse().unwrap())
+    }
+
+    #[test]
+    fn an_agent_gets_a_uid_a_counter_and_its_exceptions() {
+        let agents = "  scout:\n    uid: 1500\n    egress: [{cidr: 10.0.0.0/8, port: 443}, {cidr: \"2001:db8::/32\", port: 22}]\n";
+        let expected = "\
+add counter inet ephyr agent-scout
+add element inet ephyr agents { 1500 comment \"scout\" }
+add element inet ephyr rejected { 1500 : \"agent-scout\" }
+add element inet ephyr reachable4 { 1500 . 10.0.0.0/8 . 443 comment \"scout\" }
+add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" }
+";
+        let table = table(agents, "127.0.0.1:8554");
+        assert_eq!(table.definitions(), expected);
+        assert!(table.ruleset().starts_with(RULES));
+        assert!(table.ruleset().ends_with(expected));
+    }
+
+    #[test]
+    fn the_brokers_port_is_open_to_whom_the_broker_hears_there() {
+        let open = |keys: &str, broker: &str| {
+            let agents = format!("  a:\n    uid: 1500\n{keys}");
+            table(&agents, broker).definitions().contains("reachable")
+        };
+        let key = format!("    api_key_hash: {HASH}\n");
+        let pop = "    require_pop: true\n";
+        assert!(open(&key, "127.0.0.1:8554"));
+        assert!(open(pop, "[::1]:8554"));
+        assert!(!open("", "127.0.0.1:8554"));
+        assert!(!open(&key, "off"));
+        assert!(!open(pop, "off"));
+    }
+
+    #[test]
+    fn an_agent_that_lives_elsewhere_is_none_of_the_firewalls_business() {
+        let agents = format!("  a:\n    api_key_hash: {HASH}\n");
+        assert_eq!(table(&agents, "127.0.0.1:8554").definitions(), "");
+    }
+
+    #[test]
+    fn an_exception_within_another_is_left_out_and_one_beside_it_is_not() {
+        let agents = "  a:\n    uid: 1500\n    egress: [{cidr: 10.0.0.0/8, port: 443}, {cidr: 10.1.0.0/16, port: 443}, \
+                      {cidr: 10.1.0.0/16, port: 22}]\n";
+        let text = table(agents, "off").definitions();
+        assert!(text.contains("10.0.0.0/8 . 443") && text.contains("10.1.0.0/16 . 22"));
+        assert!(!text.contains("10.1.0.0/16 . 443"));
+    }
+
+    #[test]
+    fn a_copy_differs_in_its_name_its_sleep_and_its_counts_alone() {
+        let table = table("  a:\n    uid: 1500\n", "off");
+        let counts = BTreeMap::from([(
+            "agent-a".to_owned(),
+            Count {
+                packets: 3,
+                bytes: 180,
+            },
+        )]);
+        let copy = table.ruleset_as(&Renamed {
+            name: "other",
+            dormant: true,
+            counts: &counts,
+        });
+        assert!(
+            !copy.contains(TABLE),
+            "nothing in it reaches the table in force"
+        );
+        assert!(copy.contains("table inet other {\n\tflags dormant;\n"));
+        assert!(copy.contains("agent-a { packets 3 bytes 180 }"));
+    }
+
+    #[test]
+    fn where_the_broker_listens_is_loopback_or_nowhere() {
+        for good in ["off", "127.0.0.1:8554", "[::1]:1"] {
+            assert!(good.parse::<BrokerListen>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "8554",
+            "0.0.0.0:8554",
+            "192.0.2.1:1",
+            "127.0.0.1:8554 }",
+            "localhost:1",
+        ] {
+            assert!(bad.parse::<BrokerListen>().is_err(), "{bad}");
+        }
+    }
+
+    /// A line of definitions, taken apart as nft would: nothing in it but what was meant to be there.
+    fn is_plain(line: &str) -> bool {
+        let number = |word: &str| word.parse::<u64>().is_ok();
+        let name = |word: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+            !word.is_empty() && word.bytes().all(plain)
+        };
+        let quoted = |word: &str| {
+            let inner = word
+                .strip_prefix('"')
+                .and_then(|word| word.strip_suffix('"'));
+            inner.is_some_and(name)
+        };
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["add", "counter", "inet", "ephyr", counter] => {
+                counter.strip_prefix("agent-").is_some_and(name)
+            }
+            [
+                "add",
+                "element",
+                "inet",
+                "ephyr",
+                "agents",
+                "{",
+                uid,
+                "comment",
+                agent,
+                "}",
+            ] => number(uid) && quoted(agent),
+            [
+                "add",
+                "element",
+                "inet",
+                "ephyr",
+                "rejected",
+                "{",
+                uid,
+                ":",
+                counter,
+                "}",
+            ] => number(uid) && quoted(counter),
+            [
+                "add",
+                "element",
+                "inet",
+                "ephyr",
+                "reachable4" | "reachable6",
+                "{",
+                uid,
+                ".",
+                net,
+                ".",
+                port,
+                "comment",
+                agent,
+                "}",
+            ] => number(uid) && net.parse::<IpNet>().is_ok() && number(port) && quoted(agent),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_of_a_policy_is_a_word_of_nft(
+            name in "[A-Za-z0-9 .;{}\"'#\\\\$\n-]{1,12}",
+            cidr in "([0-9./:;{} a-f]{1,14}|10\\.0\\.0\\.0/8)",
+            description in "[ -~]{0,20}",
+        ) {
+            let quote = |text: &str| serde_json::to_string(text).unwrap();
+            let policy = format!(
+                "agents:\n  {}:\n    uid: 1500\n    description: {}\n    egress: [{{cidr: {}, port: 443}}]\n",
+                quote(&name), quote(&description), quote(&cidr),
+            );
+            if let Ok(policy) = load(policy.as_bytes(), "p") {
+                let broker = "127.0.0.1:8554".parse().unwrap();
+                let text = NftTable::new(&policy, broker).definitions();
+                prop_assert_eq!(text.lines().count(), 4);
+                for line in text.lines() {
+                    prop_assert!(is_plain(line), "{}", line);
+                }
+            }
+        }
+
+        #[test]
+        fn every_name_that_an_agent_may_have_gives_plain_lines(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,62}") {
+            let quoted = serde_json::to_string(&name).unwrap();
+            let text = table(&format!("  {quoted}:\n    uid: 4294967293\n    require_pop: true\n"), "127.0.0.1:1").definitions();
+            prop_assert_eq!(text.lines().count(), 4);
+            for line in text.lines() {
+                prop_assert!(is_plain(line), "{}", line);
+            }
+        }
+    }
+}
