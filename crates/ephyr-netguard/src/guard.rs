@@ -1,11 +1,9 @@
 //! The table in force: compared with the policy's, and replaced.
 
-use std::collections::BTreeMap;
-
-use ephyr_policy::{Count, NftTable, Renamed};
+use ephyr_policy::{NftTable, Renamed};
 use ephyr_sandbox::SandboxError;
 
-use crate::listing::{Difference, Listing, Unreadable, counts};
+use crate::listing::{Counts, Difference, Listing, Unreadable};
 use crate::nft::{Nft, NftError};
 use crate::source::PolicyError;
 
@@ -17,9 +15,6 @@ const EXPECTED: &str = "ephyr-expected";
 
 /// A copy in force for as long as the table is replaced.
 const NEXT: &str = "ephyr-next";
-
-/// What one counter counted, by its name.
-pub(crate) type Counts = BTreeMap<String, Count>;
 
 /// Why there is no table, or no answer.
 #[derive(Debug, thiserror::Error)]
@@ -58,10 +53,8 @@ impl Guard {
 
     /// What the table's counters say; nothing where there is none to ask.
     pub(crate) fn counts(&self) -> Counts {
-        let listed = self.nft.json(TABLE).ok().flatten();
-        listed
-            .and_then(|json| counts(&json).ok())
-            .unwrap_or_default()
+        let listed = self.listing(TABLE).ok().flatten();
+        listed.map(|(_, counts)| counts).unwrap_or_default()
     }
 
     /// How the table in force differs from what the kernel makes of this one; nothing if it does not.
@@ -74,19 +67,17 @@ impl Guard {
         self.nft.load(&table.ruleset_as(&renamed))?;
         let listed = self.listing(EXPECTED);
         self.remove(EXPECTED)?;
-        self.compare(&listed?.ok_or(Error::Gone)?.awake())
-            .map(|(differences, _)| differences)
+        let (expected, _) = listed?.ok_or(Error::Gone)?;
+        let (differences, _) = self.compare(&expected.awake())?;
+        Ok(differences)
     }
 
     /// How the table in force differs from this listing, with what its counters say.
     pub(crate) fn compare(&self, expected: &Listing) -> Result<(Vec<Difference>, Counts), Error> {
-        let structure = self.nft.structure(TABLE)?;
-        let json = self.nft.json(TABLE)?;
-        let (Some(structure), Some(json)) = (structure, json) else {
-            return Ok((vec![Difference::Absent], Counts::new()));
-        };
-        let differences = Listing::read(&structure, &json)?.differences(expected);
-        Ok((differences, counts(&json)?))
+        Ok(match self.listing(TABLE)? {
+            Some((listing, counts)) => (listing.differences(expected), counts),
+            None => (vec![Difference::Absent], Counts::new()),
+        })
     }
 
     /// Puts this table in force, its counters beginning with these counts, and says how it is listed.
@@ -108,7 +99,7 @@ impl Guard {
         // What cannot be put in its place stays as the copy: better two tables than none.
         self.nft.load(&awake(TABLE, counts))?;
         self.remove(NEXT)?;
-        let expected = expected?.ok_or(Error::Gone)?;
+        let (expected, _) = expected?.ok_or(Error::Gone)?;
         let (differences, _) = self.compare(&expected)?;
         match differences.into_iter().next() {
             None => Ok(expected),
@@ -116,13 +107,9 @@ impl Guard {
         }
     }
 
-    fn listing(&self, table: &str) -> Result<Option<Listing>, Error> {
-        let structure = self.nft.structure(table)?;
-        let json = self.nft.json(table)?;
-        Ok(match (structure, json) {
-            (Some(structure), Some(json)) => Some(Listing::read(&structure, &json)?),
-            _ => None,
-        })
+    fn listing(&self, table: &str) -> Result<Option<(Listing, Counts)>, Error> {
+        let listed = self.nft.list(table)?;
+        Ok(listed.as_deref().map(Listing::read).transpose()?)
     }
 
     /// Removes a copy, whether or not it is there.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ephyr_policy::Count;
-use serde_json::Value;
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +12,14 @@ pub(crate) struct Listing {
     /// Flags and comments of the table itself.
     own: Vec<String>,
     /// Its chains, sets, maps and counters by their heads, such as `chain output`, with what stands in
-    /// them line by line; sets without their elements.
+    /// them line by line; sets without their elements, counters without their counts.
     blocks: BTreeMap<String, Vec<String>>,
     /// The elements of its sets and maps.
     elements: BTreeMap<String, BTreeSet<String>>,
 }
+
+/// What counters have counted, by their names.
+pub(crate) type Counts = BTreeMap<String, Count>;
 
 /// A way in which a table is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,15 +82,17 @@ impl fmt::Display for Difference {
 pub(crate) struct Unreadable(&'static str);
 
 impl Listing {
-    /// Reads both listings of a table: its structure as text, since JSON leaves out flags, and its elements
-    /// as JSON, since text breaks their lines.
-    pub(crate) fn read(structure: &str, json: &str) -> Result<Self, Unreadable> {
+    /// Reads what `nft list table` prints, and what the table's counters say.
+    ///
+    /// It is text and not JSON, since nft 1.0.6 writes something of its memory where the JSON of a table has its flags.
+    pub(crate) fn read(text: &str) -> Result<(Self, Counts), Unreadable> {
         let mut listing = Self {
             own: Vec::new(),
             blocks: BTreeMap::new(),
-            elements: elements(json)?,
+            elements: BTreeMap::new(),
         };
-        let mut lines = structure.lines();
+        let mut counts = Counts::new();
+        let mut lines = text.lines();
         if !lines.next().is_some_and(|line| line.starts_with("table ")) {
             return Err(Unreadable("it does not begin with a table"));
         }
@@ -96,16 +100,35 @@ impl Listing {
             match line.strip_prefix('\t') {
                 Some(head) if head.ends_with('{') => {
                     let head = head.trim_end_matches('{').trim_end();
-                    let body = lines.by_ref().take_while(|line| *line != "\t}");
-                    let body = body.map(|line| line.trim().to_owned()).collect();
-                    listing.blocks.insert(head.to_owned(), body);
+                    listing.block(head, &mut lines, &mut counts);
                 }
                 Some(own) => listing.own.push(own.trim().to_owned()),
                 None if line.is_empty() || line == "}" => {}
                 None => return Err(Unreadable("a line outside of the table")),
             }
         }
-        Ok(listing)
+        Ok((listing, counts))
+    }
+
+    fn block<'a>(
+        &mut self,
+        head: &str,
+        lines: &mut impl Iterator<Item = &'a str>,
+        counts: &mut Counts,
+    ) {
+        let mut body = Vec::new();
+        while let Some(line) = lines.next().filter(|line| *line != "\t}") {
+            let line = line.trim();
+            if let Some(first) = line.strip_prefix("elements = {") {
+                let elements = elements(first, lines);
+                self.elements.insert(head.to_owned(), elements);
+            } else if let (Some(name), Some(count)) = (head.strip_prefix("counter "), count(line)) {
+                counts.insert(name.to_owned(), count);
+            } else {
+                body.push(line.to_owned());
+            }
+        }
+        self.blocks.insert(head.to_owned(), body);
     }
 
     /// What a dormant copy says of the table that is awake.
@@ -170,67 +193,94 @@ fn first_line(block: &str, lines: &[String], wanted: &[String]) -> Option<Differ
     })
 }
 
-fn objects(json: &str) -> Result<Vec<Value>, Unreadable> {
-    match serde_json::from_str(json) {
-        Ok(Value::Object(mut whole)) => match whole.remove("nftables") {
-            Some(Value::Array(objects)) => Ok(objects),
-            _ => Err(Unreadable("no nftables in its JSON")),
-        },
-        _ => Err(Unreadable("no JSON")),
-    }
-}
-
-fn elements(json: &str) -> Result<BTreeMap<String, BTreeSet<String>>, Unreadable> {
-    let mut all = BTreeMap::new();
-    for object in objects(json)? {
-        for kind in ["set", "map"] {
-            let Some(set) = object.get(kind) else {
-                continue;
-            };
-            let name = set["name"].as_str().ok_or(Unreadable("a nameless set"))?;
-            let listed = set["elem"].as_array().map_or(&[][..], Vec::as_slice);
-            let elements = listed.iter().map(word).collect();
-            all.insert(format!("{kind} {name}"), elements);
-        }
-    }
-    Ok(all)
-}
-
-/// An element as people write it, or else as JSON.
-fn word(element: &Value) -> String {
-    if let Some(inner) = element.get("elem") {
-        let comment = inner["comment"].as_str().unwrap_or_default();
-        let known = ["val", "comment"];
-        let alone = inner
-            .as_object()
-            .is_some_and(|inner| inner.keys().all(|key| known.contains(&key.as_str())));
-        if alone {
-            return format!("{} ({comment})", word(&inner["val"]));
-        }
-    }
-    if let Some(prefix) = element.get("prefix") {
-        return format!("{}/{}", word(&prefix["addr"]), prefix["len"]);
-    }
-    if let Some(Value::Array(parts)) = element.get("concat") {
-        let parts: Vec<String> = parts.iter().map(word).collect();
-        return parts.join(" . ");
-    }
-    match element {
-        Value::String(text) => text.clone(),
-        Value::Array(pair) => pair.iter().map(word).collect::<Vec<_>>().join(" : "),
-        other => other.to_string(),
-    }
-}
-
-/// What the counters of a table have counted, by name.
-pub(crate) fn counts(json: &str) -> Result<BTreeMap<String, Count>, Unreadable> {
-    let counted = |object: &Value| {
-        let counter = object.get("counter")?;
-        let count = Count {
-            packets: counter["packets"].as_u64()?,
-            bytes: counter["bytes"].as_u64()?,
+/// The elements of a set or a map, each as `nft` words it, with the white space of broken lines taken out.
+fn elements<'a>(first: &str, lines: &mut impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let mut text = first.to_owned();
+    while text.ends_with(',') {
+        let Some(line) = lines.next() else {
+            break;
         };
-        Some((counter["name"].as_str()?.to_owned(), count))
+        text.push(' ');
+        text.push_str(line.trim());
+    }
+    let inner = text.trim_end_matches('}').trim();
+    inner.split(", ").map(str::to_owned).collect()
+}
+
+/// What a counter counted: `packets 3 bytes 180`.
+fn count(line: &str) -> Option<Count> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let ["packets", packets, "bytes", bytes] = words[..] else {
+        return None;
     };
-    Ok(objects(json)?.iter().filter_map(counted).collect())
+    Some(Count {
+        packets: packets.parse().ok()?,
+        bytes: bytes.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "table inet ephyr {
+\tflags dormant
+\tcounter agent-a {
+\t\tpackets 3 bytes 180
+\t}
+
+\tset agents {
+\t\ttype uid
+\t\telements = { 1501 comment \"a\",
+\t\t\t     1502 comment \"b\" }
+\t}
+
+\tchain output {
+\t\ttype filter hook output priority filter + 10; policy accept;
+\t\tmeta skuid @agents jump agent
+\t}
+}
+";
+
+    #[test]
+    fn counts_and_how_lines_are_broken_are_no_part_of_a_table() {
+        let (listing, counts) = Listing::read(TABLE).unwrap();
+        assert_eq!(counts["agent-a"].packets, 3);
+        let other = TABLE
+            .replace("packets 3 bytes 180", "packets 0 bytes 0")
+            .replace(",\n\t\t\t     ", ", ");
+        let (other, counts) = Listing::read(&other).unwrap();
+        assert_eq!(counts["agent-a"].packets, 0);
+        assert_eq!(listing, other);
+        assert!(listing.differences(&other).is_empty());
+    }
+
+    #[test]
+    fn every_part_of_a_table_counts() {
+        let (listing, _) = Listing::read(TABLE).unwrap();
+        for (from, to, said) in [
+            ("1502", "1503", "set agents lacks 1502 comment \"b\""),
+            ("\tflags dormant\n", "", "the table is marked ``"),
+            ("type uid", "type mark", "set agents, line 1: `type mark`"),
+            ("accept;", "drop;", "chain output, line 1"),
+            ("jump agent", "return", "chain output, line 2"),
+            (
+                "counter agent-a",
+                "counter agent-b",
+                "counter agent-a is missing",
+            ),
+        ] {
+            let (other, _) = Listing::read(&TABLE.replace(from, to)).unwrap();
+            let said_of_it = other.differences(&listing)[0].to_string();
+            assert!(said_of_it.starts_with(said), "{said_of_it}");
+        }
+        assert_eq!(listing.awake().own, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_table_is_not_understood() {
+        for text in ["", "chain x {", "table inet a {\n}\nmore"] {
+            assert!(Listing::read(text).is_err(), "{text}");
+        }
+    }
 }

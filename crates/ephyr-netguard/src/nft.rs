@@ -61,18 +61,9 @@ impl Nft {
         Err(failed("load the table", &done))
     }
 
-    /// A table's structure as text, without counts and elements; nothing where there is no such table.
-    pub(crate) fn structure(&self, table: &str) -> Result<Option<String>, NftError> {
-        self.list(["-s", "-t", "list", "table", "inet", table])
-    }
-
-    /// A table as JSON; nothing where there is no such table.
-    pub(crate) fn json(&self, table: &str) -> Result<Option<String>, NftError> {
-        self.list(["-j", "list", "table", "inet", table])
-    }
-
-    fn list<const N: usize>(&self, arguments: [&str; N]) -> Result<Option<String>, NftError> {
-        let done = self.run(arguments, "")?;
+    /// A table as text; nothing where there is no such table.
+    pub(crate) fn list(&self, table: &str) -> Result<Option<String>, NftError> {
+        let done = self.run(["list", "table", "inet", table], "")?;
         if done.status.success() {
             return Ok(Some(String::from_utf8_lossy(&done.stdout).into_owned()));
         }

@@ -12,8 +12,8 @@ use ephyr_sandbox::{LandlockReport, Notifier};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::confine::confine;
-use crate::guard::{Counts, Error, Guard};
-use crate::listing::{Difference, Listing};
+use crate::guard::{Error, Guard};
+use crate::listing::{Counts, Difference, Listing};
 use crate::log;
 use crate::monitor::Monitor;
 use crate::signals::Signals;

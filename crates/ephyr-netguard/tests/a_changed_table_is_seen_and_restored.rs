@@ -33,7 +33,7 @@ const CHANGES: [(&str, &str); 14] = [
     ),
     (
         "delete element inet ephyr agents { 41501 }",
-        "set agents lacks 41501 (scout)",
+        "set agents lacks 41501 comment \"scout\"",
     ),
     (
         "add element inet ephyr agents { 41700 }",
@@ -45,11 +45,11 @@ const CHANGES: [(&str, &str); 14] = [
     ),
     (
         "delete element inet ephyr reachable4 { 41502 . 192.0.2.2/32 . 7001 }",
-        "set reachable4 lacks 41502 . 192.0.2.2 . 7001 (robot)",
+        "set reachable4 lacks 41502 . 192.0.2.2 . 7001 comment \"robot\"",
     ),
     (
         "delete element inet ephyr rejected { 41501 }",
-        "map rejected lacks 41501 : agent-scout",
+        "map rejected lacks 41501 : \"agent-scout\"",
     ),
     (
         "add counter inet ephyr mine",
