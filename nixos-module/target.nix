@@ -100,8 +100,8 @@ in
         group = account;
         shell = shell role;
         home = "/var/lib/ephyr-target/${account}";
-        # Nothing but the certificate opens it.
-        hashedPassword = "!";
+        # No password opens it. To sshd `!` would be a locked account, which it lets nobody into without PAM.
+        hashedPassword = "*";
         description = "Ephyr role";
       }) (accountsOf authority)
     );
@@ -119,6 +119,17 @@ in
           };
         }
       ) everyAccount
+      # Without the list sshd refuses every certificate. It grows; only the first, empty one is made here.
+      ++ map (
+        name:
+        nameValuePair "/var/lib/ephyr-target/${name}.revoked_keys" {
+          f = {
+            mode = "0644";
+            user = "root";
+            group = "root";
+          };
+        }
+      ) (attrNames authorities)
     );
 
     environment.etc = ofEach (

@@ -88,12 +88,18 @@ fn show(key: &PublicKey, output: &Output, besides: &str) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-/// The public key in a file: the first key of a public key file, or the public half of a private one.
-pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+/// A key file's text.
+pub(crate) fn text_of(path: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     fs::File::open(path)
         .and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
         .map_err(|error| Failure::unreadable(path, &error))?;
+    Ok(text)
+}
+
+/// The public key in a file: the first key of a public key file, or the public half of a private one.
+pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+    let text = text_of(path)?;
     let bad = |error: ssh_key::Error| {
         Failure::data(format!("{} holds no OpenSSH key: {error}", path.display()))
     };

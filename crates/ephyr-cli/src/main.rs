@@ -6,6 +6,7 @@ mod audit;
 mod bridge;
 mod broker;
 mod ca;
+mod directory;
 mod endpoint;
 mod exec;
 mod failure;
@@ -17,6 +18,7 @@ mod lists;
 mod nft;
 mod output;
 mod policy;
+mod target;
 mod tasks;
 mod units;
 
@@ -53,6 +55,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         Command::Inspect(inspect) => inspect::run(inspect, output),
         Command::Policy(policy) => policy::run(policy, output),
         Command::Nft(nft) => nft::run(nft, output),
+        Command::Target(target) => target::run(target, output),
         Command::Audit(audit) => audit::run(audit, output),
         Command::Ca(ca) => ca::run(ca, output),
         Command::HostKey(host_key) => host_key::run(host_key, output),

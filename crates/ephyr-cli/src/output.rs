@@ -64,6 +64,17 @@ impl Output {
         }
     }
 
+    /// Prints on standard error what says why nothing, or not all, is on standard output.
+    pub(crate) fn show_on_stderr<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        let text = if self.json {
+            serde_json::to_string(value).unwrap_or_default()
+        } else {
+            text()
+        };
+        // Nowhere is left to complain to.
+        let _ = writeln!(io::stderr(), "{}", text.trim_end());
+    }
+
     /// Prints a failure on standard error and gives its exit status.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         let text = if self.json {

@@ -1,19 +1,25 @@
-//! `ephyr policy`: check, schema, hash.
+//! `ephyr policy`: check, build, schema, hash.
 
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ephyr_policy::{Diagnostic, MAX_POLICY_BYTES, Severity, load, report, schema};
+use ephyr_names::TargetName;
+use ephyr_policy::{
+    Diagnostic, MAX_POLICY_BYTES, NftTable, Severity, load, report, schema, target_host,
+};
 use serde_json::json;
 
-use crate::args::Policy;
+use crate::args::{Build, Policy};
+use crate::directory::NewDirectory;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::target::{ca_keys, document};
 
 pub(crate) fn run(policy: &Policy, output: &Output) -> Result<ExitCode, Failure> {
     match policy {
         Policy::Validate { file } => validate(file, output),
+        Policy::Build(wanted) => build(wanted, output),
         Policy::Schema => {
             output.raw(schema().as_bytes())?;
             Ok(ExitCode::SUCCESS)
@@ -53,6 +59,70 @@ fn validate(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
         (Some(_), []) => ExitCode::SUCCESS,
         (Some(_), _) => ExitCode::from(1),
     })
+}
+
+/// Writes the checked policy and all that is made of it, or nothing. Findings go to standard error, as a
+/// build's do.
+fn build(build: &Build, output: &Output) -> Result<ExitCode, Failure> {
+    let source = read(&build.file)?;
+    let policy = match load(&source, &build.file.display().to_string()) {
+        Ok(policy) => policy,
+        Err(diagnostics) => {
+            let findings = diagnostics.as_slice();
+            let value = json!({"file": build.file, "valid": false, "findings": findings});
+            output.show_on_stderr(&value, || report(findings));
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let targets = write_compiled(build, &source, &policy)?;
+    let (hash, warnings) = (policy.hash(), policy.warnings());
+    let value = json!({
+        "file": build.file, "valid": true, "hash": hash, "out": build.out, "targets": targets,
+        "findings": warnings,
+    });
+    output.show(&value, || {
+        let (out, targets) = (build.out.display(), count(targets.len()));
+        format!("{out}: policy {hash}, {targets}\n")
+    })?;
+    if warnings.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !output.is_json() {
+        output.show_on_stderr(&value, || report(warnings));
+    }
+    Ok(ExitCode::from(1))
+}
+
+/// The targets that were written.
+fn write_compiled(
+    build: &Build,
+    source: &[u8],
+    policy: &ephyr_policy::Policy,
+) -> Result<Vec<TargetName>, Failure> {
+    let keys = build.ca_pub.as_deref().map(ca_keys).transpose()?;
+    let directory = NewDirectory::begin(&build.out)?;
+    directory.write("policy.yaml", 0o644, source)?;
+    let table = NftTable::new(policy, build.mcp_listen);
+    directory.write("nft/ephyr.nft", 0o644, table.ruleset().as_bytes())?;
+    directory.make("targets")?;
+    let mut targets = Vec::new();
+    let hosts = policy
+        .targets()
+        .filter_map(|target| target_host(policy, &target.name, &build.authority, keys.as_ref()));
+    for host in hosts {
+        let path = format!("targets/{}.json", host.target);
+        directory.write(&path, 0o644, &document(&host)?)?;
+        targets.push(host.target);
+    }
+    directory.place()?;
+    Ok(targets)
+}
+
+fn count(targets: usize) -> String {
+    match targets {
+        1 => "1 target".to_owned(),
+        n => format!("{n} targets"),
+    }
 }
 
 fn hash(file: &Path, output: &Output) -> Result<ExitCode, Failure> {

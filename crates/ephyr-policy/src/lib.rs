@@ -40,7 +40,10 @@ pub use ledger::{Entry, Kind, Ledger, SlotId};
 pub use model::*;
 pub use pairing::{Pairing, Unpaired};
 pub use reference::reference_markdown;
-pub use render::{BrokerListen, BrokerListenError, Count, NftTable, Renamed};
+pub use render::{
+    Authority, AuthorityError, BrokerListen, BrokerListenError, CaKeys, CaKeysError, Count,
+    HostAccount, HostFile, NftTable, Renamed, SudoRule, TargetHost, debian_tree, target_host,
+};
 pub use schema::schema;
 pub use sealed::sealed_command;
 pub use source::MAX_POLICY_BYTES;

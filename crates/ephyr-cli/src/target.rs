@@ -1,0 +1,98 @@
+//! `ephyr target`: what a target host needs, made of the policy.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ephyr_names::TargetName;
+use ephyr_policy::{Authority, CaKeys, HostFile, Policy, TargetHost, debian_tree, target_host};
+use serde_json::json;
+
+use crate::args::{Format, Render, Target};
+use crate::ca::text_of;
+use crate::directory::NewDirectory;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::policy;
+
+pub(crate) fn run(target: &Target, output: &Output) -> Result<ExitCode, Failure> {
+    let Target::Render(render) = target;
+    let host = compile(render)?;
+    match (render.format, &render.out) {
+        (Format::Json, None) => output.raw(&document(&host)?)?,
+        (Format::Json, Some(out)) => {
+            let directory = NewDirectory::begin(out)?;
+            directory.write(&format!("{}.json", host.target), 0o644, &document(&host)?)?;
+            directory.place()?;
+            told(out, &host, output)?;
+        }
+        (Format::Debian, None) => {
+            return Err(Failure::usage(
+                "--format debian makes a directory: say where with --out DIR",
+            ));
+        }
+        (Format::Debian, Some(out)) => {
+            let directory = NewDirectory::begin(out)?;
+            for file in debian_tree(&host) {
+                directory.write(&file.path, mode(&file), file.content.as_bytes())?;
+            }
+            directory.place()?;
+            told(out, &host, output)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compile(render: &Render) -> Result<TargetHost, Failure> {
+    let policy = policy::compiled(&render.policy)?;
+    let keys = ca_keys(&render.ca_pub)?;
+    target_host(&policy, &render.name, &render.authority, Some(&keys))
+        .ok_or_else(|| unknown(&policy, &render.name))
+}
+
+fn unknown(policy: &Policy, name: &TargetName) -> Failure {
+    let names: Vec<&str> = policy
+        .targets()
+        .map(|target| target.name.as_str())
+        .collect();
+    Failure::data(format!(
+        "the policy has no target {name}; it has {}",
+        names.join(", ")
+    ))
+}
+
+/// The file of a target in the JSON form.
+pub(crate) fn document(host: &TargetHost) -> Result<Vec<u8>, Failure> {
+    let mut text = serde_json::to_vec_pretty(host).map_err(Failure::protocol)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// The keys in a file as `/etc/ephyr/ca.pub` is.
+pub(crate) fn ca_keys(path: &Path) -> Result<CaKeys, Failure> {
+    let text = text_of(path)?;
+    CaKeys::parse(&text).map_err(|error| Failure::data(format!("{}: {error}", path.display())))
+}
+
+/// The name of an appliance on its targets, unless another is given.
+pub(crate) fn authority(text: &str) -> Result<Authority, String> {
+    text.parse()
+        .map_err(|error: ephyr_policy::AuthorityError| error.to_string())
+}
+
+fn mode(file: &HostFile) -> u32 {
+    // Made from literals in octal; a typing error there makes a file that nobody may read.
+    u32::from_str_radix(file.mode, 8).unwrap_or(0)
+}
+
+fn told(out: &Path, host: &TargetHost, output: &Output) -> Result<(), Failure> {
+    let accounts: Vec<&str> = host.accounts.iter().map(|it| it.name.as_str()).collect();
+    let value = json!({"target": host.target, "out": out, "accounts": accounts});
+    output.show(&value, || {
+        format!(
+            "target {} in {}: accounts {}\n",
+            host.target,
+            out.display(),
+            accounts.join(", ")
+        )
+    })
+}

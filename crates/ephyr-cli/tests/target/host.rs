@@ -1,0 +1,292 @@
+//! A host to be made a target: this machine's system with a private copy of `/etc` and empty `/var`, `/run`
+//! and `/tmp`, in namespaces that end with the test. What is installed and removed there is real.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ephyr_testkit::{Program, Ran, Value, json, run, skip};
+use tempfile::TempDir;
+
+/// The exchange directory, inside.
+pub(crate) const INSIDE: &str = "/srv";
+
+/// Says `ready` and then waits for its input to end, which ends all.
+const SETUP: &str = r#"
+set -eu
+mount -t tmpfs none /mnt
+cp -a /etc /mnt/etc
+mount --bind /mnt/etc /etc
+mount --bind "$1" /srv
+for place in /run /tmp /var/tmp /dev/shm /var/lib /var/mail /var/spool /home; do
+    if [ -d "$place" ]; then mount -t tmpfs -o mode=755 none "$place"; fi
+done
+chmod 1777 /tmp /var/tmp
+mkdir -p /run/sshd /var/spool/cron/crontabs
+echo ready
+cat > /dev/null
+"#;
+
+pub(crate) struct Host {
+    keeper: Child,
+    dir: TempDir,
+    init: u32,
+    port: u16,
+}
+
+impl Host {
+    /// A host on which sshd runs and `ops` has a login; `None` (and a word why) where there can be none.
+    pub(crate) fn start() -> Option<Self> {
+        Self::with_config("")
+    }
+
+    /// As [`Host::start`], with these lines at the end of the operator's `sshd_config`.
+    pub(crate) fn with_config(lines: &str) -> Option<Self> {
+        let mut host = Self::unshare()?;
+        host.key("ca");
+        host.key("agent");
+        host.key("ops");
+        fs::write(host.outside("lines"), lines).unwrap();
+        host.ok(&format!(
+            "ssh-keygen -A > /dev/null; cat {INSIDE}/lines >> /etc/ssh/sshd_config
+             useradd --create-home --shell /bin/sh ops
+             usermod --password '*' ops; install -d -o ops -g ops -m 700 /home/ops/.ssh
+             install -o ops -g ops -m 600 {INSIDE}/ops.pub /home/ops/.ssh/authorized_keys"
+        ));
+        host.start_sshd();
+        Some(host)
+    }
+
+    fn unshare() -> Option<Self> {
+        if fs::metadata("/proc/self")
+            .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) != 0)
+        {
+            skip("only root can make a host of its own");
+            return None;
+        }
+        for program in ["sudo", "visudo", "sshd", "useradd"] {
+            if !["/usr/sbin", "/usr/bin"]
+                .iter()
+                .any(|dir| Path::new(dir).join(program).exists())
+            {
+                skip(&format!("there is no {program}"));
+                return None;
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Command::new("unshare")
+            .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+            .args(["--propagation", "private", "sh", "-c", SETUP, "host"])
+            .arg(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let output = keeper.stdout.take().unwrap();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+        if line.trim() != "ready" {
+            let _ = keeper.wait();
+            skip("mount and process namespaces are forbidden here");
+            return None;
+        }
+        let pid = keeper.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+        let init = children.trim().parse().unwrap();
+        Some(Self {
+            keeper,
+            dir,
+            init,
+            port: 0,
+        })
+    }
+
+    /// A path of the exchange directory, from outside.
+    pub(crate) fn outside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs a shell script inside, as root.
+    pub(crate) fn sh(&self, script: &str) -> Ran {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--target={}", self.init))
+            .args(["--mount", "--pid", "sh", "-euc", script])
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .current_dir("/");
+        run(command, "").unwrap()
+    }
+
+    /// As [`Host::sh`]; it must succeed.
+    pub(crate) fn ok(&self, script: &str) -> String {
+        let ran = self.sh(script);
+        assert_eq!(
+            ran.code,
+            0,
+            "{script}\n{}{}\n{}",
+            ran.out,
+            ran.err,
+            self.log()
+        );
+        ran.out
+    }
+
+    fn key(&self, name: &str) {
+        self.ok(&format!(
+            "ssh-keygen -q -t ed25519 -N '' -C {name} -f {INSIDE}/{name}"
+        ));
+    }
+
+    fn start_sshd(&mut self) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        self.port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let port = self.port;
+        self.ok(&format!(
+            "/usr/sbin/sshd -E {INSIDE}/log -o Port={port} -o ListenAddress=127.0.0.1 -o LogLevel=VERBOSE"
+        ));
+        self.wait_for_start(1);
+    }
+
+    /// Runs a script that makes sshd read its configuration again, and waits until it has.
+    pub(crate) fn reloading(&self, script: &str) -> String {
+        let before = self.starts();
+        let said = self.ok(script);
+        self.wait_for_start(before + 1);
+        said
+    }
+
+    fn starts(&self) -> usize {
+        self.log().matches("Server listening on").count()
+    }
+
+    fn wait_for_start(&self, number: usize) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while self.starts() < number
+            || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err()
+        {
+            assert!(Instant::now() < end, "sshd does not listen: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.outside("log")).unwrap_or_default()
+    }
+
+    /// Renders a policy's target `web` into the exchange directory.
+    pub(crate) fn render(&self, name: &str, policy: &Value, arguments: &[&str]) {
+        let file = self.outside("policy.yaml");
+        fs::write(&file, policy.to_string()).unwrap();
+        let out = self.outside(name);
+        let _ = fs::remove_dir_all(&out);
+        let (file, ca) = (file.to_str().unwrap(), self.outside("ca.pub"));
+        let mut all = vec![
+            "target", "render", "web", "--policy", file, "--format", "debian",
+        ];
+        all.extend([
+            "--ca-pub",
+            ca.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ]);
+        all.extend(arguments);
+        let ran = Program::new(env!("CARGO_BIN_EXE_ephyr")).run(&all);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+
+    /// Renders it and installs it.
+    pub(crate) fn install(&self, policy: &Value) -> String {
+        self.render("web", policy, &[]);
+        self.reloading(&format!("{INSIDE}/web/install.sh 2>&1"))
+    }
+
+    /// Makes a certificate for the agent's key.
+    pub(crate) fn certify(&self, principal: &str, options: &str) {
+        self.ok(&format!(
+            "ssh-keygen -q -s {INSIDE}/ca -I test -z 7 -n {principal} -V -1m:+5m {options} {INSIDE}/agent.pub"
+        ));
+    }
+
+    /// Logs in as `account` with a key (and its certificate) and runs a command.
+    pub(crate) fn ssh(&self, key: &str, account: &str, command: &str) -> Ran {
+        let mut ssh = Command::new("ssh");
+        ssh.args([
+            "-F",
+            "none",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentitiesOnly=yes",
+        ])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args(["-o", "IdentityAgent=none", "-o", "LogLevel=ERROR", "-i"])
+        .arg(self.outside(key))
+        .arg("-p")
+        .arg(self.port.to_string())
+        .arg(format!("{account}@127.0.0.1"))
+        .arg(command);
+        run(ssh, "").unwrap()
+    }
+
+    /// Logs in as an agent would, with a certificate for this principal.
+    pub(crate) fn login(&self, principal: &str, account: &str, command: &str) -> Ran {
+        self.certify(principal, "");
+        self.ssh("agent", account, command)
+    }
+
+    /// The operator's own login works.
+    pub(crate) fn assert_operator(&self) {
+        let ran = self.ssh("ops", "ops", "id -un");
+        assert_eq!(ran.out, "ops\n", "{}\n{}", ran.err, self.log());
+    }
+
+    /// Mode, owner, name and content of all that Ephyr could have touched, without the copies that the
+    /// tools for accounts keep.
+    pub(crate) fn state(&self) -> BTreeSet<String> {
+        let text = self.ok(
+            "cd /; find etc var/lib var/spool home ! -name '*-' -printf '%M %u %g %p\n'
+             find etc var/lib -type f ! -name '*-' -exec sha256sum {} +",
+        );
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// All is as it was then.
+    pub(crate) fn assert_state(&self, then: &BTreeSet<String>) {
+        let differs: Vec<String> = self.state().symmetric_difference(then).cloned().collect();
+        assert!(differs.is_empty(), "{}", differs.join("\n"));
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // The first process of the namespace ends with its input, and all others with it.
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
+    }
+}
+
+/// A policy with a target `web` of two roles.
+pub(crate) fn policy() -> Value {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAl2XMuRcNPwEUE3Zd0Fjo7nvWSQwSFqaXrBjFqPkoSU";
+    json!({
+        "roles": {
+            "read": {"principal": "eph-read", "shell": "/bin/sh"},
+            "op": {"principal": "eph-op", "sudo": ["/usr/bin/id -u", "/usr/bin/whoami"]},
+        },
+        "targets": {
+            "web": {"host": "h", "host_key": key, "allowed_roles": ["read", "op"], "auto_approve": true},
+        },
+        "agents": {"a": {"uid": 1500, "ssh": {"web": {"roles": ["read", "op"]}}}},
+    })
+}

@@ -1,0 +1,7 @@
+//! `ephyr target render --format debian`, run on a host: real accounts, real sshd, real sudo.
+
+#![cfg(test)]
+
+mod accounts;
+mod host;
+mod logins;

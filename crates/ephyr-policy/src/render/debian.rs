@@ -1,0 +1,56 @@
+//! The host's files for systems without Nix: a directory that is carried to the target, and two scripts.
+
+use std::fmt::Write as _;
+
+use super::target::{HostFile, TargetHost};
+
+const LIB: &str = include_str!("debian/lib.sh");
+const INSTALL: &str = include_str!("debian/install.sh");
+const UNINSTALL: &str = include_str!("debian/uninstall.sh");
+
+/// The directory, with paths relative to it: `install.sh`, `uninstall.sh`, what they share and read, and
+/// the host's files below `files/`.
+#[must_use]
+pub fn debian_tree(host: &TargetHost) -> Vec<HostFile> {
+    let file = |path: &str, mode, content: String| HostFile {
+        path: path.to_owned(),
+        mode,
+        content,
+        keep: false,
+    };
+    let mut tree = vec![
+        file("accounts", "0644", accounts(host)),
+        file("target.sh", "0644", variables(host)),
+        file("lib.sh", "0644", LIB.to_owned()),
+        file("install.sh", "0755", INSTALL.to_owned()),
+        file("uninstall.sh", "0755", UNINSTALL.to_owned()),
+    ];
+    tree.extend(host.files.iter().map(|it| HostFile {
+        path: format!("files{}", it.path),
+        keep: false,
+        ..it.clone()
+    }));
+    tree
+}
+
+/// `name system home shell` for each account that the script makes.
+fn accounts(host: &TargetHost) -> String {
+    let mut text = String::new();
+    for account in host.accounts.iter().filter(|account| !account.is_root()) {
+        let (name, system) = (&account.name, account.system);
+        let _ = writeln!(text, "{name} {system} {} {}", account.home, account.shell);
+    }
+    text
+}
+
+/// Names hold no quotes, so single ones are enough.
+fn variables(host: &TargetHost) -> String {
+    let root = host.accounts.iter().any(super::HostAccount::is_root);
+    format!(
+        "target='{}'\nauthority='{}'\nstate='{}'\n# Accounts that roles share with the operator.\nshared='{}'\n",
+        host.target,
+        host.authority,
+        super::target::STATE,
+        if root { "root" } else { "" },
+    )
+}

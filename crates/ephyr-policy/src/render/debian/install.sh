@@ -1,0 +1,161 @@
+#!/bin/sh
+# Makes this host a target of an Ephyr appliance, or brings it up to date. Run as root, as often as you like.
+# Nothing changes for other accounts; if sshd or sudo would not accept the result, all is put back.
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+. "$here/lib.sh"
+
+new_accounts=
+done=
+saved=$(mktemp -d)
+trap 'rm -rf -- "$saved"' EXIT
+
+main() {
+    look_first
+    effective_of_others > "$saved/before"
+    each_of_ours save
+    trap 'undo; exit 1' HUP INT TERM
+    trap undo EXIT
+    each_account make_account
+    place_files
+    each_account no_timers
+    check
+    done=yes
+    for name in $(our_accounts); do
+        wanted "$name" || forget "$name"
+    done
+    reload
+    say "this host is target $target of $authority"
+}
+
+# `$1 name system shell home` for each account that is ours to make.
+each_account() {
+    while read -r name system home shell; do
+        "$1" "$name" "$system" "$home" "$shell"
+    done < "$here/accounts"
+}
+
+wanted() { grep -q "^$1 " "$here/accounts"; }
+
+# Everything that can be known before anything changes.
+look_first() {
+    each_account look_at
+    if [ -e "$here/files$sudoers" ]; then
+        command -v visudo > /dev/null || die "a role has sudo rules, and there is no sudo here: install the package sudo"
+        visudo -cqf "$here/files$sudoers" || die "sudo does not accept its rules; nothing was changed"
+    fi
+    sshd -t || die "sshd's configuration is not valid as it is; nothing was changed"
+}
+
+look_at() {
+    if getent passwd "$1" > /dev/null; then
+        is_ours "$1" || die "there is an account $1 that Ephyr did not make for $authority (its comment is" \
+            "\"$(comment_of "$1")\"); remove it, or give the role another principal; nothing was changed"
+    elif getent group "$1" > /dev/null; then
+        die "there is a group $1; remove it, or give the role another principal; nothing was changed"
+    fi
+    [ -x "$4" ] || die "the shell of $1, $4, is not here; nothing was changed"
+}
+
+make_account() {
+    if getent passwd "$1" > /dev/null; then
+        usermod --shell "$4" "$1"
+    else
+        new_accounts="$new_accounts $1"
+        if [ "$2" = true ]; then kind=--system; else kind=--user-group; fi
+        useradd "$kind" --user-group --no-create-home --home-dir "$3" --shell "$4" --comment "$marker" \
+            --key SUB_UID_COUNT=0 --key SUB_GID_COUNT=0 "$1" 2> "$saved/useradd" || die "$(cat "$saved/useradd")"
+        say "made account $1"
+    fi
+    # No password opens it, and none ever expires: `!` would mean locked to sshd, and so would an old `*`.
+    usermod --password '*' --expiredate '' "$1"
+    chage --mindays -1 --maxdays -1 --inactive -1 --warndays -1 "$1"
+    mkdir -p "$3"
+    chown root:root "$state" "$3"
+    chmod 755 "$state" "$3"
+}
+
+# Of nothing that others start for a user: only sshd lets it in.
+no_timers() {
+    # On Debian everybody may use cron unless told otherwise, and nobody at unless there is a list.
+    if [ ! -e /etc/cron.allow ]; then deny /etc/cron.deny "$1"; fi
+    if [ -e /etc/at.deny ]; then deny /etc/at.deny "$1"; fi
+    rm -f "/var/lib/systemd/linger/$1"
+}
+
+place_files() {
+    (cd "$here/files" && find . -type f) | sed 's/^\.//' | while read -r path; do
+        mode=644
+        case $path in
+            "$sudoers") mode=440 ;;
+            # It has grown since.
+            "$revoked") [ ! -e "$revoked" ] || continue ;;
+        esac
+        mkdir -p "$(dirname "$path")"
+        cmp -s "$here/files$path" "$path" || put "$path" "$mode" < "$here/files$path"
+        chown root:root "$path"
+        chmod "$mode" "$path"
+    done
+    chmod 755 /etc/ssh/ephyr "$own" "$own/principals"
+    for path in "$own"/principals/*; do
+        [ -e "$here/files$path" ] || rm -f "$path"
+    done
+    [ -e "$here/files$sudoers" ] || rm -f "$sudoers"
+}
+
+# What sshd will really do, asked of sshd itself.
+check() {
+    sshd -t || die "sshd does not accept the new configuration"
+    for name in $(cut -d ' ' -f 1 "$here/accounts") $shared; do
+        effective "$name" > "$saved/now"
+        for line in "trustedusercakeys $own/ca.pub" "authorizedprincipalsfile $own/principals/%u" "revokedkeys $revoked"; do
+            grep -qixF -- "$line" "$saved/now" || die "sshd does not use $snippet for $name. Is" \
+                "\`Include /etc/ssh/sshd_config.d/*.conf\` at the top of /etc/ssh/sshd_config, and does no other" \
+                "Match block speak of $name?"
+        done
+        if grep -qiE '^(allow|deny)(users|groups) ' "$saved/now"; then
+            say "note: sshd_config has AllowUsers, AllowGroups or the like; see that it lets $name in"
+        fi
+    done
+    effective_of_others > "$saved/after"
+    cmp -s "$saved/before" "$saved/after" || die "sshd would treat other accounts differently:" \
+        "$(diff "$saved/before" "$saved/after" | head -n 5)"
+}
+
+forget() {
+    undeny /etc/cron.deny "$1"
+    undeny /etc/at.deny "$1"
+    remove_account "$1"
+}
+
+each_of_ours() {
+    for path in "$own" "$snippet" "$sudoers" "$revoked" /etc/cron.deny /etc/at.deny; do "$1" "$path"; done
+}
+
+save() {
+    [ -e "$1" ] || return 0
+    mkdir -p "$saved/files$(dirname "$1")"
+    cp -a "$1" "$saved/files$1"
+}
+
+restore() {
+    rm -rf -- "$1"
+    [ ! -e "$saved/files$1" ] || cp -a "$saved/files$1" "$1"
+}
+
+undo() {
+    trap - EXIT
+    if [ -z "$done" ]; then
+        set +e
+        each_of_ours restore
+        rmdir /etc/ssh/ephyr 2> /dev/null
+        for name in $new_accounts; do
+            if getent passwd "$name" > /dev/null; then remove_account "$name"; fi
+        done
+        rmdir "$state" 2> /dev/null
+        echo "ephyr: all was put back as it was" >&2
+    fi
+    rm -rf -- "$saved"
+    [ -n "$done" ] || exit 1
+}
+
+main

@@ -1,0 +1,132 @@
+# What install.sh and uninstall.sh share. target.sh, which is made of the policy, says what is to be done.
+set -eu
+umask 022
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
+# shellcheck source=/dev/null
+. "$here/target.sh"
+own=/etc/ssh/ephyr/$authority
+snippet=/etc/ssh/sshd_config.d/50-ephyr-$authority.conf
+sudoers=/etc/sudoers.d/ephyr-$authority
+revoked=$state/$authority.revoked_keys
+# In the comment field of an account it says whose the account is.
+marker="Ephyr role ($authority)"
+
+say() { echo "ephyr: $*"; }
+die() { echo "ephyr: $*" >&2; exit 1; }
+
+[ "$(id -u)" = 0 ] || die "run this as root"
+for program in sshd useradd usermod userdel chage getent; do
+    command -v "$program" > /dev/null || die "there is no $program here; install openssh-server and passwd"
+done
+
+comment_of() { getent passwd "$1" | cut -d : -f 5; }
+is_ours() { [ "$(comment_of "$1")" = "$marker" ]; }
+
+# Our accounts, those of earlier policies too.
+our_accounts() { awk -F : -v marker="$marker" '$5 == marker { print $1 }' /etc/passwd; }
+
+# sshd needs it even to check its configuration; its service makes it while it runs.
+mkdir -p /run/sshd
+
+# What sshd would do for an account.
+effective() { sshd -T -C "user=$1,host=localhost,addr=127.0.0.1"; }
+
+# People's accounts and root: all that can log in and are not ours.
+others() {
+    while IFS=: read -r name _ _ _ comment _ shell; do
+        case $comment in "Ephyr role ("*) continue ;; esac
+        case $shell in */nologin | */false | */sync | "") continue ;; esac
+        case " $shared " in *" $name "*) continue ;; esac
+        echo "$name"
+    done < /etc/passwd
+}
+effective_of_others() {
+    others | while read -r name; do
+        echo "account $name"
+        effective "$name"
+    done
+}
+
+reload() {
+    if [ -d /run/systemd/system ]; then
+        for unit in ssh.service sshd.service; do
+            if systemctl --quiet is-active "$unit"; then
+                systemctl reload "$unit" || die "sshd does not reload: see journalctl -u $unit"
+                say "sshd reloaded"
+                return
+            fi
+        done
+    elif [ -s /run/sshd.pid ] && kill -HUP "$(cat /run/sshd.pid)" 2> /dev/null; then
+        say "sshd reloaded"
+        return
+    fi
+    say "sshd does not run as a service here; what it reads is ready for its next start"
+}
+
+# Takes an account of ours away, with all that its user could have made.
+remove_account() {
+    is_ours "$1" || die "$1 is not an account of $authority"
+    uid=$(id -u "$1")
+    usermod --shell /usr/sbin/nologin "$1"
+    if command -v loginctl > /dev/null && [ -d /run/systemd/system ]; then
+        loginctl disable-linger "$1" 2> /dev/null || true
+        loginctl terminate-user "$1" 2> /dev/null || true
+    fi
+    tries=0
+    while end_processes "$uid"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 50 ] || die "processes of $1 do not end; end them and run this again"
+        sleep 0.1
+    done
+    rm -f "/var/lib/systemd/linger/$1" "/var/spool/cron/crontabs/$1" "/var/mail/$1"
+    for directory in /tmp /var/tmp /dev/shm /var/spool/cron/atjobs; do
+        [ ! -d "$directory" ] || find "$directory" -xdev -mindepth 1 -uid "$uid" -depth -delete 2> /dev/null || true
+    done
+    userdel "$1"
+    if getent group "$1" > /dev/null; then groupdel "$1"; fi
+    [ ! -d "$state/$1" ] || rm -rf -- "${state:?}/$1"
+    say "removed account $1"
+}
+
+# Succeeds while there is something to end.
+end_processes() {
+    found=1
+    for status in /proc/[0-9]*/status; do
+        state_of='' user='' effective_user=''
+        # It may have ended while we look.
+        while read -r key first second _; do
+            case $key in
+                State:) state_of=$first ;;
+                Uid:) user=$first effective_user=$second ;;
+            esac
+        done 2> /dev/null < "$status" || continue
+        [ "$state_of" != Z ] || continue
+        if [ "$user" = "$1" ] || [ "$effective_user" = "$1" ]; then
+            pid=${status#/proc/}
+            kill -KILL "${pid%/status}" 2> /dev/null || true
+            found=0
+        fi
+    done
+    return "$found"
+}
+
+# Writes standard input to a file in one step.
+put() {
+    cat > "$1.ephyr-new"
+    chmod "$2" "$1.ephyr-new"
+    mv -f "$1.ephyr-new" "$1"
+}
+
+# A line in a list of accounts that may not, or no longer. Owner and mode of the list stay.
+deny() {
+    if [ -e "$1" ] && grep -qxF -- "$2" "$1"; then return; fi
+    if [ -s "$1" ] && [ -n "$(tail -c 1 "$1")" ]; then echo >> "$1"; fi
+    echo "$2" >> "$1"
+}
+undeny() {
+    [ -e "$1" ] && grep -qxF -- "$2" "$1" || return 0
+    grep -vxF -- "$2" "$1" > "$1.ephyr-new" || true
+    cat "$1.ephyr-new" > "$1"
+    rm -f "$1.ephyr-new"
+}

@@ -1,0 +1,88 @@
+//! What sshd is told. All of it stands inside `Match User`, so that nobody else's login changes.
+
+use std::fmt::Write as _;
+
+use super::target::{HostAccount, Paths};
+
+/// Where there is more than one value for a keyword among the blocks that match, the first one counts.
+pub(super) fn snippet(header: &str, accounts: &[HostAccount], paths: &Paths) -> String {
+    let mut text = header.to_owned();
+    text.push_str("# Other accounts are as they were: all of it stands inside Match.\n");
+    let (root, own): (Vec<_>, Vec<_>) = accounts.iter().partition(|account| account.is_root());
+    for account in &own {
+        text.push_str(&opened(account));
+    }
+    if !own.is_empty() {
+        let names: Vec<&str> = own.iter().map(|account| account.name.as_str()).collect();
+        let _ = write!(text, "\nMatch User {}\n", names.join(","));
+        text.push_str(&trust(paths));
+        text.push_str(CLOSED);
+    }
+    if !root.is_empty() {
+        text.push_str(
+            "\n# A role is root itself: certificates open it too, and the operator's ways in stay.\n\
+             Match User root\n",
+        );
+        text.push_str(&trust(paths));
+    }
+    // What a file after this one says, or the rest of one that includes it, is for everybody.
+    text.push_str("\nMatch all\n");
+    text
+}
+
+fn trust(paths: &Paths) -> String {
+    let Paths { own, revoked, .. } = paths;
+    format!(
+        "    TrustedUserCAKeys {own}/ca.pub\n    \
+         AuthorizedPrincipalsFile {own}/principals/%u\n    \
+         RevokedKeys {revoked}\n"
+    )
+}
+
+/// What holds for role accounts: certificates of this CA and nothing else, and no way out but the
+/// command. The certificate itself says the same; a target need not rely on that.
+const CLOSED: &str = "    \
+    AuthorizedPrincipalsCommand none
+    AuthorizedKeysFile none
+    AuthorizedKeysCommand none
+    CASignatureAlgorithms ssh-ed25519
+    PubkeyAuthentication yes
+    PubkeyAcceptedAlgorithms ssh-ed25519-cert-v01@openssh.com
+    AuthenticationMethods publickey
+    PasswordAuthentication no
+    KbdInteractiveAuthentication no
+    # The certificate's own command counts.
+    ForceCommand none
+    PermitTTY no
+    AllowTcpForwarding no
+    AllowStreamLocalForwarding no
+    AllowAgentForwarding no
+    X11Forwarding no
+    PermitTunnel no
+    GatewayPorts no
+    PermitUserRC no
+    # What a broken connection left behind ends within a minute.
+    ClientAliveInterval 15
+    ClientAliveCountMax 3
+";
+
+fn opened(account: &HostAccount) -> String {
+    let rights = account.rights;
+    let lines = [
+        (rights.pty, "PermitTTY"),
+        (rights.port_forwarding, "AllowTcpForwarding"),
+        (rights.agent_forwarding, "AllowAgentForwarding"),
+    ];
+    let mut text = String::new();
+    for (_, keyword) in lines.iter().filter(|(open, _)| *open) {
+        if text.is_empty() {
+            let _ = write!(
+                text,
+                "\n# The role {} says so.\nMatch User {}\n",
+                account.role, account.name
+            );
+        }
+        let _ = writeln!(text, "    {keyword} yes");
+    }
+    text
+}
