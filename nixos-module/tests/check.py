@@ -52,6 +52,7 @@ SETTINGS: dict[str, Any] = {
             "egress": [
                 {"cidr": "192.0.2.0/24", "port": 443},
                 {"cidr": "2001:db8::/32", "port": 53},
+                {"cidr": "2001:db9::/32", "port": 443},
             ],
         },
         "by-hand": {"uid": 1503, "user": "by-hand", "command": [], "egress": []},

@@ -54,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-audit",
             "ephyr-mcp",
             "ephyr-units",
+            "ephyr-sandbox",
         ],
     ),
     (

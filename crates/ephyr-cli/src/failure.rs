@@ -23,6 +23,10 @@ pub(crate) const PROTOCOL: u8 = 76;
 pub(crate) const DENIED: u8 = 77;
 /// The command ran out of its time (as timeout(1)).
 pub(crate) const TIMED_OUT: u8 = 124;
+/// A command is there and cannot be run (as of shells).
+pub(crate) const CANNOT_RUN: u8 = 126;
+/// A command is not there (as of shells).
+pub(crate) const NO_COMMAND: u8 = 127;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, Serialize)]

@@ -18,6 +18,7 @@ mod lists;
 mod nft;
 mod output;
 mod policy;
+mod sandbox;
 mod target;
 mod tasks;
 mod units;
@@ -61,6 +62,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         Command::HostKey(host_key) => host_key::run(host_key, output),
         Command::Keys(keys) => keys::run(keys, output),
         Command::Units(units) => units::run(units, output),
+        Command::Sandbox(sandbox) => Err(sandbox::run(sandbox)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Args::command(), "ephyr", &mut script);

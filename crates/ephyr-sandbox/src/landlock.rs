@@ -80,6 +80,11 @@ const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
 const EXECUTE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | Execute});
+/// All that files are for; not device files made anew, nor sockets of others.
+const EVERYTHING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
+    Execute | ReadFile | ReadDir | WriteFile | Truncate | IoctlDev | Refer | RemoveFile | RemoveDir
+    | MakeReg | MakeDir | MakeSym | MakeFifo | MakeSock
+});
 const CONNECT: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ResolveUnix});
 
 impl Confinement {
@@ -113,10 +118,23 @@ impl Confinement {
         self.rule(path.into(), WRITE, false)
     }
 
-    /// This file, or every file below this directory, can be read and run as a program, where the path exists.
+    /// This file, or everything below this directory, can be read and run as a program, where the path exists.
     #[must_use]
     pub fn execute_if_present(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), EXECUTE, true)
+    }
+
+    /// Below this directory everything can be done that files are for: read, write, make (links, pipes
+    /// and sockets too), remove, run; device files that are there can be used in full.
+    #[must_use]
+    pub fn use_fully(self, path: impl Into<PathBuf>) -> Self {
+        self.rule(path.into(), EVERYTHING, false)
+    }
+
+    /// As [`use_fully`](Self::use_fully), where the path exists.
+    #[must_use]
+    pub fn use_fully_if_present(self, path: impl Into<PathBuf>) -> Self {
+        self.rule(path.into(), EVERYTHING, true)
     }
 
     /// Unix sockets in this directory can be connected to (which ABI 9 and later would else deny; a
@@ -253,6 +271,17 @@ impl Feature {
         .map(|(_, feature, _)| feature)
         .collect()
     }
+
+    /// Everything that the newest kernel known here enforces.
+    pub const ALL: [Self; 7] = [
+        Self::Files,
+        Self::Truncate,
+        Self::Tcp,
+        Self::Ioctl,
+        Self::Scopes,
+        Self::UnixConnect,
+        Self::Udp,
+    ];
 
     /// The feature in a word.
     #[must_use]

@@ -1,6 +1,6 @@
 //! Base, unit and settings together: what each unit says on one host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ephyr_names::AgentName;
 
@@ -85,6 +85,7 @@ impl Filling {
         self.texts.extend([
             ("@agent@", name.to_string()),
             ("@user@", agent.user(name)),
+            ("@connect@", connect(agent)),
             // Last, so that nothing within the command is filled in.
             ("@command@", words.join(" ")),
         ]);
@@ -141,6 +142,15 @@ fn readable(paths: &[String]) -> String {
     options.join(" ")
 }
 
+/// The ports that Landlock leaves, each once; to which addresses, others see to.
+fn connect(agent: &Agent) -> String {
+    let ports: BTreeSet<_> = agent.egress.iter().map(|egress| egress.port).collect();
+    ports
+        .iter()
+        .map(|port| format!(" --connect {port}"))
+        .collect()
+}
+
 /// A word as `ExecStart=` takes it (systemd.service(5)): quoted, nothing in it a specifier or a variable.
 fn quoted(word: &str) -> String {
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
@@ -179,7 +189,7 @@ mod tests {
     #[test]
     fn everything_is_filled_in() {
         let units = units(
-            r#"{"agents": {"a": {"uid": 1500, "command": ["/bin/true"], "egress": [{"cidr": "::1/128"}]},
+            r#"{"agents": {"a": {"uid": 1500, "command": ["/bin/true"], "egress": [{"cidr": "::1/128", "port": 80}]},
                            "b": {"uid": 1501, "command": ["/bin/true"]}}}"#,
         );
         let is_open = |text: &str| {
@@ -218,7 +228,9 @@ mod tests {
     fn an_agent_has_a_network_only_where_it_has_egress() {
         let units = units(
             r#"{"agents": {"in": {"uid": 1500, "command": ["x"]},
-                           "out": {"uid": 1501, "command": ["x"], "egress": [{"cidr": "192.0.2.7/32"}]},
+                           "out": {"uid": 1501, "command": ["x"], "egress": [
+                             {"cidr": "192.0.2.7/32", "port": 443}, {"cidr": "192.0.2.8/32", "port": 80},
+                             {"cidr": "192.0.2.9/32", "port": 443}]},
                            "none": {"uid": 1502}}}"#,
         );
         let (inside, out) = ("ephyr-agent-in.service", "ephyr-agent-out.service");
@@ -226,7 +238,19 @@ mod tests {
         assert_eq!(line(&units, inside, "RestrictAddressFamilies"), ["AF_UNIX"]);
         assert!(line(&units, inside, "IPAddressAllow").is_empty());
         assert_eq!(line(&units, out, "PrivateNetwork"), ["false"]);
-        assert_eq!(line(&units, out, "IPAddressAllow"), ["192.0.2.7/32"]);
+        let allowed = ["192.0.2.7/32", "192.0.2.8/32", "192.0.2.9/32"];
+        assert_eq!(line(&units, out, "IPAddressAllow"), allowed);
+        let ports = |unit| {
+            line(&units, unit, "ExecStart")[0]
+                .matches(" --connect ")
+                .count()
+        };
+        assert_eq!((ports(inside), ports(out)), (0, 2));
+        let command = &line(&units, out, "ExecStart")[0];
+        assert!(
+            command.contains(" --connect 80 --connect 443 --rw"),
+            "{command}"
+        );
         assert_eq!(line(&units, out, "IPAddressDeny"), ["any"]);
         assert!(!units.contains_key("ephyr-agent-none.service"));
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 
 use ephyr_names::AgentName;
 use ipnet::IpNet;
@@ -62,8 +63,10 @@ pub struct Agent {
 /// Somewhere that an agent may go by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Egress {
-    /// The addresses. Ports are the firewall's business.
+    /// The addresses.
     pub cidr: IpNet,
+    /// The TCP port.
+    pub port: NonZeroU16,
 }
 
 /// What is wrong with the settings.

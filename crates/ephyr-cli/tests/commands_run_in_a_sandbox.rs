@@ -1,0 +1,269 @@
+//! `ephyr sandbox`: what a command may do in it, beside the same command without it. The kernel's own Landlock.
+
+#![cfg(test)]
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use ephyr_testkit::{Program, Ran, skip};
+use tempfile::TempDir;
+
+/// A directory outside of what the sandbox lets through by itself, with a file and a program in it.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "content\n").unwrap();
+        let program = dir.path().join("program");
+        fs::write(&program, "#!/bin/sh\necho ran\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self) -> &str {
+        self.dir.path().to_str().unwrap()
+    }
+}
+
+fn ephyr(arguments: &[&str]) -> Ran {
+    Program::new(env!("CARGO_BIN_EXE_ephyr")).run(arguments)
+}
+
+/// A script in the sandbox with these options.
+fn inside(options: &[&str], script: &str) -> Ran {
+    let command = ["--", "/bin/sh", "-c", script];
+    ephyr(&[&["sandbox"], options, &command[..]].concat())
+}
+
+fn outside(script: &str) -> i32 {
+    let shell = Command::new("/bin/sh")
+        .args(["-c", script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    shell.unwrap().code().unwrap()
+}
+
+/// The sandbox refuses it, and it is the sandbox that does.
+fn denies(options: &[&str], script: &str) {
+    assert_eq!(outside(script), 0, "`{script}` fails without the sandbox");
+    let ran = inside(options, script);
+    assert_ne!(ran.code, 0, "`{script}` succeeds with {options:?}");
+}
+
+fn allows(options: &[&str], script: &str) {
+    let ran = inside(options, script);
+    assert_eq!(ran.code, 0, "`{script}` with {options:?}: {}", ran.err);
+}
+
+/// The kernel's Landlock ABI, as the sandbox itself says it; 0 where there is none.
+fn abi() -> u32 {
+    let ran = inside(&["--verbose"], "true");
+    let (_, after) = ran.err.split_once("ABI ").unwrap_or_default();
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}
+
+/// Whether the kernel goes that far; says so if it does not.
+fn kernel_has(least: u32) -> bool {
+    let abi = abi();
+    if abi < least {
+        skip(&format!("Landlock ABI {least}; this kernel has {abi}"));
+    }
+    abi >= least
+}
+
+#[test]
+fn it_reads_what_it_was_given_and_changes_nothing_there() {
+    if !kernel_has(3) {
+        return;
+    }
+    let place = Place::new();
+    let here = place.path();
+    let read = format!("cat {here}/file");
+    let list = format!("ls {here}");
+    let run = format!("{here}/program");
+    for script in [&read, &list, &run] {
+        denies(&[], script);
+        allows(&["--ro", here], script);
+    }
+    for script in [
+        format!("echo x > {here}/file"),
+        format!(": > {here}/file"),
+        format!("touch {here}/new && rm {here}/new"),
+        format!("mkdir {here}/dir && rmdir {here}/dir"),
+        format!("ln -s file {here}/link && rm {here}/link"),
+        format!("mv {here}/file {here}/other && mv {here}/other {here}/file"),
+    ] {
+        denies(&["--ro", here], &script);
+        allows(&["--rw", here], &script);
+    }
+    // A single file is that file alone.
+    let file = format!("{here}/file");
+    allows(&["--ro", &file], &read);
+    denies(&["--ro", &file], &list);
+}
+
+#[test]
+fn by_itself_it_gives_the_system_and_nothing_else() {
+    if !kernel_has(1) {
+        return;
+    }
+    allows(
+        &[],
+        "cat /etc/passwd; echo x > /dev/null; head -c 1 /dev/zero",
+    );
+    denies(&[], "cat /proc/self/status");
+    denies(&[], "ls /");
+    denies(&[], "ls /var");
+    denies(&[], "ls /run");
+    // The links by which things are usually given away lead nowhere else.
+    denies(&["--ro", "/proc"], "ls /proc/self/root/var");
+}
+
+#[test]
+fn what_a_command_starts_is_in_the_sandbox_too_and_does_not_get_out() {
+    if !kernel_has(1) {
+        return;
+    }
+    let place = Place::new();
+    let here = place.path();
+    denies(&[], &format!("sh -c 'setsid cat {here}/file'"));
+    // A sandbox within can give no more than the one without.
+    let own = env!("CARGO_BIN_EXE_ephyr");
+    let within = format!("{own} sandbox --ro {here} -- cat {here}/file");
+    denies(
+        &["--ro", "/proc", "--ro", &format!("{here}/program")],
+        &within,
+    );
+    allows(&["--ro", "/proc", "--ro", here], &within);
+    let ran = inside(&["--ro", "/proc"], "grep NoNewPrivs /proc/self/status");
+    assert_eq!(ran.out, "NoNewPrivs:\t1\n");
+}
+
+#[test]
+fn tcp_goes_to_the_ports_that_are_named_and_is_never_listened_on() {
+    if !kernel_has(4) {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connect = python(&format!("socket.create_connection(('127.0.0.1', {port}))"));
+    denies(&[], &connect);
+    denies(&["--connect", "1"], &connect);
+    allows(&["--connect", &port.to_string()], &connect);
+    let bind = python("socket.socket().bind(('127.0.0.1', 0))");
+    denies(&["--connect", &port.to_string()], &bind);
+}
+
+#[test]
+fn processes_outside_hear_nothing_from_it() {
+    if !kernel_has(6) {
+        return;
+    }
+    let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+    denies(&[], &format!("kill -CONT {}", child.id()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let name = format!("ephyr-sandbox-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    denies(
+        &[],
+        &python(&format!(
+            "socket.socket(socket.AF_UNIX).connect('\\0{name}')"
+        )),
+    );
+}
+
+#[test]
+fn a_socket_is_reached_only_where_it_was_named() {
+    let place = Place::new();
+    let socket = Path::new(place.path()).join("socket");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let connect = python(&format!(
+        "socket.socket(socket.AF_UNIX).connect('{}')",
+        socket.display()
+    ));
+    for named in [socket.to_str().unwrap(), place.path()] {
+        allows(&["--socket", named], &connect);
+    }
+    if kernel_has(9) {
+        denies(&[], &connect);
+        denies(&["--rw", place.path()], &connect);
+    }
+}
+
+#[test]
+fn the_command_takes_its_place() {
+    let ran = inside(&[], "printf %s \"$0\"; exit 7");
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.as_str()),
+        (7, "/bin/sh", "")
+    );
+    let ran = ephyr(&["sandbox", "--", "/bin/echo", "--", "--ro", "a  b", "*"]);
+    assert_eq!(ran.out, "-- --ro a  b *\n");
+    let ran = ephyr(&["sandbox", "--", "echo", "found in PATH"]);
+    assert_eq!(ran.out, "found in PATH\n");
+    // The environment is the command's.
+    let program = Program::new(env!("CARGO_BIN_EXE_ephyr")).env("EPHYR_X", "here");
+    let ran = program.run(&["sandbox", "--", "/bin/sh", "-c", "echo $EPHYR_X"]);
+    assert_eq!(ran.out, "here\n");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_and_the_command_is_not_run() {
+    let place = Place::new();
+    let here = place.path();
+    let mark = format!("{here}/ran");
+    let touch = ["--", "/usr/bin/touch", &mark];
+    let refused = |options: &[&str], code: i32, says: &str| {
+        let ran = ephyr(&[&["sandbox", "--rw", here], options, &touch[..]].concat());
+        assert_eq!(ran.code, code, "{options:?}: {}", ran.err);
+        assert!(ran.err.contains(says), "{options:?}: {}", ran.err);
+        assert!(!Path::new(&mark).exists(), "{options:?}");
+    };
+    refused(&["--rw", "/no/such"], 66, "/no/such");
+    refused(&["--socket", "/no/such"], 66, "/no/such");
+    refused(&["--minimum-abi", "99"], 69, "99 is demanded");
+    refused(&["--connect", "0"], 64, "--connect");
+    refused(&["--ro"], 64, "--ro");
+    let ran = ephyr(&["sandbox", "--ro", here]);
+    assert_eq!(ran.code, 64, "{}", ran.err);
+
+    // What is only read may be missing; that is said.
+    let ran = ephyr(&[&["sandbox", "--rw", here, "--ro", "/no/such"], &touch[..]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("--ro /no/such"), "{}", ran.err);
+    assert!(Path::new(&mark).exists());
+}
+
+#[test]
+fn a_command_that_is_not_there_or_cannot_be_run_exits_as_a_shell_would() {
+    if !kernel_has(1) {
+        return;
+    }
+    let ran = ephyr(&["sandbox", "--", "no-such-program-here"]);
+    assert_eq!(ran.code, 127, "{}", ran.err);
+    assert!(ran.err.contains("no-such-program-here"), "{}", ran.err);
+    let place = Place::new();
+    let program = format!("{}/program", place.path());
+    let ran = ephyr(&["sandbox", "--", &program]);
+    assert_eq!(ran.code, 126, "{}", ran.err);
+    assert!(ran.err.contains("--ro DIRECTORY"), "{}", ran.err);
+    let ran = ephyr(&["sandbox", "--ro", place.path(), "--", &program]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "ran\n"));
+}
+
+fn python(code: &str) -> String {
+    format!("python3 -c \"import socket; {code}\"")
+}
