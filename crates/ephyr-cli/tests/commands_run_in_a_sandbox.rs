@@ -265,5 +265,5 @@ fn a_command_that_is_not_there_or_cannot_be_run_exits_as_a_shell_would() {
 }
 
 fn python(code: &str) -> String {
-    format!("python3 -c \"import socket; {code}\"")
+    format!("/usr/bin/python3 -I -c \"import socket; {code}\"")
 }
