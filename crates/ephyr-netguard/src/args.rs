@@ -71,4 +71,35 @@ mod tests {
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }
+
+    /// The units, the only place where their directives stand.
+    const UNITS: &str = include_str!("../../../nixos-module/units.toml");
+
+    /// What the guard's unit says of a directive.
+    fn directive(name: &str) -> &'static str {
+        let head = "[units.\"ephyr-netguard.service\".Service]\n";
+        let (_, section) = UNITS.split_once(head).unwrap();
+        let (section, _) = section.split_once("\n[").unwrap();
+        let mut values = section
+            .lines()
+            .filter_map(|line| line.strip_prefix(name)?.strip_prefix(" = "));
+        values.next().unwrap().trim_matches('"')
+    }
+
+    #[test]
+    fn its_unit_starts_it_with_what_it_takes_and_lets_it_write_its_status() {
+        let words = directive("ExecStart").split_whitespace();
+        let args = Args::try_parse_from(words).unwrap();
+        assert_eq!(args.policy, PathBuf::from("/etc/ephyr/policy.yaml"));
+        let Command::Watch { status } = args.command else {
+            panic!("it does not watch");
+        };
+        let directory = PathBuf::from("/run").join(directive("RuntimeDirectory"));
+        assert_eq!(status.parent(), Some(directory.as_path()));
+        // Netlink to change tables, a Unix socket to tell systemd that it is ready.
+        assert_eq!(directive("RestrictAddressFamilies"), "AF_UNIX AF_NETLINK");
+        for capabilities in ["CapabilityBoundingSet", "AmbientCapabilities"] {
+            assert_eq!(directive(capabilities), "CAP_NET_ADMIN");
+        }
+    }
 }

@@ -11,20 +11,13 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use net::{METADATA, Machine, Net, OTHER, OUTSIDE, OUTSIDE6, PROVER, ROBOT, SCOUT, tcp, udp};
+use net::{
+    METADATA, Machine, Net, OTHER, OUTSIDE, OUTSIDE6, PROVER, ROBOT, SCOUT, arrived, tcp, udp,
+};
 
 fn listen(machine: &Machine, address: &str) -> TcpListener {
     let address = address.to_owned();
     machine.within(move || TcpListener::bind(address).unwrap())
-}
-
-/// Sends as a user and says how many packets arrived, a marker of root's behind them.
-fn arrived(net: &Net, uid: u32, send: impl FnOnce() + Send) -> u64 {
-    let before = net.seen();
-    net.appliance.as_user(uid, send);
-    net.appliance.within(|| udp(OUTSIDE, 9).unwrap());
-    net::wait_for("the marker", || net.seen() > before);
-    net.seen() - before - 1
 }
 
 #[test]

@@ -336,6 +336,15 @@ pub(crate) fn udp(to: &str, port: u16) -> io::Result<()> {
     UdpSocket::bind(any)?.send_to(b"x", address).map(drop)
 }
 
+/// Sends as a user and says how many packets arrived, a marker of root's behind them.
+pub(crate) fn arrived(net: &Net, uid: u32, send: impl FnOnce() + Send) -> u64 {
+    let before = net.seen();
+    net.appliance.as_user(uid, send);
+    net.appliance.within(|| udp(OUTSIDE, 9).unwrap());
+    wait_for("the marker", || net.seen() > before);
+    net.seen() - before - 1
+}
+
 pub(crate) fn said(done: &Output) -> String {
     String::from_utf8_lossy(&done.stderr).into_owned()
 }
