@@ -59,6 +59,8 @@ in
         touch "$out"
       '';
 }
-// lib.optionalAttrs (builtins.pathExists ../vm-tests/default.nix) (
-  import ../vm-tests { inherit self lib pkgs; }
-)
+// import ../vm-tests {
+  inherit pkgs;
+  modules = [ self.nixosModules.default ];
+  package = packages.ephyr;
+}

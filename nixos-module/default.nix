@@ -60,12 +60,7 @@ in
   config = mkIf cfg.enable {
     environment.systemPackages = [ cfg.package ];
     environment.etc = {
-      "ephyr/policy.yaml".source = "${
-        policy.compiled {
-          package = cfg.checkPackage;
-          inherit (cfg) settings;
-        }
-      }/policy.yaml";
+      "ephyr/policy.yaml".source = "${cfg.compiled}/policy.yaml";
       "ephyr/ca.pub".source = policy.keys cfg.caPublicKeys;
     };
 

@@ -1,7 +1,13 @@
 # What can be set. Declarations only; docs/options.md is made of them.
-{ config, lib, ... }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
 let
   inherit (lib) mkEnableOption mkOption types;
+  inherit (config.services) ephyr;
 
   # What the policy's own check knows better is left to it: it runs in the build.
   policyPart =
@@ -108,8 +114,8 @@ let
       };
       settings = mkOption {
         type = types.json;
-        example = lib.literalExpression "(import ./policy.nix).services.ephyr.settings";
-        description = "That appliance's policy.";
+        example = lib.literalExpression "self.nixosConfigurations.other.config.services.ephyr.settings";
+        description = "That appliance's policy, with the UIDs of its agents.";
       };
       caPublicKeys = mkOption {
         type = types.nonEmptyListOf publicKey;
@@ -233,7 +239,7 @@ in
 
     checkPackage = mkOption {
       type = types.package;
-      default = config.services.ephyr.package;
+      default = ephyr.package;
       defaultText = lib.literalExpression "config.services.ephyr.package";
       description = ''
         The same for the machine that builds, which checks and compiles the policy. Only where a configuration is
@@ -266,6 +272,20 @@ in
         The policy: who may do what, where. Every key of docs/policy.md can be set; those below have types of their
         own. It is checked and compiled while the system is built, and a mistake fails the build with its place. The
         policy is no secret: it lies in the store.
+      '';
+    };
+
+    compiled = mkOption {
+      type = types.package;
+      readOnly = true;
+      default = (import ./policy.nix { inherit lib pkgs; }).compiled {
+        package = ephyr.checkPackage;
+        inherit (ephyr) settings;
+      };
+      defaultText = lib.literalMD "made of `settings`";
+      description = ''
+        The checked policy and what is made of it, which can be built alone:
+        `nix build .#nixosConfigurations.appliance.config.services.ephyr.compiled`.
       '';
     };
 
@@ -324,7 +344,7 @@ in
           };
         }
       '';
-      description = "Agents that live on this host.";
+      description = "Agents that live on the appliance. Targets read of them what is in the policy, `uid` and `egress`, and make no users.";
     };
 
     target = {
@@ -335,8 +355,9 @@ in
         default = null;
         example = "web";
         description = ''
-          Which of `services.ephyr.settings.targets` this host is. `services.ephyr.settings` and `caPublicKeys` are
-          the appliance's: import the same module there and here. Null where only `authorities` say it.
+          Which of `services.ephyr.settings.targets` this host is. `services.ephyr.settings`, `caPublicKeys` and the
+          UIDs of `services.ephyr.agents` are the appliance's: import the same module there and here. Null where only
+          `authorities` say it.
         '';
       };
 
@@ -347,6 +368,13 @@ in
           The appliances whose certificates open this host, by a name of your choice; `ephyr` is the one of
           `services.ephyr.settings`. Each has accounts of its own.
         '';
+      };
+
+      compiled = mkOption {
+        type = types.attrsOf types.package;
+        readOnly = true;
+        defaultText = lib.literalMD "made of `authorities`";
+        description = "By authority, what sshd and sudo read: it can be built alone.";
       };
     };
 

@@ -11,6 +11,7 @@ let
     attrNames
     concatMap
     concatMapStrings
+    concatStringsSep
     filterAttrs
     genAttrs
     mapAttrs
@@ -24,9 +25,11 @@ let
 
   cfg = config.services.ephyr;
   inherit (cfg.target) authorities;
+  inherit (config.users) users;
   policy = import ./policy.nix { inherit lib pkgs; };
 
-  # Of one appliance: { "<account>" = <role>; }.
+  # Of one appliance: { "<account>" = <role>; }. One may be `root`, which is the operator's own: certificates open it
+  # too, and nothing else about it changes.
   accountsOf =
     authority:
     let
@@ -39,6 +42,8 @@ let
       )
     );
 
+  ownAccountsOf = authority: removeAttrs (accountsOf authority) [ "root" ];
+
   files =
     name: authority:
     policy.target {
@@ -50,119 +55,210 @@ let
     };
 
   ofEach = make: mkMerge (mapAttrsToList make authorities);
-  mayBeRoot = authority: lib.any (role: role ? sudo) (lib.attrValues (accountsOf authority));
+  everyRole = concatMap (authority: lib.attrValues (ownAccountsOf authority)) (
+    lib.attrValues authorities
+  );
 
-  # A shell that the policy names without knowing NixOS.
+  given =
+    what: part:
+    let
+      value = part.${what} or null;
+    in
+    value != null && value != false && value != [ ];
+
+  # The policy's default is a file that NixOS does not have.
   shell =
     role:
-    if role ? shell && role.shell != "/bin/bash" then role.shell else "/run/current-system/sw/bin/bash";
+    let
+      named = role.shell or null;
+    in
+    if named == null || named == "/bin/bash" then "/run/current-system/sw/bin/bash" else named;
+  absent = lib.filter (
+    path:
+    path != "/bin/sh"
+    && lib.any (directory: lib.hasPrefix directory path) [
+      "/bin/"
+      "/sbin/"
+      "/usr/"
+    ]
+  ) (map shell everyRole);
 
-  everyAccount = concatMap (authority: attrNames (accountsOf authority)) (lib.attrValues authorities);
+  everyAccount = concatMap (authority: attrNames (ownAccountsOf authority)) (
+    lib.attrValues authorities
+  );
   twice = lib.filter (account: lib.count (other: other == account) everyAccount > 1) (
     lib.unique everyAccount
   );
   unknown = filterAttrs (
     _: authority: !(authority.settings.targets or { }) ? ${authority.target}
   ) authorities;
+  # Who has a UID only where the appliance is configured is nobody in the policy that is read here.
+  nobodies = attrNames (
+    filterAttrs (
+      _: agent:
+      !lib.any (what: given what agent) [
+        "uid"
+        "api_key_hash"
+        "api_key_hash_credential"
+        "delegated_only"
+        "inherits"
+      ]
+    ) cfg.settings.agents
+  );
+  persons = lib.filter (account: (users.${account}.openssh.authorizedKeys.keys or [ ]) != [ ]) (
+    lib.unique everyAccount
+  );
+
+  # Settings of sshd that name who may log in at all.
+  gates = lib.filter (gate: (config.services.openssh.settings.${gate} or null) != null) [
+    "AllowUsers"
+    "AllowGroups"
+  ];
+
+  # What everyone may use unless a list says otherwise. Both lists are made when their services first start.
+  denied = list: ''
+    for account in ${lib.escapeShellArgs (lib.unique everyAccount)}; do
+      grep -qxF -- "$account" ${list} || echo "$account" >> ${list}
+    done
+  '';
 in
 {
-  config = mkIf cfg.target.enable {
-    services.ephyr.target.authorities = mkIf (cfg.target.name != null) {
-      ephyr = {
-        target = cfg.target.name;
-        inherit (cfg) settings caPublicKeys;
+  config = mkMerge [
+    { services.ephyr.target.compiled = mapAttrs files authorities; }
+    (mkIf cfg.target.enable {
+      services.ephyr.target.authorities = mkIf (cfg.target.name != null) {
+        ephyr = {
+          target = cfg.target.name;
+          inherit (cfg) settings caPublicKeys;
+        };
       };
-    };
 
-    assertions = [
-      {
-        assertion = config.services.openssh.enable;
-        message = "services.ephyr.target: agents come by SSH; set services.openssh.enable.";
-      }
-      {
-        assertion = authorities != { };
-        message = "services.ephyr.target: whose target is this? Set services.ephyr.target.name, or authorities.";
-      }
-      {
-        assertion = unknown == { };
-        message = "services.ephyr.target: no target of that name in the policy of ${toString (attrNames unknown)}.";
-      }
-      {
-        assertion = twice == [ ];
-        message = "services.ephyr.target: ${toString twice} would be an account of two appliances, and each could log in as the other's agents. Give the roles other principals.";
-      }
-    ];
-
-    users.users = ofEach (
-      _: authority:
-      mapAttrs (account: role: {
-        isSystemUser = true;
-        group = account;
-        shell = shell role;
-        home = "/var/lib/ephyr-target/${account}";
-        # No password opens it. To sshd `!` would be a locked account, which it lets nobody into without PAM.
-        hashedPassword = "*";
-        description = "Ephyr role";
-      }) (accountsOf authority)
-    );
-    users.groups = genAttrs everyAccount (_: { });
-
-    # Root's, so that nothing in it makes sshd or a shell do more than the certificate says.
-    systemd.tmpfiles.settings.ephyr-target = lib.listToAttrs (
-      map (
-        account:
-        nameValuePair "/var/lib/ephyr-target/${account}" {
-          d = {
-            mode = "0755";
-            user = "root";
-            group = "root";
-          };
+      assertions = [
+        {
+          assertion = config.services.openssh.enable;
+          message = "services.ephyr.target: agents come by SSH; set services.openssh.enable.";
         }
-      ) everyAccount
-      # Without the list sshd refuses every certificate. It grows; only the first, empty one is made here.
-      ++ map (
-        name:
-        nameValuePair "/var/lib/ephyr-target/${name}.revoked_keys" {
-          f = {
-            mode = "0644";
-            user = "root";
-            group = "root";
-          };
+        {
+          assertion = authorities != { };
+          message = "services.ephyr.target: whose target is this? Set services.ephyr.target.name, or authorities.";
         }
-      ) (attrNames authorities)
-    );
-
-    environment.etc = ofEach (
-      name: authority:
-      let
-        tree = files name authority;
-        own = "ssh/ephyr/${name}";
-      in
-      {
-        "${own}/ca.pub".source = "${tree}/etc/${own}/ca.pub";
-      }
-      // mapAttrs' (
-        account: _:
-        nameValuePair "${own}/principals/${account}" {
-          source = "${tree}/etc/${own}/principals/${account}";
-          # A copy: sshd reads it only where every directory above it is root's alone, and the store is not.
-          mode = "0444";
+        {
+          assertion = unknown == { };
+          message = "services.ephyr.target: no target of that name in the policy of ${toString (attrNames unknown)}.";
         }
-      ) (accountsOf authority)
-    );
+        {
+          assertion = cfg.target.name == null || nobodies == [ ];
+          message = "services.ephyr.target: the policy does not say who ${toString nobodies} is. Set services.ephyr.agents.<name>.uid in the module that the appliance and its targets share.";
+        }
+        {
+          assertion = twice == [ ];
+          message = "services.ephyr.target: ${toString twice} would be an account of two appliances, and each could log in as the other's agents. Give the roles other principals.";
+        }
+        {
+          assertion = absent == [ ];
+          message = "services.ephyr.target: NixOS has no ${toString (lib.unique absent)}. Give the roles /bin/sh, or a shell below /run/current-system/sw/bin.";
+        }
+        {
+          assertion = persons == [ ];
+          message = "services.ephyr.target: ${toString persons} is an account that has SSH keys of its own, so somebody's. Give the roles other principals.";
+        }
+        {
+          assertion = lib.any (given "sudo") everyRole -> config.security.sudo.enable;
+          message = "services.ephyr.target: a role has sudo rules; set security.sudo.enable.";
+        }
+      ];
 
-    # `Match all` ends whatever block stands before it: each included file opens one of its own.
-    services.openssh.extraConfig = mkAfter (
-      concatMapStrings (name: ''
-        Match all
-          Include ${files name authorities.${name}}/etc/ssh/sshd_config.d/50-ephyr-${name}.conf
-      '') (attrNames authorities)
-    );
+      warnings =
+        lib.optional (gates != [ ] && everyAccount != [ ])
+          "services.ephyr.target: services.openssh.settings.${concatStringsSep " and " gates} must let ${toString everyAccount} in, or no agent comes.";
 
-    security.sudo.extraConfig = mkAfter (
-      concatMapStrings (name: ''
-        @include ${files name authorities.${name}}/etc/sudoers.d/ephyr-${name}
-      '') (attrNames (filterAttrs (_: mayBeRoot) authorities))
-    );
-  };
+      users.users = ofEach (
+        name: authority:
+        mapAttrs (account: role: {
+          isSystemUser = role.system or true;
+          isNormalUser = !(role.system or true);
+          createHome = false;
+          autoSubUidGidRange = false;
+          linger = mkIf config.users.manageLingering (lib.mkDefault false);
+          group = account;
+          shell = shell role;
+          home = "/var/lib/ephyr-target/${account}";
+          # No password opens it. To sshd `!` would be a locked account, which it lets nobody into without PAM.
+          hashedPassword = "*";
+          description = "Ephyr role (${name})";
+        }) (ownAccountsOf authority)
+      );
+      users.groups = genAttrs everyAccount (_: { });
+
+      # Root's, so that nothing in it makes sshd or a shell do more than the certificate says.
+      systemd.tmpfiles.settings.ephyr-target = lib.listToAttrs (
+        map (
+          account:
+          nameValuePair "/var/lib/ephyr-target/${account}" {
+            d = {
+              mode = "0755";
+              user = "root";
+              group = "root";
+            };
+          }
+        ) everyAccount
+        # Without the list sshd refuses every certificate. It grows; only the first, empty one is made here.
+        ++ map (
+          name:
+          nameValuePair "/var/lib/ephyr-target/${name}.revoked_keys" {
+            f = {
+              mode = "0644";
+              user = "root";
+              group = "root";
+            };
+          }
+        ) (attrNames authorities)
+      );
+
+      environment.etc = ofEach (
+        name: authority:
+        let
+          tree = files name authority;
+          own = "ssh/ephyr/${name}";
+        in
+        {
+          "${own}/ca.pub".source = "${tree}/etc/${own}/ca.pub";
+        }
+        // mapAttrs' (
+          account: _:
+          nameValuePair "${own}/principals/${account}" {
+            source = "${tree}/etc/${own}/principals/${account}";
+            # A copy: sshd reads it only where every directory above it is root's alone, and the store is not.
+            mode = "0444";
+          }
+        ) (accountsOf authority)
+      );
+
+      # `Match all` ends whatever block stands before it: each included file opens one of its own.
+      services.openssh.extraConfig = mkAfter (
+        concatMapStrings (name: ''
+          Match all
+            Include ${files name authorities.${name}}/etc/ssh/sshd_config.d/50-ephyr-${name}.conf
+        '') (attrNames authorities)
+      );
+
+      # Behind all other rules: of those that match, the last one counts.
+      security.sudo.extraConfig = mkAfter (
+        concatMapStrings (name: ''
+          @include ${files name authorities.${name}}/etc/sudoers.d/ephyr-${name}
+        '') (attrNames authorities)
+      );
+
+      systemd.services.cron = mkIf (config.services.cron.enable && everyAccount != [ ]) {
+        preStart = mkAfter ''
+          if [ ! -e /var/cron/cron.allow ]; then
+          ${denied "/var/cron/cron.deny"}
+          fi
+        '';
+      };
+      systemd.services.atd = mkIf (config.services.atd.enable && everyAccount != [ ]) {
+        preStart = mkAfter (denied "/etc/at/at.deny");
+      };
+    })
+  ];
 }

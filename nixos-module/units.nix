@@ -30,14 +30,16 @@ let
       # Each port once, and in order.
       "@connect@" = builtins.concatStringsSep "" (
         map (port: " --connect ${toString port}") (
-          builtins.sort builtins.lessThan (builtins.attrValues (
-            builtins.listToAttrs (
-              map (entry: {
-                name = toString entry.port;
-                value = entry.port;
-              }) agent.egress
+          builtins.sort builtins.lessThan (
+            builtins.attrValues (
+              builtins.listToAttrs (
+                map (entry: {
+                  name = toString entry.port;
+                  value = entry.port;
+                }) agent.egress
+              )
             )
-          ))
+          )
         )
       );
       "@command@" = builtins.concatStringsSep " " (map quoted agent.command);

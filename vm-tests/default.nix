@@ -24,7 +24,8 @@ let
     in
     if found == [ ] then null else lib.head (lib.head found);
 
-  # UIDs and ways out of agents that live here are given with the agent; the module puts them into the policy.
+  # UIDs and ways out of agents that live on the appliance are given with the agent; the module puts them into the
+  # policy, there and on the targets.
   policy =
     data: local:
     data.policy
@@ -42,21 +43,20 @@ let
     };
 
   agentsOf =
-    data:
-    lib.foldl' (all: node: all // (node.settings.agents or { })) { } (lib.attrValues data.nodes);
+    data: lib.foldl' (all: node: all // (node.settings.agents or { })) { } (lib.attrValues data.nodes);
 
   ephyr = data: {
     inherit package;
     settings = policy data (agentsOf data);
+    agents = agentsOf data;
     caPublicKeys = [ (read "ca.pub") ];
   };
 
   roles = {
-    appliance = data: node: {
+    appliance = data: _node: {
       services.ephyr = ephyr data // {
         enable = true;
         caKeyFile = "/etc/ephyr-vm/keys/ca";
-        agents = node.settings.agents or { };
       };
     };
     target = data: node: {

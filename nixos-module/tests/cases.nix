@@ -53,7 +53,7 @@ let
   target = {
     services.openssh.enable = true;
     services.ephyr = {
-      inherit (base.services.ephyr) caPublicKeys settings;
+      inherit (base.services.ephyr) agents caPublicKeys settings;
       target = {
         enable = true;
         name = "web";
@@ -68,7 +68,12 @@ let
         roles.look = { inherit principal; };
         targets.shop = {
           host = "web.internal.example";
+          host_key = key;
           allowed_roles = [ "look" ];
+        };
+        agents.seller = {
+          uid = 1501;
+          ssh.shop.roles = [ "look" ];
         };
       };
     };
@@ -79,6 +84,20 @@ let
       module
     ];
   };
+  targetWith = module: {
+    imports = [
+      target
+      module
+    ];
+  };
+  role =
+    settings:
+    targetWith {
+      services.ephyr.settings = {
+        roles.more = settings;
+        targets.web.allowed_roles = [ "more" ];
+      };
+    };
   agent = {
     user = "ephyr-agent-deploy";
     inGroup = group: with' { users.users.ephyr-agent-deploy.extraGroups = [ group ]; };
@@ -251,6 +270,10 @@ in
     };
     fails = "whose target is this";
   };
+  target-without-the-agents-uids = {
+    module = targetWith { services.ephyr.agents = lib.mkForce { }; };
+    fails = "does not say who deploy is";
+  };
   target-that-the-policy-does-not-know = {
     module = {
       imports = [ target ];
@@ -272,6 +295,84 @@ in
       ];
     };
     fails = "would be an account of two appliances";
+  };
+  # Everything that a role may be, two appliances, and an operator with a say in sshd and sudo.
+  target-in-full = {
+    module = {
+      imports = [
+        (second "other-read")
+        (role {
+          principal = "agent-operate";
+          system = false;
+          pty = true;
+          sudo = [ "/run/current-system/sw/bin/systemctl restart nginx.service" ];
+        })
+      ];
+      services.ephyr.settings = {
+        roles.all = {
+          principal = "root";
+          allow_root_equivalent = true;
+        };
+        targets.web.allowed_roles = [ "all" ];
+      };
+      services.cron.enable = true;
+      services.atd.enable = true;
+      services.openssh.settings.AllowGroups = [ "users" ];
+      services.openssh.extraConfig = ''
+        Match User alice
+          PasswordAuthentication no
+      '';
+      security.sudo.extraConfig = "alice ALL=(ALL) ALL";
+    };
+    policies = rec {
+      # Nobody uses the role.
+      warned = {
+        roles.read.principal = "agent-read";
+        agents.deploy.uid = 1501;
+      };
+      wrong = warned // {
+        rolse = { };
+      };
+    };
+  };
+  target-with-a-shell-of-other-systems = {
+    module = role {
+      principal = "agent-more";
+      shell = "/usr/bin/bash";
+    };
+    fails = "NixOS has no /usr/bin/bash";
+  };
+  target-with-a-shell-of-nixos.module = role {
+    principal = "agent-more";
+    shell = "/run/current-system/sw/bin/dash";
+  };
+  target-with-somebodys-account = {
+    module = {
+      imports = [ (role { principal = "alice"; }) ];
+      users.users.alice.openssh.authorizedKeys.keys = [ key ];
+    };
+    fails = "so somebody's";
+  };
+  target-with-sudo-rules-and-no-sudo = {
+    module = {
+      imports = [
+        (role {
+          principal = "agent-more";
+          sudo = [ "/bin/true" ];
+        })
+      ];
+      security.sudo.enable = false;
+    };
+    fails = "set security.sudo.enable";
+  };
+  target-without-sudo-rules-and-no-sudo.module = {
+    imports = [
+      (role {
+        principal = "agent-more";
+        sudo = [ ];
+      })
+    ];
+    security.sudo.enable = false;
   };
   mcp-off.module = with' { services.ephyr.mcp.enable = false; };
   directive-overridden.module = with' {

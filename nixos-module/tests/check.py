@@ -24,6 +24,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import builds
+from builds import Failed, Skipped
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "nixos-module"
 OPTIONS = ROOT / "docs" / "options.md"
@@ -60,14 +63,6 @@ SETTINGS: dict[str, Any] = {
 }
 
 Sections = dict[str, dict[str, list[str]]]
-
-
-class Failed(Exception):
-    """A check failed, for this reason."""
-
-
-class Skipped(Exception):
-    """A check cannot be made here, for this reason."""
 
 
 def find(program: str) -> str:
@@ -298,6 +293,10 @@ def facts() -> None:
         "the UID reaches the policy": config["settings"]["agents"]["deploy"]["uid"] == 1501,
         "egress reaches the policy": config["settings"]["agents"]["fetch"]["egress"]
         == [{"cidr": "192.0.2.0/24", "port": 443}],
+        "an agent does not linger": config["users"]["ephyr-agent-deploy"]["linger"] is False,
+        "without the port the firewall opens none": with_lib("withoutPort")
+        == {"EPHYR_MCP_LISTEN": "off"}
+        and services["ephyr-netguard"]["environment"] == {},
         "only the broker may ask the signer": config["groups"]["ephyr-signer-clients"]["members"]
         == ["ephyr-broker"],
     }
@@ -322,6 +321,55 @@ def flake() -> None:
         raise Failed(f"outputs: {found['outputs']}")
     if found["both"] != {"failed": []}:
         raise Failed(f"both modules on one host: {found['both']}")
+    programs = ["ephyr", "ephyr-broker", "ephyr-cli", "ephyr-demo", "ephyr-netguard", "ephyr-signer"]
+    names = {
+        "apps": ["appliance-vm", "demo"],
+        "checks": sorted(["clippy", "ephyr", "nix-files", "unit-tests", *nixos_tests()]),
+        "devShells": ["default"],
+        "packages": ["default", *programs],
+    }
+    if found["overlay"] != ["ephyr"]:
+        raise Failed(f"the overlay has {found['overlay']}")
+    for output, expected_names in names.items():
+        for system, given in found["names"][output].items():
+            if given != expected_names:
+                raise Failed(f"{output}.{system}: {given}")
+    unsound = {
+        f"{test}, {machine}: {judged}"
+        for test, made in found["tests"].items()
+        for machine, judged in made["machines"].items()
+        if judged != {"failed": []} or not made["says"]
+    }
+    if unsound:
+        raise Failed("; ".join(sorted(unsound)))
+
+
+def nixos_tests() -> list[str]:
+    """The VM tests that are for NixOS: every scenario but those that say otherwise."""
+    files = (ROOT / "vm-tests/scenarios").glob("*.py")
+    return [file.stem for file in files if "# only: debian" not in file.read_text().splitlines()[:4]]
+
+
+def template(ephyr: str) -> None:
+    """The template's machines are sound once keys and hardware are filled in, and what they need can be built."""
+    nixpkgs_lib()
+    key = "AAAAC3NzaC1lZDI1NTE5AAAAIBFb0pR5mR0UgbYKcqoUIkxBSF1sNaC/hxrFKJ9XBTHE"
+    with builds.builder(ephyr) as make:
+        directory = make.directory / "template"
+        shutil.copytree(ROOT / "templates/default", directory)
+        for file in directory.iterdir():
+            file.write_text(file.read_text().replace("AAAA…", key))
+        for host in ("appliance", "web"):
+            (directory / f"hardware-{host}.nix").write_text("{ }\n")
+        machines = with_lib(f"template {directory}")
+        for name, machine in machines.items():
+            if machine["found"] != {"failed": []}:
+                raise Failed(f"{name}: {machine['found']}")
+            make.text(machine["keys"])
+            for recipe in [machine["policy"], *machine["targets"].values()]:
+                make.must_build(recipe)
+        if not machines["appliance"]["enable"] or "ephyr" not in machines["web"]["targets"]:
+            raise Failed("there is no appliance, or no target")
 
 
 def options_page(declared: list[dict[str, Any]]) -> str:
@@ -387,6 +435,11 @@ def main() -> int:
         "options evaluated": options_evaluated,
         "options evaluated, what they come to": facts,
         "options evaluated, with the flake's own modules": flake,
+        "the template's machines": lambda: template(arguments.ephyr),
+        "the policy, built": lambda: builds.policies(arguments.ephyr, with_lib("builds")),
+        "a target, built": lambda: builds.target_files(arguments.ephyr, with_lib("builds")),
+        "a target's sshd": lambda: builds.target_sshd(arguments.ephyr, with_lib("builds")),
+        "a target's sudo": lambda: builds.target_sudo(arguments.ephyr, with_lib("builds")),
         "docs/options.md is up to date": lambda: options_documented(arguments.declared),
         "the module in full": in_full,
     }

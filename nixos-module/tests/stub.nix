@@ -32,7 +32,7 @@ let
   attrsOf =
     options:
     mkOption {
-      type = types.attrsOf (types.submodule { inherit options; });
+      type = types.attrsOf (types.submodule options);
       default = { };
     };
   nullOr =
@@ -41,6 +41,10 @@ let
       type = types.nullOr element;
       default = null;
     };
+  anything = mkOption {
+    type = types.attrsOf types.anything;
+    default = { };
+  };
   section = mkOption {
     type = directives;
     default = { };
@@ -67,73 +71,99 @@ in
 {
   options = {
     assertions = listOf types.unspecified;
+    warnings = listOf types.str;
     environment.systemPackages = listOf types.package;
     environment.etc = attrsOf {
-      source = nullOr types.path;
-      text = nullOr types.lines;
-      mode = mkOption {
-        type = types.str;
-        default = "symlink";
+      options = {
+        source = nullOr types.path;
+        text = nullOr types.lines;
+        mode = mkOption {
+          type = types.str;
+          default = "symlink";
+        };
       };
     };
-    users.users = attrsOf {
-      isSystemUser = flag false;
-      isNormalUser = flag false;
-      uid = nullOr types.int;
-      group = mkOption {
-        type = types.str;
-        default = "";
-      };
-      extraGroups = listOf types.str;
-      home = mkOption {
-        type = types.path;
-        default = "/var/empty";
-      };
-      createHome = flag false;
-      homeMode = mkOption {
-        type = types.strMatching "[0-7]{1,5}";
-        default = "700";
-      };
-      shell = nullOr (types.either types.package types.path);
-      description = mkOption {
-        type = types.str;
-        default = "";
-      };
-      hashedPassword = nullOr types.str;
-      subUidRanges = listOf types.attrs;
-      subGidRanges = listOf types.attrs;
-      autoSubUidGidRange = flag false;
-      linger = mkOption {
-        type = types.nullOr types.bool;
-        default = null;
-      };
-    };
+    users.users = attrsOf (
+      { config, ... }: {
+        options = {
+          isSystemUser = flag false;
+          isNormalUser = flag false;
+          uid = nullOr types.int;
+          group = mkOption {
+            type = types.str;
+            default = "";
+          };
+          extraGroups = listOf types.str;
+          home = mkOption {
+            type = types.path;
+            default = "/var/empty";
+          };
+          createHome = flag false;
+          homeMode = mkOption {
+            type = types.strMatching "[0-7]{1,5}";
+            default = "700";
+          };
+          shell = nullOr (types.either types.package types.path);
+          description = mkOption {
+            type = types.str;
+            default = "";
+          };
+          hashedPassword = nullOr types.str;
+          subUidRanges = listOf types.attrs;
+          subGidRanges = listOf types.attrs;
+          autoSubUidGidRange = flag false;
+          linger = nullOr types.bool;
+          openssh.authorizedKeys.keys = listOf types.singleLineStr;
+        };
+        # What an account of a person gets.
+        config = lib.mkIf config.isNormalUser {
+          createHome = lib.mkDefault true;
+          autoSubUidGidRange = lib.mkDefault true;
+          group = lib.mkDefault "users";
+        };
+      }
+    );
+    users.manageLingering = flag true;
     users.groups = attrsOf {
-      gid = nullOr types.int;
-      members = listOf types.str;
+      options = {
+        gid = nullOr types.int;
+        members = listOf types.str;
+      };
     };
-    systemd.services = attrsOf (
-      unit
-      // {
+    systemd.services = attrsOf ({
+      options = unit // {
         serviceConfig = section;
         environment = mkOption {
           type = types.attrsOf (types.nullOr (types.either types.str types.path));
           default = { };
         };
         path = listOf (types.either types.package types.str);
+        preStart = text;
         stopIfChanged = flag true;
         restartIfChanged = flag true;
-      }
-    );
-    systemd.sockets = attrsOf (unit // { socketConfig = section; });
+      };
+    });
+    systemd.sockets = attrsOf {
+      options = unit // {
+        socketConfig = section;
+      };
+    };
     systemd.tmpfiles.settings = mkOption {
       type = types.attrsOf (types.attrsOf (types.attrsOf types.attrs));
       default = { };
     };
+    services.atd.enable = flag false;
+    services.cron.enable = flag false;
     services.openssh.enable = flag false;
+    services.openssh.hostKeys = listOf types.attrs;
+    services.openssh.settings = anything;
     services.openssh.extraConfig = text;
     security.sudo.enable = flag true;
     security.sudo.extraConfig = text;
+    # What machines of VM tests and of the template have besides.
+    networking = anything;
+    system = anything;
+    virtualisation = anything;
     nix.settings.trusted-users = listOf types.str;
   };
 }

@@ -10,14 +10,11 @@
     # Brought there by whatever brings your secrets; root alone needs to read it.
     caKeyFile = "/var/lib/secrets/ephyr_ca_key";
 
-    agents.deploy = {
-      uid = 1501;
-      # Its unit has no network: it uses hosts by `ephyr exec` or `ephyr mcp`, and needs no key for it.
-      command = [
-        "${pkgs.bash}/bin/bash"
-        "-c"
-        "ephyr exec web --role read -- uptime"
-      ];
-    };
+    # Its unit has no network: it uses hosts by `ephyr exec` or `ephyr mcp`, and needs no key for it.
+    agents.deploy.command = [
+      "${pkgs.bash}/bin/bash"
+      "-c"
+      "ephyr exec web --role read -- uptime"
+    ];
   };
 }

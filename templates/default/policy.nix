@@ -4,6 +4,9 @@
     # What `ephyr ca init --out ca_key` printed.
     caPublicKeys = [ "ssh-ed25519 AAAA… ephyr CA" ];
 
+    # Who asks, by the UID of its user on the appliance.
+    agents.deploy.uid = 1501;
+
     settings = {
       roles.read = {
         principal = "agent-read";

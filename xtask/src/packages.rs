@@ -146,7 +146,12 @@ const SCRIPTS: [Need; 3] = [
 ];
 
 /// For the checks of the Nix files.
-const NIX: [Need; 2] = [
+const NIX: [Need; 3] = [
+    Need {
+        program: "jq",
+        package: "jq",
+        purpose: "to build what the module builds",
+    },
     Need {
         program: "nix-instantiate",
         package: "nix-bin",
