@@ -505,20 +505,19 @@ impl From<CertificateError> for ApiError {
     fn from(error: CertificateError) -> Self {
         match error {
             CertificateError::Denied(denial) => denied(denial),
-            CertificateError::Audit(_)
-            | CertificateError::State(_)
-            | CertificateError::Signer(_) => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                error.code(),
-                error.to_string(),
-            ),
-            CertificateError::PublicKey => {
-                Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string())
-            }
-            CertificateError::Revoked { .. } => {
-                Self::new(StatusCode::FORBIDDEN, error.code(), error.to_string())
-            }
+            error => Self::new(status(&error), error.code(), error.to_string()),
         }
+    }
+}
+
+fn status(error: &CertificateError) -> StatusCode {
+    match error {
+        CertificateError::Audit(_) | CertificateError::State(_) | CertificateError::Signer(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        CertificateError::Denied(_) | CertificateError::Revoked { .. } => StatusCode::FORBIDDEN,
+        CertificateError::PublicKey => StatusCode::BAD_REQUEST,
+        CertificateError::Withheld { cause, .. } => status(cause),
     }
 }
 

@@ -166,7 +166,10 @@ impl Broker {
 
     /// Notes that the signer gave no certificate.
     pub fn note_signer_failure(&self, error: &SignerError) {
-        if matches!(error, SignerError::Unreachable(_) | SignerError::Timeout) {
+        if matches!(
+            error,
+            SignerError::Unreachable(_) | SignerError::Lost(_) | SignerError::Timeout
+        ) {
             self.set_signer_ok(false);
         }
         let record = self.own_record(Event::SignerFailed);

@@ -11,6 +11,7 @@ use ephyr_signer_ipc::{ErrorCode, Intent, Reply, Request};
 use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
+use crate::gate::Held;
 use crate::signer::SignerError;
 use crate::state::StateError;
 use crate::tools::action_info;
@@ -65,6 +66,17 @@ pub enum CertificateError {
         /// When.
         at: Timestamp,
     },
+    /// A certificate was made, or may have been, and the agent does not get it.
+    #[error(
+        "{cause}; a certificate may have been made for it and counts until {until}, or until the same is \
+         asked for again"
+    )]
+    Withheld {
+        /// Why.
+        cause: Box<CertificateError>,
+        /// When it ends.
+        until: Timestamp,
+    },
     /// The public key is not one that certificates are made for.
     #[error(
         "public_key is not an OpenSSH line `ssh-ed25519 AAAA…`; make one with `ssh-keygen -t ed25519`"
@@ -83,6 +95,7 @@ impl CertificateError {
             Self::Signer(SignerError::Refused { code, .. }) => code.as_str(),
             Self::Signer(_) => "signer_unavailable",
             Self::Revoked { .. } => "task_revoked",
+            Self::Withheld { cause, .. } => cause.code(),
             Self::PublicKey => "bad_public_key",
         }
     }
@@ -176,7 +189,7 @@ pub(crate) fn record(broker: &Broker, event: Event, caller: &Caller, action: &Ss
 /// Issues a certificate to an agent for its own SSH client.
 ///
 /// # Errors
-/// [`CertificateError`]; nothing is out then.
+/// [`CertificateError`]; the agent has none then.
 pub async fn issue(
     broker: &Arc<Broker>,
     caller: &Caller,
@@ -223,34 +236,61 @@ async fn issue_once(
         .durable(&record(broker, Event::CertAttempt, caller, action))
         .await?
         .id;
-    let signed = sign(broker, held.permit(), public_key.to_owned()).await;
-    let signed = signed.map_err(|error| {
-        outcome(broker, caller, action, attempt, Err(&error.to_string()));
-        CertificateError::Signer(error)
-    })?;
-    // Whoever revoked the task meanwhile was told that nothing of it is left.
-    still_standing(broker, caller).inspect_err(|error| {
-        outcome(broker, caller, action, attempt, Err(&error.to_string()));
-    })?;
+    let signed = match sign(broker, held.permit(), public_key.to_owned()).await {
+        Ok(signed) => signed,
+        Err(error) => {
+            let until = clock::now().after(held.permit().ttl());
+            let may_exist = error.may_have_acted();
+            if may_exist {
+                held.keep_unseen(until);
+            }
+            let cause = CertificateError::Signer(error);
+            outcome(broker, caller, action, attempt, None, Some(&cause));
+            return Err(if may_exist {
+                withheld(cause, until)
+            } else {
+                cause
+            });
+        }
+    };
+    let (serial, expires) = (signed.serial, signed.expires);
     let target = held.permit().target().clone();
-    if let Some(issued) = held.keep(signed.serial, signed.expires)
-        && let Err(error) = broker.state().add_certificate(issued.into())
-    {
-        outcome(broker, caller, action, attempt, Err(&error.to_string()));
-        return Err(error.into());
+    if let Err(cause) = settle(broker, caller, held, serial, expires) {
+        outcome(broker, caller, action, attempt, Some(serial), Some(&cause));
+        return Err(withheld(cause, expires));
     }
-    outcome(broker, caller, action, attempt, Ok(signed.serial));
-    let Signed {
-        certificate,
-        serial,
-        expires,
-    } = signed;
+    outcome(broker, caller, action, attempt, Some(serial), None);
     Ok(IssuedToAgent {
-        certificate,
+        certificate: signed.certificate,
         serial,
         expires,
         target,
     })
+}
+
+/// Counts a certificate that the signer has made, and says whether the agent may have it.
+///
+/// It counts until it ends, also where the agent does not get it: it is for a key that the agent has, so
+/// that whoever finds its text can log in with it, and nothing takes it back. One too many that counts
+/// costs the agent a place for that time, and none if it asks for the same again; one too few would be
+/// beyond the limit.
+fn settle(
+    broker: &Broker,
+    caller: &Caller,
+    held: Held,
+    serial: Serial,
+    expires: Timestamp,
+) -> Result<(), CertificateError> {
+    if let Some(issued) = held.keep(serial, expires) {
+        broker.state().add_certificate(issued.into())?;
+    }
+    // Whoever revoked the task meanwhile was told that nothing of it is left.
+    still_standing(broker, caller)
+}
+
+fn withheld(cause: CertificateError, until: Timestamp) -> CertificateError {
+    let cause = Box::new(cause);
+    CertificateError::Withheld { cause, until }
 }
 
 /// That nothing of the caller's lineage has been revoked since its request arrived.
@@ -270,13 +310,17 @@ fn outcome(
     caller: &Caller,
     action: &SshAction,
     attempt: RecordId,
-    result: Result<Serial, &str>,
+    serial: Option<Serial>,
+    error: Option<&CertificateError>,
 ) {
     let mut record = record(broker, Event::CertOutcome, caller, action);
     record.attempt = Some(attempt);
-    match result {
-        Ok(serial) => record.serial = Some(serial),
-        Err(error) => record = record.with_detail("error", error),
+    record.serial = serial;
+    if let Some(error) = error {
+        record = record.with_detail("error", error.to_string());
     }
     broker.audit().note(record);
 }
+
+#[cfg(test)]
+mod tests;

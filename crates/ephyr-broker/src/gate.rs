@@ -37,8 +37,9 @@ pub struct Issued {
     pub expires: Timestamp,
 }
 
-/// A permit with its slot. Dropping it gives the slot back, unless [`Held::keep`] says that the
-/// certificate is out.
+/// A permit with its slot. Dropping it gives the slot back: nothing was issued, or its key, which was made
+/// for one command, is gone. Where the key is the agent's own, [`Held::keep`] and [`Held::keep_unseen`] say
+/// that there is, or may be, a certificate.
 pub struct Held {
     permit: Permit,
     gate: Arc<Gate>,
@@ -171,23 +172,36 @@ impl Held {
         &self.permit
     }
 
-    /// The certificate is in the agent's hands: the slot stays taken until it ends. Gives what has to be
-    /// remembered across a restart.
-    pub fn keep(mut self, serial: Serial, expires: Timestamp) -> Option<Issued> {
+    /// The signer has made the certificate: the slot stays taken until it ends, whether or not it is given
+    /// out. Gives what has to be remembered across a restart; nothing where the time that was asked for is
+    /// over already, or a later certificate has taken the place.
+    pub fn keep(self, serial: Serial, expires: Timestamp) -> Option<Issued> {
+        let entry = self.settle(expires, Some(serial))?;
+        Some(Issued {
+            entry,
+            serial,
+            expires,
+        })
+    }
+
+    /// The signer may have made a certificate, which then ends by `expires`: the slot stays taken until
+    /// then, unless the same is asked for again. Nobody knows a serial that could be remembered.
+    pub fn keep_unseen(self, expires: Timestamp) {
+        self.settle(expires, None);
+    }
+
+    fn settle(mut self, expires: Timestamp, serial: Option<Serial>) -> Option<Entry> {
         self.kept = true;
         let mut slots = self.gate.slots();
         for old in self.permit.replaced() {
             slots.serials.remove(&old.slot);
         }
         let slot = self.permit.slot();
-        slots.ledger.confirm(slot, expires);
-        slots.serials.insert(slot, (serial, expires));
-        let entry = slots.ledger.entry(slot).cloned()?;
-        Some(Issued {
-            entry,
-            serial,
-            expires,
-        })
+        let entry = slots.ledger.confirm(slot, expires)?;
+        if let Some(serial) = serial {
+            slots.serials.insert(slot, (serial, expires));
+        }
+        Some(entry)
     }
 }
 

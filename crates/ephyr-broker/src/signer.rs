@@ -20,9 +20,15 @@ pub struct Signer {
 /// Why the signer gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// It cannot be reached, or it went away.
+    /// It cannot be reached; nothing was asked.
     #[error("the signer cannot be reached: {0}")]
-    Unreachable(#[from] io::Error),
+    Unreachable(io::Error),
+    /// The question is too long; nothing was asked.
+    #[error("the request cannot be put to the signer: {0}")]
+    Unsendable(FrameError),
+    /// It went away before it had answered.
+    #[error("the signer went away before it had answered: {0}")]
+    Lost(#[from] io::Error),
     /// It took longer than it may.
     #[error("the signer did not answer within {} s", TIMEOUT.as_secs())]
     Timeout,
@@ -49,9 +55,18 @@ impl SignerError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Timeout => true,
+            Self::Unreachable(_) | Self::Lost(_) | Self::Timeout => true,
             Self::Refused { code, .. } => code.is_retryable(),
-            Self::Frame(_) | Self::Unexpected => false,
+            Self::Unsendable(_) | Self::Frame(_) | Self::Unexpected => false,
+        }
+    }
+
+    /// Whether the signer may have done what it was asked for.
+    #[must_use]
+    pub fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::Unsendable(_) | Self::Refused { .. } => false,
+            Self::Lost(_) | Self::Timeout | Self::Frame(_) | Self::Unexpected => true,
         }
     }
 }
@@ -68,7 +83,7 @@ impl Signer {
     /// # Errors
     /// [`SignerError`]; a refusal is one too.
     pub async fn ask(&self, request: &Request) -> Result<Reply, SignerError> {
-        let frame = encode(request)?;
+        let frame = encode(request).map_err(SignerError::Unsendable)?;
         let reply = tokio::time::timeout(TIMEOUT, self.exchange(&frame));
         match reply.await.map_err(|_| SignerError::Timeout)?? {
             Reply::Error {
@@ -86,7 +101,8 @@ impl Signer {
 
     async fn exchange(&self, frame: &[u8]) -> Result<Reply, SignerError> {
         let mut stream = UnixStream::connect(&self.socket).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.socket.display()))
+            let why = format!("{}: {error}", self.socket.display());
+            SignerError::Unreachable(io::Error::new(error.kind(), why))
         })?;
         stream.write_all(frame).await?;
         let mut reader = FrameReader::new();

@@ -173,13 +173,25 @@ impl Bench {
         (id, token.as_text())
     }
 
-    /// The kinds of the records in the log so far, once all of them are there.
-    pub(crate) fn events(&self) -> Vec<String> {
+    /// The records in the log so far, once all of them are there.
+    fn records(&self) -> Vec<Value> {
         self.broker.audit().writer().flush().unwrap();
         let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap();
-        let event = |line| serde_json::from_str::<Value>(line).unwrap()["event"].clone();
-        let name = |event: Value| event.as_str().unwrap().to_owned();
-        text.lines().map(event).map(name).collect()
+        let record = |line| serde_json::from_str(line).unwrap();
+        text.lines().map(record).collect()
+    }
+
+    /// Their kinds.
+    pub(crate) fn events(&self) -> Vec<String> {
+        let records = self.records();
+        let name = |record: &Value| record["event"].as_str().unwrap().to_owned();
+        records.iter().map(name).collect()
+    }
+
+    /// The last record of a kind.
+    pub(crate) fn last(&self, event: &str) -> Value {
+        let mut records = self.records().into_iter().rev();
+        records.find(|record| record["event"] == event).unwrap()
     }
 }
 

@@ -217,28 +217,42 @@ impl Ledger {
     }
 
     /// Says that the slot's certificate was issued and when it really ends. What it took the place of is
-    /// forgotten from here on.
-    pub fn confirm(&mut self, slot: SlotId, expires: Timestamp) {
+    /// forgotten from here on. Gives the slot as it is now, also where a later one has taken its place but
+    /// may yet be abandoned; nothing where it is free.
+    pub fn confirm(&mut self, slot: SlotId, expires: Timestamp) -> Option<Entry> {
         self.replaced.remove(&slot);
         if let Some(mut entry) = self.remove(slot) {
             entry.expires = entry.expires.map(|_| expires);
-            self.insert(entry);
+            self.insert(entry.clone());
+            return Some(entry);
         }
+        self.replaced.values_mut().find_map(|chain| {
+            let at = chain.iter().position(|entry| entry.slot == slot)?;
+            chain.drain(..at);
+            let entry = chain.first_mut()?;
+            entry.expires = entry.expires.map(|_| expires);
+            Some(entry.clone())
+        })
     }
 
     /// Says that no certificate was issued for the slot: frees it, and what it took the place of counts again.
     pub fn abandon(&mut self, slot: SlotId) {
-        let mut replaced = self.replaced.remove(&slot).unwrap_or_default();
-        if self.remove(slot).is_none() {
+        if self.give_up(slot).is_none() {
             self.forget_replaced(slot);
-            return;
         }
+    }
+
+    /// Frees a slot and takes again what it took the place of, as long as nothing was issued for it.
+    fn give_up(&mut self, slot: SlotId) -> Option<Entry> {
+        let mut replaced = self.replaced.remove(&slot).unwrap_or_default();
+        let entry = self.remove(slot)?;
         if let Some(old) = replaced.pop() {
             if !replaced.is_empty() {
                 self.replaced.insert(old.slot, replaced);
             }
             self.insert(old);
         }
+        Some(entry)
     }
 
     /// Frees a slot. Freeing one that is free is nothing.
@@ -261,13 +275,14 @@ impl Ledger {
         slots.into_iter().filter_map(|s| self.release(s)).collect()
     }
 
-    /// Frees every slot whose time is over, and says which.
+    /// Frees every slot whose time is over, and says which. Where nothing was issued for it in that time,
+    /// what it took the place of may be out for longer and counts again.
     pub fn expire(&mut self, now: Timestamp) -> Vec<Entry> {
         let mut over = Vec::new();
         while let Some((expires, slot)) = self.by_expiry.first().copied()
             && expires <= now
         {
-            over.extend(self.release(slot));
+            over.extend(self.give_up(slot));
         }
         over
     }

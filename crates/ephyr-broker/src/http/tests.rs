@@ -1,7 +1,6 @@
-//! What the router refuses, and what becomes of a request whose task is revoked between its steps.
+//! What the router refuses, and what becomes of a command whose task is revoked between its steps.
 
 use ephyr_names::Ttl;
-use ephyr_signer_ipc::{ErrorCode, Reply};
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -12,13 +11,6 @@ use crate::testing::{Answer, Bench, HOME_UID, admit, ask, finish, head, mcp, pol
 const HOME: Peer = Peer::Uid(HOME_UID);
 const FAR: Peer = Peer::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 const LIFE: Ttl = Ttl::from_secs(600);
-/// A public key that somebody may have.
-const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
-/// One of a kind that no certificate is made for: P-256.
-const OTHER_KEY: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAjHeBil\
-                         +ipiEexVX7315yYWvKyAQD6lilNgleGY6cHeSS2H22Kmsij1PdqTEXEVdyyZysMzUPC+GLX0z9KIqGM=";
-
 fn get(path: &str, headers: &[(&str, &str)]) -> (http::request::Parts, String) {
     (head(Method::GET, path, headers), String::new())
 }
@@ -38,30 +30,10 @@ fn call(tool: &str, arguments: &Value, token: &str) -> (http::request::Parts, St
     )
 }
 
-fn certificate(key: &str) -> Value {
-    json!({"target": "web", "role": "read", "public_key": key})
-}
-
 /// What a tool's refusal tells programs.
 fn reason(answer: &Answer) -> &Value {
     assert_eq!(answer.body["result"]["isError"], true, "{}", answer.body);
     &answer.body["result"]["_meta"]["ephyr/error"]["reason"]
-}
-
-fn certified() -> Reply {
-    Reply::Certificate {
-        certificate: "ssh-ed25519-cert-v01@openssh.com AAAA".to_owned(),
-        serial: serde_json::from_value(json!("00000000000000aa")).unwrap(),
-        expires: clock::now().after(LIFE),
-    }
-}
-
-fn refuses(code: ErrorCode) -> impl Fn(ephyr_signer_ipc::Request) -> Reply + Send {
-    move |_| Reply::Error {
-        code,
-        message: "no".to_owned(),
-        expected: None,
-    }
 }
 
 #[tokio::test]
@@ -316,89 +288,4 @@ async fn revoking_a_task_ends_its_command_also_while_the_target_does_not_answer(
     assert!(bench.events().contains(&"exec_outcome".to_owned()));
     assert_eq!(bench.broker.gate().active(clock::now()), 0);
     drop(connection);
-}
-
-#[tokio::test]
-async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
-    let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
-    let (early, early_token) = bench.task("home", LIFE, |_| {});
-    let (late, late_token) = bench.task("home", LIFE, |_| {});
-    let kept_token = bench.task("home", LIFE, |_| {}).1;
-    let state = std::sync::Arc::clone(&bench.broker);
-    bench.signer(move |asked| {
-        let ephyr_signer_ipc::Request::Sign { intent } = asked else {
-            panic!("another question")
-        };
-        if intent.task == Some(late) {
-            let task = state.state().task(late).unwrap();
-            state.state().revoke(&task, clock::now()).unwrap();
-        }
-        certified()
-    });
-    for (token, status) in [
-        (early_token, StatusCode::FORBIDDEN),
-        (late_token, StatusCode::FORBIDDEN),
-        (kept_token, StatusCode::OK),
-    ] {
-        let bearer = format!("Bearer {token}");
-        let head = head(
-            Method::POST,
-            "/v1/request",
-            &[("authorization", bearer.as_str())],
-        );
-        let Ok(admitted) = admit(&unix, HOME, &head).await else {
-            panic!("a good token")
-        };
-        if bench.broker.state().revoked(&[early]).is_none() {
-            let task = bench.broker.state().task(early).unwrap();
-            bench.broker.state().revoke(&task, clock::now()).unwrap();
-        }
-        let answer = finish(&unix, admitted, head, &certificate(KEY).to_string()).await;
-        assert_eq!(answer.status, status, "{}", answer.body);
-        assert_eq!(
-            answer.body["certificate"].is_string(),
-            status == StatusCode::OK
-        );
-    }
-    let count = |event: &str| bench.events().iter().filter(|e| *e == event).count();
-    assert_eq!(count("cert_attempt"), 2, "the first was refused before");
-    assert_eq!(count("cert_outcome"), 2);
-    assert_eq!(bench.broker.gate().active(clock::now()), 1);
-}
-
-#[tokio::test]
-async fn certificates_are_made_for_ed25519_keys_alone() {
-    let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
-    bench.signer(refuses(ErrorCode::RateLimited));
-    for (key, code) in [
-        (OTHER_KEY, "bad_public_key"),
-        ("ssh-ed25519 AAAA", "bad_public_key"),
-        (KEY, "rate_limited"),
-    ] {
-        let answer = ask(&unix, HOME, post("/v1/request", &certificate(key))).await;
-        assert_eq!(answer.body["code"], code, "{}", answer.body);
-    }
-    assert_eq!(
-        bench.broker.gate().active(clock::now()),
-        0,
-        "no slot is left"
-    );
-}
-
-#[tokio::test]
-async fn a_certificate_that_is_out_keeps_its_slot_across_a_restart_and_a_renewed_one_only_one() {
-    let bench = Bench::new(&policy());
-    bench.signer(|_| certified());
-    let unix = bench.router(Way::Unix);
-    for _ in 0..2 {
-        let answer = ask(&unix, HOME, post("/v1/request", &certificate(KEY))).await;
-        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    }
-    drop(unix);
-    let bench = bench.restart(&policy());
-    assert_eq!(bench.broker.gate().active(clock::now()), 1);
-    let listed = ask(&bench.router(Way::Unix), HOME, get("/v1/certs", &[])).await;
-    assert_eq!(listed.body["certs"][0]["principal"], "web/read");
 }

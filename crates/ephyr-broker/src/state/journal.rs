@@ -127,6 +127,12 @@ impl Journal {
         }
     }
 
+    /// From here on nothing can be written.
+    #[cfg(test)]
+    pub(super) fn make_unwritable(&mut self) {
+        self.file = File::open(self.dir.join(FILE_NAME)).unwrap();
+    }
+
     /// The directory that it lies in.
     pub(super) fn dir(&self) -> &Path {
         &self.dir

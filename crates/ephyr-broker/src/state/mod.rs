@@ -389,6 +389,12 @@ impl State {
         Ok(())
     }
 
+    /// From here on nothing can be written.
+    #[cfg(test)]
+    pub(crate) fn make_unwritable(&self) {
+        self.lock().journal.make_unwritable();
+    }
+
     /// The certificates in agents' hands.
     #[must_use]
     pub fn certificates(&self) -> Vec<CertificateRecord> {

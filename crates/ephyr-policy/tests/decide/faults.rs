@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::world::{World, exec, login, policy, task};
 use ephyr_names::Ttl;
-use ephyr_policy::{Decision, Entry, Kind, Ledger, Purpose, ReasonCode, Subject, authorize, load};
+use ephyr_policy::{
+    Action, Decision, Entry, Kind, Ledger, Purpose, ReasonCode, Subject, authorize, load,
+};
 use ephyr_token::{Grants, Scope};
 
 #[test]
@@ -226,6 +228,54 @@ fn w19_renewals_that_overtake_each_other_forget_no_certificate_that_is_out() {
         world.ledger.is_empty(),
         "what was ended for the third does not come back"
     );
+}
+
+#[test]
+fn w19_a_certificate_that_is_issued_late_counts_if_the_one_that_overtook_it_is_abandoned() {
+    let mut world = World::new();
+    world.action = login("web", "read", Purpose::User);
+    let [first, second, third] = [(); 3].map(|()| world.decide().unwrap());
+    let expires = world.now.after(Ttl::from_secs(1000));
+    let confirmed = world.ledger.confirm(second.slot(), expires).unwrap();
+    assert_eq!(confirmed.expires, Some(expires));
+    assert!(
+        world.ledger.entry(second.slot()).is_none(),
+        "the third has its place"
+    );
+    world.ledger.abandon(third.slot());
+    let held: Vec<_> = world.ledger.active().map(|e| (e.slot, e.expires)).collect();
+    assert_eq!(held, [(second.slot(), Some(expires))]);
+    world.ledger.abandon(second.slot());
+    assert!(
+        world.ledger.entry(first.slot()).is_none(),
+        "replaced for good"
+    );
+    assert!(world.ledger.confirm(first.slot(), expires).is_none());
+}
+
+#[test]
+fn w19_a_renewal_that_outlasts_its_own_time_forgets_no_longer_certificate() {
+    let mut world = World::new();
+    world.action = login("web", "read", Purpose::User);
+    let first = world.decide().unwrap();
+    world
+        .ledger
+        .confirm(first.slot(), world.now.after(first.ttl()));
+    let Action::Ssh(action) = &mut world.action;
+    action.ttl = Some(Ttl::from_secs(1));
+    let second = world.decide().unwrap();
+    world.now = world.now.after(Ttl::from_secs(1));
+    let over: Vec<_> = world
+        .ledger
+        .expire(world.now)
+        .iter()
+        .map(|e| e.slot)
+        .collect();
+    assert_eq!(over, [second.slot()]);
+    assert!(world.ledger.entry(first.slot()).is_some(), "still out");
+    world.now = world.now.after(first.ttl());
+    world.ledger.expire(world.now);
+    assert!(world.ledger.is_empty());
 }
 
 #[test]
