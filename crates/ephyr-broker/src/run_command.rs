@@ -4,6 +4,8 @@
 //! was revoked meanwhile; then the attempt, on disk; and only then the first packet and the first
 //! signature. Whatever happens after the attempt, an outcome follows it.
 
+mod pieces;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +13,10 @@ use ephyr_audit::{Appended, AuditError, Event, Record};
 use ephyr_mcp::{CallContext, Progress};
 use ephyr_names::{Serial, TaskId, Timestamp};
 use ephyr_policy::{Action, Denial, SshAction};
-use ephyr_ssh::{Chunk, ExecOptions, ExecOutput, Exit, HostKeySeen, KeyPair, LoggedIn, SshError};
+use ephyr_ssh::{ExecOptions, ExecOutput, Exit, HostKeySeen, KeyPair, LoggedIn, SshError, Stage};
 use ephyr_token::Receipt;
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::auth::Caller;
 use crate::broker::Broker;
@@ -23,9 +25,6 @@ use crate::clock;
 use crate::gate::Held;
 use crate::live::Ended;
 use crate::signer::SignerError;
-
-/// Pieces of output that wait for a caller who wants progress; who is slower misses some.
-const PROGRESS_PIECES: usize = 16;
 
 /// How a command went.
 pub struct Outcome {
@@ -50,8 +49,11 @@ pub enum RunError {
         /// When.
         at: Timestamp,
     },
-    /// It was ended from outside while it ran.
-    #[error("the command was ended: {}", .0.as_str())]
+    /// It was ended from outside after the target had been asked to run it.
+    #[error(
+        "the command was ended ({}) after the target had been asked to run it; what it did until then stands",
+        .0.as_str()
+    )]
     Ended(Ended),
     /// It was ended from outside before the target was asked to run it.
     #[error("nothing was run: {}", .0.as_str())]
@@ -62,12 +64,13 @@ pub enum RunError {
     /// The signer gave no certificate.
     #[error("nothing was run: {0}")]
     Signer(SignerError),
-    /// The target could not be used.
-    #[error(transparent)]
+    /// The target could not be used, or said no.
+    #[error("nothing was run: {0}")]
     Ssh(#[from] SshError),
-    /// The connection broke while the command ran.
+    /// The connection broke after the target had been asked to run the command.
     #[error(
-        "the connection to the target broke while the command ran ({0}); how it ended is not known"
+        "the connection to the target broke after it had been asked to run the command ({0}): the command \
+         may have run, in part or to its end; look before you ask for it again"
     )]
     Lost(String),
 }
@@ -76,7 +79,14 @@ pub enum RunError {
 #[derive(Serialize)]
 pub struct Details {
     reason: &'static str,
+    /// Whether the target was asked to run the command, so that it may have run.
     started: bool,
+}
+
+/// An error, with what is known of the command nevertheless.
+struct Failed {
+    error: RunError,
+    output: Option<ExecOutput>,
 }
 
 impl RunError {
@@ -95,27 +105,41 @@ impl RunError {
         }
     }
 
+    /// Whether the target was asked to run the command: it may have run then, in part or to its end.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            Self::Ended(_) | Self::Lost(_) => true,
+            Self::Denied(_)
+            | Self::Revoked { .. }
+            | Self::NotBegun(_)
+            | Self::Audit(_)
+            | Self::Signer(_)
+            | Self::Ssh(_) => false,
+        }
+    }
+
     /// The particulars for programs.
     #[must_use]
     pub fn details(&self) -> Details {
         Details {
             reason: self.code(),
-            started: matches!(self, Self::Ended(_) | Self::Lost(_)),
+            started: self.may_have_run(),
         }
     }
 }
 
 impl Outcome {
-    /// The beginning of standard output.
+    /// The beginning of standard output; where there was more, it ends with a whole character.
     #[must_use]
     pub fn stdout(&self) -> &[u8] {
-        &self.output.stdout
+        pieces::cut(&self.output.stdout, self.output.stdout_truncated)
     }
 
-    /// The beginning of standard error.
+    /// The beginning of standard error; where there was more, it ends with a whole character.
     #[must_use]
     pub fn stderr(&self) -> &[u8] {
-        &self.output.stderr
+        pieces::cut(&self.output.stderr, self.output.stderr_truncated)
     }
 
     /// Whether there was more output than is kept.
@@ -232,37 +256,54 @@ impl Request<'_> {
             }
         };
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let result = match (result, why) {
-            (Ok(Some(output)), Some(why)) if output.exit == Exit::Cancelled => {
-                self.outcome(
-                    attempt,
-                    &facts,
+        match self.settle(result, why) {
+            Ok(output) => {
+                self.outcome(attempt, &facts, duration_ms, Some(&output), None);
+                Ok(Outcome {
+                    output,
                     duration_ms,
-                    Some(&output),
-                    Some(why.as_str()),
-                );
-                return Err(RunError::Ended(why));
+                    receipt: self.broker.receipt(attempt),
+                })
             }
-            (Ok(Some(output)), _) => Ok(output),
-            (Ok(None), why) => Err(RunError::NotBegun(why.unwrap_or(Ended::Shutdown))),
-            (Err(error), _) => Err(error),
-        };
-        self.outcome(
-            attempt,
-            &facts,
-            duration_ms,
-            result.as_ref().ok(),
-            result.as_ref().err().map(RunError::code),
-        );
-        let output = result?;
-        match &output.exit {
-            Exit::Lost(why) => Err(RunError::Lost(why.clone())),
-            _ => Ok(Outcome {
-                output,
-                duration_ms,
-                receipt: self.broker.receipt(attempt),
-            }),
+            Err(failed) => {
+                let Failed { error, output } = *failed;
+                self.outcome(attempt, &facts, duration_ms, output.as_ref(), Some(&error));
+                Err(error)
+            }
         }
+    }
+
+    /// Whether it came to an end of its own; where it did not, whether the target was asked to run it.
+    fn settle(
+        &self,
+        result: Result<Option<ExecOutput>, RunError>,
+        why: Option<Ended>,
+    ) -> Result<ExecOutput, Box<Failed>> {
+        let without = |error| {
+            Box::new(Failed {
+                error,
+                output: None,
+            })
+        };
+        let not_begun = || without(RunError::NotBegun(why.unwrap_or(Ended::Shutdown)));
+        let output = result.map_err(without)?.ok_or_else(not_begun)?;
+        let error = match &output.exit {
+            Exit::Cancelled if !output.asked => return Err(not_begun()),
+            Exit::Cancelled => RunError::Ended(why.unwrap_or(Ended::Shutdown)),
+            Exit::Timeout if !output.asked => {
+                return Err(without(RunError::Ssh(SshError::TimedOut {
+                    target: self.action.target.clone(),
+                    stage: Stage::Start,
+                    after: self.timeout,
+                })));
+            }
+            Exit::Lost(why) => RunError::Lost(why.clone()),
+            Exit::Code(_) | Exit::Signal(_) | Exit::Timeout => return Ok(output),
+        };
+        Err(Box::new(Failed {
+            error,
+            output: Some(output),
+        }))
     }
 
     fn authorize(&self) -> Result<Held, RunError> {
@@ -299,7 +340,7 @@ impl Request<'_> {
         let output = logged_in.exec(ExecOptions {
             timeout: self.timeout,
             cancel,
-            progress: self.relay(),
+            progress: pieces::relay(self.progress),
             ..ExecOptions::default()
         });
         Ok(Some(output.await?))
@@ -333,30 +374,13 @@ impl Request<'_> {
         Ok(connection.authenticate(identity).await?)
     }
 
-    /// Passes output on to a caller that wants to see it as it comes.
-    fn relay(&self) -> Option<mpsc::Sender<Chunk>> {
-        if !self.progress.is_wanted() {
-            return None;
-        }
-        let (pieces, mut arriving) = mpsc::channel::<Chunk>(PROGRESS_PIECES);
-        let progress = self.progress.clone();
-        tokio::spawn(async move {
-            while let Some(piece) = arriving.recv().await {
-                progress
-                    .report(String::from_utf8_lossy(&piece.data).into_owned())
-                    .await;
-            }
-        });
-        Some(pieces)
-    }
-
     fn outcome(
         &self,
         attempt: Appended,
         facts: &Facts,
         duration_ms: u64,
         output: Option<&ExecOutput>,
-        error: Option<&'static str>,
+        error: Option<&RunError>,
     ) {
         if let Some(seen) = facts.host_key.as_ref().filter(|seen| !seen.pinned) {
             let record = self.record(Event::HostKeyUnpinned);
@@ -364,7 +388,7 @@ impl Request<'_> {
                 .audit()
                 .note(record.with_detail("fingerprint", seen.fingerprint.as_str()));
         }
-        if error == Some("host_key_changed") {
+        if matches!(error, Some(RunError::Ssh(SshError::HostKeyChanged { .. }))) {
             self.broker
                 .audit()
                 .note(self.record(Event::HostKeyMismatch));
@@ -374,7 +398,9 @@ impl Request<'_> {
         record.serial = facts.serial;
         record.duration_ms = Some(duration_ms);
         if let Some(error) = error {
-            record = record.with_detail("error", error);
+            record = record
+                .with_detail("error", error.code())
+                .with_detail("started", error.may_have_run().to_string());
         }
         if let Some(output) = output {
             let exit = match &output.exit {

@@ -22,7 +22,7 @@ with --credential-file. Credentials are never taken from the command line, where
 
 Exit status: exec exits as the remote command did. Otherwise 0; 64 the command line is wrong; 65 what
 was given is wrong; 66 a file cannot be read; 69 broker or target is not there; 73 a file cannot be
-made; 75 try again later; 76 the broker is not understood; 77 refused; 124 the command took too long."
+made; 74 it broke off and may have taken effect; 75 try again later; 76 the broker is not understood; 77 refused; 124 the command took too long."
 )]
 pub(crate) struct Args {
     /// Print JSON, errors included
@@ -121,7 +121,8 @@ pub(crate) enum Command {
 #[command(after_help = "\
 Standard output and error are the remote command's, and so is the exit status; 128 and the signal's
 number when a signal ended it, 124 when the timeout did. When the command did not run, the status is
-one of those that `ephyr --help` lists: 77 refused, 69 the target cannot be reached.")]
+one of those that `ephyr --help` lists: 77 refused, 69 the target cannot be reached. 74: the command was
+given to the target and how it ended is not known; it may have run.")]
 pub(crate) struct Exec {
     /// The target, as `ephyr targets` lists it
     pub(crate) target: TargetName,

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::endpoint::{Endpoint, Place};
-use crate::failure::{DENIED, Failure, TEMPORARY, UNAVAILABLE};
+use crate::failure::{BROKE_OFF, DENIED, Failure, TEMPORARY, UNAVAILABLE};
 
 const VERSION: &str = "2026-07-28";
 
@@ -179,11 +179,11 @@ fn send(
             .await
             .unwrap_or_else(|_| {
                 let text = format!(
-                    "{} has not answered within {} s",
+                    "{} has not answered within {} s; the call may have taken effect",
                     endpoint.place,
                     patience.as_secs()
                 );
-                Err(Failure::new(TEMPORARY, "no_answer", text))
+                Err(Failure::new(BROKE_OFF, "no_answer", text))
             })
     })
 }
@@ -198,7 +198,7 @@ where
     let broken = |error: hyper::Error| {
         let text =
             format!("the connection to the broker broke: {error}; the call may have taken effect");
-        Failure::new(UNAVAILABLE, "broken", text)
+        Failure::new(BROKE_OFF, "broken", text)
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -242,6 +242,8 @@ fn tool_failure(result: ToolResult) -> Failure {
         .unwrap_or_else(|| "failed".to_owned());
     let exit = if details.get("step").is_some() {
         DENIED
+    } else if details["started"] == true {
+        BROKE_OFF
     } else {
         UNAVAILABLE
     };

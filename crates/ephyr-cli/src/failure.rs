@@ -15,6 +15,8 @@ pub(crate) const NO_INPUT: u8 = 66;
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// A file cannot be made (`EX_CANTCREAT`).
 pub(crate) const CANNOT_CREATE: u8 = 73;
+/// It broke off in the middle, and may have taken effect (`EX_IOERR`).
+pub(crate) const BROKE_OFF: u8 = 74;
 /// It may work later (`EX_TEMPFAIL`).
 pub(crate) const TEMPORARY: u8 = 75;
 /// The broker answers what was not asked (`EX_PROTOCOL`).

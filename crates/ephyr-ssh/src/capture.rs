@@ -17,6 +17,9 @@ pub enum Stream {
 pub struct Chunk {
     /// Where the command wrote it.
     pub stream: Stream,
+    /// How many bytes the command had written there before: a listener that was too slow sees by it that it
+    /// missed some.
+    pub offset: u64,
     /// The bytes.
     pub data: Bytes,
 }
@@ -51,14 +54,17 @@ impl Capture {
 
     /// Takes a piece of output.
     pub(crate) fn push(&mut self, stream: Stream, data: &Bytes) {
-        match stream {
-            Stream::Stdout => self.stdout.push(data),
-            Stream::Stderr => self.stderr.push(data),
-        }
+        let kept = match stream {
+            Stream::Stdout => &mut self.stdout,
+            Stream::Stderr => &mut self.stderr,
+        };
+        let offset = kept.total;
+        kept.push(data);
         if let Some(progress) = &self.progress {
             // Whoever is too slow misses pieces; the command does not wait for anyone.
             let _ = progress.try_send(Chunk {
                 stream,
+                offset,
                 data: data.clone(),
             });
         }
@@ -112,6 +118,8 @@ mod tests {
         }
         assert_eq!(&listener.try_recv().unwrap().data[..], b"first");
         assert!(listener.try_recv().is_err());
-        assert_eq!(capture.stdout.data, b"firstsecondthird");
+        capture.push(Stream::Stdout, &Bytes::from_static(b"fourth"));
+        assert_eq!(listener.try_recv().unwrap().offset, 16);
+        assert_eq!(capture.stdout.data, b"firstsecondthirdfourth");
     }
 }

@@ -81,6 +81,9 @@ pub enum Exit {
 pub struct ExecOutput {
     /// How it ended.
     pub exit: Exit,
+    /// Whether the target was asked to run it. `false` only where its time was up, or it was cancelled,
+    /// before: nothing was run then. Whoever was asked may have run it, whatever came back.
+    pub asked: bool,
     /// Whether the target itself reported the end. `false` after a time-out or a cancellation means that
     /// the connection was cut, and that the target ends the command by itself.
     pub end_reported: bool,
@@ -107,8 +110,9 @@ impl LoggedIn {
     /// four seconds. Dropping the future cuts it off at once.
     ///
     /// # Errors
-    /// [`SshError::NotPermitted`] when the permit is for no command, or for other standard input;
-    /// [`SshError::CommandRefused`] and the errors of a broken connection when it was not started.
+    /// [`SshError::NotPermitted`] when the permit is for no command, or for other standard input; the errors
+    /// of a broken connection before the target was asked to run it; [`SshError::CommandRefused`] when the
+    /// target said no. Nothing was run then.
     pub async fn exec(self, options: ExecOptions) -> Result<ExecOutput, SshError> {
         let Self { mut session } = self;
         let endpoint = session.endpoint.clone();
@@ -116,6 +120,8 @@ impl LoggedIn {
         let mut run = Run {
             capture: Capture::new(options.max_stdout, options.max_stderr, options.progress),
             status: None,
+            asked: false,
+            answered: false,
             stdin_is_ours: !command.stdin,
         };
         let started = Instant::now();
@@ -133,18 +139,22 @@ impl LoggedIn {
             exit = &mut stop => return Ok(run.output(exit, session.timings, started)),
             channel = start(&mut session, command) => channel?,
         };
+        run.asked = true;
         let (mut reader, writer) = channel.split();
-        let stopped = tokio::select! {
+        let (stopped, refused) = tokio::select! {
             biased;
-            exit = &mut stop => Some(exit),
-            refused = run.follow(&endpoint, &mut reader, &writer, options.stdin) => {
-                refused?;
-                None
-            }
+            exit = &mut stop => (Some(exit), false),
+            refused = run.follow(&mut reader, &writer, options.stdin) => (None, refused),
         };
+        if refused && !run.answered {
+            return Err(refusal(&endpoint, "request refused"));
+        }
         let exit = match (stopped, run.status.clone()) {
             // It had ended in time; only what it left behind went on.
             (None | Some(Exit::Timeout), Some(status)) => status,
+            (None, None) if refused => {
+                Exit::Lost("the target refused it after it had begun".into())
+            }
             (None, None) => Exit::Lost(session.loss().await),
             (Some(exit), _) => {
                 run.end(&mut reader, &writer).await;
@@ -185,10 +195,7 @@ async fn start(session: &mut Session, command: &Command) -> Result<Channel<Msg>,
     let channel = match opened {
         Ok(channel) => channel,
         Err(russh::Error::ChannelOpenFailure(why)) => {
-            return Err(SshError::CommandRefused {
-                target: session.endpoint.target.clone(),
-                reason: quoted(&format!("{why:?}")),
-            });
+            return Err(refusal(&session.endpoint, &format!("{why:?}")));
         }
         Err(_) => return Err(session.ended(Stage::Start).await),
     };
@@ -199,23 +206,33 @@ async fn start(session: &mut Session, command: &Command) -> Result<Channel<Msg>,
     Ok(channel)
 }
 
+fn refusal(endpoint: &Endpoint, reason: &str) -> SshError {
+    SshError::CommandRefused {
+        target: endpoint.target.clone(),
+        reason: quoted(reason),
+    }
+}
+
 /// A running command.
 struct Run {
     capture: Capture,
     status: Option<Exit>,
+    asked: bool,
+    /// Whether the target said that it runs, or showed it: a refusal after that is not to be believed.
+    answered: bool,
     /// Whether standard input is the watcher's, so that its end ends the command.
     stdin_is_ours: bool,
 }
 
 impl Run {
-    /// Follows the command until the target reported its end and all its output, or closed the channel.
+    /// Follows the command until the target reported its end and all its output, closed the channel, or
+    /// refused to run it, which the answer says.
     async fn follow(
         &mut self,
-        endpoint: &Endpoint,
         reader: &mut ChannelReadHalf,
         writer: &ChannelWriteHalf<Msg>,
         stdin: Option<Bytes>,
-    ) -> Result<(), SshError> {
+    ) -> bool {
         let feeds = !self.stdin_is_ours;
         let feed = async {
             if let Some(data) = stdin {
@@ -243,21 +260,24 @@ impl Run {
             };
             match message {
                 Some(ChannelMsg::Eof) => all_output = true,
-                Some(ChannelMsg::Failure) => {
-                    return Err(SshError::CommandRefused {
-                        target: endpoint.target.clone(),
-                        reason: "request refused".into(),
-                    });
-                }
+                Some(ChannelMsg::Failure) => return true,
                 Some(ChannelMsg::Close) | None => break,
                 Some(other) => self.take(other),
             }
         }
-        Ok(())
+        false
     }
 
     /// Takes output and the exit status from a message.
     fn take(&mut self, message: ChannelMsg) {
+        self.answered |= matches!(
+            message,
+            ChannelMsg::Success
+                | ChannelMsg::Data { .. }
+                | ChannelMsg::ExtendedData { .. }
+                | ChannelMsg::ExitStatus { .. }
+                | ChannelMsg::ExitSignal { .. }
+        );
         match message {
             ChannelMsg::Data { data } => self.capture.push(Stream::Stdout, &data),
             ChannelMsg::ExtendedData { data, ext: 1 } => self.capture.push(Stream::Stderr, &data),
@@ -305,6 +325,7 @@ impl Run {
         let Capture { stdout, stderr, .. } = self.capture;
         ExecOutput {
             exit,
+            asked: self.asked,
             end_reported: self.status.is_some(),
             stdout_bytes: stdout.total,
             stdout_truncated: stdout.truncated(),

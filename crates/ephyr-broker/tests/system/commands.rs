@@ -157,3 +157,54 @@ fn a_receipt_is_checked_offline_with_the_ca_key_and_the_log() {
     forged.replace_range(text.len() - 20..text.len() - 19, &last.to_string());
     assert!(!check(&forged).status.success());
 }
+
+#[test]
+fn a_command_whose_connection_broke_may_have_run_and_one_whose_target_is_down_has_not() {
+    let world = World::builder()
+        .edit(|policy, _| {
+            policy["agents"]["builder"]["ssh"] =
+                json!({"web": {"roles": ["read"]}, "db": {"roles": ["read"]}});
+            // Reserved, and served by nobody.
+            policy["targets"]["db"]["port"] = json!(1);
+        })
+        .start()
+        .unwrap();
+    let mut builder = world.mcp_by_uid("builder").unwrap();
+    // The shell's parent is what sshd keeps for the connection.
+    let breaks = "kill -9 $PPID; sleep 20";
+    for (target, command, reason, started, exit, said) in [
+        ("web", breaks, "connection_lost", true, 74, "may have run"),
+        (
+            "db",
+            "true",
+            "target_unreachable",
+            false,
+            69,
+            "nothing was run",
+        ),
+    ] {
+        let arguments = json!({"target": target, "role": "read", "command": command});
+        let refused = builder.tool("exec", arguments.clone()).unwrap();
+        assert!(
+            refused.is_error && refused.text.contains(said),
+            "{}",
+            refused.text
+        );
+        let told = details(&mut builder, "exec", arguments);
+        assert_eq!(told["reason"], reason, "{told}");
+        assert_eq!(told["started"], started, "{told}");
+        let outcome = record(&world, "the outcome", |r| {
+            r["event"] == "exec_outcome" && r["detail"]["error"] == reason
+        });
+        assert_eq!(outcome["detail"]["started"], started.to_string());
+        let mut cli = world.command("bin/ephyr", "builder").unwrap();
+        cli.env("EPHYR_SOCKET", world.socket());
+        let ran = cli
+            .args(["exec", target, "-r", "read", "--", command])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(exit), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+}

@@ -53,7 +53,7 @@ async fn a_cancelled_command_ends_with_its_children() {
         ids
     });
     let done = done.unwrap();
-    assert_eq!(done.exit, Exit::Cancelled);
+    assert_eq!((&done.exit, done.asked), (&Exit::Cancelled, true));
     assert_eq!(ids.len(), 4, "{done:?}");
     assert!(until_dead(&ids, PATIENCE).await.is_empty());
 }
@@ -155,7 +155,7 @@ async fn a_cancellation_before_the_start_starts_nothing() {
     let done = run(&lab, &format!("touch {}", file.display()), options)
         .await
         .unwrap();
-    assert_eq!(done.exit, Exit::Cancelled);
+    assert_eq!((done.exit, done.asked), (Exit::Cancelled, false));
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!file.exists());
 }

@@ -110,7 +110,7 @@ async fn progress_comes_while_the_command_runs() {
     let fifo = "p=$(mktemp -u); mkfifo $p; echo $p; read -r word <$p; rm $p; echo \"got $word\"";
     let (done, ()) = tokio::join!(run(&lab, fifo, options), async {
         // The command goes on only when its first output has been seen here.
-        let Chunk { stream, data } = chunks.recv().await.unwrap();
+        let Chunk { stream, data, .. } = chunks.recv().await.unwrap();
         assert_eq!(stream, Stream::Stdout);
         let path = std::str::from_utf8(&data).unwrap().trim().to_owned();
         tokio::task::spawn_blocking(move || std::fs::write(path, "this\n"))

@@ -1,6 +1,8 @@
 //! The SSH client against real sshds and against servers that are none.
 
 #[cfg(test)]
+mod asked;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod exec;
