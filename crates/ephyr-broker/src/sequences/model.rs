@@ -174,11 +174,21 @@ impl Model {
             return 0;
         }
         let token = &self.tokens[token];
-        self.line(token.task)
-            .iter()
-            .fold(token.pairs, |pairs, task| {
-                pairs & self.rules.grants[self.tasks[*task].agent]
+        let line = self.line(token.task);
+        // Whoever no longer takes delegations from another does not act on those of before either.
+        let taken = |task: &usize| {
+            let task = &self.tasks[*task];
+            task.parent.is_none_or(|parent| {
+                let from = self.tasks[parent].agent;
+                from == task.agent || self.rules.accepts(task.agent, from)
             })
+        };
+        if !line.iter().all(taken) {
+            return 0;
+        }
+        line.iter().fold(token.pairs, |pairs, task| {
+            pairs & self.rules.grants[self.tasks[*task].agent]
+        })
     }
 
     /// What the token that it was made of, narrowed or bound, would be allowed if nothing but its own pairs
