@@ -172,6 +172,8 @@ struct HealthDetails {
     audit: AuditHealth,
     sandbox: SandboxView,
     mcp: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -212,6 +214,7 @@ pub fn health(broker: &Broker, full: bool) -> Health {
             },
             sandbox: broker.sandbox().clone(),
             mcp: broker.mcp_address().map(|address| address.to_string()),
+            warnings: broker.warnings(),
         }
     });
     Health {
@@ -400,7 +403,8 @@ fn open_session(broker: &Broker, caller: &Caller, body: &[u8]) -> Result<Respons
     };
     if asked.agent_name.is_some_and(|name| name != *caller.agent()) {
         let message = format!(
-            "your UID is agent {}'s; leave agent_name out",
+            "{} is agent {}'s; leave agent_name out",
+            caller.via().what(),
             caller.agent()
         );
         return Err(ApiError::new(

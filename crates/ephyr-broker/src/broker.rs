@@ -21,6 +21,9 @@ use crate::sessions::Sessions;
 use crate::signer::{Signer, SignerError};
 use crate::state::State;
 
+const UNPINNED: &str = "started without --ca-pub, so delegations of any CA key are taken and the signer vouches \
+                        for itself: name the file with the CA's public key";
+
 /// What all ways in share.
 pub struct Broker {
     parts: Parts,
@@ -121,6 +124,13 @@ impl Broker {
     #[must_use]
     pub fn ca_pins(&self) -> Option<&CaKeys> {
         self.parts.ca_pins.as_ref()
+    }
+
+    /// What an operator should change about how it was started, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let unpinned = self.ca_pins().is_none().then_some(UNPINNED);
+        unpinned.into_iter().collect()
     }
 
     /// What confines this process.

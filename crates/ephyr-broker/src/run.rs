@@ -101,6 +101,9 @@ fn start(config: Config) -> Result<(), Failure> {
         ca_pins,
     };
     let broker = Arc::new(Broker::new(parts, Arc::new(policy), now));
+    for warning in broker.warnings() {
+        log(&format!("warning: {warning}"));
+    }
     // Connections are served by threads of their own; what is left needs one.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

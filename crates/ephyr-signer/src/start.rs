@@ -32,6 +32,9 @@ const MAX_POLICY: u64 = 1024 * 1024;
 const SHARED_USER: &str = "the broker runs as the signer's own user, so whoever breaks into it can read \
                            the CA key: give the signer a user of its own";
 
+const UNPINNED: &str = "started without --ca-pub, so whatever key the file holds is taken for the CA's: name the \
+                        file with the CA's public key";
+
 /// Why the signer does not serve. All of it is the operator's to mend.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -113,8 +116,9 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     }
     let policy = source.load()?;
     let ca = CaKey::load(&options.ca_key)?;
-    if let Some(list) = &options.ca_pub {
-        ca.check_listed(list)?;
+    match &options.ca_pub {
+        Some(list) => ca.check_listed(list)?,
+        None => log::warning(UNPINNED),
     }
     let (journal, found) = Journal::open(&options.journal, clocks().time, LONG)?;
     if found.torn {

@@ -74,6 +74,16 @@ impl Via {
             Self::Token => "token",
         }
     }
+
+    /// What names the agent, in words for the caller.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::Uid(_) => "your UID",
+            Self::Key => "your API key",
+            Self::Token => "your task token",
+        }
+    }
 }
 
 impl Caller {

@@ -67,6 +67,9 @@ async fn health_has_particulars_for_insiders_only() {
         let answer = ask(&unix, peer, get("/v1/health", &[])).await;
         assert_eq!(answer.body["status"], "ok");
         assert_eq!(answer.body["details"].is_object(), inside, "{peer:?}");
+        // No CA key is pinned here.
+        let warning = answer.body["details"]["warnings"][0].as_str();
+        assert_eq!(warning.is_some_and(|w| w.contains("--ca-pub")), inside);
     }
 }
 
@@ -115,6 +118,22 @@ async fn a_session_token_counts_where_it_is_given_and_the_name_is_ones_own() {
     )
     .await;
     assert_eq!(other.body["code"], "not_your_name");
+    let said = other.body["error"].as_str().unwrap();
+    assert!(said.starts_with("your UID is agent home's"), "{said}");
+    let token = bench.task("home", LIFE, |_| {}).1;
+    let bearer = format!("Bearer {token}");
+    let by_token = head(
+        Method::POST,
+        "/v1/session",
+        &[("authorization", bearer.as_str())],
+    );
+    let body = json!({"agent_name": "away"}).to_string();
+    let other = ask(&unix, HOME, (by_token, body)).await;
+    let said = other.body["error"].as_str().unwrap();
+    assert!(
+        said.starts_with("your task token is agent home's"),
+        "{said}"
+    );
     let opened = ask(
         &unix,
         HOME,

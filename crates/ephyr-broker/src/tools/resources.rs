@@ -66,11 +66,7 @@ fn overview(broker: &Broker, caller: &Caller) -> String {
         "# Ephyr\n\nEphyr runs commands on SSH hosts for agents that hold no credential. You are agent \
          `{}`, known by {}.\n\n",
         caller.agent(),
-        match caller.via() {
-            crate::auth::Via::Uid(_) => "your UID",
-            crate::auth::Via::Key => "your API key",
-            crate::auth::Via::Token => "your task token",
-        }
+        caller.via().what()
     );
     if let Some(task) = caller.task() {
         let _ = writeln!(page, "You act in task `{task}`.\n");

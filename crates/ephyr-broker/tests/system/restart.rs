@@ -108,4 +108,11 @@ fn a_signer_whose_key_is_not_pinned_makes_no_token_and_one_of_several_pins_is_en
     std::fs::write(world.ca_pub(), format!("# next\n{other}\n{own}\n")).unwrap();
     world.start_broker().unwrap();
     assert!(create(&world));
+    let health = world.unix("builder").unwrap();
+    let health = health.request("GET", "/v1/health", &[], b"").unwrap();
+    let details = &health.json().unwrap()["details"];
+    assert!(
+        details.is_object() && details["warnings"].is_null(),
+        "{details}"
+    );
 }

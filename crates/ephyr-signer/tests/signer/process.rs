@@ -102,6 +102,10 @@ fn a_key_that_the_operator_does_not_list_is_refused() {
     )
     .unwrap();
     world.start();
+    assert!(!world.log().contains("--ca-pub"), "{}", world.log());
+    let unlisted = World::running();
+    let said = unlisted.log();
+    assert_eq!(said.matches("without --ca-pub").count(), 1, "{said}");
 }
 
 #[test]
