@@ -7,9 +7,10 @@
 //! and goes away with it, so that the command means what it meant without.
 
 /// For a command without standard input. The watcher keeps the channel's standard input: the broker
-/// ends the command by closing it, and a broken connection closes it too. The command gets `/dev/null`.
+/// ends the command by closing it, and a broken connection closes it too. Lines that come in are for
+/// nobody. The command gets `/dev/null`.
 const WATCH_STDIN: &str = "( exec 3<&0; ( exec <&3 3<&- 1</dev/null 2</dev/null; trap '' HUP INT TERM; \
-    read -r x; kill -0 $$ && { kill -s TERM 0; sleep 2; kill -s KILL 0; } ) & )\nexec </dev/null\n";
+    while read -r x; do :; done; kill -0 $$ && { kill -s TERM 0; sleep 2; kill -s KILL 0; } ) & )\nexec </dev/null\n";
 
 /// For a command that reads standard input: the watcher looks once a second whether the process that
 /// sshd keeps for the connection still lives.

@@ -93,7 +93,10 @@ fn verify(broker: &Broker, text: &str) -> Result<(VerifiedToken, Standing), Auth
     })?;
     let key = epoch.root_key(token.root());
     let token = token.verify(&key).map_err(refused)?;
-    token.check_expiry(now).map_err(refused)?;
+    if let Err(error) = token.check_expiry(now) {
+        broker.state().end(token.task(), now);
+        return Err(refused(error));
+    }
     let Some(record) = broker.state().task(token.task()) else {
         return Err(AuthError::token(
             "task_unknown",
@@ -107,6 +110,7 @@ fn verify(broker: &Broker, text: &str) -> Result<(VerifiedToken, Standing), Auth
             None => Standing::Full,
             Some(deadline) if now < deadline => Standing::Locked,
             Some(deadline) => {
+                broker.state().end(token.task(), now);
                 let why = format!("the task was not bound to a key by {deadline} and is over");
                 return Err(AuthError::token("bind_deadline_over", why));
             }

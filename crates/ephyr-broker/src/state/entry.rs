@@ -1,4 +1,5 @@
-//! What stands in the state journal. Changing a form here means a new version of the journal.
+//! What stands in the state journal. Changing a form here means a new version of the journal; a program that
+//! does not know a kind of entry takes it for damage.
 
 use crate::gate::Issued;
 use base64::Engine as _;
@@ -22,6 +23,8 @@ pub enum Entry {
     Revoked(Revocation),
     /// A certificate went into an agent's hands.
     Certificate(CertificateRecord),
+    /// Tasks were found to be over. They stay so, whatever the clock says after a restart.
+    Ended(Vec<TaskId>),
 }
 
 /// A certificate in an agent's hands, so that its slot stays taken across a restart.

@@ -130,6 +130,7 @@ impl State {
 
     fn replay(&self, entries: Vec<Entry>) -> io::Result<()> {
         let mut disk = self.lock();
+        let mut fallen = Vec::new();
         for entry in entries {
             match entry {
                 Entry::Epoch(entry) => {
@@ -140,8 +141,16 @@ impl State {
                 Entry::Bound(binding) => self.keep_binding(binding),
                 Entry::Revoked(revocation) => self.keep_revocation(revocation),
                 Entry::Certificate(record) => disk.keep_certificate(record),
+                Entry::Ended(tasks) => {
+                    let ended = tasks
+                        .iter()
+                        .filter_map(|id| self.tasks.remove_if(id, |_| true));
+                    fallen.extend(ended.inspect(|record| self.forget_task(&mut disk, record)));
+                }
             }
         }
+        drop(disk);
+        self.forget_children(&fallen);
         Ok(())
     }
 

@@ -52,6 +52,11 @@ pub enum NonceError {
         "the broker does not know which proofs it accepted before its restart; make a new one after {0}"
     )]
     Unknown(Timestamp),
+    /// Nonces of proofs of that time were dropped as too old, and then the clock was set back.
+    #[error(
+        "the clock was set back to a time whose proofs are no longer known; make a new one in {0} s"
+    )]
+    Forgotten(u64),
     /// It cannot be remembered across a restart.
     #[error("the proof cannot be remembered ({0}); nothing was done")]
     Unwritten(#[from] io::Error),
@@ -67,6 +72,9 @@ struct Seen {
     log: Log,
     /// Proofs of before this are refused: an unreadable file may have held their nonces.
     unknown_before: Option<Timestamp>,
+    /// Proofs that count until then or less were forgotten. To a clock that only goes forward they are too old
+    /// anyway; after one that was set back they could be used again.
+    forgotten: Option<Timestamp>,
 }
 
 #[derive(Default)]
@@ -79,12 +87,16 @@ struct OfAgent {
 type Key = (Digest, [u8; 16]);
 
 impl OfAgent {
-    fn forget(&mut self, now: Timestamp) {
+    /// Drops what no longer counts; the latest end among it.
+    fn forget(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let mut latest = None;
         while self.by_age.front().is_some_and(|(end, _)| *end < now) {
-            if let Some((_, key)) = self.by_age.pop_front() {
+            if let Some((end, key)) = self.by_age.pop_front() {
                 self.set.remove(&key);
+                latest = latest.max(Some(end));
             }
         }
+        latest
     }
 
     fn insert(&mut self, key: Key, until: Timestamp) {
@@ -102,10 +114,13 @@ impl Nonces {
     pub(super) fn open(dir: &Path, now: Timestamp) -> io::Result<Self> {
         let mut agents: HashMap<AgentName, OfAgent> = HashMap::new();
         let mut whole = true;
+        let mut forgotten = None;
         for name in [BEFORE, FILE] {
             whole &= read(&dir.join(name), |agent, key, until| {
                 if now <= until {
                     agents.entry(agent).or_default().insert(key, until);
+                } else {
+                    forgotten = forgotten.max(Some(until));
                 }
             })?;
         }
@@ -117,6 +132,7 @@ impl Nonces {
                 agents,
                 log,
                 unknown_before,
+                forgotten,
             }),
         })
     }
@@ -144,9 +160,14 @@ impl Nonces {
             Some(own) => own,
             None => seen.agents.entry(agent.clone()).or_default(),
         };
-        own.forget(now);
+        seen.forgotten = seen.forgotten.max(own.forget(now));
         if own.set.contains(&key) {
             return Err(NonceError::Used);
+        }
+        if let Some(forgotten) = seen.forgotten
+            && until <= forgotten
+        {
+            return Err(NonceError::Forgotten(forgotten.since(until).as_secs() + 1));
         }
         if own.set.len() >= MAX_PER_AGENT {
             let first = own.by_age.front().map_or(now, |(end, _)| *end);
@@ -163,8 +184,11 @@ impl Nonces {
     /// Drops what no longer counts, of agents that make no more proofs too.
     pub(super) fn sweep(&self, now: Timestamp) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.agents.retain(|_, own| {
-            own.forget(now);
+        let Seen {
+            agents, forgotten, ..
+        } = &mut *seen;
+        agents.retain(|_, own| {
+            *forgotten = (*forgotten).max(own.forget(now));
             own.set.shrink_to(2 * own.by_age.len());
             own.by_age.shrink_to(2 * own.by_age.len());
             !own.by_age.is_empty()
@@ -344,6 +368,30 @@ mod tests {
         assert_eq!(nonces.seen.lock().unwrap().agents[&agent("a")].set.len(), 1);
         nonces.sweep(at(31));
         assert_eq!(nonces.seen.lock().unwrap().agents.len(), 1, "b is gone");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_there_and_back_lets_no_proof_be_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        accept(&nonces, "a", key(1, 0), 0).unwrap();
+        accept(&nonces, "b", key(1, 0), 0).unwrap();
+        accept(&nonces, "a", key(1, 1), 3600).unwrap();
+        nonces.sweep(at(3600));
+        for name in ["a", "b"] {
+            let replay = accept(&nonces, name, key(1, 0), 0);
+            assert!(
+                matches!(replay, Err(NonceError::Forgotten(1))),
+                "{replay:?}"
+            );
+        }
+        accept(&nonces, "a", key(1, 2), 1).unwrap();
+        drop(nonces);
+        // Read while the clock is wrong, used when it is right again.
+        let nonces = Nonces::open(dir.path(), at(3700)).unwrap();
+        let replay = accept(&nonces, "a", key(1, 2), 1);
+        assert!(matches!(replay, Err(NonceError::Forgotten(_))));
+        accept(&nonces, "a", key(1, 3), 3700).unwrap();
     }
 
     #[test]

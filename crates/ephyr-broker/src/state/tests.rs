@@ -128,6 +128,33 @@ fn what_has_ended_is_dropped_and_the_memory_of_a_revocation_lives_as_long_as_the
 }
 
 #[test]
+fn what_was_found_to_be_over_stays_so_when_the_clock_goes_back_and_the_broker_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let (root, lasting, swept) = (task(&[], "a", 50), task(&[], "a", 100), task(&[], "b", 50));
+    let child = task(&root.lineage, "b", 50);
+    for record in [&root, &lasting, &swept, &child] {
+        state.create_task(record.clone()).unwrap();
+    }
+    state.end(root.id, later(49));
+    assert!(state.task(root.id).is_some(), "it is not over yet");
+    state.end(root.id, later(50));
+    assert!(state.task(root.id).is_none() && state.task(child.id).is_none());
+    assert_eq!(state.subtree(root.id), [root.id]);
+    assert_eq!(state.sweep(later(50)), 1);
+    assert_eq!(state.lock().total, 1);
+    drop(state);
+    // `open` is at the time at which all of them were alive.
+    let (state, opened) = open(dir.path());
+    assert_eq!(opened, Opened::Resumed(1));
+    assert!(state.task(lasting.id).is_some());
+    assert_eq!(state.lock().total, 1);
+    assert_eq!(state.newest_of(&root.agent, 10).1, 1);
+    drop(state);
+    assert_eq!(open(dir.path()).1, Opened::Resumed(1), "nor after another");
+}
+
+#[test]
 fn an_unbound_task_ends_with_its_bind_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());

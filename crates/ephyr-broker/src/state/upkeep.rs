@@ -28,11 +28,7 @@ impl State {
         });
         let mut fallen = Vec::with_capacity(over.len());
         for some in over.chunks(DROPPED_AT_ONCE) {
-            let mut disk = self.lock();
-            fallen.extend(
-                some.iter()
-                    .filter_map(|id| self.drop_task(&mut disk, *id, now)),
-            );
+            fallen.extend(self.drop_tasks(some, now));
         }
         self.forget_children(&fallen);
         self.nonces.sweep(now);
@@ -52,9 +48,43 @@ impl State {
         fallen.len()
     }
 
-    /// Drops a task if it is over still: it may have been bound meanwhile.
-    fn drop_task(&self, disk: &mut Disk, id: TaskId, now: Timestamp) -> Option<Arc<TaskRecord>> {
-        let record = self.tasks.remove_if(&id, |record| is_over(record, now))?;
+    /// Drops a task that is over, with all below it, so that a clock that is set back revives none of them.
+    /// One that lives is left alone.
+    pub fn end(&self, task: TaskId, now: Timestamp) {
+        if !self.task(task).is_some_and(|record| is_over(&record, now)) {
+            return;
+        }
+        for some in self.subtree(task).chunks(DROPPED_AT_ONCE) {
+            for fallen in self.drop_tasks(some, now) {
+                // The sweep would look at all other parents, too.
+                self.children.remove_if(&fallen.id, |_| true);
+                if let Some(parent) = fallen.parent() {
+                    self.children.update(&parent, |children| {
+                        Arc::make_mut(children).retain(|child| *child != fallen.id);
+                    });
+                }
+            }
+        }
+    }
+
+    /// Drops those that are over still: one may have been bound meanwhile. They are gone even where the
+    /// journal cannot be written; only a clock set back before a restart could then revive them.
+    fn drop_tasks(&self, tasks: &[TaskId], now: Timestamp) -> Vec<Arc<TaskRecord>> {
+        let mut disk = self.lock();
+        let fallen: Vec<_> = tasks
+            .iter()
+            .filter_map(|id| self.tasks.remove_if(id, |record| is_over(record, now)))
+            .inspect(|record| self.forget_task(&mut disk, record))
+            .collect();
+        if !fallen.is_empty() {
+            let ended = fallen.iter().map(|record| record.id).collect();
+            let _ = disk.journal.append(&Entry::Ended(ended));
+        }
+        fallen
+    }
+
+    /// What is counted and listed of a task that is gone.
+    pub(super) fn forget_task(&self, disk: &mut Disk, record: &TaskRecord) {
         if let Some(left) = disk.per_agent.get_mut(&record.agent) {
             *left = left.saturating_sub(1);
             if *left == 0 {
@@ -63,12 +93,12 @@ impl State {
         }
         disk.total = disk.total.saturating_sub(1);
         for agent in [&record.agent, &record.initiated_by] {
-            self.by_agent.update(agent, |tasks| tasks.remove(&id));
+            self.by_agent
+                .update(agent, |tasks| tasks.remove(&record.id));
         }
-        Some(record)
     }
 
-    fn forget_children(&self, fallen: &[Arc<TaskRecord>]) {
+    pub(super) fn forget_children(&self, fallen: &[Arc<TaskRecord>]) {
         if fallen.is_empty() {
             return;
         }

@@ -192,6 +192,13 @@ fn the_sealed_command_runs_whatever_the_client_asks_and_reads_nothing() {
         "end\n",
         "standard input is closed: {output:?}"
     );
+    let (key, certificate) = seal("sleep 1; cat; echo end");
+    let output = sshd.login_with_input(&world, &key, &certificate, &[], b"sent\n");
+    assert_eq!(
+        said(&output),
+        "end\n",
+        "what is sent is neither read nor taken for the end: {output:?}"
+    );
     let output = sshd.login(&world, &key, &certificate, &["-tt"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
