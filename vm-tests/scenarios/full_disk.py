@@ -41,4 +41,4 @@ with subtest("the broker does nothing that it cannot record"):
     web.succeed("test -e /tmp/after")
 
 with subtest("the log is whole"):
-    appliance.wait_until_succeeds("ephyr audit verify --log /var/log/ephyr/audit.jsonl --ca-pub /etc/ephyr/ca.pub", timeout=120)
+    appliance.wait_until_succeeds("ephyr audit verify --log /var/log/ephyr/audit.jsonl --ca-pub /etc/ephyr/ca.pub 2>&1", timeout=120)

@@ -23,33 +23,46 @@ def python(name: str) -> str:
     return f"python3 -c {shlex.quote(CODE + CALLS[name])}"
 
 
+made: set[str] = set()
+
+
+def probing(unit: str) -> str:
+    """The unit that is the daemon's but for what it runs."""
+    name = f"probe-{unit}"
+    if unit not in made:
+        made.add(unit)
+        appliance.succeed(
+            f"mkdir -p /run/probe /run/systemd/system/{name}.d; systemctl cat {unit} > /run/systemd/system/{name}; "
+            "printf '%s\\n' '[Unit]' 'Requires=' 'Wants=' 'PropagatesReloadTo=' '[Service]' Type=oneshot ExecStart= ExecReload= "
+            "'ExecStart=/bin/sh /run/probe/script' Restart=no WatchdogSec=0 Sockets= RuntimeDirectory= StandardError=journal "
+            f"> /run/systemd/system/{name}.d/probe.conf; systemctl daemon-reload"
+        )
+    return name
+
+
+def script(command: str) -> None:
+    """What is run in the unit, or without it."""
+    appliance.succeed(f"printf '%s\\n' {shlex.quote(command)} > /run/probe/script; chmod -R a+rX /run/probe")
+
+
 def probe(unit: str, command: str) -> bool:
     """Whether a command succeeds in a unit that is the daemon's but for what it runs."""
-    appliance.succeed(
-        "mkdir -p /run/systemd/system/probe.service.d; "
-        f"systemctl cat {unit} > /run/systemd/system/probe.service; "
-        "printf '%s\\n' '[Unit]' 'Requires=' 'Wants=' 'PropagatesReloadTo=' '[Service]' Type=oneshot ExecStart= ExecReload= "
-        "'ExecStart=/bin/sh /run/probe/script' Restart=no WatchdogSec=0 Sockets= RuntimeDirectory= StandardError=journal "
-        "> /run/systemd/system/probe.service.d/probe.conf; "
-        f"mkdir -p /run/probe; printf '%s\\n' {shlex.quote(command)} > /run/probe/script; chmod -R a+rX /run/probe; "
-        "systemctl daemon-reload"
-    )
-    status, _ = appliance.execute("systemctl start probe.service", timeout=120)
-    return status == 0
+    name = probing(unit)
+    script(command)
+    return appliance.execute(f"systemctl start {name}", timeout=120)[0] == 0
 
 
-def without(unit: str, command: str) -> bool:
-    """Whether it succeeds as the same user without the unit."""
+def without(unit: str, command: str) -> tuple[int, str]:
+    """Its status as the same user without the unit, and what it says."""
     user = appliance.get_unit_property(unit, "User")
-    appliance.succeed(
-        f"mkdir -p /run/probe; printf '%s\\n' {shlex.quote(command)} > /run/probe/script; chmod -R a+rX /run/probe"
-    )
-    return appliance.execute(f"runuser -u {user} -- /bin/sh /run/probe/script 2>&1", timeout=120)[0] == 0
+    script(command)
+    return appliance.execute(f"runuser -u {user} -- /bin/sh /run/probe/script 2>&1", timeout=120)
 
 
 def denies(unit: str, command: str) -> None:
     """The unit refuses it, and it is the unit that does."""
-    t.assertTrue(without(unit, command), f"`{command}` fails without {unit}, so that it proves nothing")
+    status, output = without(unit, command)
+    t.assertEqual(status, 0, f"`{command}` fails without {unit}, so that it proves nothing: {output}")
     t.assertFalse(probe(unit, command), f"{unit} lets `{command}` through")
 
 
@@ -79,8 +92,8 @@ with subtest("ProtectHome: homes are empty"):
 
 with subtest("ProtectSystem: what the user could write is read-only"):
     appliance.succeed("install -d -m 777 /var/writable")
-    denies(SIGNER, "touch /var/writable/file")
-    denies(BROKER, "touch /var/writable/file")
+    denies(SIGNER, "mktemp -p /var/writable")
+    denies(BROKER, "mktemp -p /var/writable")
 
 with subtest("PrivateTmp: another's temporary files are not there"):
     appliance.succeed("echo x > /tmp/of-another; chmod 644 /tmp/of-another")
@@ -108,9 +121,9 @@ with subtest("LockPersonality: the address layout stays"):
     denies(SIGNER, python("personality"))
 
 with subtest("RestrictSUIDSGID: no file lends its rights"):
-    script = "f=$(mktemp {0}/XXXXXX) && chmod u+s $f; s=$?; rm -f $f; exit $s"
-    denies(SIGNER, script.format("/var/lib/ephyr-signer"))
-    denies(BROKER, script.format("/var/lib/ephyr-broker"))
+    lends = "f=$(mktemp {0}/XXXXXX) && chmod u+s $f; s=$?; rm -f $f; exit $s"
+    denies(SIGNER, lends.format("/var/lib/ephyr-signer"))
+    denies(BROKER, lends.format("/var/lib/ephyr-broker"))
 
 with subtest("NoNewPrivileges: set-user-ID programs give nothing"):
     denies(SIGNER, "grep -q 'NoNewPrivs:.0' /proc/self/status")

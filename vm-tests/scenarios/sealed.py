@@ -45,11 +45,12 @@ with subtest("what the client sends is not read"):
 
 with subtest("no terminal, no forwarding, no other subsystem"):
     sign("tty || echo no terminal")
-    t.assertIn("no terminal", appliance.succeed(f"{CLIENT} -tt {OPEN}"))
-    appliance.fail(f"timeout 20 {CLIENT} -N -o ExitOnForwardFailure=yes -R 9999:127.0.0.1:22")
-    forwarded = appliance.execute(f"timeout 20 {CLIENT} -W 127.0.0.1:22 2>&1", timeout=60)[1]
-    t.assertNotIn("OpenSSH", forwarded)
-    appliance.fail(f"echo ls | timeout 20 sftp -b - {CLIENT.removeprefix('ssh ')}")
+    t.assertIn("PTY allocation request failed", appliance.fail(f"{CLIENT} -tt 2>&1 {OPEN}"))
+    forwarded = f"timeout 20 {CLIENT} -N -o ExitOnForwardFailure=yes -R 9999:127.0.0.1:22 2>&1"
+    t.assertIn("remote port forwarding failed", exits(appliance, forwarded, 255))
+    t.assertIn("administratively prohibited", exits(appliance, f"timeout 20 {CLIENT} -W 127.0.0.1:22 2>&1", 255))
+    exits(appliance, f"echo ls | timeout 20 sftp -b - {CLIENT.removeprefix('ssh ')} 2>&1", 255)
+    t.assertIn("no terminal", appliance.succeed(f"{CLIENT} {OPEN}"))
 
 with subtest("the certificate is dead after its minute"):
     sign("echo sealed")
