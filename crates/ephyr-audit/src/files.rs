@@ -1,8 +1,9 @@
 //! The files of one log: the current one and those rotated away, `<log>.<log id>.<records before it>`.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ephyr_names::{Digest, RecordId};
@@ -178,4 +179,19 @@ pub(crate) fn checkpoint_in(line: &Line<'_>) -> Result<Option<Checkpoint>, LineF
 
 fn invalid(fault: LineFault) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, fault)
+}
+/// Replaces the checkpoint kept beside the log.
+pub(crate) fn keep_beside(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+    let (file, next) = (checkpoint_file(path), with_suffix(path, ".checkpoint.next"));
+    let mut out: File = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o640)
+        .open(&next)?;
+    let mut line = serde_json::to_vec(checkpoint)?;
+    line.push(b'\n');
+    out.write_all(&line)?;
+    out.sync_data()?;
+    std::fs::rename(&next, &file)
 }

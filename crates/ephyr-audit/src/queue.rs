@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ephyr_names::{Digest, RecordId};
 
 use crate::chain;
-use crate::checkpoint::{Checkpoint, Fold};
+use crate::checkpoint::Fold;
 use crate::error::{AuditError, Failure, OpenError};
 use crate::record::Record;
 use crate::writer::Completion;
@@ -32,7 +32,7 @@ pub(crate) enum Kind {
     /// Somebody waits for it.
     Durable(Completion),
     /// The signer's checkpoint, with the fold that it confirms.
-    Checkpoint(Box<(Fold, Checkpoint)>, Completion),
+    Checkpoint(Box<Fold>, Completion),
     /// Nobody waits; it stands for so many events.
     Relaxed(u32),
 }

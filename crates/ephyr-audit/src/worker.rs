@@ -2,9 +2,7 @@
 //! failure it keeps what nobody waited for, tries again, and records what was lost meanwhile.
 
 use std::collections::VecDeque;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -12,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use ephyr_names::Digest;
 
-use crate::checkpoint::Checkpoint;
 use crate::clock;
 use crate::error::{AuditError, Failure, OpenError};
 use crate::event::Event;
@@ -205,11 +202,8 @@ impl Worker {
             let done = match job.kind {
                 Kind::Relaxed(_) => continue,
                 Kind::Durable(done) => done,
-                Kind::Checkpoint(signed, done) => {
-                    let (fold, checkpoint) = *signed;
-                    lock(&self.shared.ledger).set_signed(fold);
-                    // A copy for shipping; the record is what counts, and the next one replaces it.
-                    let _ = keep_beside(&self.shared.path, &checkpoint);
+                Kind::Checkpoint(fold, done) => {
+                    lock(&self.shared.ledger).set_signed(*fold);
                     done
                 }
             };
@@ -309,23 +303,4 @@ impl Drop for Worker {
             let _ = catch_unwind(AssertUnwindSafe(|| refuse(job.kind, AuditError::Closed)));
         }
     }
-}
-
-/// Replaces the checkpoint kept beside the log.
-fn keep_beside(path: &std::path::Path, checkpoint: &Checkpoint) -> io::Result<()> {
-    let (file, next) = (
-        files::checkpoint_file(path),
-        files::with_suffix(path, ".checkpoint.next"),
-    );
-    let mut out: File = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o640)
-        .open(&next)?;
-    let mut line = serde_json::to_vec(checkpoint)?;
-    line.push(b'\n');
-    out.write_all(&line)?;
-    out.sync_data()?;
-    std::fs::rename(&next, &file)
 }

@@ -2,6 +2,7 @@
 //! own, which writes what has gathered with one write and one fdatasync, and then tells all who wait.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -87,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Mutex<Queue>,
     pub(crate) wake: Condvar,
     pub(crate) ledger: Mutex<Ledger>,
+    /// Records that the checkpoint kept beside the log covers.
+    beside: Mutex<u64>,
 }
 
 /// A lock whose holder panicked is taken all the same: every change under these locks is complete at
@@ -112,6 +115,7 @@ impl Writer {
             queue: Mutex::new(Queue::new(options.queue)),
             wake: Condvar::new(),
             ledger: Mutex::new(started.ledger),
+            beside: Mutex::new(0),
         });
         let worker = Worker::new(Arc::clone(&shared), started.log, options);
         let thread = std::thread::Builder::new()
@@ -281,28 +285,42 @@ impl Writer {
         hashes
     }
 
-    /// Records the signer's checkpoint, once its head was found to be that of the log's own records.
-    /// `time` is the record's.
+    /// Records the signer's checkpoint, once its head was found to be that of the log's own records, and
+    /// keeps a copy beside the log, for shipping. `time` is the record's. Blocks.
+    ///
+    /// # Errors
+    /// If it does not fit the log, or is not on disk.
     pub fn record_checkpoint(
         &self,
-        checkpoint: Checkpoint,
+        checkpoint: &Checkpoint,
         time: Timestamp,
         policy: Digest,
-        done: Completion,
-    ) {
-        let fold = match self.fold_to(&checkpoint) {
-            Ok(fold) => fold,
-            Err(fault) => return done(Err(AuditError::Checkpoint(fault))),
-        };
+    ) -> Result<Appended, AuditError> {
+        let fold = self.fold_to(checkpoint).map_err(AuditError::Checkpoint)?;
         let mut record = Record::new(new_record_id(time), time, Event::Checkpoint, policy);
         record.checkpoint = Some(Box::new(checkpoint.clone()));
-        match Job::new(
-            &record,
-            Kind::Checkpoint(Box::new((fold, checkpoint)), done),
-        ) {
-            Ok(job) => self.push_durable(job),
-            Err((error, kind)) => refuse(kind, error),
+        let (done, result) = sync_channel(1);
+        let done: Completion = Box::new(move |appended| {
+            // The receiver lives until it has the answer.
+            let _ = done.send(appended);
+        });
+        let job = Job::new(&record, Kind::Checkpoint(Box::new(fold), done));
+        self.push_durable(job.map_err(|(error, _)| error)?);
+        let appended = result.recv().unwrap_or(Err(AuditError::Closed))?;
+        // The record is what counts, and the next copy replaces this one.
+        let _ = self.keep_beside(checkpoint);
+        Ok(appended)
+    }
+
+    /// Replaces the copy of the newest checkpoint; not on the writer's thread, where everybody waits.
+    fn keep_beside(&self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let shared = &self.inner.shared;
+        let mut newest = lock(&shared.beside);
+        if *newest < checkpoint.count {
+            files::keep_beside(&shared.path, checkpoint)?;
+            *newest = checkpoint.count;
         }
+        Ok(())
     }
 
     /// Folds the log's own records as far as the checkpoint covers them.

@@ -3,15 +3,14 @@
 
 use std::path::Path;
 
+use crate::clock;
+use crate::handover;
+use crate::signer::{Signer, SignerError};
 use ephyr_audit::{
     Appended, AuditError, Checkpoint, Event, OpenError, OpenReport, Record, Writer, WriterOptions,
 };
 use ephyr_names::Digest;
 use ephyr_signer_ipc::{ErrorCode, Reply, Request};
-use tokio::sync::oneshot;
-
-use crate::clock;
-use crate::signer::{Signer, SignerError};
 
 /// Most record hashes in one request to the signer.
 const CHECKPOINT_RECORDS: usize = ephyr_signer_ipc::MAX_CHECKPOINT_HASHES;
@@ -66,14 +65,9 @@ impl Audit {
     /// # Errors
     /// [`AuditError`]: then nothing that the record announces may happen.
     pub async fn durable(&self, record: &Record) -> Result<Appended, AuditError> {
-        let (done, appended) = oneshot::channel();
-        self.writer.append_durable(
-            record,
-            Box::new(move |result| {
-                // Whoever asked may have gone; the record stays.
-                let _ = done.send(result);
-            }),
-        );
+        let (answer, appended) = handover::answer();
+        self.writer
+            .append_durable(record, Box::new(move |result| answer.send(result)));
         appended.await.unwrap_or(Err(AuditError::Closed))
     }
 
@@ -96,13 +90,15 @@ impl Audit {
         position.count.saturating_sub(position.signed)
     }
 
-    /// Has the signer countersign all that is on disk.
+    /// Has the signer countersign all that is on disk now. What is written meanwhile waits for the next
+    /// time: under load there would be no end otherwise, and a signature for every few records.
     ///
     /// # Errors
     /// [`CheckpointError`].
     pub async fn checkpoint(&self, signer: &Signer, policy: Digest) -> Result<(), CheckpointError> {
         let mut from = None;
-        loop {
+        let all = self.writer.position().count;
+        while from.is_some() || self.writer.position().signed < all {
             let writer = self.writer.clone();
             let unsigned = tokio::task::spawn_blocking(move || match from {
                 Some(from) => writer.unsigned_from(from, CHECKPOINT_RECORDS),
@@ -153,6 +149,7 @@ impl Audit {
                 Err(error) => return Err(error.into()),
             }
         }
+        Ok(())
     }
 
     async fn record_checkpoint(
@@ -160,15 +157,10 @@ impl Audit {
         checkpoint: Checkpoint,
         policy: Digest,
     ) -> Result<(), AuditError> {
-        let (done, recorded) = oneshot::channel();
         let writer = self.writer.clone();
-        let completion = Box::new(move |result| {
-            let _ = done.send(result);
-        });
-        let record = move || writer.record_checkpoint(checkpoint, clock::now(), policy, completion);
-        // It may have to read the log, which would block a thread that serves others.
-        let _ = tokio::task::spawn_blocking(record).await;
-        recorded.await.unwrap_or(Err(AuditError::Closed)).map(drop)
+        let record = move || writer.record_checkpoint(&checkpoint, clock::now(), policy);
+        let recorded = tokio::task::spawn_blocking(record).await;
+        recorded.unwrap_or(Err(AuditError::Closed)).map(drop)
     }
 
     /// Notes that the signer's countersignature could not be had.

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod epoch;
 pub mod gate;
+mod handover;
 pub mod http;
 pub mod live;
 pub mod policy;

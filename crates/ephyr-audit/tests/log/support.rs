@@ -3,7 +3,6 @@
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 
 use ephyr_audit::{
     ActionInfo, ActionKind, Appended, Checkpoint, Event, Fold, Record, Report, Text, VerifyError,
@@ -110,10 +109,7 @@ pub(crate) fn keep(
     writer: &Writer,
     checkpoint: &Checkpoint,
 ) -> Result<Appended, ephyr_audit::AuditError> {
-    let (done, result) = mpsc::channel();
-    let done = Box::new(move |appended| done.send(appended).unwrap());
-    writer.record_checkpoint(checkpoint.clone(), now(), POLICY, done);
-    result.recv().unwrap()
+    writer.record_checkpoint(checkpoint, now(), POLICY)
 }
 
 pub(crate) fn shipped(path: &Path) -> Checkpoint {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::handover::Inbox;
+
 /// Shorter than any time that a request waits for something.
 const TICK: Duration = Duration::from_secs(5);
 /// More threads than this serve no agent any better.
@@ -54,7 +56,7 @@ impl Worker {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name(format!("serve-{at}"))
-            .spawn(move || runtime.block_on(run(stopped)))?;
+            .spawn(move || runtime.block_on(run(stopped, Inbox::of_this_thread())))?;
         Ok(Self {
             handle,
             thread: Some((stop, thread)),
@@ -66,13 +68,15 @@ impl Worker {
 ///
 /// A timer that is the next to fire wakes the runtime, which costs a system call; one behind another does not.
 /// The tick stands before all that a request may set.
-async fn run(mut stopped: oneshot::Receiver<()>) {
+async fn run(mut stopped: oneshot::Receiver<()>, inbox: Inbox) {
+    let mut hand_out = std::pin::pin!(inbox.hand_out());
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             // Either word means the same: nothing is served any more.
             _ = &mut stopped => return,
             _ = tick.tick() => {}
+            never = &mut hand_out => match never {},
         }
     }
 }
