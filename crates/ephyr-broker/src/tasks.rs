@@ -547,7 +547,7 @@ pub async fn revoke(
             return Err(error.into());
         }
     };
-    let cascade = broker.state().subtree(id).len();
+    let cascade = below(broker, id).await.len();
     let outcome = outcome
         .with_detail("tasks", cascade.to_string())
         .with_detail("ended", ended.to_string());
@@ -557,6 +557,17 @@ pub async fn revoke(
         ended,
         receipt: broker.receipt(appended),
     })
+}
+
+/// The task and all below it, found without holding up a thread that serves others.
+pub async fn below(broker: &Arc<Broker>, id: TaskId) -> Vec<TaskId> {
+    if broker.state().is_leaf(id) {
+        return vec![id];
+    }
+    let walking = Arc::clone(broker);
+    let walk = tokio::task::spawn_blocking(move || walking.state().subtree(id));
+    // It fails where the broker ends, and nobody is answered any more.
+    walk.await.unwrap_or_else(|_| vec![id])
 }
 
 /// A record about a task, under that task's own lineage.

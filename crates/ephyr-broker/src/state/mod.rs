@@ -297,7 +297,15 @@ impl State {
         &self.nonces
     }
 
-    /// The task and all below it, from the top down.
+    /// Whether nothing is below the task.
+    #[must_use]
+    pub fn is_leaf(&self, task: TaskId) -> bool {
+        self.children
+            .get(&task)
+            .is_none_or(|below| below.is_empty())
+    }
+
+    /// The task and all below it, from the top down. They may be many: ask on a thread that may block.
     #[must_use]
     pub fn subtree(&self, task: TaskId) -> Vec<TaskId> {
         let mut found = vec![task];

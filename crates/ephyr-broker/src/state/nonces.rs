@@ -22,6 +22,11 @@ use crate::sync::{Mutex, PoisonError};
 
 /// Nonces of one agent kept at once. They count for 30 s as a rule, so this is 4000 proofs a second.
 pub const MAX_PER_AGENT: usize = 120_000;
+/// Nonces of all agents together from which on each agent has an equal share and no more, so that many agents
+/// cannot fill the memory (up to 170 bytes for each) and none can take another's room.
+const SHARED_FROM: usize = 240_000;
+/// So many are always an agent's own.
+const FEW: usize = 1000;
 
 const HEADER: &[u8] = b"ephyr-broker-nonces 1\n";
 const FILE: &str = "nonces";
@@ -38,12 +43,14 @@ pub enum NonceError {
     Used,
     /// The agent makes more proofs than are remembered.
     #[error(
-        "agent {agent} has made {MAX_PER_AGENT} proofs that still count, and no more are remembered; try \
-         again in {wait} s"
+        "agent {agent} has made {made} proofs that still count, and no more are remembered; try again in \
+         {wait} s"
     )]
     TooMany {
         /// The agent.
         agent: AgentName,
+        /// Its proofs that count.
+        made: usize,
         /// Seconds until the first of them no longer counts.
         wait: u64,
     },
@@ -102,6 +109,30 @@ impl OfAgent {
     fn insert(&mut self, key: Key, until: Timestamp) {
         if self.set.insert(key) {
             self.by_age.push_back((until, key));
+        }
+    }
+}
+
+impl Seen {
+    /// Whether one more of the agent can be remembered. Those of others may have ended and not been dropped
+    /// yet; then it is refused for some seconds longer.
+    fn check_room(&self, agent: &AgentName, now: Timestamp) -> Result<(), NonceError> {
+        let all: usize = self.agents.values().map(|own| own.set.len()).sum();
+        let most = if all < SHARED_FROM {
+            MAX_PER_AGENT
+        } else {
+            MAX_PER_AGENT.min(SHARED_FROM / self.agents.len().max(1))
+        };
+        match self.agents.get(agent) {
+            Some(own) if own.set.len() >= most => {
+                let first = own.by_age.front().map_or(now, |(end, _)| *end);
+                Err(NonceError::TooMany {
+                    agent: agent.clone(),
+                    made: own.set.len(),
+                    wait: first.since(now).as_secs() + 1,
+                })
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -169,15 +200,13 @@ impl Nonces {
         {
             return Err(NonceError::Forgotten(forgotten.since(until).as_secs() + 1));
         }
-        if own.set.len() >= MAX_PER_AGENT {
-            let first = own.by_age.front().map_or(now, |(end, _)| *end);
-            return Err(NonceError::TooMany {
-                agent: agent.clone(),
-                wait: first.since(now).as_secs() + 1,
-            });
+        if own.set.len() >= FEW {
+            seen.check_room(agent, now)?;
         }
         seen.log.append(agent, &key, until, now)?;
-        own.insert(key, until);
+        if let Some(own) = seen.agents.get_mut(agent) {
+            own.insert(key, until);
+        }
         Ok(())
     }
 
@@ -438,20 +467,48 @@ mod tests {
         );
     }
 
+    /// Proofs of an agent that count until second 30.
+    fn fill(nonces: &Nonces, name: &str, count: usize) {
+        let mut seen = nonces.seen.lock().unwrap();
+        let own = seen.agents.entry(agent(name)).or_default();
+        for n in 0..count {
+            let mut nonce = [0; 16];
+            nonce[..8].copy_from_slice(&n.to_be_bytes());
+            own.insert((Digest::ZERO, nonce), at(30));
+        }
+    }
+
+    #[test]
+    fn agents_share_what_there_is_room_for_and_each_has_its_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        let accepts = |name: &str| accept(&nonces, name, key(1, 1), 0);
+        for name in ["a", "b"] {
+            fill(&nonces, name, SHARED_FROM / 2 - 1);
+        }
+        fill(&nonces, "c", SHARED_FROM / 3 - 2);
+        assert!(matches!(accepts("a"), Err(NonceError::TooMany { .. })));
+        accepts("c").unwrap();
+        accept(&nonces, "c", key(1, 2), 0).unwrap();
+        let full = accept(&nonces, "c", key(1, 3), 0).unwrap_err().to_string();
+        assert!(full.contains("has made 80000 proofs"), "{full}");
+        accepts("d").unwrap();
+        // Few are an agent's own, however many agents there are.
+        for n in 0..SHARED_FROM / FEW {
+            fill(&nonces, &format!("e{n}"), 1);
+        }
+        fill(&nonces, "f", FEW - 1);
+        accepts("f").unwrap();
+        assert!(accept(&nonces, "f", key(1, 2), 0).is_err());
+        // When they have ended there is room again.
+        accept(&nonces, "a", key(1, 1), 31).unwrap();
+    }
+
     #[test]
     fn one_agents_proofs_take_no_room_from_anothers() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
-        for n in 0..MAX_PER_AGENT {
-            let mut nonce = [0; 16];
-            nonce[..8].copy_from_slice(&n.to_be_bytes());
-            let key = (Digest::ZERO, nonce);
-            let mut seen = nonces.seen.lock().unwrap();
-            seen.agents
-                .entry(agent("a"))
-                .or_default()
-                .insert(key, at(30));
-        }
+        fill(&nonces, "a", MAX_PER_AGENT);
         let full = accept(&nonces, "a", key(1, 1), 0).unwrap_err().to_string();
         assert!(
             full.contains("agent a") && full.contains("in 31 s"),

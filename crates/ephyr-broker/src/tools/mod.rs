@@ -71,7 +71,7 @@ impl Backend for Broker {
         match tool {
             "list_targets" => self.read(caller, "list_targets", lists::list_targets(self, caller)),
             "list_certs" => self.read(caller, "list_certs", lists::list_certs(self, caller)),
-            "task_list" => self.read(caller, "task_list", tasks::list(self, caller)),
+            "task_list" => self.list_tasks(caller),
             "task_info" => match parse(arguments) {
                 Ok(named) => self.read(caller, "task_info", tasks::info(self, caller, &named)),
                 Err(error) => Call::from(Err(error)),
@@ -137,6 +137,24 @@ impl Broker {
             },
         );
         Call::from(answer)
+    }
+
+    /// As [`read`](Self::read). The tasks below a token's own are found by walking down from it, which may be
+    /// many: not on a thread that serves others meanwhile.
+    fn list_tasks(self: &Arc<Self>, caller: &Caller) -> Call {
+        if caller.task().is_none() {
+            return self.read(caller, "task_list", tasks::list(self, caller));
+        }
+        let what = What {
+            kind: ActionKind::Tool,
+            name: "task_list",
+        };
+        self.note_read(caller, what);
+        let (broker, caller) = (Arc::clone(self), caller.clone());
+        Call::run(move |_| async move {
+            let listed = tokio::task::spawn_blocking(move || tasks::list(&broker, &caller)).await;
+            listed.unwrap_or_else(|_| Err(ToolError::internal("the list was not made")))
+        })
     }
 
     /// A tool that waits for something.

@@ -406,7 +406,7 @@ pub(super) async fn revoke(
     let id = parse_id(text)?;
     if arguments.dry_run {
         let record = tasks::find(&broker, &caller, id).map_err(|e| failed(&e))?;
-        let mut tasks = broker.state().subtree(record.id);
+        let mut tasks = tasks::below(&broker, record.id).await;
         let cascade_count = tasks.len();
         tasks.truncate(MOST_LISTED);
         let truncated = tasks.len() < cascade_count;
