@@ -43,6 +43,11 @@ in
           user = "root";
           group = "root";
         };
+        "/var/lib/ephyr-agent-root".d = {
+          mode = "0755";
+          user = "root";
+          group = "root";
+        };
       }
       // mapAttrs' (
         name: agent:

@@ -102,6 +102,9 @@ let
   );
   missing = filter (name: !cfg.credentials ? ${name}) (lib.unique named);
 
+  # An agent's root is empty so that nothing is in it by accident.
+  whole = filter (path: builtins.match "/*(run|var)?[/.]*" path != null) cfg.readable;
+
   withoutUser = filter (name: !cfg.agents ? ${name}) (
     attrNames (filterAttrs (_: agent: agent ? uid) cfg.settings.agents)
   );
@@ -126,6 +129,10 @@ in
       {
         assertion = missing == [ ];
         message = "services.ephyr.settings names credentials that services.ephyr.credentials does not have: ${concatStringsSep ", " missing}.";
+      }
+      {
+        assertion = whole == [ ];
+        message = "services.ephyr.readable: ${concatStringsSep ", " whole} has the sockets of the whole system in it. Name what agents need.";
       }
       {
         assertion = withoutUser == [ ];

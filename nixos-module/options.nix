@@ -385,7 +385,10 @@ in
         "/etc"
         "/proc"
       ];
-      description = "What agents' units may read besides their own directory.";
+      description = ''
+        What agents' units may read besides their own directory, programs in it included; nothing else of the host is
+        there for them. Sockets in it can be connected to, on kernels before Landlock ABI 9.
+      '';
     };
   };
 }

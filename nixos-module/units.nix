@@ -15,6 +15,10 @@ let
     "@ca_key_encrypted@" = credentials { inherit (settings) ca_key; } true;
     "@credentials@" = credentials settings.credentials false;
     "@credentials_encrypted@" = credentials settings.credentials true;
+    # Not what every unit has of its own.
+    "@shown@" = map (path: "-${path}") (
+      builtins.filter (path: builtins.match "/(proc|sys|dev)(/.*)?" path == null) settings.readable
+    );
   };
 
   credentials =

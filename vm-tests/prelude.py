@@ -94,3 +94,111 @@ def write_policy(machine: Machine, change: str) -> None:
         f"{change}; json.dump(policy, open(path + '.new', 'w'))"
     )
     machine.succeed(f"python3 -c {shlex.quote(script)} && mv -T /etc/ephyr/policy.yaml.new /etc/ephyr/policy.yaml")
+
+
+#: Kinds of packets that `SEND` sends, and how nftables knows each on the machine that gets it.
+PACKETS = {
+    "tcp": "ip daddr 192.168.1.9 tcp dport 7001",
+    "tcp6": "ip6 daddr 2001:db8:1::9 tcp dport 7001",
+    "udp": "ip daddr 192.168.1.9 udp dport 7001",
+    "udp6": "ip6 daddr 2001:db8:1::9 udp dport 7001",
+    "ping": "icmp type echo-request",
+    "ping6": "icmpv6 type echo-request",
+    "dns": "ip daddr 192.0.2.53 udp dport 53",
+    "dns6": "ip6 daddr 2001:db8:2::53 udp dport 53",
+    "dns_tcp": "ip daddr 192.0.2.53 tcp dport 53",
+    "metadata": "ip daddr 169.254.169.254 tcp dport 80",
+    "metadata6": "ip6 daddr fd00:ec2::254 tcp dport 80",
+    "broadcast": "ip daddr 192.168.1.255 udp dport 7001",
+    "target": "ip daddr 192.168.1.2 tcp dport 22",
+}
+
+#: A program that sends all of them, whatever becomes of each, and ends with a line `sent` and its user id.
+SEND = """
+import os, socket, struct, time
+
+v4, v6, udp, tcp = socket.AF_INET, socket.AF_INET6, socket.SOCK_DGRAM, socket.SOCK_STREAM
+opened = []
+
+
+def send(family, kind, protocol, address, port, data):
+    try:
+        opened.append(socket.socket(family, kind, protocol))
+        opened[-1].setblocking(False)
+        if kind == tcp:
+            # Closed by a reset, so that nothing is left to be sent by the kernel afterwards.
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            opened[-1].connect_ex((address, port))
+        else:
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            opened[-1].sendto(data, (address, port))
+    except OSError as error:
+        print(address, port, error)
+
+
+for family, address in ((v4, "192.168.1.9"), (v6, "2001:db8:1::9")):
+    send(family, tcp, 0, address, 7001, b"")
+    send(family, udp, 0, address, 7001, b"x")
+send(v4, udp, socket.IPPROTO_ICMP, "192.168.1.9", 0, bytes([8, 0, 0, 0, 0, 0, 0, 1]))
+send(v6, udp, socket.IPPROTO_ICMPV6, "2001:db8:1::9", 0, bytes([128, 0, 0, 0, 0, 0, 0, 1]))
+send(v4, udp, 0, "192.0.2.53", 53, bytes(12))
+send(v6, udp, 0, "2001:db8:2::53", 53, bytes(12))
+send(v4, tcp, 0, "192.0.2.53", 53, b"")
+send(v4, tcp, 0, "169.254.169.254", 80, b"")
+send(v6, tcp, 0, "fd00:ec2::254", 80, b"")
+send(v4, udp, 0, "192.168.1.255", 7001, b"x")
+send(v4, tcp, 0, "192.168.1.2", 22, b"")
+time.sleep(0.5)
+print("sent", os.geteuid())
+"""
+
+
+def count_packets(appliance: Machine, receivers: list[Machine], **more: str) -> None:
+    """Has machines count what comes from the appliance: PACKETS, `more` kinds, and as `other` all that is none of them."""
+    # As on most systems; without it no user may send echo requests, agent or not.
+    appliance.succeed("sysctl -qw net.ipv4.ping_group_range='0 2147483647'")
+    kinds = {**PACKETS, **more}
+    # Prefixed, for some of them are words of nft's own.
+    lines = [
+        "table inet count {",
+        *(f"counter n_{kind} {{}}" for kind in ("marker", "marker6", "other", *kinds)),
+        "chain in {",
+        "type filter hook prerouting priority raw",
+        # What the kernel asks its neighbours in its own name.
+        "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } return",
+        "ip saddr 192.168.1.1 jump appliance",
+        "ip6 saddr 2001:db8:1::1 jump appliance",
+        "}",
+        "chain appliance {",
+        "meta nfproto ipv4 udp dport 9 counter name n_marker return",
+        "meta nfproto ipv6 udp dport 9 counter name n_marker6 return",
+        *(f"{match} counter name n_{kind} return" for kind, match in kinds.items()),
+        "counter name n_other",
+        "}",
+        "}",
+    ]
+    table = shlex.quote("\n".join(lines))
+    for machine in receivers:
+        machine.succeed(f"nft {table}")
+
+
+def arrived(appliance: Machine, receivers: list[Machine]) -> set[str]:
+    """Which kinds came from the appliance since the last call, with all that was sent before this one."""
+    last = {"outside": 9, "web": 2}
+    # The wire keeps the order of packets: what was sent before these two is there when they are.
+    markers = (f"echo > /dev/udp/192.168.1.{last[to.name]}/9; echo > /dev/udp/2001:db8:1::{last[to.name]}/9" for to in receivers)
+    appliance.succeed("; ".join(markers))
+    there = "; ".join(
+        f"until nft list counter inet count {name} | grep -q 'packets [1-9]'; do sleep 0.1; done" for name in ("n_marker", "n_marker6")
+    )
+    seen: set[str] = set()
+    for machine in receivers:
+        text = machine.succeed(f"{there}; nft -j reset counters table inet count", timeout=60)
+        found = [entry["counter"] for entry in json.loads(text)["nftables"] if "counter" in entry]
+        seen |= {counter["name"].removeprefix("n_") for counter in found if counter["packets"] > 0}
+    return seen - {"marker", "marker6"}
+
+
+def wait_for_table(appliance: Machine) -> None:
+    """Waits until the agents' firewall is as the policy says."""
+    appliance.wait_until_succeeds("ephyr-netguard check", timeout=60)

@@ -154,6 +154,14 @@ in
     module = with' { services.ephyr.credentials = lib.mkForce { }; };
     fails = "watch_api_key_hash";
   };
+  readable-everything = {
+    module = with' { services.ephyr.readable = [ "/" ]; };
+    fails = "sockets of the whole system";
+  };
+  readable-run = {
+    module = with' { services.ephyr.readable = [ "/run/" ]; };
+    fails = "sockets of the whole system";
+  };
   uid-without-a-user = {
     module = with' { services.ephyr.settings.agents.watch.uid = 1504; };
     fails = "has a uid but no user";

@@ -282,7 +282,7 @@ class Machine:
         return output
 
     def _stderr(self) -> str:
-        return self._connected().execute(f"cat {STDERR} 2>/dev/null", 30)[1] if self._shell else ""
+        return self._connected().execute(f"cat {STDERR}", 30, "/dev/null")[1] if self._shell else ""
 
     def console(self) -> str:
         """The end of what its kernel and its services wrote to the console."""

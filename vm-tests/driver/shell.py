@@ -36,16 +36,17 @@ class Shell:
         while READY not in self._line(deadline):
             pass
 
-    def execute(self, command: str, timeout: float | None) -> tuple[int, str]:
+    def execute(self, command: str, timeout: float | None, stderr: str | None = None) -> tuple[int, str]:
         """Runs a command in bash with `set -euo pipefail`; its exit status and standard output.
 
+        Its standard error is kept in the guest's file `stderr`, or STDERR.
         A command that is not done after `timeout` seconds is ended in the guest and gives 124.
         Raises MachineError when the guest died or does not answer.
         """
         script = shlex.quote(f"set -euo pipefail; {command}")
         limit = f"timeout -k 10 {timeout:g} " if timeout is not None else ""
         line = (
-            f"{limit}bash -c {script} </dev/null 2>{STDERR} | (base64 -w 0; echo); "
+            f"{limit}bash -c {script} </dev/null 2>{stderr or STDERR} | (base64 -w 0; echo); "
             "echo ${PIPESTATUS[0]}\n"
         )
         self._send(line.encode())

@@ -27,6 +27,10 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
         } => {
             let mut arguments =
                 json!({"description": description, "ttl": ttl, "can_delegate": can_delegate});
+            // Bound from the beginning, as the policy may want it (`require_pop`).
+            if let Some(holder) = &endpoint.holder {
+                arguments["holder_pub_key"] = json!(holder.public()?);
+            }
             if *dry_run {
                 arguments["dry_run"] = json!(true);
                 return would_be(&call("task_create", arguments)?, output);

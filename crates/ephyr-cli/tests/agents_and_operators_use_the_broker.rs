@@ -1,5 +1,7 @@
 //! `ephyr` against a real signer, broker and `sshd`.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use ephyr_testkit::{Ran, Value, World, json, run};
 
 /// Runs `ephyr` on the appliance as this agent.
@@ -172,6 +174,40 @@ fn a_task_is_created_used_and_revoked() {
     );
     assert_eq!(dead.code, 77, "{}", dead.err);
     assert!(dead.err.contains("revoked"), "{}", dead.err);
+}
+
+#[test]
+fn a_task_created_with_a_key_is_of_no_use_without_it() {
+    let world = World::start().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let key = |name: &str| {
+        let file = dir.path().join(name);
+        let made = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&file)
+            .status();
+        assert!(made.unwrap().success());
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (own, other) = (key("own"), key("other"));
+    let create = ["task", "create", "--description", "x", "--token-only"];
+    let made = ephyr(
+        &world,
+        "builder",
+        &[&["--holder-key", &own], &create[..]].concat(),
+    );
+    assert_eq!(made.code, 0, "{}", made.err);
+    let exec = |options: &[&str]| {
+        let command = ["exec", "web", "--role", "read", "--", "id -un"];
+        let environment = [("EPHYR_TOKEN", made.out.trim())];
+        let words = [options, &command[..]].concat();
+        ephyr_with(&world, "builder", &environment, &words, "")
+    };
+    assert_eq!(exec(&["--holder-key", &own]).code, 0);
+    assert_eq!(exec(&["--holder-key", &other]).code, 77);
+    assert_eq!(exec(&[]).code, 77);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The table in force: compared with the policy's, and replaced.
 
+use std::thread;
+use std::time::Duration;
+
 use ephyr_policy::{NftTable, Renamed};
 use ephyr_sandbox::SandboxError;
 
@@ -15,6 +18,9 @@ const EXPECTED: &str = "ephyr-expected";
 
 /// A copy in force for as long as the table is replaced.
 const NEXT: &str = "ephyr-next";
+
+/// After so long a table that was loaded and is listed otherwise is listed once more.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Why there is no table, or no answer.
 #[derive(Debug, thiserror::Error)]
@@ -98,13 +104,22 @@ impl Guard {
         let expected = self.listing(NEXT);
         // What cannot be put in its place stays as the copy: better two tables than none.
         self.nft.load(&awake(TABLE, counts))?;
-        self.remove(NEXT)?;
         let (expected, _) = expected?.ok_or(Error::Gone)?;
-        let (differences, _) = self.compare(&expected)?;
+        let (mut differences, _) = self.compare(&expected)?;
+        if !differences.is_empty() {
+            // A listing is put together from several answers, between which someone else may change another table.
+            thread::sleep(AGAIN);
+            (differences, _) = self.compare(&expected)?;
+        }
         match differences.into_iter().next() {
-            None => Ok(expected),
+            None => self.tidy().map(|()| expected),
             Some(difference) => Err(Error::StillDiffers(difference)),
         }
+    }
+
+    /// Takes the copy away that a replacement which did not succeed has left in force.
+    pub(crate) fn tidy(&self) -> Result<(), Error> {
+        Ok(self.remove(NEXT)?)
     }
 
     fn listing(&self, table: &str) -> Result<Option<(Listing, Counts)>, Error> {

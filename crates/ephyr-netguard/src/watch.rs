@@ -209,10 +209,11 @@ impl Watch {
                 vec![Difference::Unlisted { why }]
             }
         };
-        let outcome = if differences.is_empty() {
-            Ok(())
-        } else {
-            self.repair(&differences)
+        let outcome = match differences.is_empty() {
+            true if self.status.in_force => Ok(()),
+            // It was not known to be in force, and a copy may be besides.
+            true => self.guard.tidy(),
+            false => self.repair(&differences),
         };
         self.status.in_force = outcome.is_ok();
         self.status.problem = match outcome {

@@ -76,6 +76,7 @@ impl Filling {
                 ("@ca_key_encrypted@", credentials(&own, true)),
                 ("@credentials@", credentials(others, false)),
                 ("@credentials_encrypted@", credentials(others, true)),
+                ("@shown@", shown(&settings.readable)),
             ],
         }
     }
@@ -140,6 +141,19 @@ fn credentials(all: &BTreeMap<String, Credential>, encrypted: bool) -> Vec<Strin
 fn readable(paths: &[String]) -> String {
     let options: Vec<String> = paths.iter().map(|path| format!("--ro {path}")).collect();
     options.join(" ")
+}
+
+/// What is put into agents' root, as far as it is there; not what every unit has of its own.
+fn shown(paths: &[String]) -> Vec<String> {
+    let own = |path: &str| {
+        let below = |top: &str| path.strip_prefix(top);
+        ["/proc", "/sys", "/dev"]
+            .into_iter()
+            .filter_map(below)
+            .any(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let others = paths.iter().filter(|path| !own(path));
+    others.map(|path| format!("-{path}")).collect()
 }
 
 /// The ports that Landlock leaves, each once; to which addresses, others see to.
@@ -222,6 +236,31 @@ mod tests {
         let broker = "ephyr-broker.service";
         assert_eq!(line(&units, broker, "LoadCredential"), ["one:/1"]);
         assert_eq!(line(&units, broker, "LoadCredentialEncrypted"), ["two:/2"]);
+    }
+
+    #[test]
+    fn an_agents_root_holds_nothing_but_what_is_put_there() {
+        let units = units(
+            r#"{"package": "/opt/ephyr", "readable": ["/etc", "/proc", "/sys/block", "/device", "/opt/tools"],
+                "agents": {"a": {"uid": 1500, "command": ["x"]}}}"#,
+        );
+        let agent = "ephyr-agent-a.service";
+        assert_eq!(
+            line(&units, agent, "RootDirectory"),
+            ["/var/lib/ephyr-agent-root"]
+        );
+        let bound = line(&units, agent, "BindReadOnlyPaths");
+        for path in ["/run/ephyr", "-/opt/ephyr/bin", "-/device", "-/opt/tools"] {
+            assert!(bound.iter().any(|item| item == path), "{path}: {bound:?}");
+        }
+        for part in ["/proc", "/sys", "/srv", "/nix/var"] {
+            assert!(!bound.iter().any(|item| item.contains(part)), "{part}");
+        }
+        assert!(
+            !bound
+                .iter()
+                .any(|item| ["/", "-/", "/run", "/opt", "-/opt"].contains(&item.as_str()))
+        );
     }
 
     #[test]

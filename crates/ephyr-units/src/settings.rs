@@ -26,7 +26,8 @@ pub struct Settings {
     pub ca_key: Credential,
     /// The broker's credentials, by the names that the policy gives them.
     pub credentials: BTreeMap<String, Credential>,
-    /// What agents may read besides their own directory, as far as it is there.
+    /// What agents may read besides their own directory, as far as it is there. Sockets in it can be connected to, on
+    /// kernels before Landlock ABI 9.
     pub readable: Vec<String>,
     /// The agents of this host.
     pub agents: BTreeMap<AgentName, Agent>,
@@ -89,7 +90,7 @@ impl Default for Settings {
                 encrypted: false,
             },
             credentials: BTreeMap::new(),
-            readable: ["/usr", "/etc", "/proc", "/opt"].map(String::from).into(),
+            readable: ["/usr", "/etc", "/proc"].map(String::from).into(),
             agents: BTreeMap::new(),
         }
     }
@@ -123,6 +124,7 @@ impl Settings {
         }
         for (index, readable) in self.readable.iter().enumerate() {
             check(format!("readable[{index}]"), path(readable));
+            check(format!("readable[{index}]"), part(readable));
         }
         let (mut users, mut uids) = (BTreeMap::new(), BTreeMap::new());
         for (name, agent) in &self.agents {
@@ -152,6 +154,20 @@ fn path(text: &str) -> Result<(), String> {
         ))
     } else {
         Ok(())
+    }
+}
+
+/// An agent's root is empty so that nothing is in it by accident.
+fn part(text: &str) -> Result<(), String> {
+    let parts: Vec<&str> = text
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
+    match parts.as_slice() {
+        [] | ["run" | "var"] => Err(format!(
+            "{text:?} has the sockets of the whole system in it; name what agents need"
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -277,6 +293,18 @@ mod tests {
         assert!(serde_json::from_str::<Settings>(r#"{"agents": {"a": {}}}"#).is_err());
         assert_eq!(faults(r#"{"agents": {"a": {"uid": 0}}}"#).len(), 1);
         assert!(faults(r#"{"agents": {"a": {"uid": 1500}}}"#).is_empty());
+    }
+
+    #[test]
+    fn what_agents_read_is_a_part_of_the_system_and_not_all_of_it() {
+        for whole in ["/", "//", "/.", "/run", "/run/", "/var"] {
+            let found = faults(&format!(r#"{{"readable": ["/etc", "{whole}"]}}"#));
+            assert_eq!(found.len(), 1, "{whole}: {found:?}");
+            assert!(found[0].starts_with("readable[1]: "), "{found:?}");
+        }
+        assert!(
+            faults(r#"{"readable": ["/opt/tools", "/run/tools", "/var/lib/data"]}"#).is_empty()
+        );
     }
 
     #[test]

@@ -12,8 +12,11 @@ use super::client::{Client, Connect, Connection, PostError};
 use super::events::{Events, MAX_EVENT};
 use super::handshake::Handshake;
 use super::{Headers, Options};
+use crate::error::{INVALID_REQUEST, RpcError};
 use crate::headers::{METHOD, NAME, PROTOCOL_VERSION, encode_value};
 use crate::params::Params;
+use crate::reply::error_message;
+use crate::version::Version;
 
 /// Why a message got no answer that could be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -235,7 +238,8 @@ fn is_response(message: &[u8]) -> bool {
     serde_json::from_slice::<Shape<'_>>(message).is_ok_and(|shape| shape.method.is_none())
 }
 
-/// Puts the request's id into an error that has none: the server could not read it, the bridge could.
+/// Puts the request's id into an error that has none: the server could not read it, the bridge could. Where the server
+/// did not come to the protocol at all, for it refused whoever asks, its words become an error of the protocol.
 pub(crate) fn with_id(message: Vec<u8>, id: &str) -> Vec<u8> {
     #[derive(Deserialize)]
     struct Unaddressed<'a> {
@@ -245,6 +249,9 @@ pub(crate) fn with_id(message: Vec<u8>, id: &str) -> Vec<u8> {
         error: &'a RawValue,
     }
     match serde_json::from_slice::<Unaddressed<'_>>(&message) {
+        Ok(Unaddressed { id: None, error }) if !error.get().starts_with('{') => {
+            refusal(&message, id)
+        }
         Ok(Unaddressed { id: None, error }) => {
             format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into_bytes()
         }
@@ -252,9 +259,50 @@ pub(crate) fn with_id(message: Vec<u8>, id: &str) -> Vec<u8> {
     }
 }
 
+/// A refusal as HTTP APIs have it, `{"error": "token_revoked", "message": "…"}`.
+fn refusal(message: &[u8], id: &str) -> Vec<u8> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+        message: Option<String>,
+    }
+    let words = match serde_json::from_slice(message) {
+        Ok(Refusal {
+            error,
+            message: Some(message),
+        }) => format!("{message} ({error})"),
+        Ok(Refusal { error, .. }) => error,
+        Err(_) => "the server refused without words that can be read".to_owned(),
+    };
+    let error = RpcError::new(INVALID_REQUEST, words);
+    error_message(Version::UNNAMED, Some(id.as_bytes()), &error).to_vec()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_caller_becomes_an_error_of_the_protocol() {
+        for (body, expected) in [
+            (
+                r#"{"error":"task_unknown","message":"the task \"x\" has ended","id":null}"#,
+                "the task \"x\" has ended (task_unknown)",
+            ),
+            (r#"{"error":"task_unknown"}"#, "task_unknown"),
+            (
+                r#"{"error":7}"#,
+                "the server refused without words that can be read",
+            ),
+        ] {
+            let message = with_id(body.as_bytes().to_vec(), "\"a\"");
+            let message: serde_json::Value = serde_json::from_slice(&message).unwrap();
+            assert_eq!(message["jsonrpc"], "2.0");
+            assert_eq!(message["id"], "a");
+            assert_eq!(message["error"]["code"], INVALID_REQUEST);
+            assert_eq!(message["error"]["message"], expected);
+        }
+    }
 
     #[test]
     fn only_a_whole_json_message_counts_and_it_becomes_one_line() {

@@ -1,0 +1,99 @@
+# topology: site
+# only: debian
+"""What starts programs for others (user managers, cron, user namespaces) takes no packet of an agent out; what a set-user-ID program does only the unit stops."""
+
+start_all()
+wait_for_appliance(appliance)
+RECEIVERS = [outside, web]
+count_packets(appliance, RECEIVERS)
+ALL = set(PACKETS)
+appliance.succeed(
+    # A user like others, with a range of sub-UIDs of its own.
+    "useradd --uid 1600 --create-home someone; grep -q ^someone: /etc/subuid; "
+    f"install -d /usr/local/lib/vm; printf %s {shlex.quote(SEND)} > /usr/local/lib/vm/send.py"
+)
+PROGRAM = "python3 /usr/local/lib/vm/send.py"
+AGENT, OTHER = "ephyr-agent-worker", "someone"
+
+
+def sends(user: str, command: str) -> set[str]:
+    """What arrives when a user runs a command that ends in sending."""
+    t.assertIn("sent", appliance.succeed(f"cd /; runuser -u {user} -- {command}", timeout=120), command)
+    return arrived(appliance, RECEIVERS)
+
+
+arrived(appliance, RECEIVERS)
+
+with subtest("in a user namespace an agent is root, and its packets are still the agent's"):
+    t.assertEqual(sends(AGENT, f"unshare --user --map-root-user {PROGRAM}"), set())
+    t.assertEqual(sends(OTHER, f"unshare --user --map-root-user {PROGRAM}"), ALL)
+
+with subtest("newuidmap gives an agent no other user id, for it has no range of them"):
+    appliance.fail(f"grep -E '^({AGENT}|1502):' /etc/subuid /etc/subgid")
+    command = f"unshare --user --map-auto --map-root-user setpriv --reuid=1 --clear-groups {PROGRAM}"
+    appliance.fail(f"cd /; runuser -u {AGENT} -- {command}")
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
+    # It goes out as a user id that is no agent's: this is what an agent with such a range could do.
+    t.assertEqual(sends(OTHER, command), ALL)
+
+with subtest("a user's own service manager starts processes of that user"):
+    for user, uid in ((AGENT, 1502), (OTHER, 1600)):
+        # Without the user's D-Bus nobody waits for a unit of it.
+        run = f"systemd-run --user --quiet --property=StandardOutput=file:/tmp/sent-{uid} {PROGRAM}"
+        appliance.succeed(f"systemctl start user@{uid}.service; runuser -u {user} -- env XDG_RUNTIME_DIR=/run/user/{uid} {run}")
+        appliance.wait_until_succeeds(f"grep 'sent {uid}' /tmp/sent-{uid}", timeout=60)
+        t.assertEqual(arrived(appliance, RECEIVERS), ALL if user == OTHER else set(), user)
+    status, output = in_unit(appliance, "worker", f"XDG_RUNTIME_DIR=/run/user/1502 systemd-run --user --quiet {PROGRAM}")
+    t.assertNotEqual(status, 0, output)
+
+with subtest("the system's manager starts nothing for an agent"):
+    start = f"systemd-run --no-ask-password --quiet --wait --pipe {PROGRAM}"
+    appliance.fail(f"runuser -u {AGENT} -- {start}")
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
+    t.assertIn("sent 0", appliance.succeed(start))
+    t.assertEqual(arrived(appliance, RECEIVERS), ALL)
+
+with subtest("cron's jobs are of the user who asked for them, and a unit has no way to ask"):
+    for user in (AGENT, OTHER):
+        appliance.succeed(
+            f"printf '%s\\n' '* * * * * {PROGRAM} > /tmp/cron-{user} 2>&1' > /run/job; runuser -u {user} -- crontab - < /run/job"
+        )
+    status, output = in_unit(appliance, "worker", "echo '* * * * * true' | crontab -")
+    t.assertNotEqual(status, 0, output)
+    before = arrived(appliance, RECEIVERS)
+    t.assertEqual(before, set())
+    # The next minute is near; cron reckons anew when it starts.
+    appliance.succeed("date -s @$(( $(date +%s) / 60 * 60 + 57 )); systemctl restart cron.service")
+    appliance.wait_until_succeeds(f"grep -q 'sent 1502' /tmp/cron-{AGENT} && grep -q 'sent 1600' /tmp/cron-{OTHER}", timeout=180)
+    t.assertEqual(arrived(appliance, RECEIVERS), ALL)
+    appliance.succeed(f"crontab -r -u {OTHER}; rm /tmp/cron-*")
+    appliance.succeed("date -s @$(( $(date +%s) / 60 * 60 + 57 )); systemctl restart cron.service")
+    appliance.wait_until_succeeds(f"grep -q 'sent 1502' /tmp/cron-{AGENT}", timeout=180)
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
+    appliance.succeed(f"crontab -r -u {AGENT}")
+
+with subtest("a set-user-ID program is stopped by the unit, and by nothing outside of it"):
+    # perl would be one; a copy of bash keeps what it is given with -p.
+    appliance.succeed("install -m 4755 /bin/bash /usr/local/lib/vm/lends")
+    command = f"/usr/local/lib/vm/lends -p -c '{PROGRAM}'"
+    status, output = in_unit(appliance, "worker", command)
+    t.assertEqual(status, 0, output)
+    t.assertIn("sent 1502", output)
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
+    # docs/network.md says so: a process of the agent outside of its unit has only the table around it.
+    t.assertIn("sent 0", appliance.succeed(f"cd /; runuser -u {AGENT} -- {command}"))
+    t.assertEqual(arrived(appliance, RECEIVERS), ALL)
+
+with subtest("the programs with that bit that are there lend an agent nothing"):
+    found = appliance.succeed("find / -xdev -perm -4000 -type f -not -path '/usr/local/lib/vm/*' 2>/dev/null").split()
+    t.assertIn("/usr/bin/su", found)
+    t.assertIn("/usr/bin/sudo", found)
+    appliance.fail(f"cd /; runuser -u {AGENT} -- sudo -n {PROGRAM} < /dev/null")
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
+    appliance.succeed("echo 'someone ALL=(root) NOPASSWD: ALL' > /etc/sudoers.d/someone")
+    t.assertEqual(sends(OTHER, f"sudo -n {PROGRAM}"), ALL)
+    appliance.fail(f"cd /; runuser -u {AGENT} -- su -c '{PROGRAM}' someone < /dev/null")
+    appliance.fail(f"cd /; runuser -u {AGENT} -- ping -c 1 -W 2 192.168.1.9")
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
+    appliance.succeed(f"cd /; runuser -u {OTHER} -- ping -c 1 -W 5 192.168.1.9")
+    t.assertEqual(arrived(appliance, RECEIVERS), {"ping"})

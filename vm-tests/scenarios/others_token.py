@@ -1,0 +1,84 @@
+# topology: site
+"""A token and a session of one agent are of no use to another one, over the Unix socket as over TCP; to the agent itself they are."""
+
+start_all()
+wait_for_appliance(appliance)
+RUN = "ephyr exec web --role read -- 'id -un' 2>&1"
+HTTP = "ephyr --url http://127.0.0.1:8554"
+
+
+def shell(user: str, command: str) -> str:
+    """A command as a user, outside of any unit."""
+    return f"cd /; runuser -u {user} -- bash -c {shlex.quote(command)}"
+
+
+def refused(user: str, command: str, *codes: int) -> str:
+    status, output = appliance.execute(shell(user, command), timeout=120)
+    t.assertIn(status, codes, output)
+    t.assertNotIn("agent-read", output)
+    return output
+
+
+made = json.loads(appliance.succeed(as_agent("worker", "ephyr task create --description x --can-delegate --json")))
+TOKEN, TASK = str(made["token"]), str(made["task_id"])
+OWN = f"EPHYR_TOKEN={TOKEN} "
+
+with subtest("over the socket: the token works for its agent and for no other, and no other one delegates, shows or ends its task"):
+    t.assertEqual(appliance.succeed(as_agent("worker", OWN + RUN)), "agent-read\n")
+    for agent in ("ephyr-agent-scout", "ephyr-agent-caller"):
+        t.assertIn("whose UID is not yours", refused(agent, OWN + RUN, 77))
+        refused(agent, OWN + "ephyr task delegate --description y 2>&1", 77)
+        refused(agent, OWN + "ephyr task info 2>&1", 77)
+        # It does not even learn whether there is such a task.
+        t.assertIn("is not there", refused(agent, f"ephyr task revoke {TASK} 2>&1", 69))
+        # Its own access is as it was.
+        t.assertEqual(appliance.succeed(shell(agent, RUN)), "agent-read\n")
+    appliance.succeed(as_agent("worker", OWN + "ephyr task info"))
+    t.assertEqual(appliance.succeed(as_agent("worker", OWN + RUN)), "agent-read\n")
+
+ASK = (
+    "curl -s -o /dev/null -D - --unix-socket /run/ephyr/broker.sock http://localhost/mcp "
+    "-H 'Content-Type: application/json' -H 'Accept: application/json' "
+)
+INITIALIZE = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}},
+    }
+)
+LIST = json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}})
+
+with subtest("an MCP session is its agent's"):
+    head = appliance.succeed(as_agent("worker", f"{ASK} -d {shlex.quote(INITIALIZE)}"))
+    session = next(line.split(": ")[1].strip() for line in head.splitlines() if line.lower().startswith("mcp-session-id"))
+    use = f"{ASK} -H 'Mcp-Session-Id: {session}' -H 'MCP-Protocol-Version: 2025-11-25' -d {shlex.quote(LIST)} | head -1"
+    t.assertIn(" 200", appliance.succeed(as_agent("worker", use)))
+    t.assertIn(" 404", appliance.succeed(as_agent("scout", use)))
+    t.assertIn(" 200", appliance.succeed(as_agent("worker", use)))
+
+with subtest("over TCP: a local agent's token alone is of no use to anybody who got hold of it"):
+    t.assertIn("lives on the appliance", refused("nobody", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 77))
+    # An agent's process does not even get there.
+    refused("ephyr-agent-scout", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 69)
+    refused("ephyr-agent-worker", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 69)
+
+with subtest("over TCP: a bound token works with its key, and no other agent has that"):
+    write_policy(appliance, "[policy['agents'][name].update(require_pop=True) for name in ('scout', 'worker')]")
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    for agent in ("worker", "scout"):
+        appliance.succeed(
+            f"install -d -m 700 -o ephyr-agent-{agent} -g ephyr-agent-{agent} /var/lib/keys-{agent}; "
+            + shell(f"ephyr-agent-{agent}", f"ssh-keygen -q -t ed25519 -N '' -f /var/lib/keys-{agent}/key")
+        )
+    create = "--holder-key /var/lib/keys-worker/key task create --description bound --token-only"
+    bound = appliance.succeed(as_agent("worker", f"ephyr {create}")).strip()
+    use = f"EPHYR_TOKEN={bound} {HTTP} %s exec web --role read -- 'id -un' 2>&1"
+    own = use % "--holder-key /var/lib/keys-worker/key"
+    t.assertEqual(appliance.succeed(as_agent("worker", own)), "agent-read\n")
+    refused("ephyr-agent-scout", use % "", 77)
+    refused("ephyr-agent-scout", use % "--holder-key /var/lib/keys-scout/key", 77)
+    refused("ephyr-agent-scout", own, 66, 77)
+    refused("ephyr-agent-scout", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 77)
+    t.assertEqual(appliance.succeed(as_agent("worker", own)), "agent-read\n")
