@@ -56,10 +56,10 @@ async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> 
     for warning in policy.warnings() {
         log(&warning.to_string());
     }
-    if policy.sandbox().min_landlock_abi > broker.sandbox().landlock_abi {
+    if policy.sandbox().minimum_abi > broker.sandbox().landlock_abi {
         return Err(format!(
-            "restart needed: sandbox.min_landlock_abi {} is above what is in force ({})",
-            policy.sandbox().min_landlock_abi,
+            "restart needed: sandbox.minimum_abi {} is above what is in force ({})",
+            policy.sandbox().minimum_abi,
             broker.sandbox().landlock_abi
         ));
     }
@@ -141,7 +141,7 @@ mod tests {
     async fn a_policy_that_asks_for_a_stricter_sandbox_needs_a_restart() {
         let bench = Bench::new(&policy());
         let mut other = policy();
-        other["sandbox"]["min_landlock_abi"] = json!(1);
+        other["sandbox"]["minimum_abi"] = json!(1);
         let path = bench.write_policy(&other);
         let stricter = Loaded::load(&path, None).unwrap().hash();
         bench.signer(move |_| has(stricter));

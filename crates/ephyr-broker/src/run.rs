@@ -69,7 +69,7 @@ fn start(config: Config) -> Result<(), Failure> {
     let ca_pins = config.ca_pub.as_deref().map(read_ca).transpose()?;
     let state_in_memory = check_state_dir(&config)?;
     let sockets = open_sockets(&config)?;
-    let landlock = confine(&config, policy.sandbox().min_landlock_abi)?;
+    let landlock = confine(&config, policy.sandbox().minimum_abi)?;
     let now = clock::now();
     let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())?;
     if let Some(torn) = found.torn {

@@ -43,7 +43,7 @@ pub(crate) fn run(guard: Guard, source: &PolicySource, status: &Path) -> Result<
         source.path(),
         guard.program(),
         status,
-        policy.sandbox().min_landlock_abi,
+        policy.sandbox().minimum_abi,
     )?;
     let mut watch = Watch::start(guard, source, status, &policy, &landlock)?;
     notifier.ready();

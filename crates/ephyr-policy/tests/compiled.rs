@@ -76,7 +76,7 @@ fn what_is_left_out_has_the_stated_default() {
     assert_eq!(policy.signer().rate_limit, rate(60));
     assert_eq!(policy.signer().global_rate_limit, rate(600));
     assert_eq!(policy.signer().delegation_ttl, Ttl::from_secs(3600));
-    assert_eq!(policy.sandbox().min_landlock_abi, 0);
+    assert_eq!(policy.sandbox().minimum_abi, 0);
     assert_eq!(policy.network().external, External::Deny);
 }
 
@@ -128,7 +128,7 @@ fn a_policy_with_every_key_is_read_as_it_is_written() {
     assert_eq!(policy.admin_by_uid(1000).unwrap().level, Level::Operator);
     assert_eq!(policy.network().deny_cidrs[0].to_string(), "10.9.0.0/16");
     assert_eq!(policy.signer().delegation_ttl, Ttl::from_secs(7200));
-    assert_eq!(policy.sandbox().min_landlock_abi, 1);
+    assert_eq!(policy.sandbox().minimum_abi, 1);
 }
 
 #[test]

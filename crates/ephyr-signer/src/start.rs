@@ -140,7 +140,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
             "memory is not locked, so the CA key could reach swap: {why}"
         ));
     }
-    let landlock = confine(&source.path, policy.sandbox().min_landlock_abi)?;
+    let landlock = confine(&source.path, policy.sandbox().minimum_abi)?;
     // Better not to serve than to refuse each request.
     random::<32>()?;
     let report = report(&landlock, &locked);

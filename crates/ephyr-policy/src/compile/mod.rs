@@ -97,7 +97,7 @@ fn compile(root: &View<'_>, hash: Digest, findings: &mut Findings) -> Policy {
         admins,
         signer: signer(&root.section("signer"), findings),
         sandbox: Sandbox {
-            min_landlock_abi: root.section("sandbox").int("min_landlock_abi").unwrap_or(0),
+            minimum_abi: root.section("sandbox").int("minimum_abi").unwrap_or(0),
         },
     }
 }

@@ -242,7 +242,7 @@ pub(crate) static SIGNER: Record = Record {
 pub(crate) static SANDBOX: Record = Record {
     what: "sandbox",
     fields: &[Field::new(
-        "min_landlock_abi",
+        "minimum_abi",
         Shape::Int { min: 0, max: 10 },
         "Least Landlock ABI with which the daemons start; 0: as much as there is.",
     )

@@ -171,5 +171,5 @@ pub struct Signer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
     /// Least Landlock ABI with which the daemons start; 0: as much as there is.
-    pub min_landlock_abi: u32,
+    pub minimum_abi: u32,
 }
