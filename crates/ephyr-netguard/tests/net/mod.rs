@@ -32,7 +32,7 @@ pub(crate) const OUTSIDE: &str = "192.0.2.2";
 pub(crate) const OUTSIDE6: &str = "2001:db8:1::2";
 pub(crate) const METADATA: &str = "169.254.169.254";
 
-const GUARD: &str = env!("CARGO_BIN_EXE_ephyr-netguard");
+pub(crate) const GUARD: &str = env!("CARGO_BIN_EXE_ephyr-netguard");
 
 const COUNTING: &str = "
 table inet sink {
