@@ -271,7 +271,7 @@ fn a_kernel_that_confines_too_little_is_no_place_to_watch() {
         return;
     }
     let text = policy(&[SCOUT]);
-    net.write_policy(&format!("{text}sandbox: {{ min_landlock_abi: {MOST} }}\n"));
+    net.write_policy(&format!("{text}sandbox: {{ minimum_abi: {MOST} }}\n"));
     let refused = net.appliance.within(|| {
         Command::new("timeout")
             .args(["20", GUARD, "watch", "--policy"])
@@ -283,7 +283,7 @@ fn a_kernel_that_confines_too_little_is_no_place_to_watch() {
     });
     assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
     assert!(said(&refused).contains("Landlock"), "{}", said(&refused));
-    net.write_policy(&format!("{text}sandbox: {{ min_landlock_abi: {abi} }}\n"));
+    net.write_policy(&format!("{text}sandbox: {{ minimum_abi: {abi} }}\n"));
     let _watching = net.watch(&[]);
 }
 
