@@ -71,6 +71,60 @@ fn when_sshd_does_not_read_the_file_all_is_put_back() {
 }
 
 #[test]
+fn an_update_that_fails_leaves_everything_as_the_one_before_made_it() {
+    let Some(host) = Host::start() else { return };
+    host.install(&policy());
+    let before = host.state();
+    let mut newer = policy();
+    newer["roles"]["read"]["shell"] = "/bin/bash".into();
+    newer["roles"]["op"]["sudo"] = json!(["/usr/bin/id -g"]);
+    newer["roles"]["more"] = json!({"principal": "eph-more"});
+    newer["targets"]["web"]["allowed_roles"] = json!(["read", "op", "more"]);
+    host.render("web", &newer, &[]);
+    let snippet = format!("{INSIDE}/web/files/etc/ssh/sshd_config.d/50-ephyr-ephyr.conf");
+    host.ok(&format!(
+        "cp {snippet} /tmp/good; echo Nonsense >> {snippet}"
+    ));
+    let ran = host.sh(&format!("{INSIDE}/web/install.sh"));
+    assert!(ran.code == 1 && ran.err.contains("put back"), "{}", ran.err);
+    host.assert_state(&before);
+    host.ok(&format!("cp /tmp/good {snippet}; {INSIDE}/web/install.sh"));
+    let accounts = host.ok("getent passwd eph-read eph-more | cut -d : -f 1,7");
+    assert!(
+        accounts.starts_with("eph-read:/bin/bash\neph-more:"),
+        "{accounts}"
+    );
+}
+
+#[test]
+fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
+    let Some(host) = Host::start() else { return };
+    host.render("web", &policy(), &[]);
+    let install = format!("{INSIDE}/web/install.sh");
+    let rules = format!("{INSIDE}/web/files/etc/sudoers.d/ephyr-ephyr");
+    for (breaks, says, mends) in [
+        (
+            "echo Nonsense >> /etc/ssh/sshd_config".to_owned(),
+            "configuration is not valid as it is",
+            "sed -i '$d' /etc/ssh/sshd_config".to_owned(),
+        ),
+        (
+            format!("cp {rules} /tmp/rules; echo 'eph-op ALL=(' >> {rules}"),
+            "sudo does not accept its rules",
+            format!("cp /tmp/rules {rules}"),
+        ),
+    ] {
+        host.ok(&breaks);
+        let before = host.state();
+        let ran = host.sh(&install);
+        assert!(ran.code == 1 && ran.err.contains(says), "{}", ran.err);
+        host.assert_state(&before);
+        host.ok(&mends);
+    }
+    host.ok(&install);
+}
+
+#[test]
 fn what_would_change_another_account_is_put_back() {
     let Some(host) = Host::start() else { return };
     host.render("web", &policy(), &[]);

@@ -58,6 +58,7 @@ look_at() {
 
 make_account() {
     if getent passwd "$1" > /dev/null; then
+        echo "$1 $(shell_of "$1")" >> "$saved/shells"
         usermod --shell "$4" "$1"
     else
         new_accounts="$new_accounts $1"
@@ -148,6 +149,9 @@ undo() {
         set +e
         each_of_ours restore
         rmdir /etc/ssh/ephyr 2> /dev/null
+        if [ -e "$saved/shells" ]; then
+            while read -r name shell; do usermod --shell "$shell" "$name"; done < "$saved/shells"
+        fi
         for name in $new_accounts; do
             if getent passwd "$name" > /dev/null; then remove_account "$name"; fi
         done

@@ -21,6 +21,7 @@ for program in sshd useradd usermod userdel chage getent; do
 done
 
 comment_of() { getent passwd "$1" | cut -d : -f 5; }
+shell_of() { getent passwd "$1" | cut -d : -f 7; }
 is_ours() { [ "$(comment_of "$1")" = "$marker" ]; }
 
 # Our accounts, those of earlier policies too.
