@@ -22,7 +22,7 @@ usage: cargo xtask <command>
         builds Ephyr and plays its main job against a real sshd, step by step
   test [--only STAGE] [--no-install]
         runs every check; stages: fmt, clippy, build, unit, integration, doc, fuzz, sdk, nix,
-        deny, advisories, layers, scripts (property tests are among unit and integration)
+        deny, advisories, layers, scripts, vm (property tests are among unit and integration)
   fuzz NAME...|--all [--time SECONDS] [--no-install]
         hunts for inputs that break a property, 60 s for each target unless it is said
   dist [--no-install]

@@ -353,7 +353,8 @@ fn missing_again(needs: &[&'static Need]) -> Vec<&'static Need> {
         .collect()
 }
 
-fn is_root() -> bool {
+/// Whether this is root.
+pub(crate) fn is_root() -> bool {
     let mut command = Command::new("id");
     command.arg("-u");
     run::run(&mut command, Show::No, Duration::from_secs(10))

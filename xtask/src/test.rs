@@ -33,6 +33,7 @@ const STAGES: &[(&str, Check)] = &[
     ("nix", nix),
     ("deny", deny),
     ("advisories", advisories),
+    ("vm", vm::stage),
 ];
 
 /// Longer than any stage takes on a cold machine; a stage that hangs must not hang the run.
@@ -371,7 +372,8 @@ fn timed(done: &Done) {
     }
 }
 
-fn skip(stage: &str, why: &str) -> Tally {
+/// Tells that a stage is skipped and counts it.
+pub(crate) fn skip(stage: &str, why: &str) -> Tally {
     Listed::read().tell(&format!("SKIP {stage}: {why}"))
 }
 

@@ -26,11 +26,26 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     scenarios(options).map(|tally| tally.failed == 0 && tally.passed > 0)
 }
 
+/// All scenarios, as a stage of `cargo xtask test`; skipped where machines cannot be had.
+///
+/// # Errors
+/// The programs do not build.
+pub(crate) fn stage(options: &Options) -> Result<Tally, String> {
+    if !packages::is_root() {
+        let why = "building the machines' system needs root";
+        return Ok(test::skip("vm", why));
+    }
+    if let Err(why) = packages::for_guests(options) {
+        return Ok(test::skip("vm", &why));
+    }
+    scenarios(options)
+}
+
 /// Builds the programs, runs the scenarios and counts them.
 ///
 /// # Errors
 /// As [`run`].
-pub(crate) fn scenarios(options: &Options) -> Result<Tally, String> {
+fn scenarios(options: &Options) -> Result<Tally, String> {
     packages::for_guests(options)?;
     // All of the workspace: a part of it would resolve other features, and compile its dependencies anew.
     if test::programs()?.failed > 0 {
