@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from . import check, image, mutation, scenario, topology, world
 from .errors import DriverError, MachineError
@@ -30,6 +35,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="keep disks, consoles and network capture")
     parser.add_argument("--mutate", action="store_true", help="take mechanisms out and see their scenarios fail")
     parser.add_argument("--check", action="store_true", help="check the driver and the scripts, without a guest")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="scenarios at the same time")
     parser.add_argument("--programs", type=Path, help="where the built programs lie")
     options = parser.parse_args(words)
     # So that the guests are ended on these signals too.
@@ -48,8 +54,7 @@ def main(words: list[str]) -> int:
             if options.mutate:
                 mutate(run, options.names)
             else:
-                for chosen in scenario.find(HERE / "scenarios", options.names):
-                    run.scenario(chosen)
+                run.scenarios(scenario.find(HERE / "scenarios", options.names), options.jobs)
         return summary(run.passed, run.failed, run.skipped)
     except DriverError as error:
         print(f"vm: {error}", file=sys.stderr, flush=True)
@@ -75,6 +80,18 @@ def listing(names: list[str]) -> None:
 SET_UP_BY = (("appliance", "units render"), ("appliance", "nft render"), ("target", "target render"))
 
 
+@dataclass(frozen=True)
+class Child:
+    """A scenario that runs in a process of its own."""
+
+    pid: int
+    chosen: Scenario
+    #: What it says.
+    output: IO[bytes]
+    #: How many passed, failed and were skipped, once it has ended as it should.
+    counts: IO[bytes]
+
+
 class Run:
     """One run of scenarios, and how many came to what."""
 
@@ -88,6 +105,66 @@ class Run:
         self.documented = documented_skips(HERE.parent / "docs/verification.md")
         self._image: image.Image | None = None
         self._snapshots: dict[str, world.Snapshot] = {}
+
+    def scenarios(self, chosen: list[Scenario], jobs: int) -> None:
+        """Runs scenarios, at most `jobs` at the same time; what each says comes when it has ended."""
+        if jobs < 2 or len(chosen) < 2:
+            for one in chosen:
+                self.scenario(one)
+            return
+        # Made before there are processes that would each make them.
+        for name in dict.fromkeys(one.topology for one in chosen):
+            if not self.missing(name):
+                self.snapshot(name)
+        # The long ones first, so that none is left alone at the end.
+        waiting = sorted(chosen, key=lambda one: (one.limit, one.path.stat().st_size))
+        running: list[Child] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    running.append(self.begin(waiting.pop()))
+                ended, _ = os.wait()
+                for child in [child for child in running if child.pid == ended]:
+                    running.remove(child)
+                    self.count(child)
+        finally:
+            # Interrupted: each ends its machines.
+            for child in running:
+                os.kill(child.pid, signal.SIGTERM)
+
+    def begin(self, chosen: Scenario) -> Child:
+        """Runs one scenario in a process of its own."""
+        output = tempfile.TemporaryFile()
+        counts = tempfile.TemporaryFile()
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                self.passed = self.failed = self.skipped = 0
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+                self.scenario(chosen)
+                counts.write(json.dumps([self.passed, self.failed, self.skipped]).encode())
+                counts.flush()
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+        return Child(pid, chosen, output, counts)
+
+    def count(self, child: Child) -> None:
+        """Tells what a process said and adds up what came of it."""
+        for file in (child.output, child.counts):
+            file.seek(0)
+        say(child.output.read().decode(errors="replace").rstrip("\n"))
+        text = child.counts.read()
+        passed, failed, skipped = json.loads(text) if text else (0, 1, 0)
+        if not text:
+            say(f"FAIL {child.chosen.name}: its process ended")
+        self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
 
     def scenario(self, chosen: Scenario) -> None:
         """Runs one scenario and tells what came of it."""

@@ -58,6 +58,13 @@ fn scenarios(options: &Options) -> Result<Tally, String> {
             command.arg(flag);
         }
     }
+    if !options.keep && !options.mutate {
+        // One machine of a scenario works at a time as a rule.
+        let jobs = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(4);
+        command.arg("--jobs").arg(jobs.to_string());
+    }
     command.args(&options.names);
     let done = run::run(&mut command, Show::Yes, LIMIT)?;
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
