@@ -180,6 +180,7 @@ pub(crate) fn checkpoint_in(line: &Line<'_>) -> Result<Option<Checkpoint>, LineF
 fn invalid(fault: LineFault) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, fault)
 }
+
 /// Replaces the checkpoint kept beside the log.
 pub(crate) fn keep_beside(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
     let (file, next) = (checkpoint_file(path), with_suffix(path, ".checkpoint.next"));

@@ -3,14 +3,15 @@
 
 use std::path::Path;
 
-use crate::clock;
-use crate::handover;
-use crate::signer::{Signer, SignerError};
 use ephyr_audit::{
     Appended, AuditError, Checkpoint, Event, OpenError, OpenReport, Record, Writer, WriterOptions,
 };
 use ephyr_names::Digest;
 use ephyr_signer_ipc::{ErrorCode, Reply, Request};
+
+use crate::clock;
+use crate::handover;
+use crate::signer::{Signer, SignerError};
 
 /// Most record hashes in one request to the signer.
 const CHECKPOINT_RECORDS: usize = ephyr_signer_ipc::MAX_CHECKPOINT_HASHES;

@@ -129,3 +129,30 @@ fn w25_a_log_that_was_only_cut_at_its_end_does_not_verify() {
     std::fs::write(world.audit_log(), cut).unwrap();
     assert!(!verify(), "the checkpoint beside it covers more records");
 }
+
+#[test]
+fn under_load_the_signer_countersigns_many_records_at_a_time() {
+    const CALLERS: usize = 8;
+    let mut world = World::start().unwrap();
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| world.mcp_with_key("scout").unwrap())
+        .collect();
+    let began = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        for mut caller in callers {
+            scope.spawn(move || {
+                for _ in 0..400 {
+                    let task = json!({"description": "load"});
+                    assert!(!caller.tool("task_create", task).unwrap().is_error);
+                }
+            });
+        }
+    });
+    world.broker().unwrap().stop().unwrap();
+    let text = std::fs::read_to_string(world.audit_log()).unwrap();
+    let signed = text.matches(r#""event":"checkpoint""#).count();
+    // The broker looks twice a second; a round is one request for each thousand records.
+    let rounds = usize::try_from(began.elapsed().as_millis() / 500).unwrap() + 2;
+    let most = rounds + text.lines().count() / 1000 + 1;
+    assert!((1..=most).contains(&signed), "{signed} of at most {most}");
+}
