@@ -163,7 +163,10 @@ struct State<'a> {
     bad_shipped: bool,
     chain: Option<Chain>,
     checkpoints: u64,
+    /// What the log's own last checkpoint covers, and when it was signed.
     signed: Option<(u64, Timestamp)>,
+    /// The same of the last shipped one that was reached.
+    shipped_signed: Option<(u64, Timestamp)>,
     /// Heads and times of the records behind the last checkpoint; those of checkpoints without a time.
     behind: VecDeque<(Digest, Option<Timestamp>)>,
     open: HashMap<RecordId, (u64, Event)>,
@@ -196,6 +199,7 @@ impl<'a> State<'a> {
             chain: None,
             checkpoints: 0,
             signed: None,
+            shipped_signed: None,
             behind: VecDeque::new(),
             open: HashMap::new(),
             lost: 0,
@@ -266,9 +270,15 @@ impl<'a> State<'a> {
         Ok(())
     }
 
+    /// Says how far the signer has seen the log, and nothing of what the log's own checkpoints may cover: the record
+    /// of an earlier one may stand behind all that a later one covers.
     fn compare_shipped(&mut self, reached: u64) -> Result<(), Fault> {
+        let head = self.chain.as_ref().map(|chain| chain.fold.head());
         while let Some(shipped) = self.shipped.pop_if(|next| next.count == reached) {
-            self.accept(shipped)?;
+            if head != Some(shipped.head) {
+                return Err(Fault::Rewritten(shipped.count));
+            }
+            self.shipped_signed = Some((shipped.count, shipped.time));
         }
         Ok(())
     }
@@ -370,14 +380,21 @@ impl<'a> State<'a> {
             .map(|(id, (number, _))| (number, id))
             .collect();
         open.sort_unstable();
-        let mut tail = self.behind.iter().filter_map(|(_, time)| *time);
+        let signed = self.signed.max(self.shipped_signed);
+        let covered = signed.map_or(0, |(count, _)| count.saturating_sub(chain.behind_from));
+        let covered = usize::try_from(covered).unwrap_or(usize::MAX);
+        let mut tail = self
+            .behind
+            .iter()
+            .skip(covered)
+            .filter_map(|(_, time)| *time);
         Ok(Report {
             log: chain.fold.log(),
             unseen: chain.unseen,
             records: chain.fold.count(),
             checkpoints: self.checkpoints,
-            signed: self.signed.map_or(0, |(count, _)| count),
-            signed_at: self.signed.map(|(_, time)| time),
+            signed: signed.map_or(0, |(count, _)| count),
+            signed_at: signed.map(|(_, time)| time),
             unsigned_since: tail.clone().next(),
             unsigned: tail.by_ref().count() as u64,
             open_attempts: open.into_iter().map(|(_, id)| id).collect(),

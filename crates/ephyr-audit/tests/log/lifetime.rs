@@ -147,6 +147,80 @@ fn a_checkpoint_that_a_crash_kept_from_being_recorded_is_overtaken_by_the_next()
     assert_eq!((report.checkpoints, report.unsigned), (1, 0));
 }
 
+/// Countersigns as a busy broker does: what is appended meanwhile stands before the checkpoint's record.
+fn countersign_while(signer: &mut Signer, writer: &Writer, max: usize, meanwhile: &[&str]) {
+    let checkpoint = signer.sign_next(writer, max).unwrap();
+    for command in meanwhile {
+        append(writer, &exec(command));
+    }
+    keep(writer, &checkpoint).unwrap();
+}
+
+#[test]
+fn a_log_whose_last_checkpoint_ends_at_the_record_of_another_one_is_whole_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let mut signer = Signer::new(1);
+    let writer = open(&path);
+    append(&writer, &exec("one"));
+    countersign_while(&mut signer, &writer, 1000, &["two", "three"]);
+    // The log is at rest from here on: the next checkpoint covers what came meanwhile, and the record of the first.
+    let at_rest = writer.position().count;
+    countersign_while(&mut signer, &writer, 1000, &[]);
+    assert_eq!(shipped(&path).count, at_rest);
+    let beside = VerifyOptions {
+        shipped: vec![shipped(&path)],
+        partial: false,
+    };
+    for options in [VerifyOptions::default(), beside] {
+        let report = verify_files(&path, &signer.ca(), &options).unwrap();
+        assert_eq!((report.checkpoints, report.unsigned), (2, 0));
+        assert_eq!(report.signed, at_rest);
+    }
+}
+
+#[test]
+fn a_log_with_several_checkpoints_after_all_that_they_cover_is_whole_beside_the_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let mut signer = Signer::new(1);
+    let writer = open(&path);
+    for n in 0..9 {
+        append(&writer, &exec(&format!("command {n}")));
+    }
+    for _ in 0..3 {
+        countersign_while(&mut signer, &writer, 3, &[]);
+    }
+    append(&writer, &exec("after"));
+    let beside = VerifyOptions {
+        shipped: vec![shipped(&path)],
+        partial: false,
+    };
+    let report = verify_files(&path, &signer.ca(), &beside).unwrap();
+    assert_eq!(
+        (report.checkpoints, report.signed, report.unsigned),
+        (3, 9, 2)
+    );
+    assert_eq!(report.signed_at, Some(shipped(&path).time));
+}
+
+#[test]
+fn a_checkpoint_from_elsewhere_counts_where_the_log_has_none_so_far() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
+    let mut signer = Signer::new(1);
+    let writer = open(&path);
+    append(&writer, &exec("one"));
+    let elsewhere = signer.sign_next(&writer, 1000).unwrap();
+    append(&writer, &exec("two"));
+    let mut options = VerifyOptions::default();
+    let report = verify_files(&path, &signer.ca(), &options).unwrap();
+    assert_eq!((report.signed, report.unsigned), (0, 3));
+    options.shipped.push(elsewhere);
+    let report = verify_files(&path, &signer.ca(), &options).unwrap();
+    assert_eq!((report.signed, report.unsigned), (2, 1));
+}
+
 #[test]
 fn a_checkpoint_of_something_else_is_not_recorded() {
     let dir = tempfile::tempdir().unwrap();
