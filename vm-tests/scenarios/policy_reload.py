@@ -4,17 +4,11 @@
 start_all()
 wait_for_appliance(appliance)
 DAEMONS = ("ephyr-signer", "ephyr-broker", "ephyr-netguard")
-appliance.succeed("rm -f /root/key*; ssh-keygen -q -t ed25519 -N '' -f /root/key")
-KEY = " ".join(appliance.succeed("cat /root/key.pub").split()[:2])
+KEY = make_key(appliance)
 
 
 def pids() -> dict[str, str]:
     return {name: appliance.get_unit_property(f"{name}.service", "MainPID") for name in DAEMONS}
-
-
-def file_hash() -> str:
-    """The hash of the policy that lies there."""
-    return appliance.succeed("ephyr policy hash").strip()
 
 
 def hashes() -> dict[str, str]:
@@ -32,17 +26,7 @@ def all_have(policy: str) -> None:
 
 def signs(command: str, policy: str) -> bool:
     """Whether the signer certifies a key for scout to run a command as `read` on web."""
-    intent = {
-        "policy": policy,
-        "agent": "scout",
-        "target": "web",
-        "role": "read",
-        "ttl": "1m",
-        "public_key": KEY,
-        "lineage": [],
-        "purpose": {"exec": {"command": command}},
-    }
-    return "certificate" in ask_signer(appliance, {"sign": {"intent": intent}})
+    return "certificate" in ask_to_sign(appliance, KEY, policy, purpose={"exec": {"command": command}})
 
 
 def held(uid: int) -> bool:
@@ -51,10 +35,10 @@ def held(uid: int) -> bool:
     return appliance.execute(command, timeout=60)[0] != 0
 
 
-first = file_hash()
+first = policy_hash(appliance)
 before = pids()
 all_have(first)
-t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
 t.assertTrue(signs("id -un", first))
 exits(appliance, exec_as("scout", "web", "read", "uptime -p"), 77)
 t.assertFalse(signs("uptime -p", first))
@@ -65,13 +49,13 @@ with subtest("a reload moves all three at once, and their processes stay"):
         appliance,
         "policy['roles']['read']['commands'] = ['uptime -p']; policy['agents']['late'] = {'uid': 1504}",
     )
-    second = file_hash()
+    second = policy_hash(appliance)
     t.assertNotEqual(second, first)
     appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
     all_have(second)
     t.assertEqual(pids(), before)
     # The broker grants what it refused and refuses what it granted; so does the signer; the firewall holds one more.
-    t.assertIn("up", appliance.succeed(exec_as("scout", "web", "read", "uptime -p")))
+    t.assertIn("up", runs(appliance, exec_as("scout", "web", "read", "uptime -p")))
     exits(appliance, exec_as("scout", "web", "read", "id -un"), 77)
     t.assertTrue(signs("uptime -p", second))
     t.assertFalse(signs("id -un", second))
@@ -84,7 +68,7 @@ with subtest("a policy with a mistake moves none, everything keeps the old one, 
     appliance.execute("systemctl reload ephyr-broker.service", timeout=120)
     all_have(second)
     t.assertEqual(pids(), before)
-    t.assertIn("up", appliance.succeed(exec_as("scout", "web", "read", "uptime -p")))
+    t.assertIn("up", runs(appliance, exec_as("scout", "web", "read", "uptime -p")))
     exits(appliance, exec_as("scout", "web", "read", "id -un"), 77)
     t.assertTrue(signs("uptime -p", second))
     t.assertTrue(held(1504))
@@ -98,9 +82,52 @@ with subtest("the corrected policy moves all three again"):
         appliance,
         "policy['roles']['read'].pop('comands'); policy['roles']['read']['commands'] = ['id -un']; policy['agents'].pop('late', None)",
     )
-    third = file_hash()
+    third = policy_hash(appliance)
     appliance.succeed("systemctl reload ephyr-signer.service", timeout=120)
     all_have(third)
     t.assertEqual(pids(), before)
-    t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+    t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
     t.assertFalse(held(1504))
+
+with subtest("what runs is judged by the new policy: what it no longer allows is ended, and the rest goes on"):
+    grant = "policy['agents']['scout']['ssh']['web']['roles'] = ['operate']; policy['agents']['worker']['ssh']['web']['roles'] = ['operate']"
+    write_policy(appliance, grant)
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    for agent in ("scout", "worker"):
+        appliance.succeed(
+            f"systemd-run --quiet --unit=long-{agent} --uid=ephyr-agent-{agent} "
+            f"ephyr exec web --role operate --timeout 300 -- 'exec -a {agent} sleep 1000'"
+        )
+        web.wait_until_succeeds(f"pgrep -f '^{agent} 1000'", timeout=120)
+    write_policy(appliance, "policy['agents']['scout']['ssh']['web']['roles'] = ['read']")
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    web.wait_until_fails("pgrep -f '^scout 1000'", timeout=60)
+    web.succeed("pgrep -f '^worker 1000'")
+
+with subtest("a client that is connected goes on with what the new policy gives it, and with its new API key alone"):
+    place = "http://127.0.0.1:8554"
+    keys, hashed = [], []
+    for _ in range(2):
+        made = json.loads(appliance.succeed("ephyr keys new remote --json"))
+        keys.append(f"Authorization: Bearer {made['api_key']}")
+        hashed.append(str(made["api_key_hash"]))
+    remote = "policy['agents']['remote'] = {'api_key_hash': %r, 'ssh': {%r: {'roles': ['operate' if %r == 'web' else 'read']}}}"
+    write_policy(appliance, remote % (hashed[0], "web", "web"))
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    session = appliance.succeed(mcp_begin(place, keys[0])).strip()
+
+    def asks(key: str) -> str:
+        call: dict[str, object] = {"name": "list_targets", "arguments": {}}
+        return appliance.succeed(mcp(place, "tools/call", call, f"Mcp-Session-Id: {session}", key))
+
+    first_answer = asks(keys[0])
+    t.assertIn("192.168.1.2", first_answer)
+    t.assertNotIn("192.168.1.3", first_answer)
+    t.assertIn(" 401", asks(keys[1]).splitlines()[0])
+    write_policy(appliance, remote % (hashed[1], "db", "db"))
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    t.assertIn(" 401", asks(keys[0]).splitlines()[0])
+    second_answer = asks(keys[1])
+    t.assertIn("192.168.1.3", second_answer)
+    t.assertNotIn("192.168.1.2", second_answer)
+    t.assertEqual(pids(), before)
