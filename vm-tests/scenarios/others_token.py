@@ -24,7 +24,7 @@ TOKEN, TASK = str(made["token"]), str(made["task_id"])
 OWN = f"EPHYR_TOKEN={TOKEN} "
 
 with subtest("over the socket: the token works for its agent and for no other, and no other one delegates, shows or ends its task"):
-    t.assertEqual(appliance.succeed(as_agent("worker", OWN + RUN)), "agent-read\n")
+    t.assertEqual(runs(appliance, as_agent("worker", OWN + RUN)), "agent-read\n")
     for agent in ("ephyr-agent-scout", "ephyr-agent-caller"):
         t.assertIn("whose UID is not yours", refused(agent, OWN + RUN, 77))
         refused(agent, OWN + "ephyr task delegate --description y 2>&1", 77)
@@ -32,28 +32,15 @@ with subtest("over the socket: the token works for its agent and for no other, a
         # It does not even learn whether there is such a task.
         t.assertIn("is not there", refused(agent, f"ephyr task revoke {TASK} 2>&1", 69))
         # Its own access is as it was.
-        t.assertEqual(appliance.succeed(shell(agent, RUN)), "agent-read\n")
+        t.assertEqual(runs(appliance, shell(agent, RUN)), "agent-read\n")
     appliance.succeed(as_agent("worker", OWN + "ephyr task info"))
-    t.assertEqual(appliance.succeed(as_agent("worker", OWN + RUN)), "agent-read\n")
+    t.assertEqual(runs(appliance, as_agent("worker", OWN + RUN)), "agent-read\n")
 
-ASK = (
-    "curl -s -o /dev/null -D - --unix-socket /run/ephyr/broker.sock http://localhost/mcp "
-    "-H 'Content-Type: application/json' -H 'Accept: application/json' "
-)
-INITIALIZE = json.dumps(
-    {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}},
-    }
-)
-LIST = json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}})
+SOCKET = "--unix-socket /run/ephyr/broker.sock http://localhost"
 
 with subtest("an MCP session is its agent's"):
-    head = appliance.succeed(as_agent("worker", f"{ASK} -d {shlex.quote(INITIALIZE)}"))
-    session = next(line.split(": ")[1].strip() for line in head.splitlines() if line.lower().startswith("mcp-session-id"))
-    use = f"{ASK} -H 'Mcp-Session-Id: {session}' -H 'MCP-Protocol-Version: 2025-11-25' -d {shlex.quote(LIST)} | head -1"
+    session = appliance.succeed(as_agent("worker", mcp_begin(SOCKET))).strip()
+    use = mcp(SOCKET, "tools/list", {}, f"Mcp-Session-Id: {session}") + " | head -1"
     t.assertIn(" 200", appliance.succeed(as_agent("worker", use)))
     t.assertIn(" 404", appliance.succeed(as_agent("scout", use)))
     t.assertIn(" 200", appliance.succeed(as_agent("worker", use)))
@@ -76,9 +63,9 @@ with subtest("over TCP: a bound token works with its key, and no other agent has
     bound = appliance.succeed(as_agent("worker", f"ephyr {create}")).strip()
     use = f"EPHYR_TOKEN={bound} {HTTP} %s exec web --role read -- 'id -un' 2>&1"
     own = use % "--holder-key /var/lib/keys-worker/key"
-    t.assertEqual(appliance.succeed(as_agent("worker", own)), "agent-read\n")
+    t.assertEqual(runs(appliance, as_agent("worker", own)), "agent-read\n")
     refused("ephyr-agent-scout", use % "", 77)
     refused("ephyr-agent-scout", use % "--holder-key /var/lib/keys-scout/key", 77)
     refused("ephyr-agent-scout", own, 66, 77)
     refused("ephyr-agent-scout", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 77)
-    t.assertEqual(appliance.succeed(as_agent("worker", own)), "agent-read\n")
+    t.assertEqual(runs(appliance, as_agent("worker", own)), "agent-read\n")
