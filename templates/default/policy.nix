@@ -18,7 +18,7 @@
       };
       targets.web = {
         host = "web.internal.example";
-        # What `ephyr host-key --host web.internal.example` prints.
+        # What `ephyr host-key web.internal.example` prints.
         host_key = "ssh-ed25519 AAAA…";
         allowed_roles = [ "read" ];
         auto_approve = true;

@@ -175,10 +175,12 @@ fn records(count: u64) -> String {
 
 fn search(log: &Log, filter: &Filter, output: &Output) -> Result<ExitCode, Failure> {
     let mut tree = Vec::new();
+    let mut found = false;
     for path in paths(log)? {
         for stored in query(open(&path)?, filter) {
             let stored =
                 stored.map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
+            found = true;
             match filter.task {
                 // What came of an attempt may stand behind what began later.
                 Some(_) => tree.push(stored),
@@ -194,6 +196,9 @@ fn search(log: &Log, filter: &Filter, output: &Output) -> Result<ExitCode, Failu
             _ => String::new(),
         };
         output.raw(format!("{indent}{}", line(stored, output)).as_bytes())?;
+    }
+    if !found {
+        output.note("no record of the log is like that");
     }
     Ok(ExitCode::SUCCESS)
 }

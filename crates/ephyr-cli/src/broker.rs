@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::endpoint::{Endpoint, Place};
-use crate::failure::{BROKE_OFF, DENIED, Failure, TEMPORARY, UNAVAILABLE};
+use crate::failure::{BROKE_OFF, DATA, DENIED, Failure, TEMPORARY, UNAVAILABLE};
 
 const VERSION: &str = "2026-07-28";
 
@@ -245,9 +245,38 @@ fn tool_failure(result: ToolResult) -> Failure {
     } else if details["started"] == true {
         BROKE_OFF
     } else {
-        UNAVAILABLE
+        status_of(&code)
     };
     Failure::new(exit, &code, text).with_details(details)
+}
+
+/// The exit status that fits a reason for which nothing was done.
+fn status_of(reason: &str) -> u8 {
+    match reason {
+        "bad_arguments" | "ttl_out_of_range" | "task_not_found" => DATA,
+        "token_makes_no_root"
+        | "token_required"
+        | "not_your_task"
+        | "not_bound"
+        | "already_bound"
+        | "holder_required"
+        | "proof_invalid"
+        | "mint_refused"
+        | "agent_unknown"
+        | "delegated_only"
+        | "delegation_not_accepted"
+        | "task_revoked"
+        | "task_ended" => DENIED,
+        "audit_unavailable"
+        | "state_unavailable"
+        | "journal_unavailable"
+        | "signer_unavailable"
+        | "no_epoch"
+        | "too_many_tasks"
+        | "rate_limited"
+        | "policy_mismatch" => TEMPORARY,
+        _ => UNAVAILABLE,
+    }
 }
 
 /// The broker refused the call as such.
@@ -263,7 +292,7 @@ fn refusal(status: StatusCode, message: &Value, error: &Value) -> Failure {
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DENIED,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => TEMPORARY,
-        _ => crate::failure::DATA,
+        _ => DATA,
     };
     Failure::new(exit, code, format!("the broker refuses: {text}"))
 }

@@ -103,14 +103,21 @@ pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
     let bad = |error: ssh_key::Error| {
         Failure::data(format!("{} holds no OpenSSH key: {error}", path.display()))
     };
-    if text.trim_start().starts_with("-----BEGIN") {
-        return PrivateKey::from_openssh(&text)
-            .map(|key| key.public_key().clone())
-            .map_err(bad);
+    let key = if text.trim_start().starts_with("-----BEGIN") {
+        PrivateKey::from_openssh(&text).map(|key| key.public_key().clone())
+    } else {
+        let is_key = |line: &&str| !line.is_empty() && !line.starts_with('#');
+        let line = text.lines().map(str::trim).find(is_key).unwrap_or_default();
+        PublicKey::from_openssh(line)
     }
-    let is_key = |line: &&str| !line.is_empty() && !line.starts_with('#');
-    let line = text.lines().map(str::trim).find(is_key).unwrap_or_default();
-    PublicKey::from_openssh(line).map_err(bad)
+    .map_err(bad)?;
+    if key.algorithm().is_ed25519() {
+        return Ok(key);
+    }
+    let (path, kind) = (path.display(), key.algorithm());
+    Err(Failure::data(format!(
+        "{path} holds a key of the kind {kind}; Ephyr's CA keys are ssh-ed25519: `ephyr ca init` makes one"
+    )))
 }
 
 /// Standard input as text, up to the length of a key file.

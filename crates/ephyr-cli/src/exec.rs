@@ -11,6 +11,7 @@ use crate::args::Exec;
 use crate::broker;
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, TIMED_OUT};
+use crate::lists;
 use crate::output::Output;
 
 /// Beyond the command's own time: connecting, signing, waiting for a slot.
@@ -69,10 +70,7 @@ fn decision(decision: &serde_json::Value, output: &Output) -> Result<ExitCode, F
         if allowed {
             "allowed".to_owned()
         } else {
-            format!(
-                "denied: {}",
-                decision["message"].as_str().unwrap_or_default()
-            )
+            refusal(decision)
         }
     })?;
     Ok(if allowed {
@@ -80,6 +78,21 @@ fn decision(decision: &serde_json::Value, output: &Output) -> Result<ExitCode, F
     } else {
         ExitCode::from(crate::failure::DENIED)
     })
+}
+
+/// As a refusal of the command itself reads.
+fn refusal(decision: &serde_json::Value) -> String {
+    let mut text = format!(
+        "denied at step {}: {}",
+        decision["step"],
+        lists::text(&decision["message"])
+    );
+    let instead = lists::words(&decision["alternatives"], "; ");
+    if !instead.is_empty() {
+        text.push_str("; allowed would be: ");
+        text.push_str(&instead);
+    }
+    text
 }
 
 /// The exit status of a shell that had run the command itself.

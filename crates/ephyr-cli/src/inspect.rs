@@ -7,7 +7,7 @@ use ephyr_token::{Explanation, MAX_TOKEN_BYTES, explain};
 
 use crate::args::Inspect;
 use crate::failure::{DATA, Failure};
-use crate::lists::fields;
+use crate::lists;
 use crate::output::{Output, plain};
 
 pub(crate) fn run(inspect: &Inspect, output: &Output) -> Result<ExitCode, Failure> {
@@ -20,8 +20,12 @@ pub(crate) fn run(inspect: &Inspect, output: &Output) -> Result<ExitCode, Failur
             )
         })?,
     };
-    let explanation =
-        explain(text.trim()).map_err(|error| Failure::data(format!("not a token: {error}")))?;
+    let text = text.trim();
+    if text.starts_with("eph_") {
+        let why = "not a token: this is an API key; `ephyr task create` makes a token with it";
+        return Err(Failure::data(why));
+    }
+    let explanation = explain(text).map_err(|error| Failure::data(error.to_string()))?;
     output.show(&explanation, || describe(&explanation))?;
     let refused = explanation.refused.is_some();
     Ok(if refused {
@@ -65,7 +69,7 @@ fn describe(token: &Explanation) -> String {
             let value = serde_json::to_value(envelope).unwrap_or_default();
             text.push_str(&format!(
                 "what is left, if it is genuine:\n{}",
-                fields(&value, 1)
+                lists::envelope(&value, 1)
             ));
         }
         (None, None) => {}

@@ -18,12 +18,13 @@ pub(crate) fn targets(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, 
         &value["targets"],
         output,
         &value,
+        &["TARGET", "ROLES", "ADDRESS", "WHAT"],
         "you may use no target",
         |target| {
             let enabled = target["enabled"].as_bool().unwrap_or(true);
             vec![
                 text(&target["name"]),
-                words(&target["roles"]),
+                words(&target["roles"], ","),
                 format!("{}:{}", text(&target["host"]), target["port"]),
                 if enabled {
                     text(&target["description"])
@@ -41,6 +42,7 @@ pub(crate) fn certs(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Fa
         &value["certs"],
         output,
         &value,
+        &["SERIAL", "KIND", "OPENS", "UNTIL"],
         "no certificate is out for you",
         |cert| {
             ["serial", "kind", "principal", "expires_at"]
@@ -67,11 +69,12 @@ pub(crate) fn health(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, F
     })
 }
 
-/// Prints a list, with heads that fit the rows.
+/// Prints a list under the heads of its columns.
 pub(crate) fn list(
     items: &Value,
     output: &Output,
     whole: &Value,
+    head: &[&str],
     none: &str,
     row: impl Fn(&Value) -> Vec<String>,
 ) -> Result<ExitCode, Failure> {
@@ -80,12 +83,9 @@ pub(crate) fn list(
         .ok_or_else(|| Failure::protocol("there is no list in it"))?;
     output.show(whole, || {
         let rows: Vec<Vec<String>> = items.iter().map(row).collect();
-        let head: &[&str] = match rows.first().map(Vec::len) {
-            None => return none.to_owned(),
-            Some(4) if whole.get("targets").is_some() => &["TARGET", "ROLES", "ADDRESS", "WHAT"],
-            Some(4) => &["SERIAL", "KIND", "OPENS", "UNTIL"],
-            Some(_) => &["TASK", "AGENT", "DEPTH", "LEFT", "STATE", "FOR"],
-        };
+        if rows.is_empty() {
+            return none.to_owned();
+        }
         table(head, &rows)
     })?;
     Ok(ExitCode::SUCCESS)
@@ -101,12 +101,23 @@ pub(crate) fn fields(value: &Value, depth: usize) -> String {
     for (name, value) in object {
         let line = match value {
             Value::Object(_) => format!("{indent}{name}:\n{}", fields(value, depth + 1)),
-            Value::Array(_) => format!("{indent}{name}: {}\n", words(value)),
+            Value::Array(_) => format!("{indent}{name}: {}\n", words(value, ",")),
             _ => format!("{indent}{name}: {}\n", text(value)),
         };
         lines.push_str(&line);
     }
     lines
+}
+
+/// An envelope as lines. A `*` stands for what the token leaves to the policy, not for everything.
+pub(crate) fn envelope(envelope: &Value, depth: usize) -> String {
+    let mut envelope = envelope.clone();
+    for value in envelope.as_object_mut().into_iter().flatten() {
+        if value.1 == "*" {
+            *value.1 = "* (whatever the policy allows)".into();
+        }
+    }
+    fields(&envelope, depth)
 }
 
 pub(crate) fn text(value: &Value) -> String {
@@ -117,7 +128,7 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
-fn words(value: &Value) -> String {
+pub(crate) fn words(value: &Value, between: &str) -> String {
     let items = value.as_array().map(Vec::as_slice).unwrap_or_default();
-    items.iter().map(text).collect::<Vec<_>>().join(",")
+    items.iter().map(text).collect::<Vec<_>>().join(between)
 }

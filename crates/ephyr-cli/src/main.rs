@@ -25,14 +25,12 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
-
 use crate::args::{Args, Command};
 use crate::failure::Failure;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read() {
         Ok(args) => args,
         Err(error) => return misused(&error),
     };
@@ -65,7 +63,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
         Command::Sandbox(sandbox) => Err(sandbox::run(sandbox)),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Args::command(), "ephyr", &mut script);
+            clap_complete::generate(*shell, &mut args::command_line(), "ephyr", &mut script);
             output.raw(&script)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -83,14 +81,22 @@ fn misused(error: &clap::Error) -> ExitCode {
         .take_while(|word| word != "--")
         .any(|word| word == "--json");
     if json {
-        let text = error.render().to_string();
-        let first = text
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("error: ");
-        return Output::new(true).fail(&Failure::usage(first));
+        return Output::new(true).fail(&Failure::usage(what_is_wrong(error)));
     }
     let _ = error.print();
     ExitCode::from(failure::USAGE)
+}
+
+/// The first paragraph of what is said to people, in one line.
+fn what_is_wrong(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing; `--help` lists them".to_owned();
+    }
+    let text = error.render().to_string();
+    let first: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    first.join(" ").trim_start_matches("error: ").to_owned()
 }

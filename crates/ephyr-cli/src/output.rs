@@ -75,6 +75,14 @@ impl Output {
         let _ = writeln!(io::stderr(), "{}", text.trim_end());
     }
 
+    /// Tells people, on standard error, what programs see by themselves.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.json {
+            // Nowhere is left to complain to.
+            let _ = writeln!(io::stderr(), "ephyr: {text}");
+        }
+    }
+
     /// Prints a failure on standard error and gives its exit status.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         let text = if self.json {

@@ -1,6 +1,7 @@
 //! `ephyr policy`: check, build, schema, hash.
 
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,7 +30,14 @@ pub(crate) fn run(policy: &Policy, output: &Output) -> Result<ExitCode, Failure>
 }
 
 fn validate(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
-    let source = read(file)?;
+    let (source, file) = if file == Path::new("-") {
+        (
+            bytes(io::stdin(), "standard input".as_ref())?,
+            "standard input".as_ref(),
+        )
+    } else {
+        (read(file)?, file)
+    };
     let loaded = load(&source, &file.display().to_string());
     let (findings, hash): (&[Diagnostic], _) = match &loaded {
         Ok(policy) => (policy.warnings(), Some(policy.hash())),
@@ -143,13 +151,17 @@ pub(crate) fn compiled(file: &Path) -> Result<ephyr_policy::Policy, Failure> {
 
 /// Reads a policy, one byte past the limit at most, so that the loader can say that it is too long.
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
+    let opened = fs::File::open(file).map_err(|error| Failure::unreadable(file, &error))?;
+    bytes(opened, file)
+}
+
+fn bytes(from: impl io::Read, name: &Path) -> Result<Vec<u8>, Failure> {
     let mut source = Vec::new();
     let most = u64::try_from(MAX_POLICY_BYTES)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
-    fs::File::open(file)
-        .and_then(|opened| opened.take(most).read_to_end(&mut source))
-        .map_err(|error| Failure::unreadable(file, &error))?;
+    from.take(most)
+        .read_to_end(&mut source)
+        .map_err(|error| Failure::unreadable(name, &error))?;
     Ok(source)
 }

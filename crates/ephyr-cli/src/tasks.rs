@@ -10,7 +10,7 @@ use crate::args::Task;
 use crate::broker;
 use crate::endpoint::Endpoint;
 use crate::failure::{DENIED, Failure};
-use crate::lists::{fields, list, text};
+use crate::lists::{envelope, fields, list, text};
 use crate::output::Output;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
         Task::Info { task } => {
             let arguments = task.map_or_else(|| json!({}), |task| json!({"task_id": task}));
             let value = call("task_info", arguments)?;
-            output.show(&value, || fields(&value["task"], 0))?;
+            output.show(&value, || shown(&value["task"]))?;
         }
         Task::List => {
             let value = call("task_list", json!({}))?;
@@ -92,6 +92,7 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
                 &value["tasks"],
                 output,
                 &value,
+                &["TASK", "AGENT", "DEPTH", "LEFT", "STATE", "FOR"],
                 "you have no task",
                 |task| {
                     let revoked = task["is_revoked"].as_bool().unwrap_or(false);
@@ -118,14 +119,17 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
                 if *dry_run {
                     return would_fall(&value["tasks"], &count);
                 }
-                format!("revoked {task}: {count} tasks in all, itself included\n")
+                match count.as_str() {
+                    "1" => format!("revoked {task}\n"),
+                    _ => format!("revoked {task}: {count} tasks in all, itself included\n"),
+                }
             })?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Shows what would be made; the exit status is a refusal.s where it would be refused.
+/// Shows what would be made; where it would be refused, the exit status is that of a refusal.
 fn would_be(value: &Value, output: &Output) -> Result<ExitCode, Failure> {
     let decision = &value["decision"];
     let allowed = decision["allowed"] == true;
@@ -138,7 +142,7 @@ fn would_be(value: &Value, output: &Output) -> Result<ExitCode, Failure> {
         let mut shown = format!("nothing was made; it would live for {seconds} s\n");
         if value["envelope"].is_object() {
             shown.push_str("and be allowed at most, within the policy:\n");
-            shown.push_str(&fields(&value["envelope"], 1));
+            shown.push_str(&envelope(&value["envelope"], 1));
         }
         shown
     })?;
@@ -147,6 +151,18 @@ fn would_be(value: &Value, output: &Output) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::from(DENIED)
     })
+}
+
+/// A task for people.
+fn shown(task: &Value) -> String {
+    let mut rest = task.clone();
+    let limits = rest
+        .as_object_mut()
+        .and_then(|rest| rest.remove("envelope"));
+    let limits = limits.map_or_else(String::new, |limits| {
+        format!("envelope:\n{}", envelope(&limits, 1))
+    });
+    fields(&rest, 0) + &limits
 }
 
 fn would_fall(tasks: &Value, count: &str) -> String {
@@ -214,39 +230,74 @@ fn tree(tasks: &Value) -> String {
             .filter(|parent| ids.contains(parent));
         parent.map(str::to_owned)
     };
+    let mut children: BTreeMap<Option<String>, Vec<&Value>> = BTreeMap::new();
+    for task in &tasks {
+        children.entry(parent(task)).or_default().push(task);
+    }
     let mut drawn = String::new();
-    let mut stack: Vec<(&Value, usize)> = tasks
-        .iter()
-        .rev()
-        .filter(|task| parent(task).is_none())
-        .map(|task| (*task, 0))
-        .collect();
-    while let Some((task, depth)) = stack.pop() {
-        let state = if task["is_revoked"] == true {
-            " revoked"
-        } else {
-            ""
-        };
-        let branch = if depth == 0 {
-            String::new()
-        } else {
-            format!("{}└─ ", "   ".repeat(depth - 1))
-        };
-        drawn.push_str(&format!(
-            "{branch}{} {} {} s{state}  {}\n",
-            text(&task["id"]),
-            text(&task["agent"]),
-            text(&task["remaining_ttl"]),
-            text(&task["description"]),
-        ));
-        let id = task["id"].as_str();
-        stack.extend(
-            tasks
-                .iter()
-                .rev()
-                .filter(|child| parent(child).as_deref() == id)
-                .map(|child| (*child, depth + 1)),
-        );
+    for root in children.get(&None).into_iter().flatten() {
+        drawn.push_str(&leaf(root));
+        branches(root, &children, "", &mut drawn);
     }
     drawn
+}
+
+/// The tasks below `above`, each line after what is drawn to the left of it.
+fn branches(
+    above: &Value,
+    children: &BTreeMap<Option<String>, Vec<&Value>>,
+    left: &str,
+    drawn: &mut String,
+) {
+    let below = children.get(&above["id"].as_str().map(str::to_owned));
+    let below = below.map(Vec::as_slice).unwrap_or_default();
+    for (at, task) in below.iter().enumerate() {
+        let (own, beside) = if at + 1 == below.len() {
+            ("└─ ", "   ")
+        } else {
+            ("├─ ", "│  ")
+        };
+        drawn.push_str(&format!("{left}{own}{}", leaf(task)));
+        branches(task, children, &format!("{left}{beside}"), drawn);
+    }
+}
+
+fn leaf(task: &Value) -> String {
+    let state = if task["is_revoked"] == true {
+        " revoked"
+    } else {
+        ""
+    };
+    format!(
+        "{} {} {} s{state}  {}\n",
+        text(&task["id"]),
+        text(&task["agent"]),
+        text(&task["remaining_ttl"]),
+        text(&task["description"]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_shows_whose_child_each_task_is() {
+        let task = |id: &str, parent: Option<&str>| {
+            json!({"id": id, "parent": parent, "agent": "a", "remaining_ttl": 9, "description": "d",
+                   "is_revoked": id == "C"})
+        };
+        let tasks = json!([
+            task("A", None),
+            task("B", Some("A")),
+            task("C", Some("B")),
+            task("D", Some("A")),
+            // Its parent is not among those shown.
+            task("E", Some("elsewhere")),
+        ]);
+        assert_eq!(
+            tree(&tasks),
+            "A a 9 s  d\n├─ B a 9 s  d\n│  └─ C a 9 s revoked  d\n└─ D a 9 s  d\nE a 9 s  d\n"
+        );
+    }
 }

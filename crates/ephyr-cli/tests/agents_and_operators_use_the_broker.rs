@@ -89,6 +89,7 @@ fn a_refusal_is_status_77_and_says_what_would_be_allowed() {
         &["exec", "web", "--role", "admin", "--dry-run", "--", "id"],
     );
     assert_eq!(asked.code, 77);
+    assert!(asked.out.contains("allowed would be: "), "{}", asked.out);
     let json = ephyr(
         &world,
         "builder",
@@ -174,6 +175,87 @@ fn a_task_is_created_used_and_revoked() {
     );
     assert_eq!(dead.code, 77, "{}", dead.err);
     assert!(dead.err.contains("revoked"), "{}", dead.err);
+}
+
+#[test]
+fn whoever_gives_something_wrong_is_told_so_and_not_that_nobody_is_there() {
+    let world = World::start().unwrap();
+    let builder = |arguments: &[&str]| ephyr(&world, "builder", arguments);
+    let missing = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    for (arguments, code, reason) in [
+        (
+            &["exec", "web", "--role", "read", "--", ""][..],
+            65,
+            "bad_arguments",
+        ),
+        (
+            &["task", "create", "--description", ""],
+            65,
+            "bad_arguments",
+        ),
+        (&["task", "info"], 65, "bad_arguments"),
+        (
+            &["task", "create", "--description", "x", "--ttl", "2h"],
+            65,
+            "ttl_out_of_range",
+        ),
+        (&["task", "info", missing], 65, "task_not_found"),
+        (&["task", "revoke", missing], 65, "task_not_found"),
+        (
+            &["task", "delegate", "--description", "x"],
+            77,
+            "token_required",
+        ),
+    ] {
+        let ran = builder(&[&["--json"], arguments].concat());
+        let error: Value = ran.err.parse().unwrap();
+        assert_eq!(
+            (ran.code, &error["code"]),
+            (code, &json!(reason)),
+            "{arguments:?} {error}"
+        );
+    }
+    let task = ["task", "create", "--description", "x", "--token-only"];
+    let token = builder(&task);
+    let again = ephyr_with(
+        &world,
+        "builder",
+        &[("EPHYR_TOKEN", token.out.trim())],
+        &task,
+        "",
+    );
+    assert_eq!(again.code, 77, "{}", again.err);
+}
+
+#[test]
+fn a_query_that_finds_nothing_says_so() {
+    let world = World::start().unwrap();
+    let query = |agent: &str, json: &[&str]| {
+        let log = world.audit_log();
+        let mut command = world.own_command("bin/ephyr");
+        command
+            .args(["audit", "query", "--agent", agent, "--log"])
+            .arg(log)
+            .args(json);
+        run(command, "").unwrap()
+    };
+    assert_eq!(
+        ephyr(
+            &world,
+            "builder",
+            &["exec", "web", "-r", "read", "--", "true"]
+        )
+        .code,
+        0
+    );
+    let (some, none) = (query("builder", &[]), query("scout", &[]));
+    assert_eq!(
+        (some.code, some.err.as_str(), some.out.is_empty()),
+        (0, "", false)
+    );
+    assert_eq!((none.code, none.out.as_str()), (0, ""));
+    assert!(none.err.contains("no record"), "{}", none.err);
+    assert_eq!(query("scout", &["--json"]).err, "");
 }
 
 #[test]
@@ -337,7 +419,7 @@ fn a_hosts_keys_are_printed_as_the_policy_pins_them() {
         .trim_end_matches(" host")
         .to_owned();
     let mut command = world.own_command("bin/ephyr");
-    command.args(["host-key", "--host", &host]);
+    command.args(["host-key", &host]);
     let ran = run(command, "").unwrap();
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(

@@ -54,6 +54,27 @@ fn every_command_explains_itself_and_succeeds_at_it() {
 }
 
 #[test]
+fn only_commands_that_speak_with_the_broker_say_how_to_reach_it() {
+    let speaks = |command: &[&str]| {
+        let ran = ephyr(&[command, &["--help"]].concat());
+        ran.out.contains("--credential-file") && ran.out.contains("--holder-key")
+    };
+    for command in [&["exec"][..], &["task", "create"], &["mcp"], &["health"]] {
+        assert!(speaks(command), "{command:?}");
+    }
+    for command in [
+        &["ca", "init"][..],
+        &["policy"],
+        &["audit", "verify"],
+        &["sandbox"],
+    ] {
+        assert!(!speaks(command), "{command:?}");
+    }
+    // The sandbox has a --socket of its own.
+    assert!(ephyr(&["sandbox", "--help"]).out.contains("--socket"));
+}
+
+#[test]
 fn help_names_the_variables_and_never_their_values() {
     let program = program()
         .env("EPHYR_API_KEY", "eph_a_x9Kq7")
@@ -91,6 +112,10 @@ fn a_wrong_command_line_is_status_64_and_says_what_is_wrong() {
             &["task", "create", "--description", "x", "--ttl", "soon"],
             "duration",
         ),
+        (
+            &["task", "create", "--description", "x", "--ttl", "-5m"],
+            "duration",
+        ),
         (&["audit", "query", "--since", "yesterday"], "RFC 3339"),
         (
             &["--socket", "/a", "--url", "http://127.0.0.1", "targets"],
@@ -108,6 +133,7 @@ fn a_wrong_command_line_is_status_64_and_says_what_is_wrong() {
 fn with_json_errors_are_json_too() {
     for arguments in [
         &["--json", "exce"][..],
+        &["--json"],
         &["targets", "--json", "--socket", "/nonexistent"],
     ] {
         let ran = ephyr(arguments);
@@ -120,6 +146,17 @@ fn with_json_errors_are_json_too() {
         assert_eq!(error["exit"], ran.code);
         assert_eq!(ran.out, "");
     }
+}
+
+#[test]
+fn with_json_a_missing_argument_is_named_as_well() {
+    let ran = ephyr(&["--json", "exec", "web", "--", "id"]);
+    let error: ephyr_testkit::Value = ran.err.parse().expect("one JSON value");
+    let text = error["error"].as_str().unwrap();
+    assert!(
+        text.contains("not provided") && text.contains("--role"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -177,14 +177,53 @@ fn what_is_no_token_is_refused_and_not_repeated() {
     let ran = program().input("mac_not!a!token\n").run(&["inspect", "-"]);
     assert_eq!(ran.code, 65);
     assert!(!ran.err.contains("not!a!token"), "{}", ran.err);
+    let key = program().input("eph_scout_x9Kq7").run(&["inspect", "-"]);
+    assert_eq!(key.code, 65);
+    assert!(key.err.contains("API key"), "{}", key.err);
+    assert!(!key.err.contains("x9Kq7"), "{}", key.err);
     let none = ephyr(&["inspect"]);
     assert_eq!(none.code, 64);
     assert!(none.err.contains("EPHYR_TOKEN"), "{}", none.err);
 }
 
 #[test]
+fn a_ca_key_of_another_kind_is_refused_and_named() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("key");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-b", "2048", "-N", "", "-f"])
+        .arg(&file)
+        .status();
+    assert!(made.unwrap().success());
+    for file in [file.clone(), file.with_extension("pub")] {
+        let ran = ephyr(&["ca", "show", file.to_str().unwrap()]);
+        assert_eq!((ran.code, ran.out.as_str()), (65, ""));
+        assert!(
+            ran.err.contains("ssh-rsa") && ran.err.contains("ephyr ca init"),
+            "{}",
+            ran.err
+        );
+    }
+}
+
+#[test]
+fn a_policy_may_come_from_standard_input() {
+    let validate = |text: &str| program().input(text).run(&["policy", "validate", "-"]);
+    assert_eq!(validate(POLICY).code, 0);
+    let wrong = validate(&POLICY.replace("uid: 1500", "uid: root"));
+    assert_eq!(wrong.code, 2);
+    assert!(wrong.out.starts_with("standard input:"), "{}", wrong.out);
+    let empty = validate("");
+    assert!(
+        empty.out.starts_with("standard input:1:1: error E-EMPTY"),
+        "{}",
+        empty.out
+    );
+}
+
+#[test]
 fn a_host_that_shows_no_key_is_told_with_its_name_and_port() {
-    let ran = ephyr(&["host-key", "--host", "127.0.0.1:1"]);
+    let ran = ephyr(&["host-key", "127.0.0.1:1"]);
     assert_eq!(ran.code, 69, "{}", ran.out);
     assert!(ran.err.contains("127.0.0.1 port 1"), "{}", ran.err);
 }

@@ -78,7 +78,7 @@ impl<B: Backend> Server<B> {
             return Err(RpcError::invalid_params("arguments must be an object"));
         }
         if let Err(error) = tool.check(arguments) {
-            let failure = crate::ToolError::failed(format!("{name}: {error}"));
+            let failure = crate::ToolError::bad_arguments(format!("{name}: {error}"));
             return Ok(Outcome::Done(request.to.tool(&Err(failure))));
         }
         let arguments = arguments.unwrap_or_else(|| no_arguments());

@@ -77,6 +77,24 @@ impl ToolError {
         })
     }
 
+    /// A failure with its reason in a word, for programs.
+    #[must_use]
+    pub fn because(reason: &str, message: impl Into<String>) -> Self {
+        let mut details = br#"{"reason":"#.to_vec();
+        push_string(&mut details, reason);
+        details.push(b'}');
+        Self::Failed(ToolFailure {
+            message: message.into(),
+            details: Some(Bytes::from(details)),
+        })
+    }
+
+    /// Arguments that the tool does not take: the caller's to correct, and nothing was done.
+    #[must_use]
+    pub fn bad_arguments(message: impl Into<String>) -> Self {
+        Self::because("bad_arguments", message)
+    }
+
     /// A failure with particulars for programs. They go into the result's `_meta` under
     /// `ephyr/error` and not into `structuredContent`: clients check that against the output schema
     /// even when the call failed.

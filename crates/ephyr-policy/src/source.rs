@@ -15,6 +15,9 @@ use crate::diagnostic::{Findings, Place};
 /// Greatest size of a policy, in bytes.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 
+/// Where what is wrong with a file as a whole is shown.
+const START: Place = Place { line: 1, column: 1 };
+
 /// A node of the tree.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -63,7 +66,7 @@ pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
             "the file has {} bytes, at most {MAX_POLICY_BYTES} are read",
             bytes.len()
         );
-        findings.add("E-TOO-BIG", Place::default(), "", message);
+        findings.add("E-TOO-BIG", START, "", message);
         return None;
     }
     let text = match std::str::from_utf8(bytes) {
@@ -83,7 +86,7 @@ pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
         Ok(Some(node)) => Some(node),
         Ok(None) => {
             let message = "the policy is empty; it needs at least `agents`";
-            findings.add("E-EMPTY", Place::default(), "", message);
+            findings.add("E-EMPTY", START, "", message);
             None
         }
         Err(error) => {

@@ -77,7 +77,7 @@ pub(super) async fn run(
     arguments: Arguments,
     context: CallContext,
 ) -> Result<ToolOutput, ToolError> {
-    let bad = |error: ephyr_names::NameError| ToolError::failed(error.to_string());
+    let bad = |error: ephyr_names::NameError| ToolError::bad_arguments(error.to_string());
     let action = SshAction {
         target: arguments.target.parse().map_err(bad)?,
         role: arguments.role.parse().map_err(bad)?,

@@ -66,7 +66,7 @@ impl Backend for Broker {
 
     fn call(self: &Arc<Self>, caller: &Caller, tool: &str, arguments: &RawValue) -> Call {
         if let Some(locked) = locked(caller).filter(|_| tool != "task_bind") {
-            return Call::from(Err(ToolError::failed(locked)));
+            return Call::from(Err(ToolError::because("not_bound", locked)));
         }
         match tool {
             "list_targets" => self.read(caller, "list_targets", lists::list_targets(self, caller)),
@@ -194,7 +194,7 @@ pub(crate) fn locked(caller: &Caller) -> Option<&'static str> {
 /// The schema was checked before; what fails here is a difference between the two.
 fn parse<T: for<'de> Deserialize<'de>>(arguments: &RawValue) -> Result<T, ToolError> {
     serde_json::from_str(arguments.get())
-        .map_err(|error| ToolError::failed(format!("the arguments: {error}")))
+        .map_err(|error| ToolError::bad_arguments(format!("the arguments: {error}")))
 }
 
 #[cfg(test)]

@@ -279,7 +279,7 @@ pub(super) async fn delegate(
             .map(parse_id)
             .transpose()?,
         agent: agent.map_err(|e: ephyr_names::NameError| {
-            ToolError::failed(format!("argument \"agent\": {e}"))
+            ToolError::bad_arguments(format!("argument \"agent\": {e}"))
         })?,
         description: arguments.description,
         ttl: arguments.ttl.as_deref().map(parse_ttl).transpose()?,
@@ -339,17 +339,17 @@ pub(super) async fn bind(
 
 fn parse_ttl(text: &str) -> Result<Ttl, ToolError> {
     text.parse()
-        .map_err(|error| ToolError::failed(format!("argument \"ttl\": {error}")))
+        .map_err(|error| ToolError::bad_arguments(format!("argument \"ttl\": {error}")))
 }
 
 fn parse_holder(text: &str) -> Result<HolderKey, ToolError> {
     text.parse()
-        .map_err(|error| ToolError::failed(format!("argument \"holder_pub_key\": {error}")))
+        .map_err(|error| ToolError::bad_arguments(format!("argument \"holder_pub_key\": {error}")))
 }
 
 fn narrowing(arguments: Option<NarrowingArguments>) -> Result<Narrowing, ToolError> {
     let narrowing = arguments.unwrap_or_default().into_narrowing();
-    narrowing.map_err(|error| ToolError::failed(format!("argument \"envelope\": {error}")))
+    narrowing.map_err(|error| ToolError::bad_arguments(format!("argument \"envelope\": {error}")))
 }
 
 fn raw(json: &str) -> Result<&RawValue, ToolError> {
@@ -365,7 +365,7 @@ pub(super) fn info(
     let id = match &arguments.task_id {
         Some(text) => parse_id(text)?,
         None => caller.task().ok_or_else(|| {
-            ToolError::failed("argument \"task_id\" is needed: without a token there is no task of your own; see task_list")
+            ToolError::bad_arguments("argument \"task_id\" is needed: without a token there is no task of your own; see task_list")
         })?,
     };
     let record = tasks::find(broker, caller, id).map_err(|e| failed(&e))?;
@@ -401,7 +401,7 @@ pub(super) async fn revoke(
     arguments: Named,
 ) -> Result<ToolOutput, ToolError> {
     let Some(text) = &arguments.task_id else {
-        return Err(ToolError::failed("argument \"task_id\" is missing"));
+        return Err(ToolError::bad_arguments("argument \"task_id\" is missing"));
     };
     let id = parse_id(text)?;
     if arguments.dry_run {
@@ -444,5 +444,5 @@ pub(super) async fn revoke(
 
 fn parse_id(text: &str) -> Result<TaskId, ToolError> {
     text.parse()
-        .map_err(|error| ToolError::failed(format!("argument \"task_id\": {error}")))
+        .map_err(|error| ToolError::bad_arguments(format!("argument \"task_id\": {error}")))
 }
