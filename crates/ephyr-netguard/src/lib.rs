@@ -20,7 +20,6 @@ mod listing;
 mod log;
 mod monitor;
 mod nft;
-mod signals;
 mod source;
 mod status;
 mod watch;

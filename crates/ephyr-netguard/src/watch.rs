@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ephyr_names::Timestamp;
 use ephyr_policy::{NftTable, Policy};
-use ephyr_sandbox::{LandlockReport, Notifier};
+use ephyr_sandbox::{LandlockReport, Notifier, Signals};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::confine::confine;
@@ -16,7 +16,6 @@ use crate::guard::{Error, Guard};
 use crate::listing::{Counts, Difference, Listing};
 use crate::log;
 use crate::monitor::Monitor;
-use crate::signals::Signals;
 use crate::source::PolicySource;
 use crate::status::{AgentStatus, Repair, Status};
 
@@ -82,8 +81,8 @@ struct Woken {
 
 fn wait(signals: &Signals, monitor: &Monitor, patience: Duration) -> io::Result<Woken> {
     let mut fds = [
-        PollFd::new(&signals.stop, PollFlags::IN),
-        PollFd::new(&signals.reload, PollFlags::IN),
+        PollFd::from_borrowed_fd(signals.stop(), PollFlags::IN),
+        PollFd::from_borrowed_fd(signals.reload(), PollFlags::IN),
         PollFd::new(monitor, PollFlags::IN),
     ];
     let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;

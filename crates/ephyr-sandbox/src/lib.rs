@@ -5,7 +5,8 @@
 //! - [`lock_memory`], [`set_non_dumpable`]: secrets stay out of swap and core files;
 //! - [`Accounts`], [`peer`]: who a user name is, and who is at the other end of a socket;
 //! - [`Activated`], [`open_socket`]: listening sockets from systemd, or opened by the daemon itself;
-//! - [`Notifier`] for `sd_notify`.
+//! - [`Notifier`] for `sd_notify`;
+//! - [`Signals`] for poll loops.
 //!
 //! Landlock binds the thread that asks and those it starts later, so it is applied while the process
 //! has only one; the system call filter follows it and binds all.
@@ -17,6 +18,7 @@ mod memory;
 mod notify;
 mod peer;
 mod seccomp;
+mod signals;
 mod sockets;
 mod threads;
 
@@ -27,4 +29,5 @@ pub use memory::{MemoryLock, lock_memory, set_non_dumpable};
 pub use notify::Notifier;
 pub use peer::{Peer, peer};
 pub use seccomp::Filter;
+pub use signals::Signals;
 pub use sockets::{Activated, open_socket};

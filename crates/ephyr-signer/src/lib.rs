@@ -25,7 +25,6 @@ mod refusals;
 mod rotation;
 mod server;
 pub mod service;
-mod signals;
 mod start;
 
 use std::ffi::OsString;

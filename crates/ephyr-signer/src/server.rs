@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, SystemTime};
 
 use ephyr_names::Timestamp;
-use ephyr_sandbox::{Notifier, peer};
+use ephyr_sandbox::{Notifier, Signals, peer};
 use ephyr_signer_ipc::{FrameReader, Reply, decode, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -20,7 +20,6 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::log;
 use crate::service::{Answer, Now, Service, journal_failed};
-use crate::signals::{Signals, drain};
 use crate::start::{PolicySource, StartError};
 
 /// Most connections at one time.
@@ -125,8 +124,11 @@ impl Server {
     /// Waits until something can be done, and says what.
     fn wait(&self) -> Result<Ready, StartError> {
         let mut fds = Vec::with_capacity(self.connections.len() + 3);
-        fds.push(PollFd::new(&self.signals.stop, PollFlags::IN));
-        fds.push(PollFd::new(&self.signals.reload, PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(self.signals.stop(), PollFlags::IN));
+        fds.push(PollFd::from_borrowed_fd(
+            self.signals.reload(),
+            PollFlags::IN,
+        ));
         let callers = self
             .accept_from
             .map_or(PollFlags::IN, |_| PollFlags::empty());
@@ -244,7 +246,9 @@ impl Server {
     }
 
     fn reload(&mut self, now: Now) {
-        drain(&self.signals.reload);
+        if !self.signals.reload_asked() {
+            return;
+        }
         self.notifier.reloading();
         match self.policy.load() {
             Ok(policy) => {

@@ -11,7 +11,7 @@ use ephyr_audit::{AuditError, OpenError};
 use ephyr_policy::Policy;
 use ephyr_sandbox::{
     Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Notifier,
-    SandboxError, lock_memory, open_socket, set_non_dumpable,
+    SandboxError, Signals, lock_memory, open_socket, set_non_dumpable,
 };
 use ephyr_signer_ipc::SandboxReport;
 
@@ -21,7 +21,6 @@ use crate::key::{CaKey, KeyError};
 use crate::log;
 use crate::server::{Server, clocks};
 use crate::service::{Service, random};
-use crate::signals::Signals;
 
 /// The name of the socket that systemd passes.
 const SOCKET_NAME: &str = "signer";

@@ -1,20 +1,23 @@
-//! Signals as readable sockets for the poll loop: SIGHUP reloads, SIGTERM and SIGINT stop.
-
-use std::io::{self, Read};
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-/// The reading ends.
+/// Signals as readable sockets for a poll loop (the self-pipe): SIGHUP reloads, SIGTERM and SIGINT stop.
 #[derive(Debug)]
-pub(crate) struct Signals {
-    pub(crate) stop: UnixStream,
-    pub(crate) reload: UnixStream,
+pub struct Signals {
+    stop: UnixStream,
+    reload: UnixStream,
 }
 
 impl Signals {
-    pub(crate) fn install() -> io::Result<Self> {
+    /// From here on these signals do nothing but make their socket readable.
+    ///
+    /// # Errors
+    /// The process is out of descriptors.
+    pub fn install() -> io::Result<Self> {
         let (stop, told_to_stop) = UnixStream::pair()?;
         let (reload, told_to_reload) = UnixStream::pair()?;
         for socket in [&stop, &reload] {
@@ -26,8 +29,20 @@ impl Signals {
         Ok(Self { stop, reload })
     }
 
+    /// Readable once the process is told to stop.
+    #[must_use]
+    pub fn stop(&self) -> BorrowedFd<'_> {
+        self.stop.as_fd()
+    }
+
+    /// Readable while a reload is asked for.
+    #[must_use]
+    pub fn reload(&self) -> BorrowedFd<'_> {
+        self.reload.as_fd()
+    }
+
     /// Whether a reload was asked for since the last time; many signals are one.
-    pub(crate) fn reload_asked(&self) -> bool {
+    pub fn reload_asked(&self) -> bool {
         let mut buffer = [0; 64];
         let mut asked = false;
         while matches!((&self.reload).read(&mut buffer), Ok(n) if n > 0) {
