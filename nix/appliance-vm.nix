@@ -25,7 +25,13 @@ in
       "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFb0pR5mR0UgbYKcqoUIkxBSF1sNaC/hxrFKJ9XBTHE placeholder"
     ];
     agents.visitor.uid = 1501;
+    target = {
+      enable = true;
+      name = "self";
+    };
     settings = {
+      # Its host key is made at its first boot, too.
+      global.host_key_strict = false;
       roles.read.principal = "agent-read";
       targets.self = {
         host = "127.0.0.1";
@@ -36,8 +42,11 @@ in
     };
   };
 
-  # A list that the machine makes itself: only for a machine that is thrown away.
+  services.openssh.enable = true;
+
+  # Lists that the machine makes itself: only for a machine that is thrown away.
   environment.etc."ephyr/ca.pub".source = lib.mkForce "/var/lib/ephyr-ca/ca.pub";
+  environment.etc."ssh/ephyr/ephyr/ca.pub".source = lib.mkForce "/var/lib/ephyr-ca/ca.pub";
   systemd.services.ephyr-ca = {
     description = "A CA key for this throw-away appliance";
     wantedBy = [ "multi-user.target" ];

@@ -52,6 +52,13 @@ let
     uid:
     attrNames (filterAttrs (_: user: user.uid == uid) (filterAttrs (_: user: user.uid != null) users));
 
+  # Users of Ephyr's own units; with one of their UIDs an agent would be them.
+  daemons = [
+    "ephyr-signer"
+    "ephyr-broker"
+    "ephyr-netguard"
+  ];
+
   ofAgent =
     name: agent:
     let
@@ -64,6 +71,10 @@ let
       {
         assertion = others == [ ];
         message = "${at}.uid: ${toString agent.uid} is also the UID of ${concatStringsSep ", " others}. Broker and firewall know an agent by its UID: give it one of its own.";
+      }
+      {
+        assertion = !elem user daemons;
+        message = "${at}.user: ${user} runs a unit of Ephyr itself. An agent has a user of its own.";
       }
       {
         assertion = tooMighty == [ ];
@@ -102,6 +113,11 @@ let
   );
   missing = filter (name: !cfg.credentials ? ${name}) (lib.unique named);
 
+  # In a unit they stand before a colon.
+  unsound = filter (name: builtins.match "[A-Za-z0-9_-][A-Za-z0-9._-]*" name == null) (
+    attrNames cfg.credentials
+  );
+
   # An agent's root is empty so that nothing is in it by accident.
   whole = filter (path: builtins.match "/*(run|var)?[/.]*" path != null) cfg.readable;
 
@@ -129,6 +145,10 @@ in
       {
         assertion = missing == [ ];
         message = "services.ephyr.settings names credentials that services.ephyr.credentials does not have: ${concatStringsSep ", " missing}.";
+      }
+      {
+        assertion = unsound == [ ];
+        message = "services.ephyr.credentials: ${concatStringsSep ", " unsound} is no name of a credential; use letters, digits, '.', '_' and '-'.";
       }
       {
         assertion = whole == [ ];

@@ -21,6 +21,7 @@ let
   rendered = import ./units.nix {
     package = "${cfg.package}";
     nft = "${pkgs.nftables}/bin/nft";
+    systemctl = "${pkgs.systemd}/bin/systemctl";
     ca_key = {
       file = toString cfg.caKeyFile;
       encrypted = cfg.caKeyEncrypted;
@@ -75,6 +76,7 @@ in
     ];
 
     systemd.sockets = units.sockets;
+    systemd.targets = units.targets;
     systemd.services = mkMerge [
       units.services
       {

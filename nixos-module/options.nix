@@ -17,11 +17,17 @@ let
       inherit options;
     };
 
+  # What stands in a unit as it is: nothing in it may mean more to systemd than it says.
+  plain = "[A-Za-z0-9/._+,=-]*";
+
   # A file that is there at run time only. In the store everyone could read it.
-  secretFile = types.pathWith {
+  secretFile = types.addCheck (types.pathWith {
     absolute = true;
     inStore = false;
-  };
+  }) (path: builtins.match plain path != null);
+
+  # The same of what agents read, which may be in the store.
+  shownPath = types.addCheck types.path (path: builtins.match plain (toString path) != null);
 
   publicKey = types.strMatching "ssh-ed25519 [A-Za-z0-9+/=]+( .*)?";
 
@@ -60,7 +66,8 @@ let
     {
       options = {
         uid = mkOption {
-          type = types.ints.between 100 65533;
+          # Beyond are those that systemd gives away while it runs (DynamicUser=, homes, containers).
+          type = types.ints.between 100 60000;
           example = 1501;
           description = ''
             Its UID, by which broker and firewall know it. Fixed, so that it is nobody else's tomorrow; it goes
@@ -379,7 +386,7 @@ in
     };
 
     readable = mkOption {
-      type = types.listOf types.path;
+      type = types.listOf shownPath;
       default = [
         "/nix/store"
         "/etc"

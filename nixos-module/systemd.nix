@@ -36,15 +36,17 @@ let
     };
 
   ofKind =
-    suffix: section: option:
+    suffix: own:
     mapAttrs' (
-      name: sections:
-      nameValuePair (removeSuffix suffix name) (
-        unit sections // { ${option} = mapAttrs (_: mkDefault) sections.${section}; }
-      )
+      name: sections: nameValuePair (removeSuffix suffix name) (unit sections // own sections)
     ) (filterAttrs (name: _: lib.hasSuffix suffix name) units);
 in
 {
-  services = ofKind ".service" "Service" "serviceConfig";
-  sockets = ofKind ".socket" "Socket" "socketConfig";
+  services = ofKind ".service" (sections: {
+    serviceConfig = mapAttrs (_: mkDefault) sections.Service;
+  });
+  sockets = ofKind ".socket" (sections: {
+    socketConfig = mapAttrs (_: mkDefault) sections.Socket;
+  });
+  targets = ofKind ".target" (_: { });
 }

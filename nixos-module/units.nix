@@ -7,6 +7,7 @@ let
   texts = {
     "@package@" = settings.package;
     "@nft@" = settings.nft;
+    "@systemctl@" = settings.systemctl;
     "@readable@" = builtins.concatStringsSep " " (map (path: "--ro ${path}") settings.readable);
   };
 
@@ -31,6 +32,7 @@ let
     texts = texts // {
       "@agent@" = name;
       "@user@" = agent.user;
+      "@uid@" = toString agent.uid;
       # Each port once, and in order.
       "@connect@" = builtins.concatStringsSep "" (
         map (port: " --connect ${toString port}") (

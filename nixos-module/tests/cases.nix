@@ -134,6 +134,39 @@ in
     };
     throws = true;
   };
+  # As a literal it would be copied into the store.
+  key-as-a-literal-path = {
+    module = with' { services.ephyr.caKeyFile = lib.mkForce /var/lib/secrets/ephyr_ca_key; };
+    throws = true;
+  };
+  credential-as-a-literal-path = {
+    module = with' { services.ephyr.credentials.one.file = /var/lib/secrets/one; };
+    throws = true;
+  };
+  key-at-a-path-that-systemd-reads-otherwise = {
+    module = with' { services.ephyr.caKeyFile = lib.mkForce "/var/lib/%H/ca_key"; };
+    throws = true;
+  };
+  credential-with-a-name-that-systemd-reads-otherwise = {
+    module = with' { services.ephyr.credentials."one:two".file = "/var/lib/secrets/one"; };
+    fails = "is no name of a credential";
+  };
+  readable-path-that-is-two-words = {
+    module = with' { services.ephyr.readable = [ "/opt --rw /" ]; };
+    throws = true;
+  };
+  agent-that-is-the-signer = {
+    module = with' { services.ephyr.agents.deploy.user = lib.mkForce "ephyr-signer"; };
+    fails = "runs a unit of Ephyr itself";
+  };
+  agent-that-is-the-guard = {
+    module = with' { services.ephyr.agents.deploy.user = lib.mkForce "ephyr-netguard"; };
+    fails = "runs a unit of Ephyr itself";
+  };
+  uid-that-systemd-may-give-to-a-service = {
+    module = with' { services.ephyr.agents.other.uid = 61184; };
+    throws = true;
+  };
   private-key-as-public-one = {
     module = with' { services.ephyr.caPublicKeys = [ "-----BEGIN OPENSSH PRIVATE KEY-----" ]; };
     throws = true;

@@ -35,6 +35,7 @@ VERIFICATION = ROOT / "docs" / "verification.md"
 SETTINGS: dict[str, Any] = {
     "package": "/nix/store/00000000000000000000000000000000-ephyr",
     "nft": "/usr/sbin/nft",
+    "systemctl": "/elsewhere/systemctl",
     "ca_key": {"file": "/var/lib/secrets/ca_key", "encrypted": True},
     "credentials": {
         "one": {"file": "/var/lib/secrets/one", "encrypted": False},
@@ -289,6 +290,18 @@ def facts() -> None:
         "an agent waits for its firewall": "ephyr-netguard.service"
         in services["ephyr-agent-deploy"]["after"]
         and "ephyr-netguard.service" in services["ephyr-agent-deploy"]["requires"],
+        "an agent starts with a firewall that comes up late": services["ephyr-agent-deploy"]["wantedBy"]
+        == ["multi-user.target", "ephyr-agents.target"]
+        and "ephyr-agents" in config["targets"]
+        and services["ephyr-netguard"]["serviceConfig"]["ExecStartPost"].endswith(
+            "/bin/systemctl --no-block start ephyr-agents.target"
+        ),
+        "a reload says what came of it": all(
+            services[name]["serviceConfig"]["ExecReload"].startswith("/nix/store/")
+            for name in ("ephyr-signer", "ephyr-broker", "ephyr-netguard")
+        ),
+        "an agent runs as the UID of the policy or not at all": " sandbox --uid 1501 "
+        in services["ephyr-agent-deploy"]["serviceConfig"]["ExecStart"],
         "an agent without a command has no unit": "ephyr-agent-manual" not in services,
         "the UID reaches the policy": config["settings"]["agents"]["deploy"]["uid"] == 1501,
         "egress reaches the policy": config["settings"]["agents"]["fetch"]["egress"]
@@ -372,6 +385,26 @@ def template(ephyr: str) -> None:
             raise Failed("there is no appliance, or no target")
 
 
+def throw_away(ephyr: str) -> None:
+    """The throw-away appliance is sound, and its own target: both lists of CA keys are the one that it makes."""
+    machine = with_lib("throwAway")
+    if machine["found"] != {"failed": []}:
+        raise Failed(str(machine["found"]))
+    with builds.builder(ephyr) as make:
+        make.text(machine["keys"])
+        policy = make.must_build(machine["policy"]) / "policy.yaml"
+        make.must_build(machine["target"])
+        agent = json.loads(policy.read_text())["agents"]["visitor"]
+    builds.expect(
+        {
+            "its agent may use it": agent["ssh"]["self"]["roles"] == ["read"],
+            "it has an sshd": machine["enable"],
+            "nothing trusts the placeholder": sorted(machine["lists"])
+            == ["ephyr/ca.pub", "ssh/ephyr/ephyr/ca.pub"],
+        }
+    )
+
+
 def options_page(declared: list[dict[str, Any]]) -> str:
     """docs/options.md, made of the declarations."""
     parts = [
@@ -436,6 +469,7 @@ def main() -> int:
         "options evaluated, what they come to": facts,
         "options evaluated, with the flake's own modules": flake,
         "the template's machines": lambda: template(arguments.ephyr),
+        "the throw-away appliance": lambda: throw_away(arguments.ephyr),
         "the policy, built": lambda: builds.policies(arguments.ephyr, with_lib("builds")),
         "a target, built": lambda: builds.target_files(arguments.ephyr, with_lib("builds")),
         "a target's sshd": lambda: builds.target_sshd(arguments.ephyr, with_lib("builds")),

@@ -31,6 +31,8 @@ let
     jq = derivation "jq-1.8" { };
     nftables = derivation "nftables-1.1.3" { };
     bash = derivation "bash-5.3" { };
+    systemd = derivation "systemd-260" { };
+    coreutils = derivation "coreutils-9" { };
     python3 = derivation "python3-3.13" { };
     netcat-openbsd = derivation "netcat-openbsd-1" { };
     clippy = derivation "clippy-1" { };
@@ -44,6 +46,7 @@ let
   evaluatedWith =
     modules:
     lib.evalModules {
+      specialArgs.modulesPath = toString ./modules;
       modules = [
         ./stub.nix
         { _module.args = { inherit pkgs; }; }
@@ -174,13 +177,33 @@ in
       targets = builtins.mapAttrs (_: recipe) machine.config.services.ephyr.target.compiled;
     }) made.nixosConfigurations;
 
+  # What `nix run .#appliance-vm` boots.
+  throwAway =
+    let
+      machine = evaluatedWith [
+        outputs.nixosModules.default
+        ../../nix/appliance-vm.nix
+      ];
+      inherit (machine.config.services) ephyr openssh;
+    in
+    {
+      found = result machine;
+      keys = file (keys ephyr.caPublicKeys);
+      policy = recipe ephyr.compiled;
+      target = recipe ephyr.target.compiled.ephyr;
+      inherit (openssh) enable;
+      lists = lib.filterAttrs (
+        _: entry: entry.source == "/var/lib/ephyr-ca/ca.pub"
+      ) machine.config.environment.etc;
+    };
+
   # Facts about the sound configuration that no type states.
   config =
     let
       inherit (evaluated cases.sound.module) config;
     in
     {
-      inherit (config.systemd) services sockets;
+      inherit (config.systemd) services sockets targets;
       inherit (config.users) users groups;
       etc = config.environment.etc;
       tmpfiles = config.systemd.tmpfiles.settings;

@@ -63,6 +63,7 @@ let
     "after"
     "before"
     "conflicts"
+    "requiredBy"
     "requires"
     "wants"
     "wantedBy"
@@ -109,6 +110,7 @@ in
             default = "";
           };
           hashedPassword = nullOr types.str;
+          initialHashedPassword = nullOr types.str;
           subUidRanges = listOf types.attrs;
           subGidRanges = listOf types.attrs;
           autoSubUidGidRange = flag false;
@@ -139,6 +141,7 @@ in
         };
         path = listOf (types.either types.package types.str);
         preStart = text;
+        script = text;
         stopIfChanged = flag true;
         restartIfChanged = flag true;
       };
@@ -148,11 +151,13 @@ in
         socketConfig = section;
       };
     };
+    systemd.targets = attrsOf { options = unit; };
     systemd.tmpfiles.settings = mkOption {
       type = types.attrsOf (types.attrsOf (types.attrsOf types.attrs));
       default = { };
     };
     services.atd.enable = flag false;
+    services.getty = anything;
     services.cron.enable = flag false;
     services.openssh.enable = flag false;
     services.openssh.hostKeys = listOf types.attrs;

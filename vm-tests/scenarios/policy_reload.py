@@ -1,5 +1,5 @@
 # topology: site
-"""One reload moves broker, signer and firewall to a changed policy and keeps their processes; a bad one moves nothing and is said."""
+"""One reload moves broker, signer and firewall to a changed policy and keeps their processes; a bad one moves nothing and fails."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -65,7 +65,9 @@ with subtest("a reload moves all three at once, and their processes stay"):
 with subtest("a policy with a mistake moves none, everything keeps the old one, and each says so"):
     write_policy(appliance, "policy['roles']['read']['comands'] = policy['roles']['read'].pop('commands'); del policy['agents']['late']")
     since = appliance.succeed("date '+%Y-%m-%d %H:%M:%S'").strip()
-    appliance.execute("systemctl reload ephyr-broker.service", timeout=120)
+    for name in DAEMONS:
+        appliance.fail(f"systemctl reload {name}.service", timeout=120)
+        t.assertEqual(appliance.get_unit_property(f"{name}.service", "ActiveState"), "active")
     all_have(second)
     t.assertEqual(pids(), before)
     t.assertIn("up", runs(appliance, exec_as("scout", "web", "read", "uptime -p")))
@@ -75,7 +77,10 @@ with subtest("a policy with a mistake moves none, everything keeps the old one, 
     for name in DAEMONS:
         log = appliance.succeed(f"journalctl --no-pager -o cat -u {name}.service --since {shlex.quote(since)}")
         t.assertIn("roles.read.comands", log, name)
-    appliance.succeed("grep policy_reload_failed /var/log/ephyr/audit.jsonl | grep roles.read.comands")
+    # Whoever sends the signal by hand finds it in the audit log.
+    appliance.succeed("systemctl kill --kill-whom=main --signal=HUP ephyr-broker.service")
+    appliance.wait_until_succeeds("grep policy_reload_failed /var/log/ephyr/audit.jsonl | grep roles.read.comands")
+    all_have(second)
 
 with subtest("the corrected policy moves all three again"):
     write_policy(
@@ -88,6 +93,18 @@ with subtest("the corrected policy moves all three again"):
     t.assertEqual(pids(), before)
     t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
     t.assertFalse(held(1504))
+
+with subtest("a policy that demands more of Landlock than the kernel has moves none"):
+    write_policy(appliance, "policy['sandbox'] = {'minimum_abi': 10}")
+    for name in DAEMONS:
+        appliance.fail(f"systemctl reload {name}.service", timeout=120)
+        t.assertIn("minimum_abi", appliance.succeed(f"journalctl --no-pager -o cat -n 20 -u {name}.service"), name)
+    all_have(third)
+    t.assertEqual(pids(), before)
+    t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+    write_policy(appliance, "policy['sandbox'] = {'minimum_abi': 1}")
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    all_have(file_hash())
 
 with subtest("what runs is judged by the new policy: what it no longer allows is ended, and the rest goes on"):
     grant = "policy['agents']['scout']['ssh']['web']['roles'] = ['operate']; policy['agents']['worker']['ssh']['web']['roles'] = ['operate']"
@@ -131,3 +148,14 @@ with subtest("a client that is connected goes on with what the new policy gives 
     t.assertIn("192.168.1.3", second_answer)
     t.assertNotIn("192.168.1.2", second_answer)
     t.assertEqual(pids(), before)
+
+with subtest("an agent's key that the broker has as a credential is no hindrance to a reload"):
+    appliance.succeed(
+        "ephyr keys new far | sed -n 's/^api_key_hash: //p' > /etc/ephyr/far; chmod 400 /etc/ephyr/far; "
+        "mkdir -p /run/systemd/system/ephyr-broker.service.d; "
+        "printf '[Service]\\nLoadCredential=far:/etc/ephyr/far\\n' > /run/systemd/system/ephyr-broker.service.d/far.conf; "
+        "systemctl daemon-reload; systemctl restart ephyr-broker.service"
+    )
+    write_policy(appliance, "policy['agents']['far'] = {'api_key_hash_credential': 'far'}")
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    all_have(file_hash())

@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Caller, Via};
-use crate::broker::{Broker, SandboxView};
+use crate::broker::{Broker, SandboxView, SignerView};
 use crate::certificate::{self, CertificateError};
 use crate::clock;
 use crate::http::{Body, json};
@@ -168,6 +168,8 @@ struct HealthDetails {
     live_tasks: usize,
     running: usize,
     signer_ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<SignerView>,
     minting_until: Option<Timestamp>,
     audit: AuditHealth,
     sandbox: SandboxView,
@@ -205,6 +207,7 @@ pub fn health(broker: &Broker, full: bool) -> Health {
             live_tasks: broker.state().task_count(),
             running: broker.live().count(),
             signer_ok: broker.signer_ok(),
+            signer: broker.signer_view().map(|view| (*view).clone()),
             minting_until: epoch.map(|epoch| epoch.mint_until()),
             audit: AuditHealth {
                 ok: failure.is_none(),

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ephyr_audit::{Appended, Event, Record};
 use ephyr_names::{Digest, Timestamp};
+use ephyr_signer_ipc::{Reply, SandboxReport};
 use ephyr_token::{CaKeys, Receipt};
+use serde::Serialize;
 
 use crate::audit::Audit;
 use crate::auth::{Caller, Keys};
@@ -36,6 +38,18 @@ pub struct Broker {
     sessions: Sessions,
     reads: Reads,
     signer_ok: AtomicBool,
+    signer_view: ArcSwapOption<SignerView>,
+}
+
+/// The signer, as it described itself when it was last asked.
+#[derive(Debug, Clone, Serialize)]
+pub struct SignerView {
+    /// Its version.
+    pub version: String,
+    /// The policy that it signs by.
+    pub policy: Digest,
+    /// What confines it.
+    pub sandbox: SandboxReport,
 }
 
 /// What start-up has opened and checked.
@@ -53,7 +67,7 @@ pub struct Parts {
 }
 
 /// What confines the broker, as `health` tells it.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct SandboxView {
     /// The Landlock ABI in force; 0 where there is none.
     pub landlock_abi: u32,
@@ -82,6 +96,7 @@ impl Broker {
             sessions: Sessions::default(),
             reads: Reads::default(),
             signer_ok: AtomicBool::new(false),
+            signer_view: ArcSwapOption::empty(),
         }
     }
 
@@ -172,6 +187,31 @@ impl Broker {
     /// Says whether the signer answered.
     pub fn set_signer_ok(&self, ok: bool) {
         self.signer_ok.store(ok, Ordering::Relaxed);
+    }
+
+    /// What the signer said of itself when it was last asked, and answered.
+    #[must_use]
+    pub fn signer_view(&self) -> Option<Arc<SignerView>> {
+        self.signer_view.load_full()
+    }
+
+    /// Notes what came of asking the signer whether it is there.
+    pub fn note_ping(&self, answer: Result<Reply, SignerError>) {
+        self.set_signer_ok(answer.is_ok());
+        if let Ok(Reply::Pong {
+            version,
+            policy,
+            sandbox,
+            ..
+        }) = answer
+        {
+            let view = SignerView {
+                version,
+                policy,
+                sandbox,
+            };
+            self.signer_view.store(Some(Arc::new(view)));
+        }
     }
 
     /// Notes that the signer gave no certificate.

@@ -69,6 +69,10 @@ pub struct Config {
     /// The CA public keys, one a line; the signer must have one of them. Without it the signer's own word is taken.
     #[arg(long, env = "EPHYR_CA_PUB")]
     pub ca_pub: Option<PathBuf>,
+
+    /// Only say whether a reload would put the policy in force, credentials aside: 0, or 78 with the reasons.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// Where to listen over TCP.

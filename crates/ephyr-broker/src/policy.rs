@@ -40,19 +40,27 @@ pub enum LoadError {
     },
 }
 
+/// Reads the policy file alone.
+///
+/// # Errors
+/// [`LoadError`]: it cannot be read, or has errors.
+pub fn read(path: &Path) -> Result<Policy, LoadError> {
+    let name = path.display().to_string();
+    let source = std::fs::read(path).map_err(|error| LoadError::Read {
+        path: name.clone(),
+        error,
+    })?;
+    ephyr_policy::load(&source, &name)
+        .map_err(|diagnostics| LoadError::Invalid(diagnostics.to_string()))
+}
+
 impl Loaded {
     /// Reads the policy file and the credentials that it names.
     ///
     /// # Errors
     /// [`LoadError`]; nothing is in force then that was not before.
     pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Self, LoadError> {
-        let name = path.display().to_string();
-        let source = std::fs::read(path).map_err(|error| LoadError::Read {
-            path: name.clone(),
-            error,
-        })?;
-        let policy = ephyr_policy::load(&source, &name)
-            .map_err(|diagnostics| LoadError::Invalid(diagnostics.to_string()))?;
+        let policy = read(path)?;
         let mut hashes = HashMap::new();
         for agent in policy.agents() {
             let Some(source) = &agent.api_key else {

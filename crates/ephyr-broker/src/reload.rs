@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use ephyr_audit::Event;
 use ephyr_names::Digest;
-use ephyr_sandbox::Notifier;
+use ephyr_sandbox::{Notifier, require_abi};
 use ephyr_signer_ipc::{Reply, Request};
 use tokio::signal::unix::Signal;
 
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::policy::Loaded;
+use crate::signer::Signer;
 use crate::upkeep::log;
 
 /// How long the signer may take to load the same policy.
@@ -56,24 +57,25 @@ async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> 
     for warning in policy.warnings() {
         log(&warning.to_string());
     }
-    if policy.sandbox().minimum_abi > broker.sandbox().landlock_abi {
-        return Err(format!(
-            "restart needed: sandbox.minimum_abi {} is above what is in force ({})",
-            policy.sandbox().minimum_abi,
-            broker.sandbox().landlock_abi
-        ));
-    }
-    wait_for_signer(broker, hash).await?;
+    require_abi(broker.sandbox().landlock_abi, policy.sandbox().minimum_abi)
+        .map_err(|error| error.to_string())?;
+    wait_for_signer(broker.signer(), hash).await?;
+    // So that health does not go on with what it was.
+    broker.note_ping(broker.signer().ask(&Request::Ping {}).await);
     broker.replace_policy(policy);
     broker.audit().note(broker.own_record(Event::PolicyReload));
     Ok(hash)
 }
 
-async fn wait_for_signer(broker: &Broker, hash: Digest) -> Result<(), String> {
+/// Waits until the signer has this policy.
+///
+/// # Errors
+/// It does not, or cannot be asked, for longer than it may take.
+pub async fn wait_for_signer(signer: &Signer, hash: Digest) -> Result<(), String> {
     let mut last = String::new();
     let begun = Instant::now();
     while begun.elapsed() < SIGNER_PATIENCE {
-        match broker.signer().ask(&Request::Ping {}).await {
+        match signer.ask(&Request::Ping {}).await {
             Ok(Reply::Pong { policy, .. }) if policy == hash => return Ok(()),
             Ok(Reply::Pong { policy, .. }) => last = format!("it has policy {policy}"),
             Ok(_) => "it answered another question".clone_into(&mut last),
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_policy_that_asks_for_a_stricter_sandbox_needs_a_restart() {
+    async fn a_policy_that_asks_for_more_than_the_kernel_has_is_not_put_in_force() {
         let bench = Bench::new(&policy());
         let mut other = policy();
         other["sandbox"]["minimum_abi"] = json!(1);

@@ -22,8 +22,8 @@ use crate::clock;
 use crate::config::{Config, Listen};
 use crate::http::{Listener, Router, Way, Workers, serve};
 use crate::live::Ended;
-use crate::policy::Loaded;
-use crate::reload::reload_on;
+use crate::policy::{self, Loaded};
+use crate::reload::{reload_on, wait_for_signer};
 use crate::signer::Signer;
 use crate::state::{Opened, State};
 use crate::upkeep::{self, log};
@@ -44,7 +44,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[must_use]
 pub fn main() -> ExitCode {
     let config = Config::parse();
-    match start(config) {
+    let outcome = if config.check {
+        check(&config)
+    } else {
+        start(config)
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log(&format!("ephyr-broker: {error}"));
@@ -109,6 +114,23 @@ fn start(config: Config) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(run(broker, config, sockets, opened, notifier))
+}
+
+/// Says whether a reload would put the policy in force. Of what a reload asks for it leaves out credentials, which systemd
+/// shows to the service's own process and to no other.
+fn check(config: &Config) -> Result<(), Failure> {
+    let policy = policy::read(&config.policy)?;
+    let mut confinement = Confinement::new(policy.sandbox().minimum_abi).network(Network::Any);
+    if let Some(directory) = config.signer_socket.parent() {
+        confinement = confinement.connect_unix(directory);
+    }
+    confinement.apply()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let signer = Signer::new(config.signer_socket.clone());
+    runtime.block_on(wait_for_signer(&signer, policy.hash()))?;
+    Ok(())
 }
 
 fn read_ca(path: &Path) -> Result<CaKeys, Failure> {

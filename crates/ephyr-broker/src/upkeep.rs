@@ -196,7 +196,7 @@ pub async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
         since_ping += LOOK;
         if since_ping >= PING {
             since_ping = Duration::ZERO;
-            broker.set_signer_ok(broker.signer().ask(&Request::Ping {}).await.is_ok());
+            broker.note_ping(broker.signer().ask(&Request::Ping {}).await);
         }
         let waiting = broker.audit().uncountersigned();
         if waiting >= CHECKPOINT_RECORDS || since_checkpoint >= CHECKPOINT_EVERY {

@@ -40,6 +40,10 @@ pub(crate) fn run(sandbox: &Sandbox) -> Failure {
     let Some((program, arguments)) = sandbox.command.split_first() else {
         return Failure::usage("which command?");
     };
+    let own = rustix::process::geteuid().as_raw();
+    if let Some(uid) = sandbox.uid.filter(|uid| *uid != own) {
+        return another_user(own, uid);
+    }
     match confinement(sandbox).apply() {
         Ok(report) if sandbox.verbose => say(&told(&report)),
         Ok(_) => {}
@@ -60,6 +64,16 @@ pub(crate) fn run(sandbox: &Sandbox) -> Failure {
         "cannot_run",
         format!("{program}: {error}{advice}"),
     )
+}
+
+/// Whoever makes users takes another id where the one that was asked for is somebody's.
+fn another_user(own: u32, expected: u32) -> Failure {
+    let text = format!(
+        "this runs as UID {own} and not as {expected}, by which broker and firewall know the agent; see whose \
+         {expected} is (getent passwd {expected}), and give the agent another one, in the policy too, or its \
+         user that one; the command was not run"
+    );
+    Failure::new(CANNOT_RUN, "another_uid", text)
 }
 
 fn confinement(sandbox: &Sandbox) -> Confinement {

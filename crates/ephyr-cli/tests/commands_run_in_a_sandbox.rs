@@ -5,7 +5,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -50,6 +50,20 @@ fn outside(script: &str) -> i32 {
         .stderr(Stdio::null())
         .status();
     shell.unwrap().code().unwrap()
+}
+
+#[test]
+fn as_another_user_than_the_agents_own_it_runs_nothing() {
+    let own = fs::metadata("/proc/self").unwrap().uid();
+    let as_uid = |uid: u32| inside(&["--uid", &uid.to_string()], "echo ran");
+    let refused = as_uid(own + 1);
+    assert_eq!((refused.code, refused.out.as_str()), (126, ""));
+    let told = format!("runs as UID {own} and not as {}", own + 1);
+    assert!(refused.err.contains(&told), "{}", refused.err);
+    if ephyr(&["sandbox", "--", "/bin/true"]).code == 69 {
+        return skip("Landlock");
+    }
+    assert_eq!(as_uid(own).out, "ran\n");
 }
 
 /// The sandbox refuses it, and it is the sandbox that does.

@@ -122,7 +122,7 @@ fn systemd_understands_every_directive() {
     let rendered = Rendered::new();
     assert_eq!(stderr(&rendered.render(AGENTS)), "");
     let units = rendered.units();
-    assert_eq!(units.len(), 9, "{units:?}");
+    assert_eq!(units.len(), 10, "{units:?}");
     as_old_as_this(version, &units);
     assert_eq!(verify(&units), "");
 

@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Apply,
     /// Compare the table in force with the policy's and name what differs
     Check,
+    /// Say whether the policy can be read and this kernel suffices; change nothing
+    Validate,
     /// Apply, and restore the table whenever it is changed; SIGHUP re-reads the policy
     Watch {
         /// Where to say how things are
@@ -96,6 +98,10 @@ mod tests {
         };
         let directory = PathBuf::from("/run").join(directive("RuntimeDirectory"));
         assert_eq!(status.parent(), Some(directory.as_path()));
+        let words = directive("ExecReload").split_whitespace();
+        let check = Args::try_parse_from(words).unwrap();
+        assert!(matches!(check.command, Command::Validate));
+        assert_eq!(check.policy, args.policy);
         // Netlink to change tables, a Unix socket to tell systemd that it is ready.
         assert_eq!(directive("RestrictAddressFamilies"), "AF_UNIX AF_NETLINK");
         for capabilities in ["CapabilityBoundingSet", "AmbientCapabilities"] {

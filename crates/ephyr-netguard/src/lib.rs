@@ -27,6 +27,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use ephyr_sandbox::Confinement;
 
 use crate::args::{Args, Command};
 use crate::guard::Guard;
@@ -70,6 +71,10 @@ fn run(args: &Args) -> Result<ExitCode, guard::Error> {
                 return Ok(ExitCode::from(DIFFERS));
             }
             log::info("the table in force is the policy's");
+        }
+        Command::Validate => {
+            let policy = source.policy()?;
+            Confinement::new(policy.sandbox().minimum_abi).apply()?;
         }
         Command::Watch { status } => watch::run(guard, &source, status)?,
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ephyr_names::Timestamp;
 use ephyr_policy::{NftTable, Policy};
-use ephyr_sandbox::{LandlockReport, Notifier, Signals};
+use ephyr_sandbox::{LandlockReport, Notifier, Signals, require_abi};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::confine::confine;
@@ -171,7 +171,9 @@ impl Watch {
 
     /// Another policy: its table, or the old one and why.
     fn reload(&mut self, source: &PolicySource) {
-        let replaced = source.load().map_err(Error::from).and_then(|table| {
+        let replaced = source.policy().map_err(Error::from).and_then(|policy| {
+            require_abi(self.status.landlock_abi, policy.sandbox().minimum_abi)?;
+            let table = source.table(&policy);
             let counts = self.guard.counts();
             let expected = self.guard.replace(&table, &counts)?;
             Ok((table, expected))

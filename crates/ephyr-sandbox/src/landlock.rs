@@ -206,12 +206,7 @@ impl Confinement {
             LandlockStatus::Available { effective_abi, .. } => effective_abi as u32,
             LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
         };
-        if abi < self.minimum_abi {
-            return Err(SandboxError::LandlockTooOld {
-                found: abi,
-                minimum: self.minimum_abi,
-            });
-        }
+        require_abi(abi, self.minimum_abi)?;
         Ok(LandlockReport {
             abi,
             enforced: Feature::of(abi, &self.network),
@@ -226,6 +221,18 @@ impl Confinement {
         });
         self
     }
+}
+
+/// Says whether the ABI in force is the one that is demanded, or a newer one.
+///
+/// # Errors
+///
+/// [`SandboxError::LandlockTooOld`] where it is not. No restart changes that: it is the kernel's.
+pub fn require_abi(found: u32, minimum: u32) -> Result<(), SandboxError> {
+    if found < minimum {
+        return Err(SandboxError::LandlockTooOld { found, minimum });
+    }
+    Ok(())
 }
 
 impl PathRule {

@@ -24,7 +24,7 @@ mod threads;
 
 pub use accounts::{Accounts, User};
 pub use error::SandboxError;
-pub use landlock::{Confinement, Feature, LandlockReport, Network};
+pub use landlock::{Confinement, Feature, LandlockReport, Network, require_abi};
 pub use memory::{MemoryLock, lock_memory, set_non_dumpable};
 pub use notify::Notifier;
 pub use peer::{Peer, peer};

@@ -8,6 +8,7 @@ pub const HELP: &str = "\
 Signs SSH certificates for the broker, by its own policy. Serves one Unix socket, no network.
 
 Usage: ephyr-signer --broker-user NAME|UID [OPTIONS]
+       ephyr-signer --check --broker-user NAME|UID [--policy FILE]
 
   --broker-user NAME|UID  the only user whose connections are served (EPHYR_BROKER_USER; required)
   --policy FILE           the policy (EPHYR_POLICY; /etc/ephyr/policy.yaml)
@@ -20,6 +21,7 @@ Usage: ephyr-signer --broker-user NAME|UID [OPTIONS]
                           (EPHYR_CA_PUB; not checked)
   --journal FILE          what was signed (EPHYR_SIGNER_JOURNAL; $STATE_DIRECTORY/journal, else
                           /var/lib/ephyr-signer/journal)
+  --check                 only say whether a reload would take the policy: 0, or 1 with the reasons
   -h, --help
   -V, --version
 
@@ -30,6 +32,13 @@ SIGHUP reloads the policy, SIGTERM and SIGINT stop.";
 pub enum Parsed {
     /// Serve.
     Run(Options),
+    /// Say whether the policy can be put in force, and end.
+    Check {
+        /// The policy's file.
+        policy: PathBuf,
+        /// The only user that would be served, by name or number.
+        broker_user: String,
+    },
     /// Print this and end.
     Print(String),
 }
@@ -102,6 +111,7 @@ pub fn parse(
     environment: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Parsed, ArgsError> {
     let mut values: [Option<OsString>; OPTIONS.len()] = Default::default();
+    let mut check = false;
     while let Some(argument) = arguments.next() {
         let text = argument.to_string_lossy();
         match text.as_ref() {
@@ -109,6 +119,10 @@ pub fn parse(
             "-V" | "--version" => {
                 let version = concat!("ephyr-signer ", env!("CARGO_PKG_VERSION"));
                 return Ok(Parsed::Print(version.to_owned()));
+            }
+            "--check" => {
+                check = true;
+                continue;
             }
             _ => {}
         }
@@ -128,7 +142,29 @@ pub fn parse(
             *value = environment(variable).filter(|text| !text.is_empty());
         }
     }
+    if check {
+        let [broker_user, policy, ..] = values;
+        return Ok(Parsed::Check {
+            policy: path(policy, POLICY),
+            broker_user: broker(broker_user)?,
+        });
+    }
     options(values, environment).map(Parsed::Run)
+}
+
+/// Where the policy is unless it is said.
+const POLICY: &str = "/etc/ephyr/policy.yaml";
+
+fn path(value: Option<OsString>, default: &str) -> PathBuf {
+    value.map_or_else(|| PathBuf::from(default), PathBuf::from)
+}
+
+fn text(value: OsString, option: &'static str) -> Result<String, ArgsError> {
+    value.into_string().map_err(|_| ArgsError::NotText(option))
+}
+
+fn broker(value: Option<OsString>) -> Result<String, ArgsError> {
+    text(value.ok_or(ArgsError::NoBrokerUser)?, "--broker-user")
 }
 
 fn options(
@@ -144,11 +180,6 @@ fn options(
         ca_pub,
         journal,
     ] = values;
-    let text =
-        |value: OsString, option| value.into_string().map_err(|_| ArgsError::NotText(option));
-    let path = |value: Option<OsString>, default: &str| {
-        value.map_or_else(|| PathBuf::from(default), PathBuf::from)
-    };
     let ca_key = match (ca_key, environment("CREDENTIALS_DIRECTORY")) {
         (Some(file), _) => KeyFile::Own(file.into()),
         (None, Some(directory)) => KeyFile::Credential(PathBuf::from(directory).join("ca_key")),
@@ -157,14 +188,14 @@ fn options(
     let state = environment("STATE_DIRECTORY").map(PathBuf::from);
     let state = state.unwrap_or_else(|| PathBuf::from("/var/lib/ephyr-signer"));
     Ok(Options {
-        policy: path(policy, "/etc/ephyr/policy.yaml"),
+        policy: path(policy, POLICY),
         socket: path(socket, "/run/ephyr-signer/signer.sock"),
         socket_group: socket_group
             .map(|value| text(value, "--socket-group"))
             .transpose()?,
         ca_key,
         ca_pub: ca_pub.map(PathBuf::from),
-        broker_user: text(broker_user.ok_or(ArgsError::NoBrokerUser)?, "--broker-user")?,
+        broker_user: broker(broker_user)?,
         journal: journal.map_or_else(|| state.join("journal"), PathBuf::from),
     })
 }
@@ -181,7 +212,7 @@ mod tests {
         };
         match parse(arguments, &environment)? {
             Parsed::Run(options) => Ok(options),
-            Parsed::Print(text) => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -223,6 +254,19 @@ mod tests {
         let empty = [("EPHYR_CA_KEY", "/k"), ("EPHYR_BROKER_USER", "")];
         assert_eq!(run(&[], &empty), Err(ArgsError::NoBrokerUser));
         assert!(run(&["--broker-user", "990"], &key).is_ok());
+    }
+
+    #[test]
+    fn a_check_needs_no_key_and_has_to_know_the_broker() {
+        let check = |arguments: &[&str]| parse(arguments.iter().map(OsString::from), &|_| None);
+        assert_eq!(
+            check(&["--check", "--broker-user", "990"]),
+            Ok(Parsed::Check {
+                policy: POLICY.into(),
+                broker_user: "990".into()
+            })
+        );
+        assert_eq!(check(&["--check"]), Err(ArgsError::NoBrokerUser));
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let environment = |name: &str| std::env::var_os(name);
     let options = match args::parse(arguments, &environment) {
         Ok(args::Parsed::Run(options)) => options,
+        Ok(args::Parsed::Check {
+            policy,
+            broker_user,
+        }) => return ended(start::check(&policy, &broker_user)),
         Ok(args::Parsed::Print(text)) => {
             log::print(&text);
             return ExitCode::SUCCESS;
@@ -48,7 +52,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match start::prepare(&options).and_then(server::Server::run) {
+    ended(start::prepare(&options).and_then(server::Server::run))
+}
+
+fn ended(outcome: Result<(), StartError>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(&error.to_string());

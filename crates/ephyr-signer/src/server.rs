@@ -250,7 +250,7 @@ impl Server {
             return;
         }
         self.notifier.reloading();
-        match self.policy.load() {
+        match self.policy.load_for(self.service.sandbox().landlock_abi) {
             Ok(policy) => {
                 let hash = policy.hash();
                 match self.service.reload(policy, now) {

@@ -98,6 +98,12 @@ impl Service {
         Ok(())
     }
 
+    /// What confines this process.
+    #[must_use]
+    pub fn sandbox(&self) -> &SandboxReport {
+        &self.sandbox
+    }
+
     /// The policy in force.
     #[must_use]
     pub fn policy(&self) -> &Policy {

@@ -11,7 +11,7 @@ use ephyr_audit::{AuditError, OpenError};
 use ephyr_policy::Policy;
 use ephyr_sandbox::{
     Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Notifier,
-    SandboxError, Signals, lock_memory, open_socket, set_non_dumpable,
+    SandboxError, Signals, lock_memory, open_socket, require_abi, set_non_dumpable,
 };
 use ephyr_signer_ipc::SandboxReport;
 
@@ -82,6 +82,14 @@ pub enum PolicyError {
         /// By whom.
         who: &'static str,
     },
+    /// It demands more than this kernel has.
+    #[error("the policy {path}: {why}")]
+    Sandbox {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        why: SandboxError,
+    },
     /// It has errors; each was logged.
     #[error("the policy {path} has {count} errors")]
     Invalid {
@@ -100,16 +108,21 @@ pub(crate) struct PolicySource {
     own_uid: u32,
 }
 
+/// Says whether a reload would take the policy, by all that a reload asks for.
+pub(crate) fn check(policy: &Path, broker_user: &str) -> Result<(), StartError> {
+    let broker = Accounts::read()?.user(broker_user)?;
+    let source = PolicySource::new(policy, broker.uid);
+    let landlock = confine(policy, 0)?;
+    source.load_for(landlock.abi)?;
+    Ok(())
+}
+
 /// Prepares everything and closes the sandbox.
 pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     set_non_dumpable()?;
     let accounts = Accounts::read()?;
     let broker = accounts.user(&options.broker_user)?;
-    let source = PolicySource {
-        path: options.policy.clone(),
-        broker_uid: broker.uid,
-        own_uid: rustix::process::geteuid().as_raw(),
-    };
+    let source = PolicySource::new(&options.policy, broker.uid);
     if source.broker_uid == source.own_uid {
         log::warning(SHARED_USER);
     }
@@ -208,9 +221,29 @@ fn report(landlock: &LandlockReport, locked: &MemoryLock) -> SandboxReport {
 }
 
 impl PolicySource {
+    fn new(path: &Path, broker_uid: u32) -> Self {
+        Self {
+            path: path.to_owned(),
+            broker_uid,
+            own_uid: rustix::process::geteuid().as_raw(),
+        }
+    }
+
     /// The user who asks for certificates.
     pub(crate) fn broker_uid(&self) -> u32 {
         self.broker_uid
+    }
+
+    /// As [`load`](Self::load), for a process that is confined already, by this Landlock ABI.
+    pub(crate) fn load_for(&self, landlock_abi: u32) -> Result<Policy, PolicyError> {
+        let policy = self.load()?;
+        match require_abi(landlock_abi, policy.sandbox().minimum_abi) {
+            Ok(()) => Ok(policy),
+            Err(why) => Err(PolicyError::Sandbox {
+                path: self.path.clone(),
+                why,
+            }),
+        }
     }
 
     /// Reads and compiles the policy; what is wrong with it goes to stderr, a line each.
@@ -265,5 +298,25 @@ impl PolicySource {
             path: self.path.clone(),
             who,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_demands_more_of_landlock_than_is_in_force_is_not_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.yaml");
+        let text = "agents: { scout: { uid: 1501 } }\nsandbox: { minimum_abi: 7 }\n";
+        fs::write(&path, text).unwrap();
+        let source = PolicySource::new(&path, 990);
+        let error = source.load_for(6).unwrap_err().to_string();
+        assert!(
+            error.contains("policy.yaml") && error.contains("7 is demanded"),
+            "{error}"
+        );
+        assert!(source.load_for(7).is_ok());
     }
 }

@@ -69,6 +69,7 @@ impl Filling {
             texts: vec![
                 ("@package@", settings.package.clone()),
                 ("@nft@", settings.nft.clone()),
+                ("@systemctl@", settings.systemctl.clone()),
                 ("@readable@", readable(&settings.readable)),
             ],
             lists: vec![
@@ -86,6 +87,7 @@ impl Filling {
         self.texts.extend([
             ("@agent@", name.to_string()),
             ("@user@", agent.user(name)),
+            ("@uid@", agent.uid.to_string()),
             ("@connect@", connect(agent)),
             // Last, so that nothing within the command is filled in.
             ("@command@", words.join(" ")),

@@ -11,8 +11,9 @@ use serde::Deserialize;
 
 /// Longest name of a user that every tool takes (utmp has room for 32 bytes with the end mark).
 const MAX_USER: usize = 31;
-/// UIDs of systemd and the base system; an agent's is none of them.
-const RESERVED: [std::ops::RangeInclusive<u32>; 3] = [0..=99, 65_534..=65_535, u32::MAX..=u32::MAX];
+/// UIDs of the base system, and those that systemd gives to homes, containers and services while it runs; an agent's is
+/// none of them.
+const RESERVED: [std::ops::RangeInclusive<u32>; 3] = [0..=99, 60_001..=65_535, u32::MAX..=u32::MAX];
 
 /// What the units are filled in with.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub package: String,
     /// The program `nft`.
     pub nft: String,
+    /// The program `systemctl`.
+    pub systemctl: String,
     /// Where the CA's private key lies.
     pub ca_key: Credential,
     /// The broker's credentials, by the names that the policy gives them.
@@ -85,6 +88,7 @@ impl Default for Settings {
         Self {
             package: "/usr".into(),
             nft: "/usr/sbin/nft".into(),
+            systemctl: "/usr/bin/systemctl".into(),
             ca_key: Credential {
                 file: "/etc/ephyr/ca_key".into(),
                 encrypted: false,
@@ -117,6 +121,7 @@ impl Settings {
         };
         check("package".into(), path(&self.package));
         check("nft".into(), path(&self.nft));
+        check("systemctl".into(), path(&self.systemctl));
         check("ca_key.file".into(), path(&self.ca_key.file));
         for (name, credential) in &self.credentials {
             check(format!("credentials.{name}"), credential_name(name));
@@ -200,7 +205,9 @@ fn user(text: &str) -> Result<(), String> {
 
 fn uid(uid: u32) -> Result<(), String> {
     if RESERVED.iter().any(|range| range.contains(&uid)) {
-        return Err(format!("{uid} belongs to the system; take one from 100 on"));
+        return Err(format!(
+            "{uid} belongs to the system; take one from 100 to 60000"
+        ));
     }
     Ok(())
 }
@@ -278,6 +285,8 @@ mod tests {
         );
         for bad in [
             r#"{"uid": 0}"#,
+            r#"{"uid": 60001}"#,
+            r#"{"uid": 61184}"#,
             r#"{"uid": 65534}"#,
             r#"{"uid": 4294967295}"#,
             r#"{"uid": 1500, "user": "root"}"#,

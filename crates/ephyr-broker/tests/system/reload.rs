@@ -143,3 +143,66 @@ fn an_action_needs_both_daemons_to_have_the_same_policy() {
         (!exec(&mut scout, "web", "read", "true").is_error).then_some(())
     });
 }
+
+/// What `ephyr-broker --check` says, run as the broker's user.
+#[cfg(test)]
+fn check(world: &World) -> (Option<i32>, String) {
+    let mut command = world.command("bin/ephyr-broker", "ephyr-broker").unwrap();
+    let output = command
+        .arg("--check")
+        .arg("--policy")
+        .arg(world.policy_path())
+        .arg("--signer-socket")
+        .arg(world.signer_socket())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_check_says_what_a_reload_would_say() {
+    let mut world = World::start().unwrap();
+    assert_eq!(check(&world), (Some(0), String::new()));
+    let before = world.policy().clone();
+    world
+        .change_policy(|policy| policy["agents"]["scout"]["shh"] = json!({}))
+        .unwrap();
+    let (status, said) = check(&world);
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains("agents.scout.shh"), "{said}");
+    world.change_policy(|policy| *policy = before).unwrap();
+    // A good one that the signer has not been told of.
+    world
+        .change_policy(|policy| policy["global"]["max_ttl"] = json!("29m"))
+        .unwrap();
+    let (status, said) = check(&world);
+    assert_eq!(status, Some(78), "{said}");
+    assert!(said.contains("reload ephyr-signer first"), "{said}");
+    // What the service alone can see is no reason to fail.
+    world
+        .change_policy(|policy| {
+            policy["agents"]["far"] = json!({"api_key_hash_credential": "far"});
+        })
+        .unwrap();
+    let signer = world.signer().unwrap();
+    signer.signal(rustix::process::Signal::HUP).unwrap();
+    assert_eq!(check(&world), (Some(0), String::new()));
+}
+
+#[test]
+fn health_tells_what_confines_the_signer_and_by_which_policy_it_signs() {
+    let world = World::start().unwrap();
+    let builder = world.unix("builder").unwrap();
+    let signer = eventually("the signer's own words", || {
+        let health = builder.request("GET", "/v1/health", &[], b"").unwrap();
+        let details = health.json().unwrap()["details"].clone();
+        (!details["signer"].is_null()).then_some(details)
+    });
+    assert_eq!(signer["signer"]["policy"], signer["policy"]);
+    assert_eq!(signer["signer"]["sandbox"]["seccomp"], true);
+    assert_eq!(
+        signer["signer"]["sandbox"]["landlock_abi"],
+        signer["sandbox"]["landlock_abi"]
+    );
+}

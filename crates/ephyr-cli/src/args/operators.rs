@@ -117,7 +117,7 @@ pub(crate) enum Keys {
 pub(crate) enum Units {
     /// Write unit files, users (sysusers.d) and directories (tmpfiles.d), for systems without Nix
     #[command(after_help = "\
-Settings, JSON, all optional: {\"package\": \"/usr\", \"nft\": \"/usr/sbin/nft\", \"ca_key\": {\"file\": \
+Settings, JSON, all optional: {\"package\": \"/usr\", \"nft\": \"/usr/sbin/nft\", \"systemctl\": \"/usr/bin/systemctl\", \"ca_key\": {\"file\": \
 \"/etc/ephyr/ca_key\", \"encrypted\": false}, \"credentials\": {NAME: {\"file\": …}}, \"readable\": [\"/usr\", …], \
 \"agents\": {NAME: {\"uid\": 1501, \"user\": …, \"command\": [WORD…], \"egress\": [{\"cidr\": …}]}}}. \
 An agent without a command gets a user and no unit. docs/install.md says what to do with the files.")]

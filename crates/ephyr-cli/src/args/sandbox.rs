@@ -34,6 +34,10 @@ pub(crate) struct Sandbox {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) connect: Vec<u16>,
 
+    /// Run nothing unless it runs as this user id, by which broker and firewall know an agent
+    #[arg(long, value_name = "UID")]
+    pub(crate) uid: Option<u32>,
+
     /// The least Landlock ABI to run the command with
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) minimum_abi: u32,

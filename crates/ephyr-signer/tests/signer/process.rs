@@ -199,6 +199,48 @@ fn keys_that_are_no_plain_ed25519_key_file_are_refused() {
 }
 
 #[test]
+fn w30_a_key_file_of_any_length_is_a_clear_error_and_nothing_of_it_is_said() {
+    let mut world = World::new(WIDE);
+    let key = world.path("ca_key");
+    let whole = fs::read(&key).unwrap();
+    // Written over, so that owner and mode stay.
+    let mut contents: Vec<Vec<u8>> = (0..=5).map(|length| b"Qx7Zp"[..length].to_vec()).collect();
+    let half = &whole[..whole.len() / 2];
+    contents.extend([half.to_vec(), vec![0xff; 4], vec![0; 4]]);
+    for content in contents {
+        fs::write(&key, &content).unwrap();
+        let said = world.fails_to_start();
+        let named = said.contains("ca_key") && said.contains("is not an OpenSSH private key");
+        assert!(named && !said.contains("panic"), "{content:?}: {said}");
+        let shown = ["Qx7", "x7Z", "7Zp", "BEGIN", "b3BlbnNza"];
+        assert!(!shown.iter().any(|part| said.contains(part)), "{said}");
+    }
+    fs::write(&key, &whole).unwrap();
+    world.start();
+}
+
+#[test]
+fn a_check_takes_what_a_reload_would_take_and_says_what_is_wrong_with_the_rest() {
+    let world = World::new(WIDE);
+    let check = || {
+        let mut command = world.command();
+        let output = command.arg("--check").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    assert_eq!(check(), (Some(0), String::new()));
+    assert!(!world.socket().exists() && !world.journal().exists());
+    world.write_policy(&(policy_text(WIDE) + "rolse: {}\n"));
+    let (status, said) = check();
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("rolse"), "{said}");
+    let policy = world.path("policy.yaml");
+    world.write_policy(&policy_text(WIDE));
+    fs::set_permissions(&policy, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(check().1.contains("can be written by everyone"));
+}
+
+#[test]
 fn a_policy_that_the_broker_or_everyone_can_write_is_refused() {
     let mut world = World::new(WIDE);
     let policy = world.path("policy.yaml");
