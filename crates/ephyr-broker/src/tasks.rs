@@ -71,7 +71,7 @@ pub struct Bound {
 /// A task that was made.
 pub struct Created {
     /// The task.
-    pub record: TaskRecord,
+    pub record: Arc<TaskRecord>,
     /// Its first token.
     pub token: Token,
     /// Proof that it was recorded.
@@ -284,8 +284,9 @@ async fn create(
         .with_detail("for", record.agent.as_str())
         .with_detail("expires", record.expires.to_string());
     let appended = broker.audit().durable(&attempt).await?;
-    let made = broker.state().create_task(record.clone());
-    let mut outcome = task_record(broker, Event::TaskCreated, caller, &record);
+    let record = Arc::new(record);
+    let made = broker.state().create_task(Arc::clone(&record));
+    let mut outcome = outcome_of(broker, Event::TaskCreated, attempt);
     outcome.attempt = Some(appended.id);
     if let Err(error) = &made {
         outcome = outcome.with_detail("error", error.to_string());
@@ -298,6 +299,26 @@ async fn create(
         token,
         receipt,
     })
+}
+
+/// A record about what an attempt was about.
+fn outcome_of(broker: &Broker, event: Event, attempt: Record) -> Record {
+    let Record {
+        agent,
+        task,
+        root,
+        lineage,
+        action,
+        ..
+    } = attempt;
+    Record {
+        agent,
+        task,
+        root,
+        lineage,
+        action,
+        ..broker.own_record(event)
+    }
 }
 
 /// Tokens carry whole seconds.

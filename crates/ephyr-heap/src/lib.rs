@@ -15,15 +15,19 @@ pub fn trim() {
     }
 }
 
-/// Lets all threads share two arenas: with one for each thread, what a burst leaves behind is scattered
-/// over all of them. Call it before the second thread (mallopt(3)). Does nothing where the C library is not
-/// glibc.
+/// Has the allocator keep little of what a burst has used (mallopt(3)); call it before the second thread. All
+/// threads share two arenas: with one for each thread, what is left is scattered over all of them. Blocks of
+/// 128 KiB and more are always mappings of their own: after the first that is freed, glibc would put ever
+/// larger ones between the small. Small blocks are joined with free neighbours when they are freed. Does
+/// nothing where the C library is not glibc.
 pub fn share_arenas() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "a foreign function that takes two numbers")]
-    // SAFETY: mallopt takes plain numbers; M_ARENA_MAX has no precondition but that it comes early.
+    // SAFETY: mallopt takes plain numbers; none of these has a precondition but that it comes early.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+        libc::mallopt(libc::M_MXFAST, 0);
     }
 }
 

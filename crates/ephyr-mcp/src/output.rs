@@ -18,7 +18,7 @@ impl ToolOutput {
     /// A value that is not JSON (a map with keys that are no texts, say) or not an object.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, OutputError> {
         // Most results fit: growing step by step would copy them several times.
-        let mut out = Vec::with_capacity(1024);
+        let mut out = Vec::with_capacity(1536);
         out.extend_from_slice(br#""structuredContent":"#);
         let start = out.len();
         push_value(&mut out, value)?;
@@ -26,6 +26,8 @@ impl ToolOutput {
             return Err(OutputError::NotAnObject);
         }
         let compact = start..out.len();
+        // The text has quotation marks escaped and lines indented.
+        out.reserve(2 * compact.len());
         out.extend_from_slice(br#","content":[{"type":"text","text":"#);
         push_indented_text(&mut out, compact);
         out.extend_from_slice(br#"}],"isError":false"#);

@@ -191,7 +191,7 @@ fn insert_new<T: Ord + FromStr>(set: &mut BTreeSet<T>, item: &str) -> Result<(),
 
 /// Writes `<keyword> IN […]`, names in their order.
 pub(crate) fn write_scope<T: Ord + Display>(dimension: Dimension, scope: &Scope<T>) -> String {
-    let mut text = format!("{} IN [", dimension.keyword());
+    let mut text = begun_list(dimension);
     match scope {
         Scope::Any => text.push('*'),
         Scope::Only(set) => write_items(&mut text, ",", set.iter()),
@@ -205,7 +205,7 @@ pub(crate) fn write_grants<K: Ord + Display, V: Ord + Display>(
     dimension: Dimension,
     grants: &Grants<K, V>,
 ) -> String {
-    let mut text = format!("{} IN [", dimension.keyword());
+    let mut text = begun_list(dimension);
     match grants {
         Grants::Any => text.push('*'),
         Grants::Only(map) => {
@@ -218,6 +218,14 @@ pub(crate) fn write_grants<K: Ord + Display, V: Ord + Display>(
         }
     }
     text.push(']');
+    text
+}
+
+/// `<keyword> IN [`, with room for a short list.
+fn begun_list(dimension: Dimension) -> String {
+    let mut text = String::with_capacity(32);
+    text.push_str(dimension.keyword());
+    text.push_str(" IN [");
     text
 }
 

@@ -137,7 +137,7 @@ impl State {
                     let epoch = Epoch::from_entry(entry).map_err(io::Error::other)?;
                     self.push_epoch(epoch);
                 }
-                Entry::Task(record) => self.keep_task(&mut disk, record),
+                Entry::Task(record) => self.keep_task(&mut disk, Arc::new(record)),
                 Entry::Bound(binding) => self.keep_binding(binding),
                 Entry::Revoked(revocation) => self.keep_revocation(revocation),
                 Entry::Certificate(record) => disk.keep_certificate(record),
@@ -167,18 +167,18 @@ impl State {
         self.epochs.store(Arc::new(epochs));
     }
 
-    fn keep_task(&self, disk: &mut Disk, record: TaskRecord) {
-        let (id, parent, agent) = (record.id, record.parent(), record.agent.clone());
-        let record = Arc::new(record);
+    fn keep_task(&self, disk: &mut Disk, record: Arc<TaskRecord>) {
+        let (id, parent) = (record.id, record.parent());
         if self.tasks.insert(id, Arc::clone(&record)).is_some() {
             return;
         }
-        for agent in [&record.agent, &record.initiated_by] {
+        let initiator = (record.initiated_by != record.agent).then_some(&record.initiated_by);
+        for agent in std::iter::once(&record.agent).chain(initiator) {
             self.by_agent.change(agent.clone(), |tasks| {
                 tasks.insert(id);
             });
         }
-        *disk.per_agent.entry(agent).or_default() += 1;
+        *disk.per_agent.entry(record.agent.clone()).or_default() += 1;
         disk.total += 1;
         if let Some(parent) = parent {
             self.children
@@ -235,7 +235,8 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`]; nothing was created then.
-    pub fn create_task(&self, record: TaskRecord) -> Result<(), StateError> {
+    pub fn create_task(&self, record: impl Into<Arc<TaskRecord>>) -> Result<(), StateError> {
+        let record = record.into();
         let frame = Frame::of(&TaskEntry::Task(&record))?;
         let mut disk = self.lock();
         self.room(&disk, &record)?;
