@@ -104,7 +104,7 @@ with subtest("a policy that demands more of Landlock than the kernel has moves n
     t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
     write_policy(appliance, "policy['sandbox'] = {'minimum_abi': 1}")
     appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
-    all_have(file_hash())
+    all_have(policy_hash(appliance))
 
 with subtest("what runs is judged by the new policy: what it no longer allows is ended, and the rest goes on"):
     grant = "policy['agents']['scout']['ssh']['web']['roles'] = ['operate']; policy['agents']['worker']['ssh']['web']['roles'] = ['operate']"
@@ -158,4 +158,4 @@ with subtest("an agent's key that the broker has as a credential is no hindrance
     )
     write_policy(appliance, "policy['agents']['far'] = {'api_key_hash_credential': 'far'}")
     appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
-    all_have(file_hash())
+    all_have(policy_hash(appliance))
