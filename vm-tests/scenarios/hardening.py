@@ -95,7 +95,7 @@ def results(unit: str) -> tuple[dict[str, bool], dict[str, bool]]:
     appliance.succeed(
         f"printf %s {text} > /run/probe/script; chmod 644 /run/probe/script; rm -f /run/probe/inside; "
         f"mkdir -p /run/systemd/system/{probe}.d; systemctl cat {unit} > /run/systemd/system/{probe}; "
-        "printf '%s\\n' '[Unit]' 'Requires=' 'Wants=' 'PropagatesReloadTo=' '[Service]' Type=oneshot ExecStart= ExecReload= "
+        "printf '%s\\n' '[Unit]' 'Requires=' 'Wants=' 'PropagatesReloadTo=' '[Service]' Type=oneshot ExecStart= ExecStartPost= ExecReload= "
         "'ExecStart=/bin/sh /run/probe/script' Restart=no WatchdogSec=0 Sockets= RuntimeDirectory= "
         f"StandardOutput=truncate:/run/probe/inside > /run/systemd/system/{probe}.d/probe.conf; "
         f"systemctl daemon-reload; systemctl start {probe}",

@@ -88,7 +88,7 @@ with subtest("the corrected policy moves all three again"):
         "policy['roles']['read'].pop('comands'); policy['roles']['read']['commands'] = ['id -un']; policy['agents'].pop('late', None)",
     )
     third = policy_hash(appliance)
-    appliance.succeed("systemctl reload ephyr-signer.service", timeout=120)
+    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
     all_have(third)
     t.assertEqual(pids(), before)
     t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")

@@ -52,6 +52,11 @@ const TARGETS: &[Need] = &[
         purpose: "networks for the firewall's tests",
     },
     Need {
+        program: "visudo",
+        package: "sudo",
+        purpose: "the targets' sudo rules",
+    },
+    Need {
         program: "setpriv",
         package: "util-linux",
         purpose: "users of their own for the daemons",

@@ -84,7 +84,7 @@ pub async fn wait_for_signer(signer: &Signer, hash: Digest) -> Result<(), String
         tokio::time::sleep(SIGNER_WAIT).await;
     }
     Err(format!(
-        "the signer did not load the same policy {hash} ({last}); reload ephyr-signer first"
+        "the signer did not load the same policy {hash} ({last}); reload ephyr-signer first, or ephyr-broker by systemctl, which reloads both"
     ))
 }
 

@@ -203,6 +203,39 @@ mod tests {
     }
 
     #[test]
+    fn no_reload_comes_back_to_the_unit_that_it_began_with() {
+        let units = units(r#"{"agents": {"a": {"uid": 1500, "command": ["/bin/true"]}}}"#);
+        let named = |unit: &str, key: &str| {
+            let value = units
+                .get(unit)
+                .and_then(|sections| sections["Unit"].get(key));
+            value.map(Value::lines).unwrap_or_default()
+        };
+        let passed_on = |from: &str| {
+            let mut to = named(from, "PropagatesReloadTo");
+            let others = units.keys().filter(|unit| {
+                let sources = named(unit, "ReloadPropagatedFrom");
+                sources.iter().any(|source| source == from)
+            });
+            to.extend(others.cloned());
+            to
+        };
+        let mut passes = 0;
+        for begun in units.keys() {
+            let (mut reached, mut next) = (Vec::new(), passed_on(begun));
+            while let Some(unit) = next.pop() {
+                passes += 1;
+                assert_ne!(&unit, begun, "by way of {reached:?}");
+                if !reached.contains(&unit) {
+                    next.extend(passed_on(&unit));
+                    reached.push(unit);
+                }
+            }
+        }
+        assert_eq!(passes, 2, "the broker's to signer and guard");
+    }
+
+    #[test]
     fn everything_is_filled_in() {
         let units = units(
             r#"{"agents": {"a": {"uid": 1500, "command": ["/bin/true"], "egress": [{"cidr": "::1/128", "port": 80}]},

@@ -137,7 +137,7 @@ impl State {
                     let epoch = Epoch::from_entry(entry).map_err(io::Error::other)?;
                     self.push_epoch(epoch);
                 }
-                Entry::Task(record) => self.keep_task(&mut disk, Arc::new(record)),
+                Entry::Task(record) => self.keep_task(&mut disk, &Arc::new(record)),
                 Entry::Bound(binding) => self.keep_binding(binding),
                 Entry::Revoked(revocation) => self.keep_revocation(revocation),
                 Entry::Certificate(record) => disk.keep_certificate(record),
@@ -167,9 +167,9 @@ impl State {
         self.epochs.store(Arc::new(epochs));
     }
 
-    fn keep_task(&self, disk: &mut Disk, record: Arc<TaskRecord>) {
+    fn keep_task(&self, disk: &mut Disk, record: &Arc<TaskRecord>) {
         let (id, parent) = (record.id, record.parent());
-        if self.tasks.insert(id, Arc::clone(&record)).is_some() {
+        if self.tasks.insert(id, Arc::clone(record)).is_some() {
             return;
         }
         let initiator = (record.initiated_by != record.agent).then_some(&record.initiated_by);
@@ -241,7 +241,7 @@ impl State {
         let mut disk = self.lock();
         self.room(&disk, &record)?;
         disk.journal.append_frame(&frame)?;
-        self.keep_task(&mut disk, record);
+        self.keep_task(&mut disk, &record);
         Ok(())
     }
 
