@@ -161,7 +161,9 @@ fn a_table_that_cannot_even_be_listed_is_replaced() {
     change(&net, "insert rule inet ephyr output accept");
     wait_for("the repair", || net.status()["repairs"] == 1);
     assert_eq!(net.status()["in_force"], true);
-    assert!(watching.log().contains("cannot be looked at"));
+    wait_for("what was wrong with it", || {
+        watching.log().contains("cannot be looked at")
+    });
     assert!(net.guard("check").status.success());
     assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
 }
