@@ -1,19 +1,21 @@
 //! Making, finding and revoking tasks: the rules of the tree, whichever way the request came in.
 
+mod error;
+
 use std::sync::Arc;
 
-use ephyr_audit::{ActionInfo, ActionKind, AuditError, Event, Record};
+use ephyr_audit::{ActionInfo, ActionKind, Event, Record};
 use ephyr_names::{AgentName, TaskId, Timestamp, Ttl};
 use ephyr_token::{
     ChildSpec, Envelope, HolderKey, MAX_DEPTH, MintError, Narrowing, Receipt, RootSpec, Token,
     VerifiedToken, mint_child, mint_root, rebind,
 };
-use serde::Serialize;
 
+pub use self::error::{Details, TaskError};
 use crate::auth::{Caller, Via};
 use crate::broker::Broker;
 use crate::clock;
-use crate::state::{Binding, StateError, TaskRecord};
+use crate::state::{Binding, TaskRecord};
 
 /// A child's life where none is asked for.
 pub const CHILD_TTL: Ttl = Ttl::from_secs(600);
@@ -86,110 +88,6 @@ pub struct Revoked {
     pub ended: usize,
     /// Proof that it was recorded.
     pub receipt: Option<Receipt>,
-}
-
-/// Why a task was not made, found or revoked.
-#[derive(Debug, thiserror::Error)]
-pub enum TaskError {
-    /// Not there, over, or somebody else's: the three look alike.
-    #[error("task {0} is not there: it never was, has ended, or is not yours; see task_list")]
-    NotFound(TaskId),
-    /// A token's holder asked for a root.
-    #[error(
-        "a task token makes no root task: call task_create with your API key, or over the Unix socket without a token"
-    )]
-    TokenMakesNoRoot,
-    /// The agent acts only by delegated tokens.
-    #[error("agent {0} acts only by tokens that another agent delegates to it (delegated_only)")]
-    DelegatedOnly(AgentName),
-    /// Tokens of this agent must be bound.
-    #[error("agent {0} needs bound tokens (require_pop): give holder_pub_key")]
-    HolderRequired(AgentName),
-    /// The policy does not know the agent any more.
-    #[error("the policy does not know agent {0}")]
-    AgentUnknown(AgentName),
-    /// Delegation and binding need the token of the task that they are about.
-    #[error(
-        "call it with the token of the task itself: a child is made of its parent's token, a bound token of the unbound one"
-    )]
-    TokenRequired,
-    /// The token is another task's.
-    #[error(
-        "the token is for task {0}; a child is made below, and a key bound to, the token's own task"
-    )]
-    NotYourTask(TaskId),
-    /// The agent does not take delegations from this one.
-    #[error("agent {to} accepts no delegation from {from} (accept_delegation_from)")]
-    DelegationNotAccepted {
-        /// Who delegates.
-        from: AgentName,
-        /// To whom.
-        to: AgentName,
-    },
-    /// The child would live longer than its parent.
-    #[error("ttl must be between 1s and what is left of the parent, {0}")]
-    ChildTtl(Ttl),
-    /// Whoever binds must prove that it has the key.
-    #[error("{0}")]
-    Proof(String),
-    /// Too long, or no time at all.
-    #[error("ttl must be between 1s and {MAX_ROOT_TTL}")]
-    Ttl,
-    /// No epoch may mint.
-    #[error(
-        "no token can be made now: the signer has not delegated to this broker; is ephyr-signer running?"
-    )]
-    NoEpoch,
-    /// The token could not be made.
-    #[error("the token cannot be made: {0}")]
-    Mint(#[from] MintError),
-    /// The state could not be changed.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The audit log could not be written.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-}
-
-/// What programs read of a [`TaskError`].
-#[derive(Serialize)]
-pub struct Details {
-    reason: &'static str,
-}
-
-impl TaskError {
-    /// Why, for programs.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotFound(_) => "task_not_found",
-            Self::TokenMakesNoRoot => "token_makes_no_root",
-            Self::DelegatedOnly(_) => "delegated_only",
-            Self::HolderRequired(_) => "holder_required",
-            Self::AgentUnknown(_) => "agent_unknown",
-            Self::TokenRequired => "token_required",
-            Self::NotYourTask(_) => "not_your_task",
-            Self::DelegationNotAccepted { .. } => "delegation_not_accepted",
-            Self::Proof(_) => "proof_invalid",
-            Self::Ttl | Self::ChildTtl(_) => "ttl_out_of_range",
-            Self::NoEpoch => "no_epoch",
-            Self::Mint(_) => "mint_refused",
-            Self::State(StateError::Revoked(_)) => "task_revoked",
-            Self::State(StateError::Gone(_)) => "task_ended",
-            Self::State(StateError::BoundOtherwise) => "already_bound",
-            Self::State(StateError::TooManyTasks(_)) => "too_many_tasks",
-            Self::State(StateError::Journal(_)) => "state_unavailable",
-            Self::Audit(_) => "audit_unavailable",
-        }
-    }
-
-    /// The particulars for programs.
-    #[must_use]
-    pub fn details(&self) -> Details {
-        Details {
-            reason: self.code(),
-        }
-    }
 }
 
 /// Whether a caller may make such a root.

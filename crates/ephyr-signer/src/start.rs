@@ -190,7 +190,10 @@ fn listen(options: &Options, accounts: &Accounts) -> Result<UnixListener, StartE
 /// journal, socket and pipes go on; nothing else.
 fn confine(policy: &Path, minimum_abi: u32) -> Result<LandlockReport, StartError> {
     let mut confinement = Confinement::new(minimum_abi).read_if_present("/nix/store");
-    let resolved = fs::canonicalize(policy)?;
+    let resolved = fs::canonicalize(policy).map_err(|why| PolicyError::Io {
+        path: policy.to_owned(),
+        why,
+    })?;
     for path in [policy, &resolved] {
         let directory = path
             .parent()

@@ -238,6 +238,10 @@ fn a_check_takes_what_a_reload_would_take_and_says_what_is_wrong_with_the_rest()
     world.write_policy(&policy_text(WIDE));
     fs::set_permissions(&policy, fs::Permissions::from_mode(0o666)).unwrap();
     assert!(check().1.contains("can be written by everyone"));
+    fs::remove_file(&policy).unwrap();
+    let (status, said) = check();
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("policy.yaml"), "{said}");
 }
 
 #[test]
