@@ -12,11 +12,15 @@ import struct
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Frames kept for a capture.
 KEPT = 20_000
+#: Frames kept for one guest that does not take them, before more are dropped as Ethernet would.
+WAITING = 10_000
+#: Seconds until a guest that did not take a frame is asked again: the kernel tells nobody when there is room.
+AGAIN = 0.005
 #: Larger than any frame of a guest, offloading included.
 LARGEST = 70_000
 
@@ -38,6 +42,9 @@ class Port:
     socket: socket.socket
     peer: str
     plugged: bool = True
+    #: What the guest has not taken yet. A socket holds ten datagrams on many systems (`net.unix.max_dgram_qlen`),
+    #: and a guest whose processor others use takes longer than that to come round.
+    waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=WAITING))
 
 
 class Hub:
@@ -78,6 +85,7 @@ class Hub:
             for port in self._ports:
                 if port.owner == owner:
                     port.plugged = plugged
+                    port.waiting.clear()
 
     def write_capture(self, path: Path) -> None:
         """Writes the kept frames in pcap format."""
@@ -101,7 +109,8 @@ class Hub:
 
     def _pass_frames(self) -> None:
         while not self._closed:
-            for key, _ in self._selector.select(1.0):
+            late = any(port.waiting for port in self._ports)
+            for key, _ in self._selector.select(AGAIN if late else 1.0):
                 port = key.data
                 if port is None:
                     self._woken.recv(64)
@@ -112,16 +121,30 @@ class Hub:
                     # The guest is gone; its port stays for when it comes back.
                     continue
                 self._pass(port, data)
+            if late:
+                with self._lock:
+                    for port in self._ports:
+                        self._give(port)
 
     def _pass(self, sender: Port, data: bytes) -> None:
         self.frames.append(Frame(time.time(), sender.owner, data))
         with self._lock:
-            receivers = [port for port in self._ports if port is not sender and port.plugged]
             if not sender.plugged:
                 return
-        for port in receivers:
+            for port in self._ports:
+                if port is not sender and port.plugged:
+                    port.waiting.append(data)
+                    self._give(port)
+
+    def _give(self, port: Port) -> None:
+        """Gives a guest what waits for it, in its order, as far as it takes it."""
+        while port.waiting:
             try:
-                port.socket.sendto(data, port.peer)
+                port.socket.sendto(port.waiting[0], port.peer)
+            except BlockingIOError:
+                return
             except OSError:
-                # Not up, or its queue is full: Ethernet may drop.
-                pass
+                # Not up.
+                port.waiting.clear()
+                return
+            port.waiting.popleft()

@@ -14,31 +14,41 @@ ALL = set(PACKETS)
 PROGRAM = f"python3 -c {shlex.quote(SEND)}"
 
 
-def sends(user: str) -> set[str]:
-    """What arrives of all that a user sends outside of any unit."""
+def send(user: str) -> None:
+    """A user sends everything, outside of any unit."""
     t.assertIn("sent", appliance.succeed(f"runuser -u {user} -- {PROGRAM}"))
-    return arrived(appliance, RECEIVERS)
 
 
-def unit_sends(agent: str) -> set[str]:
-    """What arrives of all that an agent sends inside of its unit."""
+def unit_send(agent: str) -> None:
+    """An agent sends everything, inside of its unit."""
     status, output = in_unit(appliance, agent, PROGRAM)
     t.assertEqual(status, 0, output)
     t.assertIn("sent", output)
-    return arrived(appliance, RECEIVERS)
+
+
+def nothing_of(agent: str) -> None:
+    """Nothing arrives of what an agent sends outside of any unit."""
+    send(agent)
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
+
+
+def nothing_of_unit(agent: str) -> None:
+    """Nothing arrives of what an agent sends inside of its unit."""
+    unit_send(agent)
+    t.assertEqual(arrived(appliance, RECEIVERS), set())
 
 
 arrived(appliance, RECEIVERS)
 
 with subtest("outside of a unit the table alone holds an agent's processes, and another user's packets arrive"):
-    t.assertEqual(sends("ephyr-agent-scout"), set())
-    t.assertEqual(sends("ephyr-agent-caller"), set())
-    t.assertEqual(sends("nobody"), ALL)
+    nothing_of("ephyr-agent-scout")
+    nothing_of("ephyr-agent-caller")
+    arrives(appliance, RECEIVERS, ALL, lambda: send("nobody"))
 
 with subtest("inside of their units agents reach nobody"):
-    t.assertEqual(unit_sends("worker"), set())
+    nothing_of_unit("worker")
     # It has the host's network, and one address and port in it that nothing here is sent to.
-    t.assertEqual(unit_sends("caller"), set())
+    nothing_of_unit("caller")
 
 with subtest("what is rejected is counted by agent"):
     appliance.wait_until_succeeds(
@@ -87,10 +97,10 @@ with subtest("a connection from before the table ends with the next packet, and 
 with subtest("without the table, an agent's unit alone holds it, and a process outside of the unit is free"):
     appliance.succeed("systemctl kill --signal=STOP ephyr-netguard.service; nft delete table inet ephyr")
     arrived(appliance, RECEIVERS)
-    t.assertEqual(unit_sends("worker"), set())
+    nothing_of_unit("worker")
     # A unit with `egress` knows addresses and TCP ports; only the table knows that nothing but TCP may go there.
-    t.assertEqual(unit_sends("caller"), {"udp", "ping"})
-    t.assertEqual(sends("ephyr-agent-worker"), ALL)
+    arrives(appliance, RECEIVERS, {"udp", "ping"}, lambda: unit_send("caller"))
+    arrives(appliance, RECEIVERS, ALL, lambda: send("ephyr-agent-worker"))
     appliance.succeed("systemctl kill --signal=CONT ephyr-netguard.service")
     wait_for_table(appliance)
-    t.assertEqual(sends("ephyr-agent-worker"), set())
+    nothing_of("ephyr-agent-worker")

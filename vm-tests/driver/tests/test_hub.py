@@ -60,6 +60,33 @@ class HubTest(unittest.TestCase):
         self.one.send(b"x")
         self.assertEqual(self.two.socket.recv(100), b"x")
 
+    def test_a_guest_that_is_slow_loses_nothing_and_holds_nobody_up(self) -> None:
+        # Far more than the kernel keeps for a socket, and with others' frames in between.
+        sent = [b"%d" % number for number in range(500)]
+        for number, data in enumerate(sent):
+            self.one.send(data)
+            self.assertEqual(self.three.socket.recv(100), data)
+            if number % 100 == 0:
+                self.three.send(b"between")
+        got = [self.two.socket.recv(100) for _ in range(len(sent) + 5)]
+        self.assertEqual([data for data in got if data != b"between"], sent)
+
+    def test_a_guest_that_went_away_gets_nothing_that_was_for_it_before(self) -> None:
+        for _ in range(100):
+            self.one.send(b"before")
+            self.three.socket.recv(100)
+        address = self.two.socket.getsockname()
+        self.two.socket.close()
+        Path(address).unlink()
+        self.one.send(b"away")
+        self.three.socket.recv(100)
+        two = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(two.close)
+        two.bind(address)
+        two.settimeout(20)
+        self.one.send(b"back")
+        self.assertEqual(two.recv(100), b"back")
+
     def test_the_capture_holds_what_was_sent(self) -> None:
         self.one.send(b"0123456789")
         self.two.socket.recv(100)
