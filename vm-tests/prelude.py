@@ -283,6 +283,38 @@ def arrives(appliance: Machine, receivers: list[Machine], wanted: set[str], send
     t.assertEqual(seen, wanted)
 
 
+def put_sender(appliance: Machine) -> str:
+    """Puts `SEND` where every user finds it; the command that runs it."""
+    appliance.succeed(f"install -d /usr/local/lib/vm; printf %s {shlex.quote(SEND)} > /usr/local/lib/vm/send.py")
+    return "python3 /usr/local/lib/vm/send.py"
+
+
+#: Agents that have a unit, and what of their directories tells that the first work has been done.
+FIRST_DONE = {agent: f"/var/lib/ephyr-agents/{agent}/out/first" for agent in ("worker", "caller")}
+
+
+def put_first_work(appliance: Machine, outside: Machine) -> None:
+    """Stops the agents' units, and has them send all that they can, three times, as the first thing when they start again."""
+    outside.succeed("systemd-run --quiet nc -lk 8080")
+    outside.wait_for_open_port(8080, timeout=60)
+    work = f"for n in 1 2 3; do {put_sender(appliance)}; nc -z -w 2 192.168.1.9 8080 && echo through; done"
+    for agent, done in FIRST_DONE.items():
+        home = f"/var/lib/ephyr-agents/{agent}"
+        appliance.succeed(
+            f"rm -f {done}*; printf %s {shlex.quote(work)} > {home}/first; "
+            f"chown ephyr-agent-{agent} {home}/first; systemctl stop ephyr-agent-{agent}.service; mv {home}/first {home}/in/first"
+        )
+
+
+def power_cycle(appliance: Machine, receivers: list[Machine]) -> None:
+    """Switches the appliance off as when the power fails, and on again. What arrived before is not counted."""
+    arrived(appliance, receivers)
+    appliance.succeed("sync")
+    appliance.crash()
+    appliance.start()
+    appliance.wait_for_unit("multi-user.target")
+
+
 def same_time(machine: Machine, other: Machine) -> None:
     """Sets a machine's clock by another's: one that was booted has its time from the host, and the other may have lost some."""
     machine.succeed(f"date -s @{other.succeed('date +%s').strip()}")

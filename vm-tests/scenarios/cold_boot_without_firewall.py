@@ -8,40 +8,16 @@ start_all()
 wait_for_appliance(appliance)
 RECEIVERS = [outside, web]
 count_packets(appliance, RECEIVERS, egress="ip daddr 192.168.1.9 tcp dport 8080")
-outside.succeed("systemd-run --quiet nc -lk 8080")
 NFT = appliance.succeed("readlink -f $(command -v nft)").strip()
-UNITS = ("ephyr-agent-worker.service", "ephyr-agent-caller.service")
-SCRIPT = "/usr/local/lib/vm/send.py"
-#: What both agents' units do first of all, once they run.
-FIRST = f"for n in 1 2 3; do python3 {SCRIPT}; nc -z -w 2 192.168.1.9 8080 && echo through; done"
-
-
-def power_cycle() -> None:
-    """As when the power fails, and comes back."""
-    arrived(appliance, RECEIVERS)
-    appliance.succeed("sync")
-    appliance.crash()
-    appliance.start()
-    appliance.wait_for_unit("multi-user.target")
-
-
-def put_first_work() -> None:
-    for agent in ("worker", "caller"):
-        home = f"/var/lib/ephyr-agents/{agent}"
-        appliance.succeed(
-            f"rm -f {home}/out/first*; printf %s {shlex.quote(FIRST)} > {home}/first; "
-            f"chown ephyr-agent-{agent} {home}/first; systemctl stop ephyr-agent-{agent}.service; mv {home}/first {home}/in/first"
-        )
-
 
 with subtest("without nft there is no firewall, and no agent's unit starts"):
-    appliance.succeed(f"install -d /usr/local/lib/vm; printf %s {shlex.quote(SEND)} > {SCRIPT}")
-    put_first_work()
+    put_first_work(appliance, outside)
     appliance.succeed(f"chmod 0 {NFT}")
-    power_cycle()
+    power_cycle(appliance, RECEIVERS)
     appliance.wait_until_succeeds("systemctl show -P NRestarts ephyr-netguard.service | grep -v '^0$'", timeout=180)
     wait_for_appliance(appliance)
-    for unit in UNITS:
+    for agent in FIRST_DONE:
+        unit = f"ephyr-agent-{agent}.service"
         t.assertEqual(appliance.get_unit_property(unit, "ExecMainStartTimestampMonotonic"), "0")
         t.assertNotEqual(appliance.get_unit_property(unit, "ActiveState"), "active")
     appliance.succeed("test -e /var/lib/ephyr-agents/worker/in/first; test -e /var/lib/ephyr-agents/caller/in/first")
@@ -53,7 +29,7 @@ with subtest("without nft there is no firewall, and no agent's unit starts"):
 with subtest("with nft back, everything starts"):
     appliance.succeed(f"chmod 755 {NFT}")
     appliance.wait_for_unit("ephyr-netguard.service")
-    for agent in ("worker", "caller"):
-        appliance.wait_for_file(f"/var/lib/ephyr-agents/{agent}/out/first", timeout=180)
+    for done in FIRST_DONE.values():
+        appliance.wait_for_file(done, timeout=180)
     arrived(appliance, RECEIVERS)
     t.assertFalse(appliance.execute("runuser -u ephyr-agent-scout -- nc -z -w 5 127.0.0.1 22", timeout=60)[0] == 0)

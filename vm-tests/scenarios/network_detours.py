@@ -9,10 +9,9 @@ count_packets(appliance, RECEIVERS)
 ALL = set(PACKETS)
 appliance.succeed(
     # A user like others, with a range of sub-UIDs of its own.
-    "useradd --uid 1600 --create-home someone; grep -q ^someone: /etc/subuid; "
-    f"install -d /usr/local/lib/vm; printf %s {shlex.quote(SEND)} > /usr/local/lib/vm/send.py"
+    "useradd --uid 1600 --create-home someone; grep -q ^someone: /etc/subuid"
 )
-PROGRAM = "python3 /usr/local/lib/vm/send.py"
+PROGRAM = put_sender(appliance)
 AGENT, OTHER = "ephyr-agent-worker", "someone"
 
 
