@@ -3,34 +3,69 @@
 
 start_all()
 wait_for_appliance(appliance)
-BROKER = "runuser -u ephyr-broker -- "
+SIGNER = "ephyr-signer.service"
+
+
+def command(user: str, text: str) -> str:
+    """A command as a user, without its output."""
+    return f"cd /; runuser -u {user} -- {text} > /dev/null"
+
+
+def refused(text: str, place: str, instead: str, user: str = "ephyr-broker") -> None:
+    """A command fails with what is the signer's, and the same one succeeds with something else."""
+    appliance.fail(command(user, text.format(place)))
+    appliance.succeed(command(user, text.format(instead)))
+
+
+def writable_page(pid: str) -> int:
+    """Where a process has memory of its own."""
+    return int(appliance.succeed(f"grep -m 1 ' rw-p ' /proc/{pid}/maps").split("-")[0], 16)
+
+
+def another_process(unit: str, user: str) -> str:
+    """Starts a process of a user; its id."""
+    appliance.succeed(f"systemd-run --quiet --unit={unit} --uid={user} --property=LoadCredential=own:/etc/ephyr/ca.pub sleep 1000")
+    return appliance.get_unit_property(f"{unit}.service", "MainPID")
+
+
+def files_with(part: str) -> list[str]:
+    """In which files the broker's user finds what a command of root prints."""
+    text = shlex.quote(appliance.succeed(part).strip()[:40])
+    search = f"cd /; runuser -u ephyr-broker -- grep -rlsF -- {text} /etc /run /var /tmp /home /opt /srv"
+    return appliance.execute(search, timeout=300)[1].splitlines()
+
 
 with subtest("the key is in no file that the broker's user can read"):
-    appliance.succeed("test -s /etc/ephyr/ca_key")
-    appliance.fail(f"{BROKER}cat /etc/ephyr/ca_key")
-    appliance.fail(f"{BROKER}ls /var/lib/ephyr-signer")
-    appliance.fail(f"{BROKER}cat /run/credentials/ephyr-signer.service/ca_key")
-    appliance.succeed("test -s /run/credentials/ephyr-signer.service/ca_key")
-    body = appliance.succeed("sed -n 2p /etc/ephyr/ca_key").strip()
-    found = appliance.execute(
-        f"{BROKER}grep -rlsF -- {shlex.quote(body[:40])} /etc /run /var /tmp /home /opt /srv", timeout=300
-    )[1]
-    t.assertEqual(found, "")
-    t.assertEqual(appliance.succeed(f"grep -rlsF -- {shlex.quote(body[:40])} /etc/ephyr"), "/etc/ephyr/ca_key\n")
+    another_process("own", "ephyr-broker")
+    refused("cat {}", "/etc/ephyr/ca_key", "/etc/ephyr/ca.pub")
+    refused("ls {}", "/var/lib/ephyr-signer", "/var/lib/ephyr-broker")
+    refused("cat {}", f"/run/credentials/{SIGNER}/ca_key", "/run/credentials/own.service/own")
+    appliance.succeed(f"test -s /etc/ephyr/ca_key; test -s /var/lib/ephyr-signer/journal; test -s /run/credentials/{SIGNER}/ca_key")
+    t.assertEqual(files_with("sed -n 2p /etc/ephyr/ca_key"), [])
+    t.assertIn("/etc/ephyr/ca.pub", files_with("cut -d' ' -f2 /etc/ephyr/ca.pub"))
 
 with subtest("the signer's memory is closed, even to who may trace its own user"):
-    pid = appliance.get_unit_property("ephyr-signer.service", "MainPID")
+    pid = appliance.get_unit_property(SIGNER, "MainPID")
     for user in ("ephyr-broker", "ephyr-signer"):
-        appliance.fail(f"runuser -u {user} -- head -c 1 /proc/{pid}/environ")
-        appliance.fail(f"runuser -u {user} -- cat /proc/{pid}/maps")
-        appliance.fail(f"runuser -u {user} -- dd if=/proc/{pid}/mem bs=1 count=1")
-    t.assertIn("r-xp", appliance.succeed("cat /proc/self/maps"))
+        other = another_process(f"of-{user}", user)
+        refused("head -c 1 /proc/{}/environ", pid, other, user)
+        refused("cat /proc/{}/maps", pid, other, user)
+        read = "dd if=/proc/{0}/mem bs=1 count=1 iflag=skip_bytes skip={1}"
+        page = writable_page(pid)
+        appliance.fail(command(user, read.format(pid, page)))
+        appliance.succeed(command(user, read.format(other, writable_page(other))))
+        appliance.succeed(command("root", read.format(pid, page)))
 
 with subtest("the broker's user can stop neither and become nobody else"):
-    appliance.fail(f"{BROKER}kill -TERM {pid}")
-    appliance.fail(f"{BROKER}systemctl --no-ask-password stop ephyr-signer.service")
-    appliance.fail(f"{BROKER}sudo -n true < /dev/null")
-    appliance.require_unit_state("ephyr-signer.service")
+    refused("kill -TERM {}", pid, appliance.get_unit_property("own.service", "MainPID"))
+    for unit in (SIGNER, "ephyr-broker.service"):
+        stop = f"systemctl --no-ask-password stop {unit}"
+        appliance.fail(command("ephyr-broker", stop))
+        appliance.require_unit_state(unit)
+    appliance.succeed(f"systemctl --no-ask-password stop {SIGNER}; systemctl start {SIGNER}")
+    appliance.fail(command("ephyr-broker", "sudo -n true < /dev/null"))
+    appliance.succeed(command("root", "sudo -n true < /dev/null"))
 
 with subtest("with all that, the signer signs"):
-    t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+    wait_for_appliance(appliance)
+    t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")

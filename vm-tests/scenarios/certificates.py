@@ -18,6 +18,12 @@ def is_refused(account: str = "agent-operate") -> None:
     t.assertIn("Permission denied", outside.fail(login(account)))
 
 
+with subtest("a bare key, without a certificate, is refused"):
+    make_certificate(outside, "web/operate")
+    opens()
+    outside.succeed("rm /root/key-cert.pub")
+    is_refused()
+
 with subtest("another role's principal is refused, the role's own opens its account"):
     make_certificate(outside, "web/read")
     is_refused()
@@ -66,9 +72,3 @@ with subtest("the broker's own certificates carry the policy's source address"):
     write_policy(appliance, "policy['targets']['web']['source_address'] = ['192.168.1.1/32']")
     appliance.succeed("systemctl reload ephyr-broker.service")
     t.assertEqual(runs(appliance, exec_as("worker", "web", "operate", "id -un")), "agent-operate\n")
-
-with subtest("a bare key, without a certificate, is refused"):
-    make_certificate(outside, "web/operate")
-    opens()
-    outside.succeed("rm /root/key-cert.pub")
-    is_refused()

@@ -58,6 +58,15 @@ said["exec after"] = task.call("exec", target="web", role="read", command="id -u
 print(json.dumps(said))
 """
 
+#: What the job tries besides, and why it is refused.
+REFUSALS = {
+    "another target": "the policy has no target `nowhere`",
+    "another role": "agent `worker` has no role `root` on `web`",
+    "another command": "role `read` may run only the commands of its list",
+    "unknown tool": "there is no tool",
+    "exec after": "was revoked",
+}
+
 with subtest("the job is done: tools, task, command, revocation"):
     status, output = in_unit(appliance, "worker", f"python3 -c {shlex.quote(JOB)}")
     t.assertEqual(status, 0, output)
@@ -74,9 +83,10 @@ with subtest("the job is done: tools, task, command, revocation"):
     t.assertTrue(result["revoked"])
 
 with subtest("and nothing else: no other target, role, command or tool, and nothing once the task is revoked"):
-    for refused in ("another target", "another role", "another command", "unknown tool", "exec after"):
+    for refused, why in REFUSALS.items():
         failed, result = said[refused]
         t.assertTrue(failed, f"{refused}: {result}")
+        t.assertIn(why, str(result), refused)
     t.assertEqual(web.succeed("journalctl --no-pager -o cat | grep -c 'Accepted publickey for agent-'"), "1\n")
 
 with subtest("the log tells the job, and who did it"):
