@@ -12,9 +12,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -50,11 +51,11 @@ def main(words: list[str]) -> int:
         if options.programs is None:
             raise DriverError("--programs is needed to run anything")
         run = Run(options.programs, options.keep)
+        changes = chosen_mutations(options.names) if options.mutate else []
+        chosen = [] if options.mutate else scenario.find(HERE / "scenarios", options.names)
         with locked(run.cache):
-            if options.mutate:
-                mutate(run, options.names)
-            else:
-                run.scenarios(scenario.find(HERE / "scenarios", options.names), options.jobs)
+            run.mutations(changes, options.jobs)
+            run.scenarios(chosen, options.jobs)
         return summary(run.passed, run.failed, run.skipped)
     except DriverError as error:
         print(f"vm: {error}", file=sys.stderr, flush=True)
@@ -81,11 +82,20 @@ SET_UP_BY = (("appliance", "units render"), ("appliance", "nft render"), ("targe
 
 
 @dataclass(frozen=True)
+class Work:
+    """A scenario, or a mutation's, that is to be run."""
+
+    name: str
+    topology: str
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True)
 class Child:
     """A scenario that runs in a process of its own."""
 
     pid: int
-    chosen: Scenario
+    name: str
     #: What it says.
     output: IO[bytes]
     #: How many passed, failed and were skipped, once it has ended as it should.
@@ -108,16 +118,27 @@ class Run:
 
     def scenarios(self, chosen: list[Scenario], jobs: int) -> None:
         """Runs scenarios, at most `jobs` at the same time; what each says comes when it has ended."""
-        if jobs < 2 or len(chosen) < 2:
-            for one in chosen:
-                self.scenario(one)
+        if jobs > 1:
+            # The long ones first, so that none is left alone at the end.
+            chosen = sorted(chosen, key=lambda one: (one.limit, one.path.stat().st_size), reverse=True)
+        self.all([Work(one.name, one.topology, partial(self.scenario, one)) for one in chosen], jobs)
+
+    def mutations(self, chosen: list[mutation.Mutation], jobs: int) -> None:
+        """Runs the scenario of each mutation, at most `jobs` at the same time."""
+        known = {one.name: one for one in scenario.find(HERE / "scenarios", [])}
+        self.all([Work(one.name, known[one.scenario].topology, partial(self.take_out, one)) for one in chosen], jobs)
+
+    def all(self, works: list[Work], jobs: int) -> None:
+        """Does what is to be done, at most `jobs` at the same time."""
+        if jobs < 2 or len(works) < 2:
+            for work in works:
+                work.run()
             return
         # Made before there are processes that would each make them.
-        for name in dict.fromkeys(one.topology for one in chosen):
+        for name in dict.fromkeys(work.topology for work in works):
             if not self.missing(name):
                 self.snapshot(name)
-        # The long ones first, so that none is left alone at the end.
-        waiting = sorted(chosen, key=lambda one: (one.limit, one.path.stat().st_size))
+        waiting = works[::-1]
         running: list[Child] = []
         try:
             while waiting or running:
@@ -132,8 +153,8 @@ class Run:
             for child in running:
                 os.kill(child.pid, signal.SIGTERM)
 
-    def begin(self, chosen: Scenario) -> Child:
-        """Runs one scenario in a process of its own."""
+    def begin(self, work: Work) -> Child:
+        """Does it in a process of its own."""
         output = tempfile.TemporaryFile()
         counts = tempfile.TemporaryFile()
         sys.stdout.flush()
@@ -144,7 +165,7 @@ class Run:
                 self.passed = self.failed = self.skipped = 0
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
-                self.scenario(chosen)
+                work.run()
                 counts.write(json.dumps([self.passed, self.failed, self.skipped]).encode())
                 counts.flush()
                 status = 0
@@ -153,7 +174,7 @@ class Run:
                 sys.stderr.flush()
             finally:
                 os._exit(status)
-        return Child(pid, chosen, output, counts)
+        return Child(pid, work.name, output, counts)
 
     def count(self, child: Child) -> None:
         """Tells what a process said and adds up what came of it."""
@@ -163,7 +184,7 @@ class Run:
         text = child.counts.read()
         passed, failed, skipped = json.loads(text) if text else (0, 1, 0)
         if not text:
-            say(f"FAIL {child.chosen.name}: its process ended")
+            say(f"FAIL {child.name}: its process ended")
         self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
 
     def scenario(self, chosen: Scenario) -> None:
@@ -192,6 +213,25 @@ class Run:
             self.failed += 1
             say(f"  in {outcome.failed_in or 'no subtest'}: {outcome.failure}")
             say(f"FAIL {chosen.name} ({seconds:.1f} s)")
+
+    def take_out(self, change: mutation.Mutation) -> None:
+        """Takes a mechanism out and runs its scenario: it must fail, and where it is said to."""
+        say(f"== {change.name}: {change.what}")
+        start = time.monotonic()
+        try:
+            chosen = scenario.find(HERE / "scenarios", [change.scenario])[0]
+            outcome, seconds = self.play(chosen, change)
+        except (DriverError, MachineError, RequestError) as error:
+            # What was to be taken out did not come out: that is no scenario's failure.
+            outcome, seconds = Outcome(failure=str(error)), time.monotonic() - start
+        if outcome.failure is not None and outcome.failed_in == change.expect:
+            self.passed += 1
+            say(f"  {shortened(outcome.failure)}")
+            say(f"PASS {change.name}: {change.scenario} fails in {change.expect!r} ({seconds:.1f} s)")
+        else:
+            self.failed += 1
+            where = f"in {outcome.failed_in!r}: {outcome.failure}" if outcome.failure else "nowhere"
+            say(f"FAIL {change.name}: {change.scenario} should fail in {change.expect!r}, and fails {where}")
 
     def missing(self, name: str) -> str | None:
         """The first command that setting up the topology's machines needs and the program lacks."""
@@ -235,26 +275,18 @@ class Run:
         return self._snapshots[name]
 
 
-def mutate(run: Run, names: list[str]) -> None:
-    """Runs each mutation's scenario on changed machines: it must fail, and where it is said to."""
-    known = {chosen.name: chosen for chosen in scenario.find(HERE / "scenarios", [])}
-    for change in mutation.load(HERE / "mutations.json"):
-        if names and change.scenario not in names and change.name not in names:
-            continue
-        say(f"== {change.name}: {change.what}")
-        try:
-            outcome, seconds = run.play(known[change.scenario], change)
-        except (MachineError, RequestError) as error:
-            # What was to be taken out did not come out: that is no scenario's failure.
-            outcome, seconds = Outcome(failure=str(error)), 0.0
-        seen = outcome.failure is not None and outcome.failed_in == change.expect
-        if seen:
-            run.passed += 1
-            say(f"PASS {change.name}: {change.scenario} fails in {change.expect!r} ({seconds:.1f} s)")
-        else:
-            run.failed += 1
-            where = f"in {outcome.failed_in!r}: {outcome.failure}" if outcome.failure else "nowhere"
-            say(f"FAIL {change.name}: {change.scenario} should fail in {change.expect!r}, and fails {where}")
+def shortened(failure: str) -> str:
+    """What a person needs of a failure that was to be: its first line, whose end tells more than its middle."""
+    line = failure.strip().splitlines()[0]
+    return line if len(line) <= 200 else f"{line[:60]} … {line[-140:]}"
+
+
+def chosen_mutations(names: list[str]) -> list[mutation.Mutation]:
+    """The mutations of these names or scenarios, or all of them. Raises DriverError for a name that is neither's."""
+    found = mutation.load(HERE / "mutations.json")
+    if unknown := set(names) - {name for change in found for name in (change.name, change.scenario)}:
+        raise DriverError(f"no mutation, nor one of a scenario, is called {sorted(unknown)[0]!r}")
+    return [change for change in found if not names or change.scenario in names or change.name in names]
 
 
 def documented_skips(path: Path) -> set[str]:

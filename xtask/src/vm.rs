@@ -58,7 +58,7 @@ fn scenarios(options: &Options) -> Result<Tally, String> {
             command.arg(flag);
         }
     }
-    if !options.keep && !options.mutate {
+    if !options.keep {
         // One machine of a scenario works at a time as a rule.
         let jobs = std::thread::available_parallelism()
             .map_or(1, usize::from)

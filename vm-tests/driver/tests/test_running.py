@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import os
 import tempfile
 import unittest
 from pathlib import Path
 from typing import cast
+from unittest import mock
 
 from driver import machine, mutation, scenario
+from driver.__main__ import Run, Work, chosen_mutations
 from driver.errors import DriverError, RequestError
 from driver.machine import Machine
 
@@ -102,3 +105,25 @@ class RunningTest(unittest.TestCase):
         change = mutation.Mutation("n", "w", "s", "guest", (mutation.Edit("/etc/x", "^b=.*$", ""),), (), "e")
         with self.assertRaisesRegex(DriverError, "nothing that matches"):
             change.apply({"guest": cast(Machine, guest)})
+
+    def test_what_runs_in_processes_of_its_own_is_counted_and_one_that_dies_has_failed(self) -> None:
+        run = Run(Path("/nowhere"), keep=False)
+
+        def passes() -> None:
+            run.passed += 1
+
+        def fails() -> None:
+            run.failed += 1
+
+        works = [Work("passes", "site", passes), Work("fails", "site", fails), Work("dies", "site", lambda: os._exit(0))]
+        said = io.StringIO()
+        with mock.patch.object(run, "missing", return_value="a command"), contextlib.redirect_stdout(said):
+            run.all(works, 2)
+        self.assertEqual((run.passed, run.failed), (1, 2))
+        self.assertIn("FAIL dies: its process ended", said.getvalue())
+
+    def test_mutations_are_found_by_their_name_or_their_scenario(self) -> None:
+        self.assertEqual([change.name for change in chosen_mutations(["trusted_ca"])], ["trusted_ca"])
+        self.assertIn("trusted_ca", [change.name for change in chosen_mutations(["login"])])
+        with self.assertRaisesRegex(DriverError, "'nothing'"):
+            chosen_mutations(["trusted_ca", "nothing"])
