@@ -1,231 +1,28 @@
 //! The API on the Unix socket: plain JSON over HTTP for agents of this host and for the CLI.
 
+mod error;
+mod health;
+mod route;
+
 use std::sync::Arc;
 
-use ephyr_audit::{ActionKind, DecisionInfo, Event};
+use ephyr_audit::{DecisionInfo, Event};
 use ephyr_names::{AgentName, Digest, RoleName, Serial, TargetName, TaskId, Timestamp, Ttl};
-use ephyr_policy::{Action, Denial, Purpose, SshAction, reachable};
-use http::header::RETRY_AFTER;
+use ephyr_policy::{Action, Purpose, SshAction, reachable};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Caller, Via};
-use crate::broker::{Broker, SandboxView, SignerView};
-use crate::certificate::{self, CertificateError};
+use crate::broker::Broker;
+use crate::certificate;
 use crate::clock;
 use crate::http::{Body, json};
-use crate::reads::What;
 use crate::tools::{Certificates, Targets};
 
-/// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
-    /// `GET /v1/whoami`.
-    WhoAmI,
-    /// `POST /v1/session`.
-    OpenSession,
-    /// `GET /v1/session`.
-    Session,
-    /// `GET /v1/targets`.
-    Targets,
-    /// `GET /v1/certs`.
-    Certs,
-    /// `POST /v1/request`.
-    Request,
-}
-
-impl Route {
-    /// The route of a request.
-    ///
-    /// # Errors
-    /// 404, or 405 where the path is known and the method is not.
-    pub fn of(head: &Parts) -> Result<Self, ApiError> {
-        let (method, path) = (&head.method, head.uri.path());
-        let allowed = |routes: &[(Method, Self)]| {
-            let found = routes.iter().find(|(known, _)| known == method);
-            found.map(|(_, route)| *route).ok_or_else(|| {
-                let known: Vec<_> = routes.iter().map(|(known, _)| known.as_str()).collect();
-                let message = format!("{path} takes {}", known.join(" and "));
-                ApiError::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    message,
-                )
-            })
-        };
-        match path {
-            "/v1/health" => {
-                let message = "/v1/health takes GET";
-                Err(ApiError::new(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    message,
-                ))
-            }
-            "/v1/whoami" => allowed(&[(Method::GET, Self::WhoAmI)]),
-            "/v1/session" => allowed(&[
-                (Method::POST, Self::OpenSession),
-                (Method::GET, Self::Session),
-            ]),
-            "/v1/targets" => allowed(&[(Method::GET, Self::Targets)]),
-            "/v1/certs" => allowed(&[(Method::GET, Self::Certs)]),
-            "/v1/request" => allowed(&[(Method::POST, Self::Request)]),
-            _ => Err(ApiError::not_found()),
-        }
-    }
-}
-
-impl Route {
-    /// The path, as records name it.
-    fn what(self) -> What {
-        let name = match self {
-            Self::WhoAmI => "/v1/whoami",
-            Self::OpenSession | Self::Session => "/v1/session",
-            Self::Targets => "/v1/targets",
-            Self::Certs => "/v1/certs",
-            Self::Request => "/v1/request",
-        };
-        What {
-            kind: ActionKind::Api,
-            name,
-        }
-    }
-}
-
-/// An error as the API gives it.
-#[derive(Debug)]
-pub struct ApiError(Box<Problem>);
-
-#[derive(Debug, Serialize)]
-struct Problem {
-    #[serde(skip)]
-    status: StatusCode,
-    error: String,
-    code: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_seconds: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    denial: Option<Denial>,
-}
-
-impl ApiError {
-    /// An error.
-    #[must_use]
-    pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
-        let (error, code) = (message.into(), code.into());
-        Self(Box::new(Problem {
-            status,
-            error,
-            code,
-            retry_after_seconds: None,
-            denial: None,
-        }))
-    }
-
-    /// There is nothing at that path.
-    #[must_use]
-    pub fn not_found() -> Self {
-        let message = "there is nothing at this path; MCP is at /mcp, and the API of the Unix socket at \
-                       /v1/health, whoami, session, targets, certs and request";
-        Self::new(StatusCode::NOT_FOUND, "not_found", message)
-    }
-
-    /// The same, to be tried again after so many seconds.
-    #[must_use]
-    pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.0.retry_after_seconds = Some(seconds);
-        self
-    }
-
-    /// It as a response.
-    #[must_use]
-    pub fn response(&self) -> Response<Body> {
-        let mut response = json(self.0.status, &self.0);
-        if let Some(seconds) = self.0.retry_after_seconds {
-            response
-                .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response
-    }
-}
-
-/// Whether the broker is well.
-#[derive(Serialize)]
-pub struct Health {
-    status: &'static str,
-    version: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<HealthDetails>,
-}
-
-#[derive(Serialize)]
-struct HealthDetails {
-    uptime_seconds: u64,
-    policy: Digest,
-    active_certs: usize,
-    live_tasks: usize,
-    running: usize,
-    signer_ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signer: Option<SignerView>,
-    minting_until: Option<Timestamp>,
-    audit: AuditHealth,
-    sandbox: SandboxView,
-    mcp: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<&'static str>,
-}
-
-#[derive(Serialize)]
-struct AuditHealth {
-    ok: bool,
-    records: u64,
-    countersigned: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// Whether the broker is well; with particulars for insiders.
-#[must_use]
-pub fn health(broker: &Broker, full: bool) -> Health {
-    let now = clock::now();
-    let epoch = broker.state().minting_epoch(now);
-    let failure = broker.audit().writer().failure();
-    let status = if failure.is_none() && epoch.is_some() {
-        "ok"
-    } else {
-        "degraded"
-    };
-    let details = full.then(|| {
-        let position = broker.audit().writer().position();
-        HealthDetails {
-            uptime_seconds: now.since(broker.started()).as_secs(),
-            policy: broker.policy_hash(),
-            active_certs: broker.gate().active(now),
-            live_tasks: broker.state().task_count(),
-            running: broker.live().count(),
-            signer_ok: broker.signer_ok(),
-            signer: broker.signer_view().map(|view| (*view).clone()),
-            minting_until: epoch.map(|epoch| epoch.mint_until()),
-            audit: AuditHealth {
-                ok: failure.is_none(),
-                records: position.count,
-                countersigned: position.signed,
-                error: failure.map(|failure| failure.error.to_string()),
-            },
-            sandbox: broker.sandbox().clone(),
-            mcp: broker.mcp_address().map(|address| address.to_string()),
-            warnings: broker.warnings(),
-        }
-    });
-    Health {
-        status,
-        version: env!("CARGO_PKG_VERSION"),
-        details,
-    }
-}
+pub use error::ApiError;
+pub use health::health;
+pub use route::Route;
 
 #[derive(Serialize)]
 struct WhoAmI<'a> {
@@ -472,7 +269,7 @@ async fn request(
                     },
                 ))
             }
-            Err(denial) => Err(denied(denial)),
+            Err(denial) => Err(denial.into()),
         };
     }
     let (owned, caller) = (Arc::clone(broker), caller.clone());
@@ -496,36 +293,6 @@ async fn request(
         expires_at: issued.expires,
     };
     Ok(json(StatusCode::OK, &view))
-}
-
-fn denied(denial: Denial) -> ApiError {
-    let mut error = ApiError::new(
-        StatusCode::FORBIDDEN,
-        denial.reason.as_str(),
-        denial.message.clone(),
-    );
-    error.0.denial = Some(denial);
-    error
-}
-
-impl From<CertificateError> for ApiError {
-    fn from(error: CertificateError) -> Self {
-        match error {
-            CertificateError::Denied(denial) => denied(denial),
-            error => Self::new(status(&error), error.code(), error.to_string()),
-        }
-    }
-}
-
-fn status(error: &CertificateError) -> StatusCode {
-    match error {
-        CertificateError::Audit(_) | CertificateError::State(_) | CertificateError::Signer(_) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        CertificateError::Denied(_) | CertificateError::Revoked { .. } => StatusCode::FORBIDDEN,
-        CertificateError::PublicKey => StatusCode::BAD_REQUEST,
-        CertificateError::Withheld { cause, .. } => status(cause),
-    }
 }
 
 fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {

@@ -20,7 +20,7 @@ pub struct Loaded {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read.
-    #[error("{path}: {error}")]
+    #[error("cannot read the policy {path}: {error}; `--policy` names another file")]
     Read {
         /// The file.
         path: String,

@@ -76,14 +76,17 @@ fn start(config: Config) -> Result<(), Failure> {
     let sockets = open_sockets(&config)?;
     let landlock = confine(&config, policy.sandbox().minimum_abi)?;
     let now = clock::now();
-    let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())?;
+    let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())
+        .map_err(|error| format!("the audit log: {error}; `--audit-log` names another file"))?;
     if let Some(torn) = found.torn {
         log(&format!(
             "the audit log's unfinished last line was put aside: {torn:?}"
         ));
     }
-    let (state, opened) = State::open(&config.state_dir, now)
-        .map_err(|error| format!("{}: {error}", config.state_dir.display()))?;
+    let (state, opened) = State::open(&config.state_dir, now).map_err(|error| {
+        let place = config.state_dir.display();
+        format!("the tasks' state in {place}: {error}; `--state-dir` names another directory")
+    })?;
     let sandbox = SandboxView {
         landlock_abi: landlock.abi,
         landlock: landlock
@@ -143,8 +146,8 @@ fn read_ca(path: &Path) -> Result<CaKeys, Failure> {
 /// Whether the state lies in memory; where it does not, the operator must have said so.
 fn check_state_dir(config: &Config) -> Result<bool, Failure> {
     let dir = config.state_dir.display();
-    let found =
-        statfs(&config.state_dir).map_err(|error| format!("state directory {dir}: {error}"))?;
+    let found = statfs(&config.state_dir)
+        .map_err(|error| format!("state directory {dir}: {error}; `--state-dir` names another"))?;
     let kind = u64::try_from(found.f_type).unwrap_or(0);
     let in_memory = MEMORY_FILE_SYSTEMS.contains(&kind);
     if !in_memory && !config.allow_state_on_disk {

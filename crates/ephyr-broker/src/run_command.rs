@@ -4,18 +4,18 @@
 //! was revoked meanwhile; then the attempt, on disk; and only then the first packet and the first
 //! signature. Whatever happens after the attempt, an outcome follows it.
 
+mod error;
 mod pieces;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ephyr_audit::{Appended, AuditError, Event, Record};
+use ephyr_audit::{Appended, Event, Record};
 use ephyr_mcp::{CallContext, Progress};
-use ephyr_names::{Serial, TaskId, Timestamp};
-use ephyr_policy::{Action, Denial, SshAction};
+use ephyr_names::Serial;
+use ephyr_policy::{Action, SshAction};
 use ephyr_ssh::{ExecOptions, ExecOutput, Exit, HostKeySeen, KeyPair, LoggedIn, SshError, Stage};
 use ephyr_token::Receipt;
-use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::auth::Caller;
@@ -24,7 +24,8 @@ use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT, Signed, is_reloading};
 use crate::clock;
 use crate::gate::Held;
 use crate::live::Ended;
-use crate::signer::SignerError;
+
+pub use error::{Details, RunError};
 
 /// How a command went.
 pub struct Outcome {
@@ -35,98 +36,10 @@ pub struct Outcome {
     pub receipt: Option<Receipt>,
 }
 
-/// Why a command did not run, or did not run to its end.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The policy says no.
-    #[error("{0}")]
-    Denied(Denial),
-    /// The task was revoked between the request's arrival and its start.
-    #[error("task {task} was revoked at {at}; nothing was run")]
-    Revoked {
-        /// The task.
-        task: TaskId,
-        /// When.
-        at: Timestamp,
-    },
-    /// It was ended from outside after the target had been asked to run it.
-    #[error(
-        "the command was ended ({}) after the target had been asked to run it; what it did until then stands",
-        .0.as_str()
-    )]
-    Ended(Ended),
-    /// It was ended from outside before the target was asked to run it.
-    #[error("nothing was run: {}", .0.as_str())]
-    NotBegun(Ended),
-    /// The audit log cannot be written.
-    #[error("nothing was run: {0}")]
-    Audit(#[from] AuditError),
-    /// The signer gave no certificate.
-    #[error("nothing was run: {0}")]
-    Signer(SignerError),
-    /// The target could not be used, or said no.
-    #[error("nothing was run: {0}")]
-    Ssh(#[from] SshError),
-    /// The connection broke after the target had been asked to run the command.
-    #[error(
-        "the connection to the target broke after it had been asked to run the command ({0}): the command \
-         may have run, in part or to its end; look before you ask for it again"
-    )]
-    Lost(String),
-}
-
-/// What programs read of a [`RunError`].
-#[derive(Serialize)]
-pub struct Details {
-    reason: &'static str,
-    /// Whether the target was asked to run the command, so that it may have run.
-    started: bool,
-}
-
 /// An error, with what is known of the command nevertheless.
 struct Failed {
     error: RunError,
     output: Option<ExecOutput>,
-}
-
-impl RunError {
-    /// Why, for programs.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Denied(denial) => denial.reason.as_str(),
-            Self::Revoked { .. } => Ended::TaskRevoked.as_str(),
-            Self::Ended(ended) | Self::NotBegun(ended) => ended.as_str(),
-            Self::Audit(_) => "audit_unavailable",
-            Self::Signer(SignerError::Refused { code, .. }) => code.as_str(),
-            Self::Signer(_) => "signer_unavailable",
-            Self::Ssh(error) => error.code(),
-            Self::Lost(_) => "connection_lost",
-        }
-    }
-
-    /// Whether the target was asked to run the command: it may have run then, in part or to its end.
-    #[must_use]
-    pub fn may_have_run(&self) -> bool {
-        match self {
-            Self::Ended(_) | Self::Lost(_) => true,
-            Self::Denied(_)
-            | Self::Revoked { .. }
-            | Self::NotBegun(_)
-            | Self::Audit(_)
-            | Self::Signer(_)
-            | Self::Ssh(_) => false,
-        }
-    }
-
-    /// The particulars for programs.
-    #[must_use]
-    pub fn details(&self) -> Details {
-        Details {
-            reason: self.code(),
-            started: self.may_have_run(),
-        }
-    }
 }
 
 impl Outcome {

@@ -2,15 +2,13 @@
 //! configuration names a command and holds no key.
 
 use std::io;
-use std::pin::Pin;
 use std::process::ExitCode;
-use std::task::{Context, Poll};
 
 use ephyr_mcp::bridge::{Connect, Options, run as bridge};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 use crate::endpoint::{Endpoint, Place};
 use crate::failure::{Failure, UNAVAILABLE};
@@ -67,11 +65,11 @@ fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, String> {
 }
 
 impl Connect for Place {
-    type Io = Stream;
+    type Io = Either<UnixStream, TcpStream>;
 
-    async fn connect(&self) -> io::Result<Stream> {
+    async fn connect(&self) -> io::Result<Self::Io> {
         match self {
-            Self::Socket(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Self::Socket(path) => UnixStream::connect(path).await.map(Either::Left),
             Self::Http(authority) => {
                 let host = authority
                     .host()
@@ -79,54 +77,8 @@ impl Connect for Place {
                     .trim_end_matches(']');
                 let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok(Either::Right(stream))
             }
-        }
-    }
-}
-
-/// A connection of either kind.
-pub(crate) enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -22,6 +22,10 @@ const NEXT: &str = "ephyr-next";
 /// After so long a table that was loaded and is listed otherwise is listed once more.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// How often the copy is loaded to be listed: another `check` has it under the same name, and takes it away when it
+/// is done with its own. One name for all, so that none is left by a process that was killed for the next not to find.
+const TRIES: usize = 20;
+
 /// Why there is no table, or no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -70,12 +74,17 @@ impl Guard {
             dormant: true,
             counts: &Counts::new(),
         };
-        self.nft.load(&table.ruleset_as(&renamed))?;
-        let listed = self.listing(EXPECTED);
-        self.remove(EXPECTED)?;
-        let (expected, _) = listed?.ok_or(Error::Gone)?;
-        let (differences, _) = self.compare(&expected.awake())?;
-        Ok(differences)
+        let ruleset = table.ruleset_as(&renamed);
+        for _ in 0..TRIES {
+            self.nft.load(&ruleset)?;
+            let listed = self.listing(EXPECTED);
+            self.remove(EXPECTED)?;
+            if let Some((expected, _)) = listed? {
+                let (differences, _) = self.compare(&expected.awake())?;
+                return Ok(differences);
+            }
+        }
+        Err(Error::Gone)
     }
 
     /// How the table in force differs from this listing, with what its counters say.

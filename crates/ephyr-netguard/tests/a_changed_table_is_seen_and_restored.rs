@@ -84,6 +84,24 @@ fn check_is_content_with_what_was_applied_and_names_whatever_differs() {
 }
 
 #[test]
+fn checks_at_the_same_time_do_not_disturb_each_other() {
+    let Some(net) = Net::new() else { return };
+    net.apply();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..15 {
+                    let same = net.guard("check");
+                    assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+                }
+            });
+        }
+    });
+    let tables = net.appliance.run("nft list tables");
+    assert_eq!(tables.trim(), "table inet ephyr", "no copy is left");
+}
+
+#[test]
 fn counts_are_no_difference() {
     let Some(net) = Net::new() else { return };
     net.apply();

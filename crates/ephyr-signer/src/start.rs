@@ -44,7 +44,7 @@ pub enum StartError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The journal.
-    #[error(transparent)]
+    #[error("the journal of what is issued: {0}; `--journal` names another file")]
     Journal(#[from] OpenError),
     /// The journal's first entry.
     #[error(transparent)]
@@ -61,7 +61,7 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// The file cannot be read.
-    #[error("cannot read the policy {path}: {why}")]
+    #[error("cannot read the policy {path}: {why}; `--policy` names another file")]
     Io {
         /// The file.
         path: PathBuf,

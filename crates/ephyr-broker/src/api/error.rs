@@ -1,0 +1,99 @@
+//! What the API answers when it does not do what was asked.
+
+use ephyr_policy::Denial;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
+use serde::Serialize;
+
+use crate::certificate::CertificateError;
+use crate::http::{Body, json};
+
+/// An error as the API gives it.
+#[derive(Debug)]
+pub struct ApiError(Box<Problem>);
+
+#[derive(Debug, Serialize)]
+struct Problem {
+    #[serde(skip)]
+    status: StatusCode,
+    error: String,
+    code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denial: Option<Denial>,
+}
+
+impl ApiError {
+    /// An error.
+    #[must_use]
+    pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
+        let (error, code) = (message.into(), code.into());
+        Self(Box::new(Problem {
+            status,
+            error,
+            code,
+            retry_after_seconds: None,
+            denial: None,
+        }))
+    }
+
+    /// There is nothing at that path.
+    #[must_use]
+    pub fn not_found() -> Self {
+        let message = "there is nothing at this path; MCP is at /mcp, and the API of the Unix socket at \
+                       /v1/health, whoami, session, targets, certs and request";
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
+    /// The same, to be tried again after so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.0.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// It as a response.
+    #[must_use]
+    pub fn response(&self) -> Response<Body> {
+        let mut response = json(self.0.status, &self.0);
+        if let Some(seconds) = self.0.retry_after_seconds {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<Denial> for ApiError {
+    fn from(denial: Denial) -> Self {
+        let mut error = Self::new(
+            StatusCode::FORBIDDEN,
+            denial.reason.as_str(),
+            denial.message.clone(),
+        );
+        error.0.denial = Some(denial);
+        error
+    }
+}
+
+impl From<CertificateError> for ApiError {
+    fn from(error: CertificateError) -> Self {
+        match error {
+            CertificateError::Denied(denial) => denial.into(),
+            error => Self::new(status(&error), error.code(), error.to_string()),
+        }
+    }
+}
+
+fn status(error: &CertificateError) -> StatusCode {
+    match error {
+        CertificateError::Audit(_) | CertificateError::State(_) | CertificateError::Signer(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        CertificateError::Denied(_) | CertificateError::Revoked { .. } => StatusCode::FORBIDDEN,
+        CertificateError::PublicKey => StatusCode::BAD_REQUEST,
+        CertificateError::Withheld { cause, .. } => status(cause),
+    }
+}
