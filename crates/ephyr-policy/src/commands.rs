@@ -172,5 +172,8 @@ mod tests {
             assert!(check(bad).is_err(), "{bad:?}");
             assert!(!policy(&[bad]).allows(bad), "{bad:?}");
         }
+        let pattern = |length| "x".repeat(length);
+        assert!(check(&pattern(MAX_COMMAND_BYTES)).is_ok());
+        assert!(check(&pattern(MAX_COMMAND_BYTES + 1)).is_err());
     }
 }

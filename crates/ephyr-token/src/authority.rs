@@ -80,6 +80,10 @@ mod tests {
     const TWO: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
 
+    const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDmI2hqyLzbYy/OSN79cF1alrkI7IYeDyd5ot3uClF/CsZ+m/9E/8F\
+        SoSyMr/MBl70LT0Y1KLoGbqv1VNLPwhmkE/bRGAy34erCklX6lnYqLGZwiT0g4Izy+i9XopLnOokSjlev46demU5JXPkjJzEnymcXrASg1HnM0\
+        jmrsriAJw==";
+
     fn key(line: &str) -> PublicKey {
         PublicKey::from_openssh(line).unwrap()
     }
@@ -102,6 +106,7 @@ mod tests {
             (String::new(), CaKeysError::Empty),
             ("# none\n\n".into(), CaKeysError::Empty),
             (format!("{ONE}\nnonsense"), CaKeysError::Format(2)),
+            (format!("{ONE}\n{RSA}"), CaKeysError::Algorithm(2)),
             (options, CaKeysError::Format(1)),
             ("#".repeat(MAX_CA_LIST + 1), CaKeysError::TooLong),
         ] {

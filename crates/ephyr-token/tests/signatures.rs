@@ -76,6 +76,41 @@ impl Signer<Signature> for Unknown {
 }
 
 #[test]
+fn a_signature_with_something_in_its_reserved_field_is_refused() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let key: PublicKey = ssh_keygen::KEY.parse().unwrap();
+    let body: String = ssh_keygen::CHECKPOINT
+        .lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect();
+    let mut bytes = STANDARD.decode(body).unwrap();
+    // SSHSIG, version, key, namespace, reserved, …: what is not signed could be anything.
+    let namespace = b"ephyr-checkpoint";
+    let found = bytes
+        .windows(namespace.len())
+        .position(|window| window == namespace);
+    let reserved = found.unwrap() + namespace.len();
+    let check = |bytes: &[u8]| {
+        let lines: Vec<String> = STANDARD
+            .encode(bytes)
+            .as_bytes()
+            .chunks(70)
+            .map(|line| String::from_utf8(line.to_vec()).unwrap())
+            .collect();
+        let pem = format!(
+            "-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n",
+            lines.join("\n")
+        );
+        sshsig::verify(&key, Namespace::Checkpoint, ssh_keygen::MESSAGE, &pem)
+    };
+    assert_eq!(check(&bytes), Ok(()));
+    assert_eq!(bytes[reserved..reserved + 4], [0; 4]);
+    bytes.splice(reserved..reserved + 4, [0, 0, 0, 1, b'x']);
+    assert_eq!(check(&bytes), Err(SshsigError::Namespace));
+}
+
+#[test]
 fn only_ed25519_keys_sign_and_verify() {
     let unknown = Unknown(Algorithm::new("key@example.com").unwrap());
     let refused = sshsig::sign(&unknown, Namespace::Krl, b"m");
@@ -190,6 +225,10 @@ fn a_receipt_goes_round_and_holds_after_its_epoch() {
     let read: Receipt = text.parse().unwrap();
     assert_eq!(read, receipt);
     read.verify(&certificate, ca(1).public_key()).unwrap();
+    // The first byte is the version; `AQ` begins version 1.
+    let later = text.replacen("rcpt_AQ", "rcpt_Ag", 1);
+    assert_ne!(later, text);
+    assert_eq!(later.parse::<Receipt>(), Err(ReceiptError::Malformed));
 }
 
 #[test]
