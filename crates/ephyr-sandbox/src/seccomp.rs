@@ -42,17 +42,27 @@ impl Filter {
     /// When the kernel has no seccomp, a thread has a filter of its own, or the machine's architecture
     /// is not known to the compiler of filters.
     pub fn apply(self) -> Result<(), SandboxError> {
-        // Once a list is loaded, `seccomp` itself may not be on it: the killing filter comes first,
-        // and lets that one call through.
-        load(
+        for program in self.programs()? {
+            seccompiler::apply_filter_all_threads(&program).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// What the kernel is given, in this order: once a list is loaded, `seccomp` itself may not be on it,
+    /// and the killing filter lets that one call through.
+    fn programs(self) -> Result<Vec<BpfProgram>, SandboxError> {
+        let killing = program(
             self.foreign()?,
             SeccompAction::KillProcess,
             SeccompAction::Allow,
         )?;
-        match self {
-            Self::Signer => load(signer_calls()?, SeccompAction::Allow, eperm()),
-            Self::Network | Self::Launcher => Ok(()),
-        }
+        Ok(match self {
+            Self::Signer => vec![
+                killing,
+                program(signer_calls()?, SeccompAction::Allow, eperm())?,
+            ],
+            Self::Network | Self::Launcher => vec![killing],
+        })
     }
 
     fn foreign(self) -> Result<Rules, SandboxError> {
@@ -229,14 +239,20 @@ fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, SandboxError> 
     SeccompRule::new(conditions).map_err(failed)
 }
 
-fn load(rules: Rules, listed: SeccompAction, others: SeccompAction) -> Result<(), SandboxError> {
+fn program(
+    rules: Rules,
+    listed: SeccompAction,
+    others: SeccompAction,
+) -> Result<BpfProgram, SandboxError> {
     let machine = TargetArch::try_from(std::env::consts::ARCH).map_err(failed)?;
     let filter = SeccompFilter::new(rules, others, listed, machine).map_err(failed)?;
-    let program = BpfProgram::try_from(filter).map_err(failed)?;
-    seccompiler::apply_filter_all_threads(&program).map_err(failed)
+    BpfProgram::try_from(filter).map_err(failed)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an argument of map_err")]
 fn failed(error: impl ToString) -> SandboxError {
     SandboxError::Seccomp(error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
