@@ -292,3 +292,34 @@ fn check_access(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_may_be_roots_and_readable_by_its_mask_and_nothing_else_may() {
+        let own = rustix::process::geteuid().as_raw();
+        let other = own.max(1) + 1;
+        let allowed = |owner, group, mode, credential| {
+            check_access(Path::new("k"), owner, group, mode, credential).is_ok()
+        };
+        for mode in [0o100_600, 0o100_400] {
+            assert!(allowed(own, 0, mode, false) && allowed(own, other, mode, true));
+            assert!(!allowed(other, 0, mode, false) && !allowed(other, 0, mode, true));
+        }
+        // As systemd leaves it: root's, and the mask of its ACL where the group's bits are.
+        assert!(allowed(0, 0, 0o100_440, true) && allowed(0, 0, 0o100_400, true));
+        assert!(!allowed(0, 0, 0o100_440, false), "only a credential");
+        assert!(
+            !allowed(0, other, 0o100_440, true),
+            "another group reads it"
+        );
+        for mode in [0o100_444, 0o100_460, 0o100_450, 0o100_442] {
+            assert!(!allowed(0, 0, mode, true), "{mode:o}");
+        }
+        for mode in [0o100_640, 0o100_604, 0o100_620] {
+            assert!(!allowed(own, 0, mode, false), "{mode:o}");
+        }
+    }
+}

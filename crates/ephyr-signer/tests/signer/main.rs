@@ -5,9 +5,13 @@ mod compromised_broker;
 #[cfg(test)]
 mod derive;
 #[cfg(test)]
+mod files;
+#[cfg(test)]
 mod journal;
 #[cfg(test)]
 mod process;
+#[cfg(test)]
+mod service;
 #[cfg(test)]
 mod sshd;
 #[cfg(test)]

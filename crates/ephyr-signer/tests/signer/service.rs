@@ -1,0 +1,170 @@
+//! How often the signer may be asked, by a clock that stands where the test puts it.
+
+use std::time::Duration;
+
+use ephyr_names::{EpochId, Timestamp, Ttl};
+use ephyr_policy::Policy;
+use ephyr_signer::journal::{Journal, LONG};
+use ephyr_signer::key::CaKey;
+use ephyr_signer::service::{Now, Service};
+use ephyr_signer_ipc::{
+    BrokerId, ErrorCode, Intent, PublicKeyBytes, Reply, Request, SandboxReport,
+};
+use tempfile::TempDir;
+
+use crate::support::{checkpoint, exec, new_key, policy_text};
+
+struct Bench {
+    service: Service,
+    now: Duration,
+    _dir: TempDir,
+}
+
+fn policy(limits: &str) -> Policy {
+    ephyr_policy::load(policy_text(limits).as_bytes(), "policy.yaml").unwrap()
+}
+
+impl Bench {
+    fn new(limits: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let now = Duration::from_secs(100_000);
+        let (journal, _) = Journal::open(&dir.path().join("journal"), at(now).time, LONG).unwrap();
+        let sandbox = SandboxReport {
+            landlock_abi: 0,
+            landlock: Vec::new(),
+            seccomp: false,
+            memory_locked: false,
+            non_dumpable: false,
+        };
+        let ca = CaKey::new(new_key()).unwrap();
+        let service = Service::new(ca, policy(limits), journal, sandbox, at(now)).unwrap();
+        Self {
+            service,
+            now,
+            _dir: dir,
+        }
+    }
+
+    fn reload(&mut self, limits: &str) {
+        self.service.reload(policy(limits), at(self.now)).unwrap();
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    /// The code of the refusal, if it is one.
+    fn ask(&mut self, request: &Request) -> Option<ErrorCode> {
+        match self.service.handle(request, at(self.now)).reply {
+            Reply::Error { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    fn sign(&mut self, agent: &str) -> Option<ErrorCode> {
+        let intent = Intent {
+            policy: self.service.policy().hash(),
+            agent: agent.parse().unwrap(),
+            target: "web".parse().unwrap(),
+            role: "read".parse().unwrap(),
+            ttl: Ttl::from_secs(60),
+            public_key: new_key().public_key().to_openssh().unwrap(),
+            purpose: exec("uptime"),
+            task: None,
+            lineage: vec![],
+        };
+        self.ask(&Request::Sign { intent })
+    }
+
+    fn delegate(&mut self, mint_for: Option<Ttl>) -> Option<ErrorCode> {
+        let key = new_key();
+        let key = key.public_key().key_data().ed25519().unwrap().0;
+        self.ask(&Request::Delegate {
+            epoch: EpochId::from_bits(1),
+            public_key: PublicKeyBytes(key),
+            broker_id: BrokerId::new("b").unwrap(),
+            mint_for,
+        })
+    }
+}
+
+fn at(now: Duration) -> Now {
+    Now {
+        time: Timestamp::from_unix_seconds(1_795_500_000 + now.as_secs().cast_signed()),
+        monotonic: now,
+    }
+}
+
+const LIMITED: Option<ErrorCode> = Some(ErrorCode::RateLimited);
+
+#[test]
+fn delegations_count_among_the_requests_of_all() {
+    let mut bench = Bench::new("rate_limit: 3/1m, global_rate_limit: 3/1m");
+    for _ in 0..2 {
+        assert_eq!(bench.delegate(None), None);
+    }
+    assert_eq!(bench.sign("lead"), None);
+    assert_eq!(bench.delegate(None), LIMITED);
+    assert_eq!(bench.sign("lead"), LIMITED);
+    bench.pass(62);
+    assert_eq!(bench.delegate(None), None);
+}
+
+#[test]
+fn a_delegation_is_no_longer_than_the_policy_says() {
+    let mut bench = Bench::new("delegation_ttl: 10m");
+    let minutes = |count: u64| Some(Ttl::from_secs(60 * count));
+    assert_eq!(bench.delegate(minutes(10)), None);
+    assert_eq!(bench.delegate(None), None);
+    assert_eq!(bench.delegate(minutes(11)), Some(ErrorCode::TtlTooLong));
+}
+
+#[test]
+fn heads_have_a_window_of_their_own() {
+    let mut bench = Bench::new("rate_limit: 9/1m, global_rate_limit: 9/1m");
+    let mut head = 0;
+    let mut next = |bench: &mut Bench| {
+        let answer = bench.ask(&checkpoint(9, head, &[[1; 32]]));
+        head += u64::from(answer.is_none());
+        answer
+    };
+    for _ in 0..1200 {
+        assert_eq!(next(&mut bench), None);
+    }
+    assert_eq!(next(&mut bench), LIMITED);
+    assert_eq!(bench.sign("lead"), None, "certificates have another");
+    bench.pass(62);
+    assert_eq!(next(&mut bench), None);
+}
+
+#[test]
+fn names_that_the_policy_does_not_have_get_no_window() {
+    let mut bench = Bench::new("rate_limit: 1/1m, global_rate_limit: 4/1m");
+    for _ in 0..3 {
+        assert_eq!(bench.sign("nobody"), Some(ErrorCode::NotGranted));
+    }
+    assert_eq!(bench.sign("lead"), None);
+    assert_eq!(bench.sign("nobody"), LIMITED, "they count among all");
+}
+
+#[test]
+fn a_reload_brings_new_limits_and_leaves_those_that_stay_as_they_stand() {
+    let mut bench = Bench::new("rate_limit: 2/1m, global_rate_limit: 20/1m");
+    for _ in 0..2 {
+        assert_eq!(bench.sign("lead"), None);
+    }
+    bench.reload("rate_limit: 2/1m, global_rate_limit: 20/1m, delegation_ttl: 10m");
+    assert_eq!(bench.sign("lead"), LIMITED, "a reload gives no turns back");
+    bench.reload("rate_limit: 3/1m, global_rate_limit: 20/1m");
+    for _ in 0..3 {
+        assert_eq!(bench.sign("lead"), None);
+    }
+    assert_eq!(bench.sign("lead"), LIMITED);
+    assert_eq!(bench.sign("helper"), None);
+    bench.reload("rate_limit: 3/1m, global_rate_limit: 3/1m");
+    assert_eq!(bench.sign("lead"), LIMITED, "its own stays");
+    for _ in 0..3 {
+        assert_eq!(bench.delegate(None), None);
+    }
+    assert_eq!(bench.delegate(None), LIMITED, "that of all is new");
+}
