@@ -271,6 +271,10 @@ mod tests {
             "ftp://[::1]",
             "http://a:b@127.0.0.1",
             "http://127.0.0.1/other",
+            "http://127.0.0.1/mcp?key=eph_a_b",
+            "http://localhost.example",
+            "http://127.0.0.1.example:8554",
+            "http://[::ffff:192.0.2.1]",
             "127.0.0.1:8554",
         ] {
             assert!(authority(url).is_err(), "{url}");
