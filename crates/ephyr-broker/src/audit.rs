@@ -172,3 +172,62 @@ impl Audit {
         self.note(record.with_detail("error", error.to_string()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use ephyr_audit::Fold;
+
+    use super::*;
+    use crate::testing::{Bench, policy};
+
+    /// A signer that says once that it has seen so many records, and countersigns from then on.
+    fn signer(seen: u64) -> impl Fn(Request) -> Reply {
+        let said = AtomicBool::new(false);
+        move |asked| {
+            let Request::Checkpoint { log, from, hashes } = asked else {
+                panic!("{asked:?}");
+            };
+            if !said.swap(true, Ordering::Relaxed) {
+                return Reply::Error {
+                    code: ErrorCode::CheckpointMismatch,
+                    message: "go on from there".to_owned(),
+                    expected: Some(seen),
+                };
+            }
+            assert_eq!(from, seen);
+            let mut fold = Fold::new(log);
+            for hash in hashes {
+                fold.push(hash);
+            }
+            Reply::Checkpoint {
+                log,
+                count: fold.count(),
+                head: fold.head(),
+                time: clock::now(),
+                signature: "as the log's reader checks it".to_owned(),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_of_which_the_signer_has_seen_more_than_there_is_was_cut() {
+        for (seen, cut) in [(0, false), (1000, true)] {
+            let bench = Bench::new(&policy());
+            bench.signer(signer(seen));
+            let (audit, broker) = (bench.broker.audit(), &bench.broker);
+            let record = broker.own_record(Event::Startup);
+            audit.durable(&record).await.unwrap();
+            let told = audit
+                .checkpoint(broker.signer(), broker.policy_hash())
+                .await;
+            assert_eq!(told.is_err(), cut, "{told:?}");
+            assert_eq!(audit.writer().position().signed > 0, !cut);
+            if let Err(error) = told {
+                let cut = matches!(error, CheckpointError::Truncated { signed: 1000, .. });
+                assert!(cut, "{error}");
+            }
+        }
+    }
+}

@@ -15,6 +15,7 @@ pub use self::error::{Details, TaskError};
 use crate::auth::{Caller, Via};
 use crate::broker::Broker;
 use crate::clock;
+use crate::epoch::Epoch;
 use crate::state::{Binding, TaskRecord};
 
 /// A child's life where none is asked for.
@@ -90,16 +91,23 @@ pub struct Revoked {
     pub receipt: Option<Receipt>,
 }
 
-/// Whether a caller may make such a root.
+/// What [`create_root`] would answer, without making anything.
 ///
 /// # Errors
-/// Why not.
-pub fn check_root(
+/// [`TaskError`] as [`create_root`] would give it.
+pub fn preview_root(broker: &Broker, caller: &Caller, wanted: &NewRoot) -> Result<(), TaskError> {
+    check_root(broker, caller, wanted, clock::now())?;
+    broker.state().check_room(caller.agent(), &[])?;
+    Ok(())
+}
+
+/// Whether a caller may make such a root; gives the epoch to make it in.
+fn check_root(
     broker: &Broker,
     caller: &Caller,
     wanted: &NewRoot,
     now: Timestamp,
-) -> Result<(), TaskError> {
+) -> Result<Arc<Epoch>, TaskError> {
     // A token that could make a root would outlive its own task and shed its lineage.
     if caller.via() == Via::Token {
         return Err(TaskError::TokenMakesNoRoot);
@@ -117,11 +125,8 @@ pub fn check_root(
     if wanted.ttl.is_zero() || wanted.ttl > MAX_ROOT_TTL {
         return Err(TaskError::Ttl);
     }
-    broker
-        .state()
-        .minting_epoch(now)
-        .ok_or(TaskError::NoEpoch)?;
-    Ok(())
+    let epoch = broker.state().minting_epoch(now);
+    epoch.ok_or(TaskError::NoEpoch)
 }
 
 /// Makes a root task.
@@ -134,13 +139,10 @@ pub async fn create_root(
     wanted: NewRoot,
 ) -> Result<Created, TaskError> {
     let now = clock::now();
-    if let Err(error) = check_root(broker, caller, &wanted, now) {
-        return Err(refused(broker, caller, "task_create", error));
-    }
-    let epoch = broker
-        .state()
-        .minting_epoch(now)
-        .ok_or(TaskError::NoEpoch)?;
+    let epoch = match check_root(broker, caller, &wanted, now) {
+        Ok(epoch) => epoch,
+        Err(error) => return Err(refused(broker, caller, "task_create", error)),
+    };
     let id = clock::task_id(now);
     let expires = now.after(wanted.ttl).min(epoch.valid_until());
     let spec = RootSpec {
@@ -281,7 +283,7 @@ pub fn preview_child(
     wanted: NewChild,
 ) -> Result<TaskRecord, TaskError> {
     let (_, record) = prepare_child(broker, caller, wanted, clock::now())?;
-    broker.state().check_room(&record)?;
+    broker.state().check_room(&record.agent, &record.lineage)?;
     Ok(record)
 }
 
@@ -514,3 +516,6 @@ fn refused(broker: &Broker, caller: &Caller, tool: &'static str, error: TaskErro
     broker.audit().note(record);
     error
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,10 +66,15 @@ pub(crate) fn policy() -> Value {
 impl Bench {
     /// With that policy and an epoch that may mint.
     pub(crate) fn new(policy: &Value) -> Self {
-        let bench = Self::open(tempfile::tempdir().unwrap(), policy);
+        let bench = Self::without_epoch(policy);
         let entry = epoch(clock::now());
         bench.broker.state().add_epoch(entry).unwrap();
         bench
+    }
+
+    /// With that policy, before the signer has delegated to it.
+    pub(crate) fn without_epoch(policy: &Value) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), policy)
     }
 
     /// The same after a restart.
@@ -144,7 +149,7 @@ impl Bench {
         edit: impl FnOnce(&mut TaskRecord),
     ) -> (TaskId, String) {
         let now = clock::now();
-        let epoch = self.broker.state().minting_epoch(now).unwrap();
+        let epoch = self.broker.state().newest_epoch().unwrap();
         let (id, expires) = (clock::task_id(now), now.after(lives));
         let spec = RootSpec {
             task: id,

@@ -220,3 +220,6 @@ pub fn log(message: &str) {
     // A daemon whose standard error is gone goes on.
     let _ = writeln!(std::io::stderr().lock(), "{}", message.trim_end());
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,6 +288,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_has_not_the_form_of_a_key_is_refused_without_a_comparison() {
+        let keys = Keys::new(at(0));
+        let hash = hash();
+        let of = |_: &AgentName| Some(hash.clone());
+        let long = format!("{KEY}{}", "a".repeat(200 - KEY.len() + 1));
+        for malformed in [
+            "eph_claude_0123456789abcdefghijk",
+            &format!("{KEY}!"),
+            &long,
+        ] {
+            for _ in 0..2 * STRANGERS.0 {
+                let refused = keys.check(malformed, at(0), of).await;
+                assert_eq!(refused, Err(KeyRefused::Wrong), "{malformed}");
+            }
+        }
+        for _ in 0..STRANGERS.0 {
+            let stranger = keys.check(&format!("{KEY}x"), at(0), of).await;
+            assert_eq!(stranger, Err(KeyRefused::Wrong), "all turns are left");
+        }
+        let stranger = keys.check(&format!("{KEY}x"), at(0), of).await;
+        assert_eq!(stranger, Err(KeyRefused::Busy(1)));
+    }
+
+    #[test]
+    fn there_is_an_end_to_how_many_keys_are_remembered() {
+        let keys = Keys::new(at(0));
+        let remember = |n: usize, now| {
+            let digest = Digest(Sha256::digest(n.to_be_bytes()).into());
+            keys.remember(digest, "claude".parse().unwrap(), now, 0);
+            matches!(keys.cached(digest, now), Cached::Fresh(_))
+        };
+        assert!((0..CACHE_ENTRIES).all(|n| remember(n, at(0))));
+        assert!(!remember(CACHE_ENTRIES, at(0)));
+        assert!(
+            remember(CACHE_ENTRIES, at(CACHE_MILLIS)),
+            "the others are old"
+        );
+        assert_eq!(keys.known().good.len(), 1);
+    }
+
+    #[tokio::test]
     async fn a_key_compared_while_the_policy_changed_is_not_remembered() {
         let keys = Keys::new(at(0));
         let hash = hash();

@@ -289,3 +289,78 @@ async fn answer<S: Service>(
     let response = service.answer(admitted, head, body).await;
     response.map(|body| Watched::new(body, Some(answering)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: Peer = Peer::Ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+
+    impl Crowd {
+        /// Takes connections in that last until they are closed.
+        fn enter(&mut self, peer: Peer, count: usize) {
+            for _ in 0..count {
+                let task = tokio::spawn(std::future::pending::<()>());
+                self.members.push(Member {
+                    peer,
+                    activity: Activity::new(),
+                    handle: task.abort_handle(),
+                    leave: oneshot::channel().0,
+                });
+            }
+        }
+
+        fn of(&self, peer: Peer) -> usize {
+            let own = self.members.iter().filter(|member| member.peer == peer);
+            own.count()
+        }
+    }
+
+    fn answer_all(crowd: &Crowd) -> Vec<crate::http::activity::Answering> {
+        let members = crowd.members.iter();
+        members.map(|member| member.activity.answering()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_user_with_all_its_connections_loses_its_own_oldest_and_nobody_elses() {
+        let (one, other) = (Peer::Uid(1), Peer::Uid(2));
+        let mut crowd = Crowd::default();
+        crowd.enter(other, 1);
+        crowd.enter(one, MAX_PER_UID - 1);
+        assert!(crowd.make_room(one));
+        assert_eq!(crowd.of(one), MAX_PER_UID - 1, "there was room");
+        crowd.enter(one, 1);
+        let oldest = crowd.members[1].handle.clone();
+        assert!(crowd.make_room(one));
+        assert_eq!((crowd.of(one), crowd.of(other)), (MAX_PER_UID - 1, 1));
+        tokio::task::yield_now().await;
+        assert!(oldest.is_finished(), "it is closed");
+        crowd.enter(one, 1);
+        let busy = answer_all(&crowd);
+        assert!(!crowd.make_room(one), "all of them are being served");
+        assert!(crowd.make_room(other));
+        assert_eq!((crowd.of(one), crowd.of(other)), (MAX_PER_UID, 1));
+        drop(busy);
+        assert!(crowd.make_room(one));
+    }
+
+    #[tokio::test]
+    async fn a_listener_with_all_its_connections_closes_the_oldest_idle_one() {
+        let mut crowd = Crowd::default();
+        crowd.enter(HERE, MAX_CONNECTIONS - 1);
+        assert!(crowd.make_room(HERE));
+        assert_eq!(crowd.of(HERE), MAX_CONNECTIONS - 1, "there was room");
+        crowd.enter(HERE, 1);
+        let busy = crowd.members[0].activity.answering();
+        let idle = crowd.members[1].handle.clone();
+        assert!(crowd.make_room(HERE));
+        assert_eq!(crowd.of(HERE), MAX_CONNECTIONS - 1);
+        tokio::task::yield_now().await;
+        assert!(idle.is_finished() && !crowd.members[0].handle.is_finished());
+        crowd.enter(HERE, 1);
+        let all = answer_all(&crowd);
+        assert!(!crowd.make_room(HERE), "the newcomer can try again");
+        assert_eq!(crowd.of(HERE), MAX_CONNECTIONS);
+        drop((busy, all));
+    }
+}

@@ -239,7 +239,7 @@ impl State {
         let record = record.into();
         let frame = Frame::of(&TaskEntry::Task(&record))?;
         let mut disk = self.lock();
-        self.room(&disk, &record)?;
+        self.room(&disk, &record.agent, &record.lineage)?;
         disk.journal.append_frame(&frame)?;
         self.keep_task(&mut disk, &record);
         Ok(())
@@ -249,19 +249,19 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn check_room(&self, record: &TaskRecord) -> Result<(), StateError> {
-        self.room(&self.lock(), record)
+    pub fn check_room(&self, agent: &AgentName, lineage: &[TaskId]) -> Result<(), StateError> {
+        self.room(&self.lock(), agent, lineage)
     }
 
-    fn room(&self, disk: &Disk, record: &TaskRecord) -> Result<(), StateError> {
+    fn room(&self, disk: &Disk, agent: &AgentName, lineage: &[TaskId]) -> Result<(), StateError> {
         if disk.total >= MAX_TASKS {
             return Err(StateError::TooManyTasks(MAX_TASKS));
         }
-        let own = disk.per_agent.get(&record.agent).copied().unwrap_or(0);
+        let own = disk.per_agent.get(agent).copied().unwrap_or(0);
         if own >= MAX_TASKS_PER_AGENT {
             return Err(StateError::TooManyTasks(MAX_TASKS_PER_AGENT));
         }
-        match self.revoked(&record.lineage) {
+        match self.revoked(lineage) {
             None => Ok(()),
             Some(revoked) => Err(StateError::Revoked(revoked.task)),
         }
@@ -411,6 +411,12 @@ impl State {
     #[cfg(test)]
     pub(crate) fn make_unwritable(&self) {
         self.lock().journal.make_unwritable();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fill(&self, agent: &AgentName) {
+        let mut disk = self.lock();
+        disk.per_agent.insert(agent.clone(), MAX_TASKS_PER_AGENT);
     }
 
     /// The certificates in agents' hands.

@@ -235,8 +235,7 @@ pub(super) async fn create(
         narrowing: narrowing(arguments.envelope)?,
     };
     if arguments.dry_run {
-        let checked = tasks::check_root(&broker, &caller, &wanted, clock::now());
-        return match &checked {
+        return match &tasks::preview_root(&broker, &caller, &wanted) {
             Ok(()) => PreviewDecision::allowed(ttl),
             Err(error) => PreviewDecision::refused(error),
         }

@@ -14,3 +14,5 @@ mod holder_cli;
 mod reload;
 mod restart;
 mod revocation;
+#[cfg(test)]
+mod start;

@@ -1,0 +1,95 @@
+//! The signer's delegation is looked at before it is believed.
+
+use ephyr_names::{EpochId, Ttl};
+use ssh_key::PrivateKey;
+use ssh_key::private::Ed25519Keypair;
+
+use super::*;
+use crate::testing::{Bench, policy};
+
+fn key(seed: u8) -> PrivateKey {
+    PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+}
+
+/// How a signer answers otherwise than it should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    Nothing,
+    OtherEpoch,
+    OtherKey,
+    SignedByAnother,
+    LongOver,
+    UnsignedTimes,
+    AnotherAnswer,
+}
+
+fn answer(asked: Request, lie: Lie) -> Reply {
+    let Request::Delegate {
+        epoch,
+        public_key,
+        broker_id,
+        ..
+    } = asked
+    else {
+        let public_key = key(7).public_key().to_openssh().unwrap();
+        return Reply::RootPublicKey { public_key };
+    };
+    let now = clock::now();
+    let ago = |seconds| Timestamp::from_unix_seconds(now.unix_seconds() - seconds);
+    let begun = if lie == Lie::LongOver { ago(7200) } else { now };
+    let mut payload = DelegationPayload {
+        epoch,
+        broker_id: broker_id.as_str().to_owned(),
+        public_key: public_key.0,
+        issued_at: begun,
+        mint_until: begun.after(Ttl::from_secs(3600)),
+        valid_until: begun.after(Ttl::from_secs(7200)),
+    };
+    match lie {
+        Lie::OtherEpoch => payload.epoch = EpochId::from_bits(7),
+        Lie::OtherKey => payload.public_key = key(9).public_key().key_data().ed25519().unwrap().0,
+        Lie::AnotherAnswer => {
+            let public_key = String::new();
+            return Reply::RootPublicKey { public_key };
+        }
+        _ => {}
+    }
+    let ca = key(if lie == Lie::SignedByAnother { 8 } else { 7 });
+    let signed = DelegationCertificate::sign(payload, &ca).unwrap();
+    let mut payload = signed.payload;
+    if lie == Lie::UnsignedTimes {
+        payload.mint_until = payload.mint_until.after(Ttl::from_secs(60));
+        payload.valid_until = payload.valid_until.after(Ttl::from_secs(60));
+    }
+    Reply::Delegation {
+        epoch: payload.epoch,
+        broker_id,
+        public_key: PublicKeyBytes(payload.public_key),
+        issued_at: payload.issued_at,
+        mint_until: payload.mint_until,
+        valid_until: payload.valid_until,
+        signature: signed.signature,
+    }
+}
+
+#[tokio::test]
+async fn a_delegation_that_was_not_asked_for_or_not_signed_starts_no_epoch() {
+    for lie in [
+        Lie::OtherEpoch,
+        Lie::OtherKey,
+        Lie::SignedByAnother,
+        Lie::LongOver,
+        Lie::UnsignedTimes,
+        Lie::AnotherAnswer,
+        Lie::Nothing,
+    ] {
+        let bench = Bench::without_epoch(&policy());
+        bench.signer(move |asked| answer(asked, lie));
+        let started = new_epoch(&bench.broker, clock::now()).await;
+        assert_eq!(started.is_ok(), lie == Lie::Nothing, "{lie:?}: {started:?}");
+        let minting = bench.broker.state().newest_epoch().is_some();
+        assert_eq!(minting, lie == Lie::Nothing, "{lie:?}");
+        let recorded = bench.events().iter().any(|event| event == "epoch_started");
+        assert_eq!(recorded, lie == Lie::Nothing, "{lie:?}");
+    }
+}
