@@ -8,7 +8,7 @@ use ephyr_names::Digest;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::encode::{self, MAX_LINE};
+use crate::encode::{self, MAX_LINE, Shown};
 
 const HASH_KEY: &[u8] = br#","hash":""#;
 /// Bytes of `,"hash":"<64 digits>"}`.
@@ -149,7 +149,9 @@ impl<'a> Line<'a> {
     pub fn parse<T: serde::de::DeserializeOwned>(&self) -> Result<T, LineFault> {
         let mut body = self.text[..self.text.len() - SUFFIX].to_vec();
         body.push(b'}');
-        serde_json::from_slice(&body).map_err(|e| LineFault::NotARecord(e.to_string()))
+        // The message quotes names of the line, and the line may be anybody's.
+        serde_json::from_slice(&body)
+            .map_err(|error| LineFault::NotARecord(Shown(&error.to_string()).to_string()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The canonical bytes of a record: compact JSON with the fields in the struct's order, and with every
 //! character that a terminal or a text viewer would act upon written as an escape.
 
+use std::fmt::{self, Write as _};
 use std::io;
 
 use serde::Serialize;
@@ -50,6 +51,27 @@ pub(crate) fn is_hidden(c: char) -> bool {
         | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
         | '\u{feff}')
+}
+
+/// Text of foreign origin for a terminal: what moves the cursor, hides text or reorders it is escaped, line
+/// breaks too.
+pub struct Shown<'a>(pub &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| show(c, f))
+    }
+}
+
+/// One character of it.
+pub(crate) fn show(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match c {
+        '\n' => f.write_str("\\n"),
+        '\r' => f.write_str("\\r"),
+        '\t' => f.write_str("\\t"),
+        c if c.is_control() || is_hidden(c) => write!(f, "\\u{{{:x}}}", u32::from(c)),
+        c => f.write_char(c),
+    }
 }
 
 /// Bytes that `c` takes in the canonical JSON.

@@ -77,6 +77,8 @@ pub(crate) struct Queue {
     durable: usize,
     bytes: usize,
     merged: HashMap<u64, Merged>,
+    /// About what the merged ones take.
+    merged_bytes: usize,
     hasher: RandomState,
     deadline: Option<Instant>,
     lost: u64,
@@ -110,6 +112,7 @@ impl Queue {
             durable: 0,
             bytes: 0,
             merged: HashMap::new(),
+            merged_bytes: 0,
             hasher: RandomState::new(),
             deadline: None,
             lost: 0,
@@ -169,6 +172,7 @@ impl Queue {
             return Ok(Merge::Taken { wake: false });
         }
         self.admit_relaxed(u64::from(events))?;
+        self.merged_bytes += record.about_bytes();
         let count = events;
         self.merged.insert(key, Merged { record, count });
         let wake = self.due_in_time(now);
@@ -180,7 +184,7 @@ impl Queue {
             return Err(AuditError::Closed);
         }
         let waiting = self.jobs.len() - self.durable + self.merged.len();
-        if waiting >= self.limit || self.bytes > MAX_BYTES {
+        if waiting >= self.limit || self.bytes + self.merged_bytes > MAX_BYTES {
             self.lost += events;
             return Err(AuditError::Busy);
         }
@@ -227,6 +231,7 @@ impl Queue {
                 .extend(merged.map(|Merged { record, count }| (record, count)));
         }
         if self.merged.is_empty() {
+            self.merged_bytes = 0;
             self.deadline = None;
             self.merged.shrink_to(64);
         }
@@ -276,4 +281,38 @@ fn likeness(record: &Record) -> impl std::hash::Hash + PartialEq + '_ {
         (&record.agent, record.task),
         (&record.action, &record.decision),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::record::{ActionInfo, ActionKind};
+
+    #[test]
+    fn records_that_all_differ_wait_within_the_bound_on_bytes() {
+        let (mut queue, now) = (Queue::new(100_000), Instant::now());
+        let long = "x".repeat(3000);
+        let differing = |queue: &mut Queue| {
+            for n in 0..100_000_usize {
+                let (id, time) = (RecordId::from_bits(1), crate::clock::now());
+                let mut record = Record::new(id, time, Event::ExecAttempt, Digest::ZERO);
+                let mut action = ActionInfo::new(ActionKind::Exec);
+                action.command = Some(format!("{n} {long}").into());
+                record.action = Some(action);
+                if queue.merge(record, now).is_err() {
+                    return n;
+                }
+            }
+            100_000
+        };
+        let most = differing(&mut queue);
+        assert!(most * long.len() <= 2 * MAX_BYTES, "{most}");
+        // What was taken makes room, and not before it was.
+        let mut work = Work::default();
+        queue.take(&mut work, now);
+        assert_eq!((work.merged.len(), differing(&mut queue)), (0, most));
+        queue.take(&mut work, now + RELAXED_DELAY);
+        assert_eq!((work.merged.len(), differing(&mut queue)), (most, most));
+    }
 }

@@ -114,6 +114,15 @@ impl Record {
         self
     }
 
+    /// About how many bytes its line takes, more rather than less.
+    pub(crate) fn about_bytes(&self) -> usize {
+        let action = self.action.as_ref().map_or(0, |action| {
+            let (command, url) = (action.command.as_ref(), action.url.as_ref());
+            command.map_or(0, |text| text.as_str().len()) + url.map_or(0, |url| url.as_str().len())
+        });
+        1024 + action + 30 * self.lineage.len() + self.detail.bytes()
+    }
+
     /// Whether it belongs to this task or to one below it.
     #[must_use]
     pub fn is_of_task(&self, task: TaskId) -> bool {

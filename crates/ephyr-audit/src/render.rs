@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::chain;
 use crate::record::{ActionInfo, Record, Stored};
+use crate::text::{Fact, Quoted};
 
 /// One line: time, severity, event, who, what, the decision, further facts. Nothing in it can move the
 /// cursor or begin another line.
@@ -53,7 +54,7 @@ impl fmt::Display for Record {
             write!(f, " certificate={}", delegation.id())?;
         }
         for (key, value) in self.detail.iter() {
-            write!(f, " {}={value}", key.escape_debug())?;
+            write!(f, " {}={}", key.escape_debug(), Fact(value))?;
         }
         write!(f, " id={}", self.id)
     }
@@ -75,7 +76,7 @@ impl fmt::Display for ActionInfo {
             write!(f, " method={method}")?;
         }
         if let Some(url) = &self.url {
-            write!(f, " url={url}")?;
+            write!(f, " url={}", Fact(url))?;
         }
         if let Some(remote) = &self.remote {
             write!(f, " remote={remote}")?;
@@ -84,7 +85,7 @@ impl fmt::Display for ActionInfo {
             write!(f, " tool={tool}")?;
         }
         if let Some(command) = &self.command {
-            write!(f, " command=\"{command}\"")?;
+            write!(f, " command={}", Quoted(command))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! carries the length and SHA-256 of the whole, so that it can still be compared with an original.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use ephyr_names::Digest;
 use serde::de::{self, MapAccess, Visitor};
@@ -10,7 +10,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::encode::{encoded_len, is_hidden};
+use crate::encode::{Shown, encoded_len, show};
 
 /// A text that takes at most `MAX` bytes in a line. In JSON a string; where it was cut, or was not
 /// UTF-8, an object `{"text": …, "bytes": …, "sha256": …}` with length and hash of the original, which
@@ -105,15 +105,43 @@ impl<const MAX: usize> From<String> for Text<MAX> {
 /// For people: control characters escaped, a cut marked.
 impl<const MAX: usize> fmt::Display for Text<MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.text.chars() {
-            match c {
-                '\n' => f.write_str("\\n")?,
-                '\r' => f.write_str("\\r")?,
-                '\t' => f.write_str("\\t")?,
-                c if c.is_control() || is_hidden(c) => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-                c => fmt::Write::write_char(f, c)?,
+        fmt::Display::fmt(&Shown(&self.text), f)?;
+        self.cut(f)
+    }
+}
+
+/// A text within a line for people: in quotes, so that no part of it can be taken for another fact of the line.
+pub(crate) struct Quoted<'a, const MAX: usize>(pub(crate) &'a Text<MAX>);
+
+impl<const MAX: usize> fmt::Display for Quoted<'_, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.text.chars() {
+            if matches!(c, '"' | '\\') {
+                f.write_char('\\')?;
             }
+            show(c, f)?;
         }
+        f.write_char('"')?;
+        self.0.cut(f)
+    }
+}
+
+/// The same, without quotes where it is one word that needs none.
+pub(crate) struct Fact<'a, const MAX: usize>(pub(crate) &'a Text<MAX>);
+
+impl<const MAX: usize> fmt::Display for Fact<'_, MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@+,%".contains(c);
+        if self.0.text.is_empty() || !self.0.text.chars().all(plain) {
+            return fmt::Display::fmt(&Quoted(self.0), f);
+        }
+        fmt::Display::fmt(self.0, f)
+    }
+}
+
+impl<const MAX: usize> Text<MAX> {
+    fn cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.whole {
             Some(whole) => write!(f, "… [{} bytes, sha256 {}]", whole.bytes, whole.sha256),
             None => Ok(()),
@@ -230,6 +258,11 @@ impl Detail {
     /// All entries, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Text<1024>)> {
         self.entries.iter().map(|(key, value)| (&**key, value))
+    }
+
+    /// Bytes that it takes in a line.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many entries did not fit.

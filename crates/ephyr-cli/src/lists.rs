@@ -99,6 +99,7 @@ pub(crate) fn fields(value: &Value, depth: usize) -> String {
     let indent = "  ".repeat(depth);
     let mut lines = String::new();
     for (name, value) in object {
+        let name = plain(name);
         let line = match value {
             Value::Object(_) => format!("{indent}{name}:\n{}", fields(value, depth + 1)),
             Value::Array(_) => format!("{indent}{name}: {}\n", words(value, ",")),

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use ephyr_audit::Shown;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -69,7 +70,7 @@ impl Output {
         let text = if self.json {
             serde_json::to_string(value).unwrap_or_default()
         } else {
-            text()
+            plain_lines(&text())
         };
         // Nowhere is left to complain to.
         let _ = writeln!(io::stderr(), "{}", text.trim_end());
@@ -79,7 +80,7 @@ impl Output {
     pub(crate) fn note(&self, text: &str) {
         if !self.json {
             // Nowhere is left to complain to.
-            let _ = writeln!(io::stderr(), "ephyr: {text}");
+            let _ = writeln!(io::stderr(), "ephyr: {}", plain_lines(text));
         }
     }
 
@@ -88,7 +89,7 @@ impl Output {
         let text = if self.json {
             serde_json::to_string(failure).unwrap_or_default()
         } else {
-            format!("ephyr: {failure}")
+            plain_lines(&format!("ephyr: {failure}"))
         };
         // Nowhere is left to complain to.
         let _ = writeln!(io::stderr(), "{text}");
@@ -122,14 +123,12 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Text from elsewhere for a terminal: nothing in it moves the cursor.
 pub(crate) fn plain(text: &str) -> String {
-    let escape = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    text.chars().map(escape).collect()
+    Shown(text).to_string()
+}
+
+/// The same for text of several lines.
+fn plain_lines(text: &str) -> String {
+    text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -151,5 +150,6 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(plain("\u{202e}é\u{200b}"), "\\u{202e}é\\u{200b}");
     }
 }

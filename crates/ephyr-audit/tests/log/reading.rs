@@ -83,8 +83,20 @@ fn one_line_for_people_says_who_what_and_why() {
     let line = denied.to_string();
     assert!(line.ends_with(&format!(
         "exec_attempt agent=claude exec target=web role=read command=\"rm -rf /\\n\\u{{1b}}[2J\" \
-         reason=role_not_granted step=3 rule=agents.claude.ssh peer=uid 1000 id={}",
+         reason=role_not_granted step=3 rule=agents.claude.ssh peer=\"uid 1000\" id={}",
         denied.id
     )), "{line}");
     assert!(!line.contains(char::is_control));
+}
+
+#[test]
+fn nothing_that_an_agent_says_looks_like_a_fact_of_the_line() {
+    let said = exec("id\" reason=permitted x=\"\\")
+        .with_detail("a", "no reason=permitted")
+        .with_detail("b", "reason=permitted")
+        .with_detail("c", "connect:refused/2")
+        .with_detail("d", "");
+    let line = said.to_string();
+    let expected = r#"command="id\" reason=permitted x=\"\\" a="no reason=permitted" b="reason=permitted" c=connect:refused/2 d="" id="#;
+    assert!(line.contains(expected), "{line}");
 }

@@ -1,6 +1,8 @@
 //! An attacker with the log in hand.
 
-use ephyr_audit::{Checkpoint, Event, Fault, Fold, LineFault, VerifyError, VerifyOptions};
+use ephyr_audit::{
+    Checkpoint, Event, Fault, Fold, Line, LineFault, Record, VerifyError, VerifyOptions,
+};
 
 use crate::support::*;
 
@@ -77,6 +79,18 @@ fn edited_removed_moved_and_inserted_lines_are_found_where_they_are() {
         matches!(&headless, (1, Fault::Line(LineFault::NotARecord(why))) if why.contains("beginning was removed")),
         "{headless:?}"
     );
+}
+
+#[test]
+fn what_is_wrong_with_a_forged_line_is_told_without_what_moves_the_cursor() {
+    let forged = log().lines[2].replacen('{', r#"{"\u001b[2J\nthe log is whole\u202e":1,"#, 1);
+    let line = Line::split(forged.as_bytes()).unwrap();
+    let Err(LineFault::NotARecord(why)) = line.parse::<Record>() else {
+        panic!("{forged}");
+    };
+    assert!(why.contains("the log is whole"), "{why}");
+    assert!(!why.contains(char::is_control), "{why}");
+    assert!(!why.contains('\u{202e}'), "{why}");
 }
 
 #[test]
