@@ -63,9 +63,7 @@ pub(crate) fn root_equivalent(command: &str) -> Option<&'static str> {
     match program {
         "systemctl" => systemctl(&arguments),
         "docker" | "podman" | "nerdctl" => containers(&arguments),
-        "journalctl" if !arguments.contains(&"--no-pager") => {
-            Some("opens a pager, from which a shell can be started; add --no-pager")
-        }
+        "journalctl" if !arguments.contains(&"--no-pager") => Some(PAGES),
         "ip" if arguments.iter().any(|a| matches!(*a, "exec" | "netns")) => Some(RUNS),
         "ip" if arguments
             .iter()
@@ -97,6 +95,7 @@ fn program_name(path: &str) -> &str {
 }
 
 fn systemctl(arguments: &[&str]) -> Option<&'static str> {
+    const SHOWS: [&str; 3] = ["status", "show", "list-units"];
     const HARMLESS: [&str; 13] = [
         "start",
         "stop",
@@ -120,11 +119,11 @@ fn systemctl(arguments: &[&str]) -> Option<&'static str> {
     };
     let verb = arguments.iter().find(|a| !safe_option(a));
     let path = arguments.iter().any(|a| a.contains('/'));
-    if verb.is_some_and(|verb| HARMLESS.contains(verb)) && !path {
-        None
-    } else {
-        Some("changes what systemd runs as root")
+    if !verb.is_some_and(|verb| HARMLESS.contains(verb)) || path {
+        return Some("changes what systemd runs as root");
     }
+    let pages = verb.is_some_and(|verb| SHOWS.contains(verb));
+    (pages && !arguments.contains(&"--no-pager")).then_some(PAGES)
 }
 
 fn containers(arguments: &[&str]) -> Option<&'static str> {
@@ -144,6 +143,7 @@ fn containers(arguments: &[&str]) -> Option<&'static str> {
 
 const SHELL: &str = "is or starts a shell";
 const EDITOR: &str = "an editor or pager, from which a shell can be started";
+const PAGES: &str = "opens a pager, from which a shell can be started; add --no-pager";
 const RUNS: &str = "runs any program as root";
 const WRITES: &str = "writes or replaces any file as root";
 const RIGHTS: &str = "changes who may do what";
@@ -339,6 +339,9 @@ mod tests {
             "/usr/bin/systemctl start /tmp/x.service",
             "/usr/bin/systemctl --root x start nginx",
             "/usr/bin/journalctl -u nginx",
+            "/usr/bin/systemctl status nginx",
+            "/usr/bin/systemctl show nginx",
+            "/usr/bin/systemctl -l list-units",
             "/usr/sbin/ip netns exec a b",
             "/usr/sbin/ip -batch /tmp/x",
             "/usr/bin/mount /dev/sda1 /mnt",
@@ -354,6 +357,8 @@ mod tests {
         for command in [
             "/usr/bin/systemctl restart nginx",
             "/usr/bin/systemctl --no-pager status nginx",
+            "/usr/bin/systemctl show --no-pager nginx",
+            "/usr/bin/systemctl is-active nginx",
             "/usr/bin/docker logs web",
             "/usr/bin/journalctl --no-pager -u nginx",
             "/usr/sbin/ip addr show",
