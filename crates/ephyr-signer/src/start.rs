@@ -1,7 +1,7 @@
 //! Everything that happens once: the configuration is complete, the sandbox closed and the journal open
 //! before the first connection is accepted.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
@@ -11,7 +11,7 @@ use ephyr_audit::{AuditError, OpenError};
 use ephyr_policy::Policy;
 use ephyr_sandbox::{
     Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Notifier,
-    SandboxError, Signals, lock_memory, open_socket, require_abi, set_non_dumpable,
+    SandboxError, Signals, User, lock_memory, open_socket, require_abi, set_non_dumpable,
 };
 use ephyr_signer_ipc::SandboxReport;
 
@@ -27,6 +27,9 @@ const SOCKET_NAME: &str = "signer";
 
 /// The policy crate's own limit; a longer file is not read into memory.
 const MAX_POLICY: u64 = 1024 * 1024;
+
+/// What `st_mode` has where only a file's owner may replace it (S_IFDIR, S_ISVTX).
+const STICKY_DIRECTORY: u32 = 0o041_000;
 
 const SHARED_USER: &str = "the broker runs as the signer's own user, so whoever breaks into it can read \
                            the CA key: give the signer a user of its own";
@@ -105,13 +108,14 @@ pub enum PolicyError {
 pub(crate) struct PolicySource {
     path: PathBuf,
     broker_uid: u32,
+    broker_gid: Option<u32>,
     own_uid: u32,
 }
 
 /// Says whether a reload would take the policy, by all that a reload asks for.
 pub(crate) fn check(policy: &Path, broker_user: &str) -> Result<(), StartError> {
     let broker = Accounts::read()?.user(broker_user)?;
-    let source = PolicySource::new(policy, broker.uid);
+    let source = PolicySource::new(policy, &broker);
     let landlock = confine(policy, 0)?;
     source.load_for(landlock.abi)?;
     Ok(())
@@ -122,7 +126,7 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     set_non_dumpable()?;
     let accounts = Accounts::read()?;
     let broker = accounts.user(&options.broker_user)?;
-    let source = PolicySource::new(&options.policy, broker.uid);
+    let source = PolicySource::new(&options.policy, &broker);
     if source.broker_uid == source.own_uid {
         log::warning(SHARED_USER);
     }
@@ -224,10 +228,11 @@ fn report(landlock: &LandlockReport, locked: &MemoryLock) -> SandboxReport {
 }
 
 impl PolicySource {
-    fn new(path: &Path, broker_uid: u32) -> Self {
+    fn new(path: &Path, broker: &User) -> Self {
         Self {
             path: path.to_owned(),
-            broker_uid,
+            broker_uid: broker.uid,
+            broker_gid: broker.gid,
             own_uid: rustix::process::geteuid().as_raw(),
         }
     }
@@ -278,7 +283,13 @@ impl PolicySource {
         };
         let file = File::open(&self.path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
-        self.check_writers(metadata.uid(), metadata.mode())?;
+        self.check_writers(&self.path, &metadata)?;
+        // Whoever writes the directory puts another file there.
+        let directory = match self.path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        self.check_writers(directory, &directory.metadata().map_err(io)?)?;
         let mut bytes = Vec::new();
         file.take(MAX_POLICY + 1)
             .read_to_end(&mut bytes)
@@ -289,18 +300,31 @@ impl PolicySource {
         Ok(bytes)
     }
 
-    fn check_writers(&self, owner: u32, mode: u32) -> Result<(), PolicyError> {
-        let who = if mode & 0o002 != 0 {
-            "everyone"
-        } else if owner == self.broker_uid && owner != self.own_uid && owner != 0 {
-            "the broker"
+    fn check_writers(&self, path: &Path, metadata: &Metadata) -> Result<(), PolicyError> {
+        match self.writer(metadata.uid(), metadata.gid(), metadata.mode()) {
+            None => Ok(()),
+            Some(who) => Err(PolicyError::Writable {
+                path: path.to_owned(),
+                who,
+            }),
+        }
+    }
+
+    /// Who can write what has this owner, group and mode, though it must not. In a directory with the sticky
+    /// bit nobody replaces what is another's.
+    fn writer(&self, owner: u32, group: u32, mode: u32) -> Option<&'static str> {
+        let sticky = mode & STICKY_DIRECTORY == STICKY_DIRECTORY;
+        if mode & 0o002 != 0 && !sticky {
+            Some("everyone")
+        } else if self.broker_uid == self.own_uid || self.broker_uid == 0 {
+            None
+        } else if owner == self.broker_uid {
+            Some("the broker")
+        } else if mode & 0o020 != 0 && !sticky && self.broker_gid == Some(group) {
+            Some("the broker's group")
         } else {
-            return Ok(());
-        };
-        Err(PolicyError::Writable {
-            path: self.path.clone(),
-            who,
-        })
+            None
+        }
     }
 }
 
@@ -308,13 +332,41 @@ impl PolicySource {
 mod tests {
     use super::*;
 
+    fn broker() -> User {
+        User {
+            name: "broker".into(),
+            uid: 990,
+            gid: Some(991),
+        }
+    }
+
+    #[test]
+    fn whoever_could_write_the_policy_for_the_broker_is_named() {
+        let source = PolicySource::new(Path::new("policy.yaml"), &broker());
+        for (owner, group, mode, who) in [
+            (0, 0, 0o644, None),
+            (0, 0, 0o666, Some("everyone")),
+            (0, 0, 0o101_666, Some("everyone")),
+            (0, 0, 0o040_757, Some("everyone")),
+            (0, 991, 0o664, Some("the broker's group")),
+            (0, 991, 0o644, None),
+            (0, 5, 0o664, None),
+            (990, 0, 0o444, Some("the broker")),
+            (990, 0, 0o041_755, Some("the broker")),
+            (0, 0, 0o041_777, None),
+            (0, 991, 0o041_775, None),
+        ] {
+            assert_eq!(source.writer(owner, group, mode), who, "{mode:o}");
+        }
+    }
+
     #[test]
     fn a_policy_that_demands_more_of_landlock_than_is_in_force_is_not_loaded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.yaml");
         let text = "agents: { scout: { uid: 1501 } }\nsandbox: { minimum_abi: 7 }\n";
         fs::write(&path, text).unwrap();
-        let source = PolicySource::new(&path, 990);
+        let source = PolicySource::new(&path, &broker());
         let error = source.load_for(6).unwrap_err().to_string();
         assert!(
             error.contains("policy.yaml") && error.contains("7 is demanded"),

@@ -264,6 +264,14 @@ fn a_policy_that_the_broker_or_everyone_can_write_is_refused() {
                 .contains("can be written by the broker")
         );
         chown(&policy, Some(0), None).unwrap();
+        let directory = policy.parent().unwrap();
+        chown(directory, Some(OTHER_UID), None).unwrap();
+        assert!(
+            world
+                .fails_to_start()
+                .contains("can be written by the broker")
+        );
+        chown(directory, Some(0), None).unwrap();
     }
     world.start();
 }
