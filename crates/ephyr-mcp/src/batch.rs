@@ -7,6 +7,7 @@ use crate::backend::Backend;
 use crate::body::Body;
 use crate::error::RpcError;
 use crate::jsonrpc::{Id, Incoming, Unreadable};
+use crate::limits::MAX_BATCH_ANSWERS;
 use crate::methods::Outcome;
 use crate::params::Params;
 use crate::post::{Named, Post, lost};
@@ -31,8 +32,15 @@ impl<B: Backend> Post<'_, B> {
             Err(error) => return reply::error(self.named.assumed(), None, &error),
         };
         let mut begun = Vec::with_capacity(messages.len());
+        let mut answered = 0;
         for message in messages {
-            begun.extend(self.begin(version, message).await);
+            let next = self
+                .begin(version, message, answered > MAX_BATCH_ANSWERS)
+                .await;
+            if let Some(Begun::Done(answer)) = &next {
+                answered += answer.len();
+            }
+            begun.extend(next);
         }
         let mut out = Vec::with_capacity(begun.len());
         for answer in begun {
@@ -73,6 +81,7 @@ impl<B: Backend> Post<'_, B> {
         &self,
         version: Version,
         message: Result<Incoming<'_>, Unreadable<'_>>,
+        full: bool,
     ) -> Option<Begun> {
         let error = |id: Option<Id<'_>>, error: &RpcError| {
             let id = id.map(|id| id.as_json().as_bytes());
@@ -88,6 +97,13 @@ impl<B: Backend> Post<'_, B> {
             }
             Ok(Incoming::Request { id, method, params }) => (id, method, params),
         };
+        if full {
+            let refusal = RpcError::invalid_request(
+                "nothing was done: the answers to the messages before this one are too long together; \
+                 send it by itself",
+            );
+            return error(Some(id), &refusal);
+        }
         if method == "initialize" {
             let refusal = RpcError::invalid_request("initialize must not stand in a batch");
             return error(Some(id), &refusal);

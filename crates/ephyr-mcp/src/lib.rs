@@ -47,7 +47,7 @@ pub use error::{
 };
 pub use guard::{Guard, Hosts};
 pub use headers::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value};
-pub use limits::{KEEP_ALIVE, MAX_BATCH, MAX_BODY, MAX_DEPTH, MAX_ID_BYTES};
+pub use limits::{KEEP_ALIVE, MAX_BATCH, MAX_BATCH_ANSWERS, MAX_BODY, MAX_DEPTH, MAX_ID_BYTES};
 pub use output::{OutputError, ToolError, ToolFailure, ToolOutput};
 pub use page::PAGE_SIZE;
 pub use resource::{Resource, ResourceError, ResourceSet, ResourceText};

@@ -318,3 +318,21 @@ async fn a_header_that_must_be_single_is_refused_twice() {
     assert_eq!(response.status(), 400);
     assert_eq!(json_of(response).await["error"]["code"], -32020);
 }
+
+#[tokio::test]
+async fn a_batch_whose_answers_grow_long_has_no_further_request_begun() {
+    let setup = Setup::new();
+    let read = |id| request(id, "resources/read", json!({"uri": "mock://long"}));
+    let headers: Headers<'_> = &[("mcp-protocol-version", "2025-03-26")];
+    let batch: Value = (0..32).map(read).collect();
+    let answers = json_of(setup.send("alice", headers, &batch).await).await;
+    let answers = answers.as_array().unwrap();
+    assert_eq!(answers.len(), 32);
+    let begun = answers.iter().filter(|answer| answer["result"].is_object());
+    assert_eq!(begun.count(), 4, "300 kB each");
+    for (id, refused) in (4..32).zip(&answers[4..]) {
+        assert_eq!(refused["id"], id);
+        let why = refused["error"]["message"].as_str().unwrap();
+        assert!(why.contains("send it by itself"), "{why}");
+    }
+}

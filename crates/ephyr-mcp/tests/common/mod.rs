@@ -186,6 +186,10 @@ impl Backend for Mock {
                 mime_type: "text/markdown".into(),
                 text: format!("# Hello, {caller}\n"),
             }),
+            "mock://long" => Ok(ResourceText {
+                mime_type: "text/plain".into(),
+                text: "long".repeat(75_000),
+            }),
             _ => Err(ResourceError::NotFound),
         }
     }
