@@ -20,13 +20,13 @@ use crate::audit::Audit;
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
 use crate::config::{Config, Listen};
-use crate::http::{Listener, Router, Way, Workers, serve};
+use crate::http::{Listener, MOST_BLOCKING, Router, Way, Workers, serve};
 use crate::live::Ended;
 use crate::policy::{self, Loaded};
 use crate::reload::{reload_on, wait_for_signer};
 use crate::signer::Signer;
 use crate::state::{Opened, State};
-use crate::upkeep::{self, log};
+use crate::upkeep::{self, Always, log};
 
 /// How long running requests may go on after SIGTERM before they are ended.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -115,6 +115,7 @@ fn start(config: Config) -> Result<(), Failure> {
     // Connections are served by threads of their own; what is left needs one.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(MOST_BLOCKING)
         .build()?;
     runtime.block_on(run(broker, config, sockets, opened, notifier))
 }
@@ -224,9 +225,7 @@ async fn run(
 
     record_startup(&broker, &opened).await?;
     upkeep::first_epoch(&broker).await;
-    let epochs = tokio::spawn(upkeep::epochs(Arc::clone(&broker), stopping.clone()));
-    let sweep = tokio::spawn(upkeep::sweep(Arc::clone(&broker), stopping.clone()));
-    let countersign = tokio::spawn(upkeep::countersign(Arc::clone(&broker), stopping.clone()));
+    let mut always = Always::start(&broker, &stopping);
     let serving = listen(&broker, &config, sockets, &stopping)?;
     // Reading policy and log has left more behind than serving needs.
     ephyr_heap::trim();
@@ -243,23 +242,22 @@ async fn run(
     );
     // A reload may have to wait for the signer; neither a stop nor the watchdog waits for it.
     let mut reloads = std::pin::pin!(reload_on(hangup, &broker, &config, &notifier));
-    loop {
+    let outcome = loop {
         tokio::select! {
             () = &mut reloads => {}
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            ended = always.ended() => break Err(ended.into()),
             _ = watchdog.tick() => notifier.watchdog(),
         }
-    }
+    };
     notifier.stopping();
     log("stopping: running requests may end");
     stop.send_replace(true);
     drain(&broker, serving).await;
-    for task in [epochs, sweep, countersign] {
-        let _ = task.await;
-    }
+    always.finish().await;
     shut_down(&broker).await;
-    Ok(())
+    outcome
 }
 
 async fn record_startup(broker: &Broker, opened: &Opened) -> Result<(), Failure> {

@@ -1,14 +1,15 @@
-//! Sessions of the Unix-socket API: a token that an agent may present besides its UID, and how often it
-//! may ask. One session an agent; each ends by itself.
+//! Sessions of the Unix-socket API: a token that an agent may present besides its UID, how often it may ask,
+//! and that it asks for no two walks through its tasks at once. One session an agent; each ends by itself.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ephyr_names::{AgentName, Digest, Timestamp, Ttl};
 use ephyr_policy::Rate;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
+use tokio::sync::OwnedMutexGuard;
 use zeroize::Zeroizing;
 
 use crate::auth::Bucket;
@@ -28,6 +29,7 @@ struct Agent {
     /// SHA-256 of the token, and when it ends.
     session: Option<(Digest, Timestamp)>,
     turns: Option<(Rate, Bucket)>,
+    walk: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A session just opened.
@@ -74,6 +76,13 @@ impl Sessions {
     pub fn expiry(&self, agent: &AgentName, now: Timestamp) -> Option<Timestamp> {
         self.with(agent, |known| known.session.map(|(_, expires)| expires))
             .filter(|expires| now < *expires)
+    }
+
+    /// Waits until no other walk through the agent's tasks runs: one keeps a thread busy, and others want
+    /// theirs. Whoever walks keeps what this gives, also where nobody waits for the answer any more.
+    pub async fn walk(&self, agent: &AgentName) -> OwnedMutexGuard<()> {
+        let walk = self.with(agent, |known| Arc::clone(&known.walk));
+        walk.lock_owned().await
     }
 
     /// Counts one request of the agent against the policy's rate.
@@ -130,6 +139,19 @@ mod tests {
         let second = sessions.open(&claude, now);
         assert!(!sessions.accepts(&claude, first.token.as_bytes(), now));
         assert!(sessions.accepts(&claude, second.token.as_bytes(), now));
+    }
+
+    #[tokio::test]
+    async fn an_agents_walks_wait_for_each_other_and_for_no_other_agents() {
+        let sessions = Sessions::default();
+        let (a, b) = (agent("a"), agent("b"));
+        let soon = std::time::Duration::from_millis(1);
+        let first = sessions.walk(&a).await;
+        let second = tokio::time::timeout(soon, sessions.walk(&a)).await;
+        assert!(second.is_err(), "it waits");
+        let _others = sessions.walk(&b).await;
+        drop(first);
+        let _second = sessions.walk(&a).await;
     }
 
     #[test]

@@ -283,7 +283,9 @@ pub fn preview_child(
     wanted: NewChild,
 ) -> Result<TaskRecord, TaskError> {
     let (_, record) = prepare_child(broker, caller, wanted, clock::now())?;
-    broker.state().check_room(&record.agent, &record.lineage)?;
+    broker
+        .state()
+        .check_room(&record.initiated_by, &record.lineage)?;
     Ok(record)
 }
 
@@ -468,7 +470,7 @@ pub async fn revoke(
             return Err(error.into());
         }
     };
-    let cascade = below(broker, id).await.len();
+    let cascade = below(broker, caller, id).await.len();
     let outcome = outcome
         .with_detail("tasks", cascade.to_string())
         .with_detail("ended", ended.to_string());
@@ -481,12 +483,16 @@ pub async fn revoke(
 }
 
 /// The task and all below it, found without holding up a thread that serves others.
-pub async fn below(broker: &Arc<Broker>, id: TaskId) -> Vec<TaskId> {
+pub async fn below(broker: &Arc<Broker>, caller: &Caller, id: TaskId) -> Vec<TaskId> {
     if broker.state().is_leaf(id) {
         return vec![id];
     }
+    let turn = broker.sessions().walk(caller.agent()).await;
     let walking = Arc::clone(broker);
-    let walk = tokio::task::spawn_blocking(move || walking.state().subtree(id));
+    let walk = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        walking.state().subtree(id)
+    });
     // It fails where the broker ends, and nobody is answered any more.
     walk.await.unwrap_or_else(|_| vec![id])
 }

@@ -10,6 +10,7 @@ use ephyr_signer_ipc::{BrokerId, PublicKeyBytes, Reply, Request};
 use ephyr_token::{DelegationCertificate, DelegationPayload};
 use ssh_key::PublicKey;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::broker::Broker;
 use crate::clock;
@@ -44,6 +45,39 @@ pub enum EpochError {
     Record(String),
 }
 
+/// What happens for as long as the broker runs.
+pub struct Always(JoinSet<()>);
+
+/// Something that always happens has ended of itself: without it the log would not be countersigned, or nothing
+/// would be minted after a while. A broker that starts anew does it again.
+#[derive(Debug, thiserror::Error)]
+#[error("what the broker does of itself has ended ({0}), so it ends and must be started again")]
+pub struct NoLonger(String);
+
+impl Always {
+    /// Begins it all.
+    pub fn start(broker: &Arc<Broker>, stop: &watch::Receiver<bool>) -> Self {
+        let mut all = JoinSet::new();
+        all.spawn(epochs(Arc::clone(broker), stop.clone()));
+        all.spawn(sweep(Arc::clone(broker), stop.clone()));
+        all.spawn(countersign(Arc::clone(broker), stop.clone()));
+        Self(all)
+    }
+
+    /// Waits until a part of it has ended, which none does before it is told to stop.
+    pub async fn ended(&mut self) -> NoLonger {
+        NoLonger(match self.0.join_next().await {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) | None => "it was not told to".to_owned(),
+        })
+    }
+
+    /// Waits for all that was told to stop.
+    pub async fn finish(mut self) {
+        while self.0.join_next().await.is_some() {}
+    }
+}
+
 /// Gets an epoch before the first request is taken, if the signer is there. Without it the broker starts
 /// all the same: what only looks can be answered.
 pub async fn first_epoch(broker: &Broker) {
@@ -58,7 +92,7 @@ pub async fn first_epoch(broker: &Broker) {
 }
 
 /// Keeps an epoch that may mint.
-pub async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     let mut pause = RETRY;
     loop {
         let now = clock::now();
@@ -163,7 +197,7 @@ async fn ca_key(broker: &Broker) -> Result<PublicKey, EpochError> {
 }
 
 /// Drops what has ended.
-pub async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => {}
@@ -183,7 +217,7 @@ pub async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
 }
 
 /// Has the signer countersign the log, and asks it now and then whether it is there.
-pub async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     let mut since_checkpoint = Duration::ZERO;
     let mut since_ping = PING;
     loop {

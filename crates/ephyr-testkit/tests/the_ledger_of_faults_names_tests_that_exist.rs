@@ -32,7 +32,7 @@ fn every_test_in_the_ledger_exists_and_every_numbered_test_is_in_it() {
     functions(&root.join("crates"), &mut found);
     let named: BTreeSet<&str> = ledger
         .lines()
-        .filter(|line| line.starts_with("| W"))
+        .filter(|line| line.starts_with("| W") || line.starts_with("| R"))
         .flat_map(|line| line.split('`').skip(1).step_by(2))
         .filter(|word| word.contains('_') && !word.contains([' ', ':']))
         .filter(|word| !matches!(*word, "task_create"))

@@ -71,6 +71,8 @@ struct Known {
 struct Good {
     agent: AgentName,
     checked: Timestamp,
+    /// What [`Known::forgotten`] was when its agent's hash was looked up.
+    forgotten: u64,
 }
 
 /// What is known of a key before it is compared.
@@ -98,11 +100,10 @@ impl Keys {
         }
     }
 
-    /// Forgets everyone: after a reload each key is compared anew.
+    /// After a reload each key is compared anew. One that was good goes before strangers still: whoever tries
+    /// keys meanwhile does not keep out those who hold one.
     pub fn forget(&self) {
-        let mut known = self.known();
-        known.good.clear();
-        known.forgotten += 1;
+        self.known().forgotten += 1;
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -146,6 +147,8 @@ impl Keys {
             bcrypt::non_truncating_verify(key.as_bytes(), &hash.0).unwrap_or(false)
         });
         if !compared.await.unwrap_or(false) || !has_key {
+            // It was good before a reload, if ever.
+            self.known().good.remove(&digest);
             return Err(KeyRefused::Wrong);
         }
         self.remember(digest, agent.clone(), now, forgotten);
@@ -155,7 +158,9 @@ impl Keys {
     fn cached(&self, digest: Digest, now: Timestamp) -> Cached {
         let known = self.known();
         match known.good.get(&digest) {
-            Some(good) if fresh(good, now, CACHE_MILLIS) => Cached::Fresh(good.agent.clone()),
+            Some(good) if good.forgotten == known.forgotten && fresh(good, now, CACHE_MILLIS) => {
+                Cached::Fresh(good.agent.clone())
+            }
             Some(good) if fresh(good, now, TRUSTED_MILLIS) => Cached::Trusted,
             _ => Cached::Stranger,
         }
@@ -163,9 +168,6 @@ impl Keys {
 
     fn remember(&self, digest: Digest, agent: AgentName, now: Timestamp, forgotten: u64) {
         let mut known = self.known();
-        if known.forgotten != forgotten {
-            return;
-        }
         if known.good.len() >= CACHE_ENTRIES {
             known.good.retain(|_, good| fresh(good, now, CACHE_MILLIS));
         }
@@ -175,6 +177,7 @@ impl Keys {
                 Good {
                     agent,
                     checked: now,
+                    forgotten,
                 },
             );
         }
@@ -326,6 +329,29 @@ mod tests {
             "the others are old"
         );
         assert_eq!(keys.known().good.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_reload_makes_no_stranger_of_a_good_key_unless_its_hash_is_gone() {
+        let keys = Keys::new(at(0));
+        let hash = hash();
+        let of = |_: &AgentName| Some(hash.clone());
+        let none = |_: &AgentName| None;
+        keys.check(KEY, at(0), of).await.unwrap();
+        let guess = async |n: u32| {
+            let wrong = format!("eph_claude_{n:022}");
+            keys.check(&wrong, at(0), of).await.unwrap_err()
+        };
+        for n in 0..40 {
+            guess(n).await;
+        }
+        keys.forget();
+        assert!(keys.check(KEY, at(0), of).await.is_ok(), "compared at once");
+        keys.forget();
+        let gone = keys.check(KEY, at(0), none).await;
+        assert_eq!(gone, Err(KeyRefused::Wrong), "compared anew");
+        let again = keys.check(KEY, at(0), none).await;
+        assert_eq!(again, Err(KeyRefused::Busy(1)), "as anyone's");
     }
 
     #[tokio::test]

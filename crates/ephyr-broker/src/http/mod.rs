@@ -10,6 +10,7 @@ mod workers;
 pub(crate) use router::json;
 pub use router::{Body, Router, Way};
 pub use serve::{BodyError, Listener, Peer, serve};
+pub(crate) use workers::MOST_BLOCKING;
 pub use workers::Workers;
 #[cfg(test)]
 pub(crate) use {router::Request, serve::Service};

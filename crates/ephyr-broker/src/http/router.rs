@@ -87,11 +87,6 @@ pub enum Request {
     Mcp(Peer, Admitted),
     /// A call of the API by an agent.
     Api(Peer, Route, Admitted),
-    /// Whether the broker is there, which anyone may ask.
-    Health {
-        /// With particulars: for agents and operators.
-        full: bool,
-    },
 }
 
 impl Router {
@@ -185,9 +180,11 @@ impl Service for Router {
                     .await
                     .map(|admitted| Request::Mcp(peer, admitted))
             }
-            "/v1/health" if head.method == Method::GET => Ok(Request::Health {
-                full: self.is_insider(peer),
-            }),
+            // Anyone may ask, so nobody's body is waited for.
+            "/v1/health" if head.method == Method::GET => {
+                let health = api::health(&self.broker, self.is_insider(peer));
+                Err(json(StatusCode::OK, &health))
+            }
             _ => {
                 let route = self.route(head).map_err(|error| error.response())?;
                 self.authenticate(peer, head)
@@ -223,7 +220,6 @@ impl Service for Router {
             unauthorised(error)
         };
         match request {
-            Request::Health { full } => json(StatusCode::OK, &api::health(&self.broker, full)),
             Request::Mcp(peer, admitted) => match proven(admitted) {
                 Ok(caller) => match api::take_turn(&self.broker, &caller) {
                     Ok(()) => self.mcp.handle(&caller, &head, &body).await.map(Body::Mcp),

@@ -74,6 +74,20 @@ async fn health_has_particulars_for_insiders_only() {
 }
 
 #[tokio::test]
+async fn whoever_may_ask_without_a_name_is_answered_before_a_body_is_read() {
+    let bench = Bench::new(&policy());
+    let origins = Vec::new();
+    let tcp = bench.router(Way::Tcp { origins });
+    let headers = [("content-length", "1048576")];
+    let asked = head(Method::GET, "/v1/health", &headers);
+    let Err(answer) = admit(&tcp, FAR, &asked).await else {
+        panic!("a body of 1 MiB would be read for somebody unknown");
+    };
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body["status"], "ok");
+}
+
+#[tokio::test]
 async fn the_rate_of_the_policy_holds_for_the_api_and_for_mcp_together() {
     let mut policy = policy();
     policy["global"]["rate_limit"] = json!("3/1m");

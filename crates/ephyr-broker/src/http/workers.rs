@@ -15,6 +15,10 @@ use crate::handover::Inbox;
 const TICK: Duration = Duration::from_secs(5);
 /// More threads than this serve no agent any better.
 const MOST: usize = 8;
+/// Threads of each runtime for what would hold up the others, such as comparing an API key. What is asked
+/// for beyond that waits: the unit has room for so many threads and no more (`TasksMax=`), and where the
+/// system has none to give, a runtime panics.
+pub(crate) const MOST_BLOCKING: usize = 32;
 
 /// Threads that serve. Dropping them ends what they still do.
 pub struct Workers {
@@ -51,7 +55,10 @@ impl Workers {
 
 impl Worker {
     fn start(at: usize) -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MOST_BLOCKING)
+            .build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -90,5 +97,36 @@ impl Drop for Workers {
                 let _ = thread.join();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn however_much_waits_to_block_there_are_few_threads_for_it() {
+        let workers = Workers::start().unwrap();
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let handle = workers.next();
+        let blocking: Vec<_> = (0..4 * MOST_BLOCKING)
+            .map(|_| {
+                let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+                handle.spawn_blocking(move || {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::sleep(Duration::from_millis(20));
+                    running.fetch_sub(1, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        let waiting = Builder::new_current_thread().build().unwrap();
+        waiting.block_on(async {
+            for task in blocking {
+                task.await.unwrap();
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= MOST_BLOCKING, "{most:?}");
     }
 }

@@ -5,10 +5,11 @@
 mod entry;
 mod journal;
 mod nonces;
+mod room;
 mod shards;
 mod upkeep;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,16 +19,13 @@ use ephyr_names::{AgentName, EpochId, TaskId, Timestamp};
 
 pub use entry::{Binding, CertificateRecord, Entry, EpochEntry, Revocation, Secret, TaskRecord};
 pub use nonces::{MAX_PER_AGENT as MAX_NONCES_PER_AGENT, NonceError, Nonces};
+pub use room::{MAX_TASKS, MAX_TASKS_PER_AGENT};
 pub use shards::Shards;
 
 use crate::epoch::Epoch;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use journal::{Found, Frame, Journal};
-
-/// Live tasks of one agent at once.
-pub const MAX_TASKS_PER_AGENT: usize = 150_000;
-/// Live tasks of everyone at once; with their records about 100 MB.
-pub const MAX_TASKS: usize = 250_000;
+use room::Room;
 
 /// Why a change of state did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +34,14 @@ pub enum StateError {
     #[error("the state journal cannot be written ({0}); nothing was changed")]
     Journal(#[from] io::Error),
     /// Too many tasks live at once.
-    #[error("{0} live tasks are the most that are kept; revoke some or let them expire")]
+    #[error("{0} live tasks are the most that are kept; there is room when some have expired")]
     TooManyTasks(usize),
+    /// The live tasks' descriptions and envelopes are too long together.
+    #[error(
+        "{0} MB of live tasks are the most that are kept; shorter descriptions and envelopes leave more \
+         room, and there is some when others have expired"
+    )]
+    TooLongTasks(usize),
     /// A task above it has been revoked in the meantime.
     #[error("task {0} was revoked")]
     Revoked(TaskId),
@@ -68,8 +72,7 @@ pub struct State {
 /// What only writers touch, under one lock.
 struct Disk {
     journal: Journal,
-    per_agent: HashMap<AgentName, usize>,
-    total: usize,
+    room: Room,
     certificates: Vec<CertificateRecord>,
 }
 
@@ -102,8 +105,7 @@ impl State {
         let state = Self {
             disk: Mutex::new(Disk {
                 journal,
-                per_agent: HashMap::new(),
-                total: 0,
+                room: Room::default(),
                 certificates: Vec::new(),
             }),
             epochs: ArcSwap::default(),
@@ -178,8 +180,7 @@ impl State {
                 tasks.insert(id);
             });
         }
-        *disk.per_agent.entry(record.agent.clone()).or_default() += 1;
-        disk.total += 1;
+        disk.room.take(record);
         if let Some(parent) = parent {
             self.children
                 .change(parent, |siblings| Arc::make_mut(siblings).push(id));
@@ -239,28 +240,24 @@ impl State {
         let record = record.into();
         let frame = Frame::of(&TaskEntry::Task(&record))?;
         let mut disk = self.lock();
-        self.room(&disk, &record.agent, &record.lineage)?;
+        disk.room
+            .check(&record.initiated_by, room::bytes(&record))?;
+        self.not_revoked(&record.lineage)?;
         disk.journal.append_frame(&frame)?;
         self.keep_task(&mut disk, &record);
         Ok(())
     }
 
-    /// What [`State::create_task`] would answer now.
+    /// What [`State::create_task`] would answer now for a short task below this initiator's root, or its root.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn check_room(&self, agent: &AgentName, lineage: &[TaskId]) -> Result<(), StateError> {
-        self.room(&self.lock(), agent, lineage)
+    pub fn check_room(&self, initiator: &AgentName, lineage: &[TaskId]) -> Result<(), StateError> {
+        self.lock().room.check(initiator, room::TASK)?;
+        self.not_revoked(lineage)
     }
 
-    fn room(&self, disk: &Disk, agent: &AgentName, lineage: &[TaskId]) -> Result<(), StateError> {
-        if disk.total >= MAX_TASKS {
-            return Err(StateError::TooManyTasks(MAX_TASKS));
-        }
-        let own = disk.per_agent.get(agent).copied().unwrap_or(0);
-        if own >= MAX_TASKS_PER_AGENT {
-            return Err(StateError::TooManyTasks(MAX_TASKS_PER_AGENT));
-        }
+    fn not_revoked(&self, lineage: &[TaskId]) -> Result<(), StateError> {
         match self.revoked(lineage) {
             None => Ok(()),
             Some(revoked) => Err(StateError::Revoked(revoked.task)),
@@ -415,8 +412,7 @@ impl State {
 
     #[cfg(test)]
     pub(crate) fn fill(&self, agent: &AgentName) {
-        let mut disk = self.lock();
-        disk.per_agent.insert(agent.clone(), MAX_TASKS_PER_AGENT);
+        self.lock().room.pretend(agent, MAX_TASKS_PER_AGENT, 0);
     }
 
     /// The certificates in agents' hands.

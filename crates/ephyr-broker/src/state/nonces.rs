@@ -263,10 +263,18 @@ impl Log {
     }
 
     /// Begins a new file; what is in the one before the last no longer counts.
+    /// It is whole before it takes the place of the one that still counts.
     fn next(&self, now: Timestamp) -> io::Result<Self> {
-        std::fs::rename(self.dir.join(FILE), self.dir.join(BEFORE))?;
-        let mut file = open_file(&self.dir.join(FILE), true)?;
+        let [path, before, new] = [FILE, BEFORE, NEW].map(|name| self.dir.join(name));
+        let mut file = open_file(&new, true)?;
+        file.set_len(0)?;
         file.write_all(HEADER)?;
+        match std::fs::rename(&path, before) {
+            // A step that failed after this one was tried again.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::rename(new, path)?;
         Ok(Self {
             dir: self.dir.clone(),
             file,
@@ -540,6 +548,32 @@ mod tests {
             assert_eq!(matches!(other, Err(NonceError::Unknown(_))), damaged);
             accept(&again, "a", key(1, 3), 32).unwrap();
         }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_begun_costs_none_of_the_nonces_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        accept(&nonces, "a", key(1, 0), 50).unwrap();
+        // A new file is due, and something is in the way.
+        let blocked = dir.path().join(NEW);
+        std::fs::create_dir(&blocked).unwrap();
+        for n in 1..4 {
+            let refused = accept(&nonces, "a", key(1, n), 70);
+            assert!(matches!(refused, Err(NonceError::Unwritten(_))));
+        }
+        let read_back = |now| {
+            let copy = tempfile::tempdir().unwrap();
+            for name in [FILE, BEFORE] {
+                let _ = std::fs::copy(dir.path().join(name), copy.path().join(name));
+            }
+            let again = Nonces::open(copy.path(), at(now)).unwrap();
+            accept(&again, "a", key(1, 0), now)
+        };
+        assert!(matches!(read_back(70), Err(NonceError::Used)));
+        std::fs::remove_dir(&blocked).unwrap();
+        accept(&nonces, "a", key(1, 4), 70).unwrap();
+        assert!(matches!(read_back(70), Err(NonceError::Used)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use ephyr_names::Ttl;
 use ephyr_token::HolderKey;
 
+use super::room::{MAX_BYTES, MAX_BYTES_PER_AGENT};
 use super::*;
 use crate::clock;
 use crate::testing::epoch;
@@ -142,13 +143,13 @@ fn what_was_found_to_be_over_stays_so_when_the_clock_goes_back_and_the_broker_re
     assert!(state.task(root.id).is_none() && state.task(child.id).is_none());
     assert_eq!(state.subtree(root.id), [root.id]);
     assert_eq!(state.sweep(later(50)), 1);
-    assert_eq!(state.lock().total, 1);
+    assert_eq!(state.lock().room.tasks(), 1);
     drop(state);
     // `open` is at the time at which all of them were alive.
     let (state, opened) = open(dir.path());
     assert_eq!(opened, Opened::Resumed(1));
     assert!(state.task(lasting.id).is_some());
-    assert_eq!(state.lock().total, 1);
+    assert_eq!(state.lock().room.tasks(), 1);
     assert_eq!(state.newest_of(&root.agent, 10).1, 1);
     drop(state);
     assert_eq!(open(dir.path()).1, Opened::Resumed(1), "nor after another");
@@ -219,16 +220,68 @@ fn a_renewed_certificate_counts_once_also_after_a_restart() {
 fn there_is_an_end_to_how_many_tasks_one_agent_and_all_of_them_have() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
-    state
-        .lock()
-        .per_agent
-        .insert("a".parse().unwrap(), MAX_TASKS_PER_AGENT);
+    let pretend = |agent: &str, tasks| {
+        let agent = agent.parse().unwrap();
+        state.lock().room.pretend(&agent, tasks, 0);
+    };
+    pretend("a", MAX_TASKS_PER_AGENT);
     let many = |result| matches!(result, Err(StateError::TooManyTasks(_)));
     assert!(many(state.create_task(task(&[], "a", 60))));
     state.create_task(task(&[], "b", 60)).unwrap();
-    state.lock().total = MAX_TASKS;
-    assert!(many(state.create_task(task(&[], "b", 60))));
-    assert_eq!(state.task_count(), 1);
+    pretend("c", MAX_TASKS - MAX_TASKS_PER_AGENT);
+    let mut long = task(&[], "b", 60);
+    long.envelope = "x".repeat(1_000_000).into();
+    assert!(many(state.create_task(long)));
+    state.create_task(task(&[], "b", 60)).unwrap();
+    assert_eq!(state.task_count(), 2);
+}
+
+#[test]
+fn long_words_take_an_agents_room_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let pretend = |agent: &str, bytes| {
+        let agent = agent.parse().unwrap();
+        state.lock().room.pretend(&agent, 1, bytes);
+    };
+    let say = |agent: &str, length| {
+        let mut record = task(&[], agent, 60);
+        record.description = "x".repeat(length).into();
+        state.create_task(record)
+    };
+    let too_long = |result| matches!(result, Err(StateError::TooLongTasks(_)));
+    pretend("a", MAX_BYTES_PER_AGENT - 5000);
+    assert!(too_long(say("a", 5000)));
+    say("a", 1000).unwrap();
+    say("b", 5000).unwrap();
+    pretend("b", MAX_BYTES - MAX_BYTES_PER_AGENT);
+    assert!(too_long(say("b", 5000)));
+    // Little is always an agent's own.
+    for _ in 0..4 {
+        say("c", 200_000).unwrap();
+    }
+    assert!(too_long(say("c", 200_000)));
+    // What has ended takes none.
+    state.sweep(NOW.after(Ttl::from_secs(61)));
+    assert_eq!(state.lock().room.bytes(), MAX_BYTES - 5000);
+    say("c", 200_000).unwrap();
+}
+
+#[test]
+fn what_is_made_below_an_agents_task_takes_that_agents_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = open(dir.path());
+    let root = task(&[], "giver", 60);
+    let above = [root.id];
+    let giver = root.agent.clone();
+    state.create_task(root).unwrap();
+    let rest = MAX_TASKS_PER_AGENT - 1;
+    state.lock().room.pretend(&giver, rest, 0);
+    let mut child = task(&above, "taker", 60);
+    child.initiated_by = giver;
+    let refused = state.create_task(child);
+    assert!(matches!(refused, Err(StateError::TooManyTasks(_))));
+    state.create_task(task(&[], "taker", 60)).unwrap();
 }
 
 #[test]

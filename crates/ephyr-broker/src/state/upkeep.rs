@@ -85,13 +85,7 @@ impl State {
 
     /// What is counted and listed of a task that is gone.
     pub(super) fn forget_task(&self, disk: &mut Disk, record: &TaskRecord) {
-        if let Some(left) = disk.per_agent.get_mut(&record.agent) {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                disk.per_agent.remove(&record.agent);
-            }
-        }
-        disk.total = disk.total.saturating_sub(1);
+        disk.room.give_back(record);
         for agent in [&record.agent, &record.initiated_by] {
             self.by_agent
                 .update(agent, |tasks| tasks.remove(&record.id));
@@ -121,8 +115,10 @@ impl State {
     /// # Errors
     /// When it cannot be written; the old journal goes on then.
     pub fn compact_if_worthwhile(&self) -> io::Result<()> {
-        let live = 700 * (self.tasks.count() as u64 + 1);
-        let len = self.lock().journal.len();
+        let (live, len) = {
+            let disk = self.lock();
+            (disk.room.bytes() as u64 + 700, disk.journal.len())
+        };
         if len > COMPACT_BYTES && len > 3 * live {
             self.compact()
         } else {

@@ -98,7 +98,9 @@ impl TaskError {
             Self::State(StateError::Revoked(_)) => "task_revoked",
             Self::State(StateError::Gone(_)) => "task_ended",
             Self::State(StateError::BoundOtherwise) => "already_bound",
-            Self::State(StateError::TooManyTasks(_)) => "too_many_tasks",
+            Self::State(StateError::TooManyTasks(_) | StateError::TooLongTasks(_)) => {
+                "too_many_tasks"
+            }
             Self::State(StateError::Journal(_)) => "state_unavailable",
             Self::Audit(_) => "audit_unavailable",
         }

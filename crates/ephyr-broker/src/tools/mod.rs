@@ -152,7 +152,12 @@ impl Broker {
         self.note_read(caller, what);
         let (broker, caller) = (Arc::clone(self), caller.clone());
         Call::run(move |_| async move {
-            let listed = tokio::task::spawn_blocking(move || tasks::list(&broker, &caller)).await;
+            let turn = broker.sessions().walk(caller.agent()).await;
+            let list = move || {
+                let _turn = turn;
+                tasks::list(&broker, &caller)
+            };
+            let listed = tokio::task::spawn_blocking(list).await;
             listed.unwrap_or_else(|_| Err(ToolError::internal("the list was not made")))
         })
     }

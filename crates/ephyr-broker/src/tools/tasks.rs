@@ -17,6 +17,8 @@ use crate::tasks::{self, TaskError};
 
 /// Tasks in one answer of `task_list`, or of `task_revoke` as a dry run.
 const MOST_LISTED: usize = 1000;
+/// Bytes of descriptions in one answer of `task_list`.
+const MOST_DESCRIBED: usize = 256 * 1024;
 
 #[derive(Deserialize)]
 pub(super) struct Create {
@@ -380,15 +382,21 @@ pub(super) fn info(
 /// `task_list`.
 pub(super) fn list(broker: &Broker, caller: &Caller) -> Result<ToolOutput, ToolError> {
     let (newest, count) = tasks::visible(broker, caller, MOST_LISTED);
+    let mut described = 0;
+    let short = newest.iter().rev().take_while(|record| {
+        described += record.description.len();
+        described <= MOST_DESCRIBED
+    });
+    let listed = &newest[newest.len() - short.count()..];
     let now = clock::now();
-    let tasks = newest
+    let tasks = listed
         .iter()
         .map(|record| TaskView::of(broker, record, now))
         .collect();
     let list = List {
         tasks,
         count,
-        truncated: newest.len() < count,
+        truncated: listed.len() < count,
     };
     Ok(ToolOutput::json(&list)?)
 }
@@ -405,7 +413,7 @@ pub(super) async fn revoke(
     let id = parse_id(text)?;
     if arguments.dry_run {
         let record = tasks::find(&broker, &caller, id).map_err(|e| failed(&e))?;
-        let mut tasks = tasks::below(&broker, record.id).await;
+        let mut tasks = tasks::below(&broker, &caller, record.id).await;
         let cascade_count = tasks.len();
         tasks.truncate(MOST_LISTED);
         let truncated = tasks.len() < cascade_count;

@@ -232,6 +232,26 @@ async fn long_lists_are_cut_and_say_how_long_they_are() {
 }
 
 #[tokio::test]
+async fn a_list_of_long_descriptions_is_cut_sooner() {
+    let desk = Desk::new();
+    let mut newest = String::new();
+    for _ in 0..100 {
+        let (id, _) = desk.bench.task(HOME, LIFE, |record| {
+            record.description = "€".repeat(1024).into();
+        });
+        newest = id.to_string().max(newest);
+    }
+    let listed = desk.good("", "task_list", json!({})).await;
+    assert_eq!(
+        (&listed["count"], &listed["truncated"]),
+        (&json!(100), &json!(true))
+    );
+    let tasks = listed["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 256 / 3);
+    assert_eq!(tasks.last().unwrap()["id"], json!(newest));
+}
+
+#[tokio::test]
 async fn an_agents_list_has_what_grew_below_its_roots_and_drops_what_ended() {
     let desk = Desk::new();
     let (root, _) = desk.create(json!({})).await;

@@ -93,3 +93,14 @@ async fn a_delegation_that_was_not_asked_for_or_not_signed_starts_no_epoch() {
         assert_eq!(recorded, lie == Lie::Nothing, "{lie:?}");
     }
 }
+
+#[tokio::test]
+async fn what_always_runs_and_has_ended_ends_the_broker() {
+    let mut always = Always(JoinSet::new());
+    always.0.spawn(std::future::pending());
+    let soon = Duration::from_millis(10);
+    assert!(tokio::time::timeout(soon, always.ended()).await.is_err());
+    always.0.spawn(async { panic!("no thread to be had") });
+    let why = always.ended().await.to_string();
+    assert!(why.contains("panicked"), "{why}");
+}
