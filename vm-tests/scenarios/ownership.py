@@ -42,6 +42,8 @@ with subtest("each daemon runs as a user of its own and has directories that are
         t.assertEqual({user for user in USERS if may(user, f"-w {directory}")}, {owner}, directory)
         if directory != "/run/ephyr-netguard":
             t.assertEqual({user for user in USERS if may(user, f"-r {directory}")}, {owner}, directory)
+    # What the guard says of the firewall is for all to read.
+    t.assertEqual({user for user in USERS if may(user, "-r /run/ephyr-netguard/status.json")}, set(USERS))
 
 with subtest("an agent's unit runs as the agent, and none is made for an agent that would be root"):
     for agent, uid in (("worker", 1502), ("caller", 1503)):

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ephyr_names::Timestamp;
@@ -59,12 +59,10 @@ impl Status {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         let _ = fs::remove_file(&beside);
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o644)
-            .open(&beside)?
-            .write_all(&text)?;
+        let mut new = fs::File::create_new(&beside)?;
+        // Whatever the umask is: the unit's leaves nothing to others.
+        new.set_permissions(fs::Permissions::from_mode(0o644))?;
+        new.write_all(&text)?;
         fs::rename(&beside, file)
     }
 }

@@ -4,6 +4,7 @@
 
 mod net;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -235,6 +236,14 @@ fn a_guard_that_watches_writes_nothing_but_its_status_nor_does_its_nft() {
     let applied = guard_with(&net, &nft, "apply");
     assert!(applied.status.success(), "{}", said(&applied));
     assert!(elsewhere.exists(), "as `apply` it does not confine itself");
+}
+
+#[test]
+fn everyone_may_read_what_the_guard_says_under_any_umask() {
+    let Some(net) = Net::new() else { return };
+    let _watching = net.watch(&["sh", "-c", "umask 077; exec \"$0\" \"$@\""]);
+    let status = std::fs::metadata(net.status_file()).unwrap();
+    assert_eq!(status.permissions().mode() & 0o777, 0o644);
 }
 
 /// A line of `/proc/PID/status`.
