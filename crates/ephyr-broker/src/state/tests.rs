@@ -351,3 +351,28 @@ fn the_journal_shrinks_when_most_of_it_is_dead() {
     drop(state);
     assert!(open(dir.path()).0.task(lasting.id).is_some());
 }
+
+#[test]
+fn a_rewritten_journal_has_all_that_counts_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, revoked) = (task(&[], "a", 60), task(&[], "a", 60));
+    {
+        let (state, _) = open(dir.path());
+        state.add_epoch(epoch(NOW)).unwrap();
+        for record in [&kept, &revoked] {
+            state.create_task(record.clone()).unwrap();
+        }
+        state.revoke(&revoked, NOW).unwrap();
+        state.add_certificate(certificate(1, "read")).unwrap();
+    }
+    // The first restart rewrites what was appended one by one, the second one what the first has rewritten.
+    for restart in ["first", "second", "third"] {
+        let (state, opened) = open(dir.path());
+        assert_eq!(opened, Opened::Resumed(2), "{restart}");
+        assert!(state.newest_epoch().is_some(), "{restart}");
+        assert_eq!(state.revoked(&kept.lineage), None, "{restart}");
+        let known = state.revoked(&revoked.lineage);
+        assert_eq!(known.unwrap().task, revoked.id, "{restart}");
+        assert_eq!(state.certificates().len(), 1, "{restart}");
+    }
+}
