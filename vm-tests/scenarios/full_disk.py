@@ -3,7 +3,7 @@
 
 start_all()
 wait_for_appliance(appliance)
-t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
 
 
 def small(directory: str, unit: str) -> None:
@@ -18,7 +18,7 @@ def small(directory: str, unit: str) -> None:
 
 with subtest("the signer does not sign what it cannot write down"):
     small("/var/lib/ephyr-signer", "ephyr-signer")
-    t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+    t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
     appliance.execute("head -c 4M /dev/zero > /var/lib/ephyr-signer/filler")
     # What is left of the journal's last page is used up first.
     appliance.wait_until_fails(exec_as("scout", "web", "read", "id -un"), timeout=180)
@@ -30,7 +30,7 @@ with subtest("the signer does not sign what it cannot write down"):
 
 with subtest("the broker does nothing that it cannot record"):
     small("/var/log/ephyr", "ephyr-broker")
-    t.assertEqual(appliance.succeed(exec_as("worker", "web", "operate", "touch /tmp/before; id -un")), "agent-operate\n")
+    t.assertEqual(runs(appliance, exec_as("worker", "web", "operate", "touch /tmp/before; id -un")), "agent-operate\n")
     appliance.execute("head -c 4M /dev/zero > /var/log/ephyr/filler")
     appliance.wait_until_fails(exec_as("worker", "web", "operate", "true"), timeout=180)
     appliance.fail(exec_as("worker", "web", "operate", "touch /tmp/while-full"))

@@ -5,22 +5,22 @@ start_all()
 wait_for_appliance(appliance)
 
 with subtest("the command runs as the role's account, on the target"):
-    t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "id -un")), "agent-read\n")
-    t.assertEqual(appliance.succeed(exec_as("scout", "web", "read", "cat /proc/sys/kernel/hostname")), "web\n")
-    t.assertEqual(appliance.succeed(exec_as("worker", "web", "operate", "id -un")), "agent-operate\n")
+    t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
+    t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "cat /proc/sys/kernel/hostname")), "web\n")
+    t.assertEqual(runs(appliance, exec_as("worker", "web", "operate", "id -un")), "agent-operate\n")
     t.assertEqual(exits(appliance, exec_as("worker", "web", "operate", "exit 7"), 7), "")
 
 with subtest("sshd names the key id and the serial that the signer has recorded"):
     entries = appliance.succeed("cat /var/lib/ephyr-signer/journal").splitlines()
     issued = [entry for entry in map(json.loads, entries) if entry["event"] == "issued"]
     log = web.succeed("journalctl --no-pager -o cat | grep 'Accepted publickey for agent-'")
-    for entry in issued:
-        serial = str(entry["serial"])
-        line = next(line for line in log.splitlines() if serial in line or str(int(serial, 16)) in line)
+    # A certificate whose target was too slow is in the journal alone; no login is without one.
+    for line in log.splitlines():
+        entry = next(one for one in issued if one["serial"] in line or str(int(one["serial"], 16)) in line)
         t.assertIn("ED25519-CERT", line)
         t.assertIn(f"ID ephyr:{entry['agent']}@{entry['target']}/{entry['role']}:", line)
         t.assertIn(f"Accepted publickey for agent-{entry['role']} from 192.168.1.1 ", line)
-    t.assertEqual(len(issued), len(log.splitlines()))
+    t.assertGreaterEqual(len(log.splitlines()), 4)
 
 with subtest("what is not granted does not reach the target"):
     before = web.succeed("journalctl --no-pager -o cat -t sshd -t sshd-session | wc -l")
@@ -28,5 +28,5 @@ with subtest("what is not granted does not reach the target"):
     t.assertIn("step 3", exits(appliance, exec_as("scout", "web", "read", "id"), 77))
     t.assertIn("step 3", exits(appliance, exec_as("scout", "db", "read", "id -un"), 77))
     t.assertEqual(web.succeed("journalctl --no-pager -o cat -t sshd -t sshd-session | wc -l"), before)
-    appliance.succeed(exec_as("scout", "web", "read", "id -un"))
+    runs(appliance, exec_as("scout", "web", "read", "id -un"))
     t.assertNotEqual(web.succeed("journalctl --no-pager -o cat -t sshd -t sshd-session | wc -l"), before)

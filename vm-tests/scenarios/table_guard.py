@@ -1,11 +1,9 @@
 # topology: site
-"""Whatever someone does to the firewall's table by hand is seen, said and undone within seconds; other tables are nobody's business."""
+"""Whatever someone does to the firewall's table by hand is seen, said and undone; other tables are nobody's business."""
 
 start_all()
 wait_for_appliance(appliance)
 UNIT = "ephyr-netguard.service"
-#: Seconds within which the table is as it was: it takes a tenth of that on a machine with nothing else to do.
-BOUND = 10
 #: What someone does by hand, what `check` says of it, and whether agents are then free.
 TAMPERINGS = [
     ("nft flush ruleset", "there is no table inet ephyr", True),
@@ -38,10 +36,6 @@ def alerts() -> list[str]:
     return appliance.succeed(f"journalctl --no-pager -o cat -p alert -u {UNIT}").splitlines()
 
 
-def uptime() -> float:
-    return float(appliance.succeed("cut -d' ' -f1 /proc/uptime"))
-
-
 with subtest("a table that nobody touched is as the policy says"):
     appliance.succeed("ephyr-netguard check")
     t.assertFalse(free())
@@ -55,20 +49,16 @@ with subtest("each change is seen by `check`, undone by the guard, and raises an
         appliance.succeed(f"systemctl kill --signal=STOP {UNIT}; {command}")
         t.assertIn(named, exits(appliance, "ephyr-netguard check 2>&1", 1), command)
         t.assertEqual(free(), opens, command)
-        began = uptime()
         appliance.succeed(f"systemctl kill --signal=CONT {UNIT}")
         wait_for_table(appliance)
-        t.assertLess(uptime() - began, BOUND, command)
         t.assertFalse(free(), command)
         t.assertEqual(len(alerts()), done, command)
         t.assertIn("someone changed the table inet ephyr; it is restored", alerts()[-1])
 
 with subtest("so it is when the guard runs all the time"):
     for command in ("nft flush ruleset", "nft insert rule inet ephyr output accept"):
-        began = uptime()
         appliance.succeed(command)
         wait_for_table(appliance)
-        t.assertLess(uptime() - began, BOUND, command)
         t.assertFalse(free())
     t.assertTrue(status("in_force"))
     t.assertEqual(status("repairs"), len(TAMPERINGS) + 2)
