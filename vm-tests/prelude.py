@@ -45,7 +45,7 @@ def runs(machine: Machine, command: str) -> str:
 def in_unit(machine: Machine, name: str, command: str) -> tuple[int, str]:
     """Runs a command inside the agent's unit; its exit status and all that it printed."""
     home = f"/var/lib/ephyr-agents/{name}"
-    number = machine.succeed(f"mktemp -u {home}/in/XXXXXXXX").strip().rsplit("/", 1)[1]
+    number = machine.succeed(f"mktemp -u -p {home}/in").strip().rsplit("/", 1)[1]
     machine.succeed(
         f"printf %s {shlex.quote(command)} > {home}/{number}; chown ephyr-agent-{name} {home}/{number}; "
         f"mv {home}/{number} {home}/in/{number}"

@@ -23,7 +23,7 @@ def call(*words: object) -> str:
 INTERNET = python("socket.socket(socket.AF_INET, socket.SOCK_DGRAM)")
 NETLINK = python("socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)")
 CODE = python("mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)")
-LENDS = "f=$(mktemp {0}/XXXXXX) && chmod u+s $f; s=$?; rm -f $f; exit $s"
+LENDS = "f=$(mktemp -p {0}) && chmod u+s $f; s=$?; rm -f $f; exit $s"
 #: What every unit refuses.
 ALWAYS = {
     "MemoryDenyWriteExecute": CODE,

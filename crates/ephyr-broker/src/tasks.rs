@@ -97,7 +97,9 @@ pub struct Revoked {
 /// [`TaskError`] as [`create_root`] would give it.
 pub fn preview_root(broker: &Broker, caller: &Caller, wanted: &NewRoot) -> Result<(), TaskError> {
     check_root(broker, caller, wanted, clock::now())?;
-    broker.state().check_room(caller.agent(), &[])?;
+    // Of the envelope's length nothing is known before it is made.
+    let texts = wanted.description.len();
+    broker.state().check_room(caller.agent(), &[], texts)?;
     Ok(())
 }
 
@@ -283,9 +285,10 @@ pub fn preview_child(
     wanted: NewChild,
 ) -> Result<TaskRecord, TaskError> {
     let (_, record) = prepare_child(broker, caller, wanted, clock::now())?;
+    let texts = record.description.len() + record.envelope.len();
     broker
         .state()
-        .check_room(&record.initiated_by, &record.lineage)?;
+        .check_room(&record.initiated_by, &record.lineage, texts)?;
     Ok(record)
 }
 

@@ -248,12 +248,19 @@ impl State {
         Ok(())
     }
 
-    /// What [`State::create_task`] would answer now for a short task below this initiator's root, or its root.
+    /// What [`State::create_task`] would answer now for a task of this initiator's with texts of so many bytes.
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn check_room(&self, initiator: &AgentName, lineage: &[TaskId]) -> Result<(), StateError> {
-        self.lock().room.check(initiator, room::TASK)?;
+    pub fn check_room(
+        &self,
+        initiator: &AgentName,
+        lineage: &[TaskId],
+        texts: usize,
+    ) -> Result<(), StateError> {
+        // A root has no id yet that would stand there.
+        let bytes = room::bytes_with(lineage.len().max(1), texts);
+        self.lock().room.check(initiator, bytes)?;
         self.not_revoked(lineage)
     }
 
@@ -413,6 +420,14 @@ impl State {
     #[cfg(test)]
     pub(crate) fn fill(&self, agent: &AgentName) {
         self.lock().room.pretend(agent, MAX_TASKS_PER_AGENT, 0);
+    }
+
+    /// As if the agent, of whose tasks these are all, had so many bytes of room left.
+    #[cfg(test)]
+    pub(crate) fn leave(&self, agent: &AgentName, bytes: usize) {
+        let room = &mut self.lock().room;
+        let taken = room::MAX_BYTES_PER_AGENT - bytes - room.bytes();
+        room.pretend(agent, 1, taken);
     }
 
     /// The certificates in agents' hands.

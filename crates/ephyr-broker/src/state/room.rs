@@ -21,7 +21,7 @@ pub(super) const MAX_BYTES: usize = 250_000_000;
 /// So much is always an agent's own, however much the others have.
 const OWN_BYTES: usize = 1_000_000;
 /// What a task takes without its texts.
-pub(super) const TASK: usize = 500;
+const TASK: usize = 500;
 /// What each task above it adds.
 const ABOVE: usize = 50;
 
@@ -112,5 +112,13 @@ impl Room {
 
 /// What a task takes, in memory and about as much in the journal. It does not change while the task lives.
 pub(super) fn bytes(record: &TaskRecord) -> usize {
-    TASK + ABOVE * record.lineage.len() + record.description.len() + record.envelope.len()
+    bytes_with(
+        record.lineage.len(),
+        record.description.len() + record.envelope.len(),
+    )
+}
+
+/// The same of a task with so many in its lineage and texts of so many bytes.
+pub(super) fn bytes_with(lineage: usize, texts: usize) -> usize {
+    TASK + ABOVE * lineage + texts
 }

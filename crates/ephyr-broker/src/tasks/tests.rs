@@ -33,13 +33,21 @@ impl Desk {
 
     /// Why a task is not made: null where it is.
     async fn refused(&self, tool: &str) -> Value {
-        let real = self.result(tool, json!({"description": "x"})).await;
+        self.refused_with(tool, "x").await
+    }
+
+    async fn refused_with(&self, tool: &str, description: &str) -> Value {
+        let real = self.result(tool, json!({"description": description})).await;
         real["_meta"]["ephyr/error"]["reason"].clone()
     }
 
     /// The same of a dry run.
     async fn would_be_refused(&self, tool: &str) -> Value {
-        let arguments = json!({"description": "x", "dry_run": true});
+        self.would_be_refused_with(tool, "x").await
+    }
+
+    async fn would_be_refused_with(&self, tool: &str, description: &str) -> Value {
+        let arguments = json!({"description": description, "dry_run": true});
         let asked = self.result(tool, arguments).await;
         let decision = &asked["structuredContent"]["decision"];
         assert_eq!(decision["allowed"], decision["reason"].is_null(), "{asked}");
@@ -89,6 +97,24 @@ async fn an_agent_that_has_all_its_tasks_is_told_so_in_a_dry_run_too() {
         assert_eq!(desk.refused(tool).await, "too_many_tasks", "{tool}");
     }
     assert_eq!(bench.broker.state().task_count(), 3);
+}
+
+#[tokio::test]
+async fn a_dry_run_knows_that_a_long_description_has_no_room_where_a_short_one_has() {
+    let long = "x".repeat(1024);
+    for tool in TOOLS {
+        let bench = Bench::new(&policy());
+        let router = bench.router(Way::Unix);
+        let (_, token) = bench.task(HOME, Ttl::from_secs(600), |_| {});
+        let desk = Desk { router, token };
+        bench.broker.state().leave(&HOME.parse().unwrap(), 1570);
+        let reason = desk.would_be_refused_with(tool, &long).await;
+        assert_eq!(reason, "too_many_tasks", "{tool}");
+        let reason = desk.refused_with(tool, &long).await;
+        assert_eq!(reason, "too_many_tasks", "{tool}");
+        assert_eq!(desk.would_be_refused(tool).await, Value::Null, "{tool}");
+        assert_eq!(desk.refused(tool).await, Value::Null, "{tool}");
+    }
 }
 
 #[tokio::test]

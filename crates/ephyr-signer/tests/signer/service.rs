@@ -7,12 +7,10 @@ use ephyr_policy::Policy;
 use ephyr_signer::journal::{Journal, LONG};
 use ephyr_signer::key::CaKey;
 use ephyr_signer::service::{Now, Service};
-use ephyr_signer_ipc::{
-    BrokerId, ErrorCode, Intent, PublicKeyBytes, Reply, Request, SandboxReport,
-};
+use ephyr_signer_ipc::{BrokerId, ErrorCode, PublicKeyBytes, Reply, Request, SandboxReport};
 use tempfile::TempDir;
 
-use crate::support::{checkpoint, exec, new_key, policy_text};
+use crate::support::{checkpoint, intent, new_key, policy_text};
 
 struct Bench {
     service: Service,
@@ -62,17 +60,7 @@ impl Bench {
     }
 
     fn sign(&mut self, agent: &str) -> Option<ErrorCode> {
-        let intent = Intent {
-            policy: self.service.policy().hash(),
-            agent: agent.parse().unwrap(),
-            target: "web".parse().unwrap(),
-            role: "read".parse().unwrap(),
-            ttl: Ttl::from_secs(60),
-            public_key: new_key().public_key().to_openssh().unwrap(),
-            purpose: exec("uptime"),
-            task: None,
-            lineage: vec![],
-        };
+        let intent = intent(self.service.policy().hash(), agent, "read");
         self.ask(&Request::Sign { intent })
     }
 

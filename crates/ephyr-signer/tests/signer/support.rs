@@ -240,17 +240,7 @@ impl World {
 
     /// What the policy grants: `operator` on `web`, by `lead`, for a minute.
     pub(crate) fn intent(&self) -> Intent {
-        Intent {
-            policy: self.policy_hash(),
-            agent: "lead".parse().unwrap(),
-            target: "web".parse().unwrap(),
-            role: "operator".parse().unwrap(),
-            ttl: Ttl::from_secs(60),
-            public_key: new_key().public_key().to_openssh().unwrap(),
-            purpose: exec("uptime"),
-            task: None,
-            lineage: vec![],
-        }
+        intent(self.policy_hash(), "lead", "operator")
     }
 
     pub(crate) fn sign(&self, intent: &Intent) -> Reply {
@@ -328,6 +318,21 @@ pub(crate) fn new_key() -> PrivateKey {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).unwrap();
     PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&seed))
+}
+
+/// A command on `web` for a minute, with a key of its own.
+pub(crate) fn intent(policy: Digest, agent: &str, role: &str) -> Intent {
+    Intent {
+        policy,
+        agent: agent.parse().unwrap(),
+        target: "web".parse().unwrap(),
+        role: role.parse().unwrap(),
+        ttl: Ttl::from_secs(60),
+        public_key: new_key().public_key().to_openssh().unwrap(),
+        purpose: exec("uptime"),
+        task: None,
+        lineage: vec![],
+    }
 }
 
 pub(crate) fn exec(command: &str) -> Purpose {
