@@ -1,7 +1,10 @@
 //! The commands of the README: `cargo xtask demo`, `test`, `fuzz`, `bench`, `dist` and `vm`.
 
+mod ahead;
 mod bench;
+mod changed;
 mod demo;
+mod deny;
 mod dist;
 mod fuzz;
 mod layers;
@@ -20,9 +23,10 @@ usage: cargo xtask <command>
 
   demo [--keep] [--no-install]
         builds Ephyr and plays its main job against a real sshd, step by step
-  test [--only STAGE] [--no-install]
-        runs every check; stages: fmt, clippy, build, unit, integration, doc, fuzz, sdk, nix,
-        deny, advisories, layers, scripts, vm (property tests are among unit and integration)
+  test [--only STAGE | --quick] [--no-install]
+        runs every check; stages: fmt, layers, scripts, deny, build, clippy, unit, integration, doc,
+        fuzz, sdk, nix, advisories, vm (property tests are among unit and integration).
+        --quick: fmt, layers, deny, clippy, unit, and the integration tests of changed crates
   fuzz NAME...|--all [--time SECONDS] [--no-install]
         hunts for inputs that break a property, 60 s for each target unless it is said
   dist [--no-install]
@@ -59,7 +63,10 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
     };
     match *command {
         "demo" => demo::run(&Options::parse(rest, &["--keep", "--no-install"])?),
-        "test" => test::run(&Options::parse(rest, &["--only", "--no-install"])?),
+        "test" => test::run(&Options::parse(
+            rest,
+            &["--only", "--quick", "--no-install"],
+        )?),
         "fuzz" => fuzz::run(&Options::parse(
             rest,
             &["--all", "--time", "--no-install", NAMES],
@@ -87,6 +94,7 @@ struct Options {
     list: bool,
     mutate: bool,
     all: bool,
+    quick: bool,
     seconds: Option<u64>,
     only: Option<String>,
     /// What stands there without dashes.
@@ -109,6 +117,7 @@ impl Options {
                 "--list" => options.list = true,
                 "--mutate" => options.mutate = true,
                 "--all" => options.all = true,
+                "--quick" => options.quick = true,
                 "--time" => {
                     let seconds = words.next().and_then(|word| word.parse().ok());
                     let seconds = seconds.filter(|seconds| *seconds > 0);

@@ -210,6 +210,20 @@ for package; do
 done
 "#;
 
+/// Installs what any stage of the tests needs, at once.
+///
+/// # Errors
+/// As [`for_targets`].
+pub(crate) fn for_all_stages() -> Result<(), String> {
+    let options = &Options::default();
+    let mut needs = missing(TARGETS);
+    needs.extend(missing(&GUESTS));
+    needs.extend(missing_scripts());
+    needs.extend(missing_clients());
+    needs.extend(missing(&NIX));
+    ensure(&needs, options)
+}
+
 /// Sees to it that targets can be run.
 ///
 /// # Errors
@@ -223,15 +237,7 @@ pub(crate) fn for_targets(options: &Options) -> Result<(), String> {
 /// # Errors
 /// As [`for_targets`].
 pub(crate) fn for_clients(options: &Options) -> Result<(), String> {
-    let mut needs = missing(&CLIENTS);
-    if needs.iter().all(|need| need.program != "python3") && !has_venv() {
-        needs.push(&Need {
-            program: "python3 -m venv",
-            package: "python3-venv",
-            purpose: "the Python MCP clients",
-        });
-    }
-    ensure(&needs, options)
+    ensure(&missing_clients(), options)
 }
 
 /// Sees to it that virtual machines can be built and run.
@@ -247,11 +253,7 @@ pub(crate) fn for_guests(options: &Options) -> Result<(), String> {
 /// # Errors
 /// As [`for_targets`].
 pub(crate) fn for_scripts(options: &Options) -> Result<(), String> {
-    let mut needs = missing(&SCRIPTS);
-    if find_program("pyflakes").is_some() {
-        needs.retain(|need| need.program != "pyflakes3");
-    }
-    ensure(&needs, options)
+    ensure(&missing_scripts(), options)
 }
 
 /// Sees to it that Nix files can be read.
@@ -267,6 +269,26 @@ fn missing(needs: &'static [Need]) -> Vec<&'static Need> {
         .iter()
         .filter(|need| find_program(need.program).is_none())
         .collect()
+}
+
+fn missing_clients() -> Vec<&'static Need> {
+    let mut needs = missing(&CLIENTS);
+    if needs.iter().all(|need| need.program != "python3") && !has_venv() {
+        needs.push(&Need {
+            program: "python3 -m venv",
+            package: "python3-venv",
+            purpose: "the Python MCP clients",
+        });
+    }
+    needs
+}
+
+fn missing_scripts() -> Vec<&'static Need> {
+    let mut needs = missing(&SCRIPTS);
+    if find_program("pyflakes").is_some() {
+        needs.retain(|need| need.program != "pyflakes3");
+    }
+    needs
 }
 
 /// Debian takes pip's bootstrap out of Python and puts it into a package of its own.

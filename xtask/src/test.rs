@@ -6,6 +6,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Options;
+use crate::ahead::Ahead;
+use crate::changed;
+use crate::deny;
 use crate::fuzz;
 use crate::layers;
 use crate::packages;
@@ -23,6 +26,7 @@ const STAGES: &[(&str, Check)] = &[
     ("fmt", fmt),
     ("layers", |_| layers::check()),
     ("scripts", vm::check),
+    ("deny", |_| deny::check()),
     ("build", build),
     ("clippy", clippy),
     ("unit", unit),
@@ -31,10 +35,15 @@ const STAGES: &[(&str, Check)] = &[
     ("fuzz", fuzz::stage),
     ("sdk", sdk),
     ("nix", nix),
-    ("deny", deny),
     ("advisories", advisories),
     ("vm", vm::stage),
 ];
+
+/// The stages of a run for people at work.
+const QUICK: [&str; 6] = ["fmt", "layers", "deny", "clippy", "unit", "integration"];
+
+/// Stages before which nothing may be installed or made any more.
+const NEED_PACKAGES: [&str; 6] = ["unit", "integration", "fuzz", "sdk", "nix", "vm"];
 
 /// Longer than any stage takes on a cold machine; a stage that hangs must not hang the run.
 const LIMIT: Duration = Duration::from_secs(1500);
@@ -51,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     let chosen: Vec<_> = STAGES
         .iter()
         .filter(|(name, _)| only.is_none_or(|only| only == *name))
+        .filter(|(name, _)| !options.quick || QUICK.contains(name))
         .collect();
     if chosen.is_empty() {
         let names: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
@@ -60,16 +70,21 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
             names.join(", ")
         ));
     }
-    if chosen
-        .iter()
-        .any(|(name, _)| matches!(*name, "unit" | "integration" | "sdk"))
-    {
-        packages::for_targets(options)?;
-    }
+    let mut ahead = if only.is_none() && !options.quick {
+        Ahead::begin(options)
+    } else {
+        Ahead::default()
+    };
     let mut lines = Vec::new();
     for (stage, check) in chosen {
         run::say(&format!("== {stage}"));
         let start = Instant::now();
+        if NEED_PACKAGES.contains(stage) {
+            ahead.wait();
+        }
+        if matches!(*stage, "unit" | "integration" | "sdk") {
+            packages::for_targets(options)?;
+        }
         let tally = check(options).unwrap_or_else(|message| {
             run::say(&message);
             run::say(&format!("FAIL {stage}"));
@@ -105,8 +120,21 @@ fn fmt(_: &Options) -> Result<Tally, String> {
 }
 
 fn build(_: &Options) -> Result<Tally, String> {
-    programs()
+    let mut command = cargo(&["build", "--locked", "--profile", "ci"]);
+    command.args(TARGETS);
+    simple(command)
 }
+
+/// What the tests need, built at once so that both processors have work. Always the whole workspace: a part of it would
+/// resolve other features. Of the examples one is part of a test.
+const TARGETS: [&str; 6] = [
+    "--workspace",
+    "--lib",
+    "--bins",
+    "--tests",
+    "--example",
+    "confined",
+];
 
 /// Builds every program of the workspace.
 pub(crate) fn programs() -> Result<Tally, String> {
@@ -127,18 +155,17 @@ fn clippy(_: &Options) -> Result<Tally, String> {
 }
 
 fn unit(_: &Options) -> Result<Tally, String> {
-    let filter = "kind(lib) + kind(bin) + kind(proc-macro)";
     tests(
-        &Selection {
-            filter,
-            kinds: &["--lib", "--bins"],
-            packages: &[],
-        },
+        "kind(lib) + kind(bin) + kind(proc-macro)",
+        &["--lib", "--bins"],
         &[],
     )
 }
 
-fn integration(_: &Options) -> Result<Tally, String> {
+fn integration(options: &Options) -> Result<Tally, String> {
+    if options.quick {
+        return changed_integration();
+    }
     // Tests start the workspace's programs, whether or not a stage before has built them.
     let built = programs()?;
     if built.failed > 0 {
@@ -147,26 +174,58 @@ fn integration(_: &Options) -> Result<Tally, String> {
     // Stages of their own run these.
     let filter = "kind(test) - binary(official_mcp_clients_work) - package(ephyr-properties)";
     // cargo's own runner has no filter by file: there the SDK tests skip themselves.
-    tests(
-        &Selection {
-            filter,
-            kinds: &["--test", "*"],
-            packages: &[],
-        },
-        &[],
-    )
+    tests(filter, &["--tests"], &[])
 }
 
-/// Which tests: for nextest, and for cargo's own runner.
-pub(crate) struct Selection<'a> {
-    pub(crate) filter: &'a str,
-    pub(crate) kinds: &'a [&'a str],
-    pub(crate) packages: &'a [&'a str],
+/// The integration tests of the crates that are being worked on.
+fn changed_integration() -> Result<Tally, String> {
+    let crates = changed::crates()?;
+    let crates: Vec<_> = crates
+        .iter()
+        .map(|name| (name, changed::test_binaries(name)))
+        .filter(|(_, binaries)| !binaries.is_empty())
+        .collect();
+    let names: Vec<&str> = crates.iter().map(|(name, _)| name.as_str()).collect();
+    run::say(&format!(
+        "integration tests of changed crates: {}; `cargo xtask test` runs all",
+        if names.is_empty() { "none" } else { "" }.to_owned() + &names.join(", ")
+    ));
+    if names.is_empty() {
+        return Ok(Tally::default());
+    }
+    let mut build = cargo(&[
+        "build",
+        "--locked",
+        "--profile",
+        "ci",
+        "--workspace",
+        "--bins",
+    ]);
+    build.args(["--example", "confined"]);
+    let built = simple(build)?;
+    if built.failed > 0 {
+        return Ok(built);
+    }
+    let packages: Vec<String> = names
+        .iter()
+        .map(|name| format!("package({name})"))
+        .collect();
+    let filter = format!(
+        "kind(test) & ({}) - binary(official_mcp_clients_work)",
+        packages.join(" + ")
+    );
+    let binaries = crates.iter().flat_map(|(_, binaries)| binaries);
+    let kinds: Vec<&str> = binaries
+        .flat_map(|name| ["--test", name.as_str()])
+        .collect();
+    tests(&filter, &kinds, &[])
 }
 
-/// Runs tests through nextest, or through cargo's own runner where there is no nextest.
+/// Runs tests through nextest, which takes `filter`, or through cargo's own runner where there is no nextest. `kinds`
+/// are the targets that are built for it, of the whole workspace.
 pub(crate) fn tests(
-    selection: &Selection<'_>,
+    filter: &str,
+    kinds: &[&str],
     environment: &[(&str, &Path)],
 ) -> Result<Tally, String> {
     let skips = run::target_dir().join("skipped-tests");
@@ -182,19 +241,12 @@ pub(crate) fn tests(
                 "--no-tests",
                 "pass",
             ])
-            .args(["--status-level", "pass", "-E", selection.filter]);
+            .args(["--status-level", "pass", "-E", filter]);
         command
     } else {
-        let mut command = cargo(&["test", "--locked", "--profile", "ci", "--no-fail-fast"]);
-        command.args(selection.kinds);
-        command
+        cargo(&["test", "--locked", "--profile", "ci", "--no-fail-fast"])
     };
-    if selection.packages.is_empty() {
-        command.arg("--workspace");
-    }
-    for package in selection.packages {
-        command.args(["--package", package]);
-    }
+    command.arg("--workspace").args(kinds);
     if !nextest {
         command.args(["--", "--include-ignored"]);
     }
@@ -253,13 +305,11 @@ fn sdk(options: &Options) -> Result<Tally, String> {
     if built.failed > 0 {
         return Ok(built);
     }
-    let test = "official_mcp_clients_work";
-    let selection = Selection {
-        filter: "binary(official_mcp_clients_work)",
-        kinds: &["--test", test],
-        packages: &["ephyr-testkit"],
-    };
-    tests(&selection, &[("EPHYR_SDK_DIR", &dir)])
+    tests(
+        "binary(official_mcp_clients_work)",
+        &["--test", "official_mcp_clients_work"],
+        &[("EPHYR_SDK_DIR", &dir)],
+    )
 }
 
 /// The Nix files, as far as they can be checked without building NixOS.
@@ -283,30 +333,6 @@ fn nix(options: &Options) -> Result<Tally, String> {
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }
 
-fn deny(options: &Options) -> Result<Tally, String> {
-    let program = match tools::cargo_deny(options) {
-        Ok(program) => program,
-        Err(why) => return Ok(skip("deny", &why)),
-    };
-    let mut tally = Tally::default();
-    for check in ["bans", "licenses", "sources"] {
-        let mut command = Command::new(&program);
-        command
-            .args(["--locked", "check", "--hide-inclusion-graph", check])
-            .current_dir(run::root());
-        let done = run::run(&mut command, Show::No, LIMIT)?;
-        if !done.ok {
-            run::say(done.output.trim_end());
-        }
-        run::say(&format!(
-            "{} {check}",
-            if done.ok { "PASS" } else { "FAIL" }
-        ));
-        tally += Tally::one(done.ok);
-    }
-    Ok(tally)
-}
-
 /// Set: the advisory database is fetched from its public repository.
 const FETCH_ADVISORIES: &str = "EPHYR_FETCH_ADVISORIES";
 
@@ -325,18 +351,27 @@ fn advisory_databases() -> PathBuf {
 }
 
 fn advisories(options: &Options) -> Result<Tally, String> {
-    let program = match tools::cargo_deny(options) {
+    let fetch = std::env::var_os(FETCH_ADVISORIES).is_some();
+    // Built for this only where it was asked for: that takes minutes.
+    let program = if fetch {
+        tools::cargo_deny(options)
+    } else {
+        tools::installed("cargo-deny").ok_or_else(|| {
+            format!("cargo-deny is not installed; {FETCH_ADVISORIES}=1 builds it and fetches the database")
+        })
+    };
+    let program = match program {
         Ok(program) => program,
         Err(why) => return Ok(skip("advisories", &why)),
     };
     // The run calls no network but the registries, unless it is told to.
-    if std::env::var_os(FETCH_ADVISORIES).is_some() {
-        let mut fetch = Command::new(&program);
-        fetch
+    if fetch {
+        let mut command = Command::new(&program);
+        command
             .args(["--locked", "fetch", "db"])
             .current_dir(run::root())
             .env("GIT_TERMINAL_PROMPT", "0");
-        let fetched = run::run(&mut fetch, Show::No, Duration::from_secs(90))?;
+        let fetched = run::run(&mut command, Show::No, Duration::from_secs(90))?;
         if !fetched.ok {
             let why = if fetched.timed_out {
                 "it takes too long"

@@ -70,6 +70,13 @@ fn scenarios(options: &Options) -> Result<Tally, String> {
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }
 
+/// The command that makes what the machines need and our programs are no part of.
+pub(crate) fn prepare() -> Command {
+    let mut command = driver();
+    command.arg("--prepare");
+    command
+}
+
 /// Checks the driver and the scenarios without a machine: unit tests, types, names.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ephyr_properties::PROPERTIES;
+use ephyr_properties::{PROPERTIES, Property};
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
@@ -31,17 +31,38 @@ fn every_property_has_a_target_and_a_corpus_and_there_are_no_others() {
     let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
     for name in &known {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        // To the letter, since the tests do not compile the targets.
         let target = fs::read_to_string(fuzz().join("fuzz_targets").join(format!("{name}.rs")));
-        assert!(target.unwrap().contains(&format!("{name}(")), "{name}");
+        let call = format!("ephyr_fuzz::hunt(ephyr_properties::{name}(input))");
+        let wanted =
+            format!("#![no_main]\n\nlibfuzzer_sys::fuzz_target!(|input: &[u8]| {call});\n");
+        assert_eq!(target.unwrap(), wanted, "{name}");
     }
 }
 
-fn replay(name: &str) {
+fn property(name: &str) -> Property {
     let (_, property) = PROPERTIES.iter().find(|(known, _)| *known == name).unwrap();
+    *property
+}
+
+/// The committed inputs of a target, in the order of their names.
+fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(fuzz().join("corpus").join(name)).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| {
+            let input = fs::read(&path).unwrap();
+            (path, input)
+        })
+        .collect()
+}
+
+fn replay(name: &str) {
+    let property = property(name);
     let mut seen = 0;
-    for entry in fs::read_dir(fuzz().join("corpus").join(name)).unwrap() {
-        let path = entry.unwrap().path();
-        let input = fs::read(&path).unwrap();
+    for (path, input) in corpus(name) {
         if let Err(how) = property(&input) {
             panic!("{}: {how}", path.display());
         }
@@ -60,13 +81,100 @@ fn replay(name: &str) {
     assert!(seen > 1, "only {seen} inputs");
 }
 
+/// How many inputs are made by chance for each target; `EPHYR_FUZZ_ROUNDS` asks for more.
+const ROUNDS: u64 = 1500;
+/// Where chance begins. Always the same, so that a run fails by its change alone; `EPHYR_FUZZ_SEED` sets another.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn set(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number")),
+    )
+}
+
+/// xorshift64*.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let drawn = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(drawn).unwrap() % end.max(1)
+    }
+
+    /// Changes an input in one of the ways that fuzzers change them: bits and bytes, pieces taken out, doubled or taken
+    /// from another input.
+    fn change(&mut self, input: &mut Vec<u8>, other: &[u8]) {
+        let at = self.below(input.len() + 1);
+        let end = (at + 1 + self.below(16)).min(input.len());
+        match self.below(7) {
+            0 if at < input.len() => input[at] ^= 1 << self.below(8),
+            1 if at < input.len() => input[at] = [0, 1, 0x7f, 0x80, 0xff, b' '][self.below(6)],
+            2 => drop(input.drain(at..end.max(at))),
+            3 => {
+                let piece = input[at..end.max(at)].to_vec();
+                input.splice(at..at, piece);
+            }
+            4 => input.truncate(at),
+            _ => {
+                let from = self.below(other.len() + 1);
+                let to = (from + 1 + self.below(64)).min(other.len());
+                input.splice(at..end.max(at), other[from..to.max(from)].iter().copied());
+            }
+        }
+    }
+}
+
+/// Asks the property of inputs that are made of the committed ones by chance.
+fn smoke(name: &str) {
+    let property = property(name);
+    let corpus = corpus(name);
+    let seed = set("EPHYR_FUZZ_SEED").unwrap_or(SEED);
+    // From zero it would never come away.
+    let mut chance = Chance(seed.max(1));
+    for round in 0..set("EPHYR_FUZZ_ROUNDS").unwrap_or(ROUNDS) {
+        let mut input = corpus[chance.below(corpus.len())].1.clone();
+        for _ in 0..=chance.below(4) {
+            let other = &corpus[chance.below(corpus.len())].1;
+            chance.change(&mut input, other);
+        }
+        if let Err(how) = property(&input) {
+            let kept = std::env::temp_dir().join(format!("ephyr-{name}-{seed}-{round}"));
+            fs::write(&kept, &input).unwrap();
+            panic!("{how}; the input is in {}", kept.display());
+        }
+    }
+}
+
 macro_rules! replays {
     ($($name:ident)*) => { $(
-        #[test]
-        fn $name() {
-            replay(stringify!($name));
+        mod $name {
+            #[test]
+            fn committed_inputs_keep_the_property() {
+                super::replay(stringify!($name));
+            }
+
+            #[test]
+            fn inputs_made_by_chance_keep_the_property() {
+                super::smoke(stringify!($name));
+            }
         }
     )* };
 }
 
 replays! { caveat_parse policy_yaml proof_check reduce_monotonic signer_frames task_envelope token_decode }
+
+#[test]
+fn chance_reaches_a_property_that_is_broken_by_one_byte() {
+    let mut chance = Chance(SEED);
+    let found = (0..ROUNDS).any(|_| {
+        let mut input = b"caveat = 1".to_vec();
+        chance.change(&mut input, b"delegation_depth <= 7");
+        input.contains(&b'7')
+    });
+    assert!(found);
+}

@@ -1,0 +1,58 @@
+//! What a whole run fetches and makes while cargo compiles: system packages, the guests' image, the SDK clients.
+//!
+//! It only saves time. Each stage makes what it needs itself where this has failed or was not begun, so nothing here
+//! decides whether a check runs.
+
+use std::process::Command;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::Options;
+use crate::packages;
+use crate::run::{self, Show};
+use crate::vm;
+
+/// Longer than an image takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// Work that goes on beside the first stages. Stages that use apt or what is made must wait for it.
+#[derive(Default)]
+pub(crate) struct Ahead(Option<JoinHandle<String>>);
+
+impl Ahead {
+    /// Begins, unless the run may not install anything.
+    pub(crate) fn begin(options: &Options) -> Self {
+        if options.no_install {
+            return Self::default();
+        }
+        Self(Some(thread::spawn(make)))
+    }
+
+    /// Waits until all is made, and tells what came of it.
+    pub(crate) fn wait(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let told = thread.join();
+            run::say(&told.unwrap_or_else(|_| "made ahead: nothing, the thread ended".into()));
+        }
+    }
+}
+
+fn make() -> String {
+    if let Err(why) = packages::for_all_stages() {
+        return format!("made ahead: nothing: {why}");
+    }
+    let mut told = vec!["made ahead: system packages".to_owned()];
+    let mut setup = Command::new(run::root().join("tests/sdk/setup.sh"));
+    setup.arg(run::target_dir().join("sdk"));
+    for (what, mut command) in [
+        ("the SDK clients", setup),
+        ("the guests' image", vm::prepare()),
+    ] {
+        told.push(match run::run(&mut command, Show::No, LIMIT) {
+            Ok(done) if done.ok => what.to_owned(),
+            Ok(done) => format!("{what}: failed: {}", done.last_line()),
+            Err(why) => format!("{what}: failed: {why}"),
+        });
+    }
+    told.join("; ")
+}
