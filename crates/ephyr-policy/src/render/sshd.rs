@@ -39,9 +39,17 @@ fn trust(paths: &Paths) -> String {
     )
 }
 
-/// What holds for role accounts: certificates of this CA and nothing else, and no way out but the
-/// command. The certificate itself says the same; a target need not rely on that.
+/// What holds for role accounts: certificates of this CA and nothing else, no way out but the command, and
+/// no environment that could change what the command does. The certificate itself says the same of all but
+/// the environment, for which certificates have no option: there the command is only as sealed as this block.
+///
+/// Every keyword here is known to OpenSSH 9.2. `docs/targets.md` has a table of the keywords that are left out.
 const CLOSED: &str = "    \
+    # Variables of the client (BASH_FUNC_ls%%, BASH_ENV, ZDOTDIR) would change what a sealed command runs.
+    # Inside Match these lists replace the global ones; they cannot be empty, so they name what nothing reads.
+    AcceptEnv EPHYR_NONE
+    SetEnv EPHYR_NONE=none
+    ChrootDirectory none
     AuthorizedPrincipalsCommand none
     AuthorizedKeysFile none
     AuthorizedKeysCommand none
@@ -51,6 +59,8 @@ const CLOSED: &str = "    \
     AuthenticationMethods publickey
     PasswordAuthentication no
     KbdInteractiveAuthentication no
+    HostbasedAuthentication no
+    PermitEmptyPasswords no
     # The certificate's own command counts.
     ForceCommand none
     PermitTTY no
