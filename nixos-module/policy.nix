@@ -47,6 +47,35 @@ in
         touch "$out/etc/sudoers.d/ephyr-${authority}"
       '';
 
+  # Asks the sshd of the machine that builds what the whole configuration comes to for the accounts, from loopback and
+  # from the policy's addresses. The build fails with file, line and keyword where something takes the place of ours.
+  sshd =
+    {
+      package,
+      settings,
+      target,
+      keys,
+      authority,
+      configuration,
+      snippet,
+    }:
+    pkgs.runCommand "ephyr-target-${target}-sshd"
+      {
+        nativeBuildInputs = [
+          package
+          pkgs.buildPackages.openssh
+        ];
+        settings = json settings;
+        passAsFile = [ "settings" ];
+      }
+      ''
+        ephyr target render ${lib.escapeShellArg target} --policy "$settingsPath" --ca-pub ${keys} \
+          --authority ${lib.escapeShellArg authority} --format debian --out tree
+        ssh-keygen -q -t ed25519 -N "" -f host_key
+        bash tree/check.sh --config ${configuration} --host-key "$PWD/host_key" --snippet ${snippet}
+        touch "$out"
+      '';
+
   # The checked policy and what is compiled of it, by the program of the machine that builds. A mistake fails the
   # build with the key that it stands in.
   compiled =

@@ -20,6 +20,7 @@ let
     mkAfter
     mkIf
     mkMerge
+    mkOrder
     nameValuePair
     ;
 
@@ -53,6 +54,8 @@ let
       authority = name;
       accounts = attrNames (accountsOf authority);
     };
+
+  snippet = name: "${files name authorities.${name}}/etc/ssh/sshd_config.d/50-ephyr-${name}.conf";
 
   ofEach = make: mkMerge (mapAttrsToList make authorities);
   everyRole = concatMap (authority: lib.attrValues (ownAccountsOf authority)) (
@@ -234,12 +237,26 @@ in
         ) (accountsOf authority)
       );
 
-      # `Match all` ends whatever block stands before it: each included file opens one of its own.
-      services.openssh.extraConfig = mkAfter (
+      # sshd takes the first value that it reads, so these come before every block of the operator's: right behind what
+      # the sshd module says for everybody (order 0). An Include outside of blocks leaves none open behind it.
+      services.openssh.extraConfig = mkOrder 1 (
         concatMapStrings (name: ''
-          Match all
-            Include ${files name authorities.${name}}/etc/ssh/sshd_config.d/50-ephyr-${name}.conf
+          Include ${snippet name}
         '') (attrNames authorities)
+      );
+
+      system.checks = mkIf (config.environment.etc ? "ssh/sshd_config") (
+        mapAttrsToList (
+          name: authority:
+          policy.sshd {
+            package = cfg.checkPackage;
+            inherit (authority) settings target;
+            keys = policy.keys authority.caPublicKeys;
+            authority = name;
+            configuration = config.environment.etc."ssh/sshd_config".source;
+            snippet = snippet name;
+          }
+        ) authorities
       );
 
       # Behind all other rules: of those that match, the last one counts.

@@ -264,11 +264,12 @@ def target_sshd(ephyr: str, builds: dict[str, Any]) -> None:
         key = make.directory / "host_key"
         subprocess.run([need("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         before, after = make.directory / "before", make.directory / "after"
-        own = target.made["sshd"].split("Match all")[0]
+        includes, own = target.made["sshd"].split("Match User alice")
+        own = "PermitUserEnvironment no\nMatch User alice" + own
         before.write_text(NIXOS.format(key=key) + own)
-        # What somebody orders behind it all is for everybody.
+        # What somebody orders behind it, outside of blocks, is for everybody.
         after.write_text(
-            NIXOS.format(key=key) + make.placed(target.made["sshd"]) + "\nMaxSessions 7\n"
+            NIXOS.format(key=key) + make.placed(includes) + "\nMaxSessions 7\n" + own
         )
         facts = {}
         for account in target.accounts() + [{"name": "root", "authority": "ephyr"}]:
@@ -284,6 +285,12 @@ def target_sshd(ephyr: str, builds: dict[str, Any]) -> None:
             facts[f"{account['name']} comes by nothing else"] = closed == (
                 found["passwordauthentication"] == "no" and found["authorizedkeysfile"] == "none"
             )
+            facts[f"{account['name']} runs what its certificate says"] = (
+                found["forcecommand"] == ("none" if closed else "/bin/echo hi")
+            )
+            facts[f"{account['name']} takes no variables"] = not closed or (
+                found.get("acceptenv") == "EPHYR_NONE" and found.get("setenv") == "EPHYR_NONE=none"
+            )
             pty = "yes" if account["name"] in ("root", "agent-operate") else "no"
             facts[f"{account['name']} has what its role says"] = found["permittty"] == pty
         for user in ("alice", "bob"):
@@ -295,6 +302,48 @@ def target_sshd(ephyr: str, builds: dict[str, Any]) -> None:
             effective(after, "alice")["passwordauthentication"] == "no"
         )
         expect(facts)
+
+
+def target_sshd_check(ephyr: str, builds: dict[str, Any]) -> None:
+    """A configuration in which something takes the place of the accounts' block fails the build, with its line."""
+    need("sshd")
+    if os.geteuid() != 0:
+        raise Skipped("OpenSSH before 9.3 prints a configuration for root alone")
+    Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with builder(ephyr) as make:
+        target = Target(make, builds["target"])
+        key = make.directory / "host_key"
+        subprocess.run([need("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        config = make.directory / "sshd_config"
+        make.places[target.made["sshdConfig"]] = config
+        sshd = make.placed(target.made["sshd"])
+        # A role of the first appliance is root, which the operator's block is about as well.
+        ours, others = target.made["checks"]
+        lines = NIXOS.format(key=key).count("\n")
+
+        def built(recipe: dict[str, Any], before: str, behind: str) -> Built:
+            config.write_text(NIXOS.format(key=key) + before + sshd + behind)
+            return make.build(recipe)
+
+        good = built(others, "", "Match LocalPort 22\nForceCommand /bin/echo hi\n")
+        root = built(ours, "", "")
+        early = built(others, "Match Address 10.0.0.0/8\nPermitTTY yes\nMatch all\n", "")
+        late = built(others, "", "Match User other-*\nAcceptEnv *\n")
+        gate = built(others, "AllowUsers alice\n", "")
+        last = lines + sshd.count("\n") + 2
+        expect(
+            {
+                f"blocks behind ours change nothing: {good.log}": good.ok,
+                f"what is forced on root is refused: {root.log}": not root.ok
+                and "ForceCommand" in root.log,
+                f"an earlier block is refused: {early.log}": not early.ok
+                and f"{config}:{lines + 2}: PermitTTY" in early.log,
+                f"variables of a later block are refused: {late.log}": not late.ok
+                and f"{config}:{last}: AcceptEnv" in late.log,
+                f"a list without the account is refused: {gate.log}": not gate.ok
+                and "allowusers does not name it" in gate.log,
+            }
+        )
 
 
 def target_sudo(ephyr: str, builds: dict[str, Any]) -> None:

@@ -362,7 +362,11 @@ in
       services.openssh.extraConfig = ''
         Match User alice
           PasswordAuthentication no
+        Match Address 127.0.0.0/8
+          ForceCommand /bin/echo hi
       '';
+      # As NixOS' own module makes it.
+      environment.etc."ssh/sshd_config".source = "/nix/store/00000000000000000000000000000000-sshd.conf-final";
       security.sudo.extraConfig = "alice ALL=(ALL) ALL";
     };
     policies = rec {

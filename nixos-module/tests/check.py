@@ -473,6 +473,9 @@ def main() -> int:
         "the policy, built": lambda: builds.policies(arguments.ephyr, with_lib("builds")),
         "a target, built": lambda: builds.target_files(arguments.ephyr, with_lib("builds")),
         "a target's sshd": lambda: builds.target_sshd(arguments.ephyr, with_lib("builds")),
+        "a target's sshd, asked": lambda: builds.target_sshd_check(
+            arguments.ephyr, with_lib("builds")
+        ),
         "a target's sudo": lambda: builds.target_sudo(arguments.ephyr, with_lib("builds")),
         "docs/options.md is up to date": lambda: options_documented(arguments.declared),
         "the module in full": in_full,

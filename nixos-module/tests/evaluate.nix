@@ -29,6 +29,7 @@ let
       };
     symlinkJoin = { name, ... }: derivation name { };
     jq = derivation "jq-1.8" { };
+    openssh = derivation "openssh-10.0" { };
     nftables = derivation "nftables-1.1.3" { };
     bash = derivation "bash-5.3" { };
     systemd = derivation "systemd-260" { };
@@ -153,6 +154,8 @@ in
         inherit (config.environment) etc;
         tmpfiles = config.systemd.tmpfiles.settings;
         sshd = config.services.openssh.extraConfig;
+        sshdConfig = config.environment.etc."ssh/sshd_config".source;
+        checks = map recipe config.system.checks;
         sudo = config.security.sudo.extraConfig;
         deny = builtins.mapAttrs (_: service: service.preStart) {
           inherit (config.systemd.services) cron atd;

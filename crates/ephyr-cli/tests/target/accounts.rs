@@ -14,6 +14,7 @@ fn installing_twice_changes_nothing_and_uninstalling_leaves_nothing() {
     let said = host.install(&policy());
     host.assert_state(&installed);
     assert!(!said.contains("made account"), "{said}");
+    assert!(!said.contains("usermod"), "{said}");
     assert_eq!(host.login("web/read", "eph-read", "id -un").code, 0);
     host.reloading(&format!("{INSIDE}/web/uninstall.sh"));
     host.assert_state(&before);

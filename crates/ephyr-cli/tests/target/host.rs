@@ -200,6 +200,30 @@ impl Host {
         assert_eq!(ran.code, 0, "{}", ran.err);
     }
 
+    /// Writes a file of sshd's configuration.
+    pub(crate) fn configure(&self, path: &str, text: &str) {
+        fs::write(self.outside("configuration"), text).unwrap();
+        self.ok(&format!("cp {INSIDE}/configuration {path}"));
+    }
+
+    /// Renders it, and returns what installing it says when it fails and leaves all as it was.
+    pub(crate) fn refused(&self, policy: &Value, arguments: &str) -> String {
+        let before = self.state();
+        self.render("web", policy, &[]);
+        let ran = self.sh(&format!("{INSIDE}/web/install.sh {arguments}"));
+        assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+        assert!(ran.err.contains("put back"), "{}", ran.err);
+        self.assert_state(&before);
+        ran.err
+    }
+
+    /// What `check.sh` says, which must not agree.
+    pub(crate) fn complaint(&self, arguments: &str) -> String {
+        let ran = self.sh(&format!("{INSIDE}/web/check.sh {arguments}"));
+        assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
+        ran.err
+    }
+
     /// Renders it and installs it.
     pub(crate) fn install(&self, policy: &Value) -> String {
         self.render("web", policy, &[]);
@@ -215,7 +239,22 @@ impl Host {
 
     /// Logs in as `account` with a key (and its certificate) and runs a command.
     pub(crate) fn ssh(&self, key: &str, account: &str, command: &str) -> Ran {
+        self.ssh_with(key, account, command, &[])
+    }
+
+    /// As [`Host::ssh`], and sends these variables.
+    pub(crate) fn ssh_with(
+        &self,
+        key: &str,
+        account: &str,
+        command: &str,
+        variables: &[(&str, &str)],
+    ) -> Ran {
         let mut ssh = Command::new("ssh");
+        for (name, value) in variables {
+            ssh.env(name, value)
+                .args(["-o", &format!("SendEnv={name}")]);
+        }
         ssh.args([
             "-F",
             "none",

@@ -3,5 +3,8 @@
 #![cfg(test)]
 
 mod accounts;
+mod environment;
 mod host;
+mod keywords;
 mod logins;
+mod precedence;

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use super::target::{HostFile, TargetHost};
 
 const LIB: &str = include_str!("debian/lib.sh");
+const SSHD: &str = include_str!("debian/sshd.sh");
+const CHECK: &str = include_str!("debian/check.sh");
 const INSTALL: &str = include_str!("debian/install.sh");
 const UNINSTALL: &str = include_str!("debian/uninstall.sh");
 
-/// The directory, with paths relative to it: `install.sh`, `uninstall.sh`, what they share and read, and
-/// the host's files below `files/`.
+/// The directory, with paths relative to it: `install.sh`, `uninstall.sh`, `check.sh`, what they share and
+/// read, and the host's files below `files/`.
 #[must_use]
 pub fn debian_tree(host: &TargetHost) -> Vec<HostFile> {
     let file = |path: &str, mode, content: String| HostFile {
@@ -22,6 +24,8 @@ pub fn debian_tree(host: &TargetHost) -> Vec<HostFile> {
         file("accounts", "0644", accounts(host)),
         file("target.sh", "0644", variables(host)),
         file("lib.sh", "0644", LIB.to_owned()),
+        file("sshd.sh", "0644", SSHD.to_owned()),
+        file("check.sh", "0755", CHECK.to_owned()),
         file("install.sh", "0755", INSTALL.to_owned()),
         file("uninstall.sh", "0755", UNINSTALL.to_owned()),
     ];
@@ -46,11 +50,16 @@ fn accounts(host: &TargetHost) -> String {
 /// Names hold no quotes, so single ones are enough.
 fn variables(host: &TargetHost) -> String {
     let root = host.accounts.iter().any(super::HostAccount::is_root);
+    let sources: Vec<String> = host.sources.iter().map(ToString::to_string).collect();
     format!(
-        "target='{}'\nauthority='{}'\nstate='{}'\n# Accounts that roles share with the operator.\nshared='{}'\n",
+        "target='{}'\nauthority='{}'\nstate='{}'\n# Accounts that roles share with the operator.\nshared='{}'\n\
+         # Where the appliance connects from, and the port that it connects to, as the policy says.\n\
+         sources='{}'\nport='{}'\n",
         host.target,
         host.authority,
         super::target::STATE,
         if root { "root" } else { "" },
+        sources.join(" "),
+        host.port,
     )
 }

@@ -1,6 +1,7 @@
 //! What a target host needs: accounts, and the files that sshd and sudo read.
 
 use ephyr_names::{Account, Principal, RoleName, TargetName};
+use ipnet::IpNet;
 use serde::Serialize;
 
 use super::authority::{Authority, CaKeys};
@@ -22,6 +23,12 @@ pub struct TargetHost {
     pub accounts: Vec<HostAccount>,
     /// The files, by path.
     pub files: Vec<HostFile>,
+    /// The port of its sshd, as the appliance sees it.
+    #[serde(skip)]
+    pub(super) port: u16,
+    /// Where the appliance connects from, as the target sees it; empty: the policy does not say.
+    #[serde(skip)]
+    pub(super) sources: Vec<IpNet>,
 }
 
 /// The account of a role.
@@ -111,6 +118,8 @@ pub fn target_host(
         authority: authority.clone(),
         accounts,
         files,
+        port: target.port,
+        sources: target.source_address.iter().map(IpNet::trunc).collect(),
     })
 }
 

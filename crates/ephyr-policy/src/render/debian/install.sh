@@ -1,15 +1,26 @@
 #!/bin/sh
 # Makes this host a target of an Ephyr appliance, or brings it up to date. Run as root, as often as you like.
 # Nothing changes for other accounts; if sshd or sudo would not accept the result, all is put back.
+#
+# usage: install.sh [--from ADDRESS]…
+#
+# --from: an address or network that the appliance connects from, as this host sees it. It takes the place of what the
+# policy says (source_address of the target).
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
+. "$here/sshd.sh"
+as_root
 
 new_accounts=
 done=
 saved=$(mktemp -d)
 trap 'rm -rf -- "$saved"' EXIT
+work=$saved/work given=
+mkdir "$work"
 
 main() {
+    arguments "$@"
+    find_sshd
     look_first
     effective_of_others > "$saved/before"
     each_of_ours save
@@ -43,7 +54,7 @@ look_first() {
         command -v visudo > /dev/null || die "a role has sudo rules, and there is no sudo here: install the package sudo"
         visudo -cqf "$here/files$sudoers" || die "sudo does not accept its rules; nothing was changed"
     fi
-    sshd -t || die "sshd's configuration is not valid as it is; nothing was changed"
+    is_valid || die "sshd's configuration is not valid as it is: $(cat "$work/error"); nothing was changed"
 }
 
 look_at() {
@@ -59,7 +70,7 @@ look_at() {
 make_account() {
     if getent passwd "$1" > /dev/null; then
         echo "$1 $(shell_of "$1")" >> "$saved/shells"
-        usermod --shell "$4" "$1"
+        set_shell "$1" "$4"
     else
         new_accounts="$new_accounts $1"
         if [ "$2" = true ]; then kind=--system; else kind=--user-group; fi
@@ -68,7 +79,7 @@ make_account() {
         say "made account $1"
     fi
     # No password opens it, and none ever expires: `!` would mean locked to sshd, and so would an old `*`.
-    usermod --password '*' --expiredate '' "$1"
+    [ "$(getent shadow "$1" | cut -d : -f 2,8)" = '*:' ] || usermod --password '*' --expiredate '' "$1"
     chage --mindays -1 --maxdays -1 --inactive -1 --warndays -1 "$1"
     mkdir -p "$3"
     chown root:root "$state" "$3"
@@ -105,18 +116,10 @@ place_files() {
 
 # What sshd will really do, asked of sshd itself.
 check() {
-    sshd -t || die "sshd does not accept the new configuration"
-    for name in $(cut -d ' ' -f 1 "$here/accounts") $shared; do
-        effective "$name" > "$saved/now"
-        for line in "trustedusercakeys $own/ca.pub" "authorizedprincipalsfile $own/principals/%u" "revokedkeys $revoked"; do
-            grep -qixF -- "$line" "$saved/now" || die "sshd does not use $snippet for $name. Is" \
-                "\`Include /etc/ssh/sshd_config.d/*.conf\` at the top of /etc/ssh/sshd_config, and does no other" \
-                "Match block speak of $name?"
-        done
-        if grep -qiE '^(allow|deny)(users|groups) ' "$saved/now"; then
-            say "note: sshd_config has AllowUsers, AllowGroups or the like; see that it lets $name in"
-        fi
-    done
+    is_valid || die "sshd does not accept the new configuration: $(cat "$work/error")"
+    each_account check_home
+    check_sshd
+    choose_first
     effective_of_others > "$saved/after"
     cmp -s "$saved/before" "$saved/after" || die "sshd would treat other accounts differently:" \
         "$(diff "$saved/before" "$saved/after" | head -n 5)"
@@ -150,7 +153,7 @@ undo() {
         each_of_ours restore
         rmdir /etc/ssh/ephyr 2> /dev/null
         if [ -e "$saved/shells" ]; then
-            while read -r name shell; do usermod --shell "$shell" "$name"; done < "$saved/shells"
+            while read -r name shell; do set_shell "$name" "$shell"; done < "$saved/shells"
         fi
         for name in $new_accounts; do
             if getent passwd "$name" > /dev/null; then remove_account "$name"; fi
@@ -162,4 +165,4 @@ undo() {
     [ -n "$done" ] || exit 1
 }
 
-main
+main "$@"

@@ -1,7 +1,7 @@
-# What install.sh and uninstall.sh share. target.sh, which is made of the policy, says what is to be done.
+# What install.sh, uninstall.sh and check.sh share. target.sh, which is made of the policy, says what is to be done.
 set -eu
 umask 022
-export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL=C PATH="/usr/sbin:/usr/bin:/sbin:/bin:${PATH:-}"
 
 # shellcheck source=/dev/null
 . "$here/target.sh"
@@ -15,12 +15,49 @@ marker="Ephyr role ($authority)"
 say() { echo "ephyr: $*"; }
 die() { echo "ephyr: $*" >&2; exit 1; }
 
-[ "$(id -u)" = 0 ] || die "run this as root"
-for program in sshd useradd usermod userdel chage getent; do
-    command -v "$program" > /dev/null || die "there is no $program here; install openssh-server and passwd"
-done
+as_root() {
+    [ "$(id -u)" = 0 ] || die "run this as root"
+    for tool in sshd useradd usermod userdel chage getent; do
+        command -v "$tool" > /dev/null || die "there is no $tool here; install openssh-server and passwd"
+    done
+}
+
+# What the scripts that check sshd are told. `--from` takes the place of the policy's addresses.
+arguments() {
+    from=
+    while [ $# -gt 0 ]; do
+        [ $# -gt 1 ] || die "$1 needs a value"
+        case $1 in
+            --from)
+                case $2 in '' | *[!0-9a-fA-F.:/]*) die "--from $2: this is no address or network" ;; esac
+                from="$from $2"
+                ;;
+            --config | --host-key | --snippet)
+                [ "${0##*/}" = check.sh ] || die "unknown option $1"
+                case $1 in
+                    --config) echo "-f$2" >> "$work/given" ;;
+                    --host-key) echo "-h$2" >> "$work/given" ;;
+                    --snippet) snippet=$2 ;;
+                esac
+                ;;
+            *) die "unknown option $1" ;;
+        esac
+        shift 2
+    done
+    if [ -e "$work/given" ]; then given=$work/given; fi
+    sources=${from:-$sources}
+}
+
+# `$1 name system home shell` for each account that is ours to make.
+each_account() {
+    while read -r name system home shell; do
+        "$1" "$name" "$system" "$home" "$shell"
+    done < "$here/accounts"
+}
 
 comment_of() { getent passwd "$1" | cut -d : -f 5; }
+# usermod says so where nothing changes.
+set_shell() { [ "$(shell_of "$1")" = "$2" ] || usermod --shell "$2" "$1"; }
 shell_of() { getent passwd "$1" | cut -d : -f 7; }
 is_ours() { [ "$(comment_of "$1")" = "$marker" ]; }
 
@@ -28,10 +65,7 @@ is_ours() { [ "$(comment_of "$1")" = "$marker" ]; }
 our_accounts() { awk -F : -v marker="$marker" '$5 == marker { print $1 }' /etc/passwd; }
 
 # sshd needs it even to check its configuration; its service makes it while it runs.
-mkdir -p /run/sshd
-
-# What sshd would do for an account.
-effective() { sshd -T -C "user=$1,host=localhost,addr=127.0.0.1"; }
+if [ "$(id -u)" = 0 ]; then mkdir -p /run/sshd; fi
 
 # People's accounts and root: all that can log in and are not ours.
 others() {
@@ -69,7 +103,7 @@ reload() {
 remove_account() {
     is_ours "$1" || die "$1 is not an account of $authority"
     uid=$(id -u "$1")
-    usermod --shell /usr/sbin/nologin "$1"
+    set_shell "$1" /usr/sbin/nologin
     if command -v loginctl > /dev/null && [ -d /run/systemd/system ]; then
         loginctl disable-linger "$1" 2> /dev/null || true
         loginctl terminate-user "$1" 2> /dev/null || true

@@ -2,6 +2,7 @@
 # Takes away what install.sh made on this host for this appliance: configuration, accounts, what they left behind.
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
+as_root
 
 # First the door, then the rooms.
 rm -f "$snippet" "$sudoers"

@@ -1,0 +1,104 @@
+//! No variable changes what a sealed command runs.
+
+use crate::host::{Host, INSIDE, policy};
+
+/// What changes the commands of a bash. Only under sshd does it leave `BASH_ENV` alone.
+const HOSTILE: [(&str, &str); 3] = [
+    ("BASH_FUNC_uptime%%", "() { echo hostile; }"),
+    ("BASH_ENV", "/tmp/hostile"),
+    ("SHELLOPTS", "xtrace"),
+];
+
+/// A host on which the role `op` and the operator's login have bash.
+fn host_with(lines: &str) -> Option<Host> {
+    let host = Host::with_config(lines)?;
+    host.ok("usermod --shell /bin/bash ops");
+    Some(host)
+}
+
+#[test]
+fn no_variable_of_the_client_changes_a_sealed_command() {
+    for before_the_include in [true, false] {
+        let lines = if before_the_include {
+            ""
+        } else {
+            "AcceptEnv *\n"
+        };
+        let Some(host) = host_with(lines) else { return };
+        if before_the_include {
+            host.ok("sed -i '1i AcceptEnv *' /etc/ssh/sshd_config");
+        }
+        host.install(&policy());
+        host.certify("web/op", "-O clear -O force-command='uptime; env'");
+        let ran = host.ssh_with("agent", "eph-op", "uptime", &HOSTILE);
+        assert!(
+            ran.out.contains("load average") && ran.out.contains("EPHYR_NONE=none"),
+            "{ran:?}"
+        );
+        assert!(ran.err.is_empty(), "{ran:?}");
+        for (name, value) in HOSTILE {
+            assert!(
+                !ran.out.contains(name) && !ran.out.contains(value),
+                "{ran:?}"
+            );
+        }
+        // Without the block they do: the operator's own login is as it was.
+        let open = host.ssh_with("ops", "ops", "uptime", &HOSTILE);
+        assert_eq!(open.out, "hostile\n");
+        assert!(open.err.contains("+ uptime"), "{open:?}");
+    }
+}
+
+#[test]
+fn no_variable_that_sshd_sets_for_everybody_reaches_a_role() {
+    let set = "SetEnv FOO=1 \"BASH_FUNC_uptime%%=() { echo hostile; }\"\n";
+    let Some(host) = host_with(set) else { return };
+    host.install(&policy());
+    host.certify("web/op", "-O clear -O force-command='uptime; env'");
+    let ran = host.ssh("agent", "eph-op", "uptime");
+    assert!(ran.out.contains("load average"), "{ran:?}");
+    assert!(
+        !ran.out.contains("hostile") && !ran.out.contains("FOO="),
+        "{ran:?}"
+    );
+    assert_eq!(host.ssh("ops", "ops", "uptime").out, "hostile\n");
+}
+
+#[test]
+fn files_of_the_home_set_nothing_unless_they_are_roots() {
+    let Some(host) = Host::with_config("PermitUserEnvironment yes\n") else {
+        return;
+    };
+    host.install(&policy());
+    let home = "/var/lib/ephyr-target/eph-op";
+    host.certify(
+        "web/op",
+        "-O clear -O force-command='mkdir .ssh; echo A=hostile > .ssh/environment; env'",
+    );
+    let ran = host.ssh("agent", "eph-op", "");
+    assert!(!ran.out.contains("hostile"), "{ran:?}");
+    host.ok(&format!("[ ! -e {home}/.ssh ]"));
+    // Left there by somebody.
+    host.ok(&format!(
+        "touch {home}/.bashrc; chown eph-op {home}/.bashrc"
+    ));
+    let said = host.refused(&policy(), "");
+    assert!(said.contains(".bashrc is not root's alone"), "{said}");
+    host.ok(&format!("chown root {home}/.bashrc"));
+    host.install(&policy());
+}
+
+#[test]
+fn a_subsystem_request_runs_the_sealed_command() {
+    let Some(host) = Host::start() else { return };
+    host.install(&policy());
+    host.certify("web/op", "-O clear -O force-command='echo sealed'");
+    let port = host
+        .ok("sed -n 's/.*listening on 127.0.0.1 port \\([0-9]*\\).*/\\1/p' /srv/log | head -n 1");
+    let ran = host.sh(&format!(
+        "ssh -F none -o BatchMode=yes -o IdentityAgent=none -o StrictHostKeyChecking=no -o LogLevel=ERROR \
+         -o UserKnownHostsFile=/dev/null -i {INSIDE}/agent -p {} -s eph-op@127.0.0.1 sftp < /dev/null",
+        port.trim()
+    ));
+    assert_eq!(ran.out, "sealed\n", "{ran:?}");
+}
