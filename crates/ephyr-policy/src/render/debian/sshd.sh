@@ -7,7 +7,7 @@
 us=$(printf '\037')
 # Keywords whose lists sshd adds up over all blocks that match, so that a block after ours counts too.
 lists=' acceptenv allowusers denyusers allowgroups denygroups '
-# sshd's option that prints a configuration: -G needs neither host keys nor root, and OpenSSH before 9.3 lacks it.
+# sshd's option that prints a configuration. With -G it needs neither host keys nor root; OpenSSH before 9.3 lacks that.
 dump=-T
 # Keywords that the block leaves as they are and that can keep a role out.
 limits=' maxsessions maxauthtries refuseconnection '
@@ -76,7 +76,7 @@ find_sshd() {
         fi
     fi
     choose_first
-    if [ -n "$given" ] && ask -G > /dev/null; then dump=-G; fi
+    if [ -n "$given" ] && ask -GT > /dev/null; then dump=-GT; fi
 }
 
 # Of an sshd's command line the options that decide what it reads, each with its value in one word.
@@ -262,9 +262,13 @@ decides() { # KEYWORD ACCOUNT ADDRESS [all]
     awk -F "$us" -v keyword="$1" '$5 == keyword && $3 == "" { print $1 ":" $2 ": " $6 " " $7; exit }' "$work/rows"
 }
 
-advice() {
-    echo "Put that block into a file that is read after $snippet, such as /etc/ssh/sshd_config.d/60-local.conf, or take" \
-        "the role's account out of it (Match … User \"!$1,*\")"
+advice() { # KEYWORD ACCOUNT
+    if has "$lists$limits" "$1"; then
+        echo "Take the role's account out of that block (\`Match … User \"*,!$2\"\`)"
+    else
+        echo "Put that block into a file that is read after $snippet, such as /etc/ssh/sshd_config.d/60-local.conf, or" \
+            "take the role's account out of it (\`Match … User \"*,!$2\"\`)"
+    fi
 }
 
 # The lines of an answer of sshd about these keywords, in one order.
@@ -287,7 +291,7 @@ check_block() { # ACCOUNT ADDRESS KEYWORDS
         [ -n "$place" ] || die "$which does not use $snippet for $1: it has \"${found_lines% }\". Is" \
             "\`Include /etc/ssh/sshd_config.d/*.conf\` at the top of $config, and in no Match block?"
         die "$place decides what $which does for $1 from $2: \"${found_lines% }\" in place of \"${wanted_lines% }\"." \
-            "$(advice "$1")"
+            "$(advice "$checked" "$1")"
     done
 }
 
@@ -397,8 +401,8 @@ check_unseen() { # ACCOUNT KEYWORDS before|anywhere
         if [ -n "$about" ]; then
             matches "$about" "$1" 127.0.0.1 || [ $? -eq 2 ] || continue
         fi
-        die "$file:$number: $written $words (below \`Match $criteria\`, $place) holds for $1 on some connections, where" \
-            "$snippet then does not. $(advice "$1"). If the appliance never comes so, name its addresses:" \
+        die "$file:$number: $written $words (below \`Match $criteria\`, $place) would hold for $1 on some connections" \
+            "from the appliance. $(advice "$keyword" "$1"). If the appliance never comes so, name its addresses:" \
             "source_address of the target in the policy, or --from ADDRESS"
     done < "$work/rows"
 }
