@@ -209,7 +209,7 @@ fn what_render_is_asked_wrongly_is_told() {
 }
 
 #[test]
-fn the_debian_form_is_files_and_two_scripts_and_the_json_form_one_document() {
+fn the_debian_form_is_files_and_scripts_and_json_one_document() {
     let place = Place::new(POLICY);
     let render = "target render db --policy @in.yaml --ca-pub @ca.pub --authority two";
     let ran = place.run(&format!("{render} --format debian --out @tree"));
@@ -238,7 +238,7 @@ fn the_debian_form_is_files_and_two_scripts_and_the_json_form_one_document() {
             path.display()
         );
     }
-    for script in ["install.sh", "uninstall.sh"] {
+    for script in ["install.sh", "uninstall.sh", "check.sh"] {
         let mode = fs::metadata(place.path(&format!("tree/{script}")))
             .unwrap()
             .permissions()

@@ -277,7 +277,7 @@ fn the_configuration_that_counts_is_that_of_the_sshd_that_runs() {
 }
 
 #[test]
-fn a_later_change_of_sshd_is_found_by_check_and_nothing_is_changed() {
+fn check_finds_a_later_change_of_sshd_and_changes_nothing() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     let check = format!("{INSIDE}/web/check.sh");

@@ -147,6 +147,24 @@ fn without_sudo_there_is_no_sudoers_file() {
 }
 
 #[test]
+fn the_scripts_know_port_and_networks_of_the_policy() {
+    let text = format!(
+        "roles: {{ read: {{ principal: eph-read }} }}\ntargets:\n  web: {{ host: h, port: 2222, host_key: {KEY}, \
+         allowed_roles: [read], source_address: [10.1.2.0/24, \"2001:db8::1/128\"] }}\n\
+         agents: {{ a: {{ uid: 1001, ssh: {{ web: {{ roles: [read] }} }} }} }}\n"
+    );
+    let policy = crate::load(text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}"));
+    let authority = "ephyr".parse().unwrap();
+    let host = target_host(&policy, &"web".parse().unwrap(), &authority, None).unwrap();
+    let tree = crate::debian_tree(&host);
+    let variables = &tree.iter().find(|f| f.path == "target.sh").unwrap().content;
+    assert!(
+        variables.contains("sources='10.1.2.0/24 2001:db8::1/128'\nport='2222'\n"),
+        "{variables}"
+    );
+}
+
+#[test]
 fn authorities_share_no_file() {
     let text = format!(
         "roles: {{ read: {{ principal: eph-read }} }}\ntargets:\n  web: {{ host: h, host_key: {KEY}, \
