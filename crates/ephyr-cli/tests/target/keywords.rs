@@ -146,7 +146,7 @@ fn the_table_is_true_of_what_is_rendered() {
         .map(str::to_lowercase)
         .collect();
     assert_eq!(block, of("closed").collect());
-    let script = host.ok(&format!("cat {INSIDE}/web/sshd.sh"));
+    let script = host.ok(&format!("cat {INSIDE}/web/sshd.sh {INSIDE}/web/rules.sh"));
     let words: BTreeSet<&str> = script
         .split(|at: char| !at.is_ascii_alphanumeric())
         .collect();
@@ -155,6 +155,6 @@ fn the_table_is_true_of_what_is_rendered() {
         .collect();
     assert!(
         unchecked.is_empty(),
-        "sshd.sh does not look at {unchecked:?}"
+        "the scripts do not look at {unchecked:?}"
     );
 }

@@ -6,6 +6,7 @@ use super::target::{HostFile, TargetHost};
 
 const LIB: &str = include_str!("debian/lib.sh");
 const SSHD: &str = include_str!("debian/sshd.sh");
+const RULES: &str = include_str!("debian/rules.sh");
 const CHECK: &str = include_str!("debian/check.sh");
 const INSTALL: &str = include_str!("debian/install.sh");
 const UNINSTALL: &str = include_str!("debian/uninstall.sh");
@@ -25,6 +26,7 @@ pub fn debian_tree(host: &TargetHost) -> Vec<HostFile> {
         file("target.sh", "0644", variables(host)),
         file("lib.sh", "0644", LIB.to_owned()),
         file("sshd.sh", "0644", SSHD.to_owned()),
+        file("rules.sh", "0644", RULES.to_owned()),
         file("check.sh", "0755", CHECK.to_owned()),
         file("install.sh", "0755", INSTALL.to_owned()),
         file("uninstall.sh", "0755", UNINSTALL.to_owned()),

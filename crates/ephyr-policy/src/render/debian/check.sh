@@ -9,6 +9,7 @@
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
 . "$here/sshd.sh"
+. "$here/rules.sh"
 
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT

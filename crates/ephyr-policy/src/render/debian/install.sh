@@ -9,6 +9,7 @@
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
 . "$here/sshd.sh"
+. "$here/rules.sh"
 as_root
 
 new_accounts=
