@@ -17,6 +17,8 @@ def sign(command: str) -> None:
     appliance.succeed(f"echo {shlex.quote(str(certificate['certificate']))} > /root/key-cert.pub")
 
 
+# What the broker takes for the proof that a sealed command began.
+BEGINS = "ephyr-sealed-42\n"
 CLIENT = f"{SSH} -i /root/key agent-operate@192.168.1.2"
 # The end of its input ends a sealed command, so the client has one that never ends.
 appliance.succeed("rm -f /root/open; mkfifo /root/open")
@@ -24,13 +26,13 @@ OPEN = "0<>/root/open"
 
 with subtest("what the client asks for is not run"):
     sign("echo sealed; id -un")
-    t.assertEqual(appliance.succeed(f"{CLIENT} 'touch /tmp/asked; echo asked' {OPEN}"), "sealed\nagent-operate\n")
+    t.assertEqual(appliance.succeed(f"{CLIENT} 'touch /tmp/asked; echo asked' {OPEN}"), f"{BEGINS}sealed\nagent-operate\n")
     web.fail("test -e /tmp/asked")
-    t.assertEqual(appliance.succeed(f"{CLIENT} true {OPEN}"), "sealed\nagent-operate\n")
+    t.assertEqual(appliance.succeed(f"{CLIENT} true {OPEN}"), f"{BEGINS}sealed\nagent-operate\n")
 
 with subtest("what the client sends is not read"):
     sign("cat; echo end")
-    t.assertEqual(appliance.succeed(f"{{ echo sent >&0; {CLIENT}; }} {OPEN}"), "end\n")
+    t.assertEqual(appliance.succeed(f"{{ echo sent >&0; {CLIENT}; }} {OPEN}"), f"{BEGINS}end\n")
     t.assertEqual(runs(appliance, exec_as("worker", "web", "operate", "cat; echo end")), "end\n")
 
 with subtest("no terminal, no forwarding, no other subsystem"):
@@ -44,9 +46,9 @@ with subtest("no terminal, no forwarding, no other subsystem"):
 
 with subtest("the certificate is dead after its minute"):
     sign("echo sealed")
-    t.assertEqual(appliance.succeed(f"{CLIENT} {OPEN}"), "sealed\n")
+    t.assertEqual(appliance.succeed(f"{CLIENT} {OPEN}"), f"{BEGINS}sealed\n")
     later = int(appliance.succeed("date +%s")) + 120
     web.succeed(f"date -s @{later}")
     t.assertIn("Permission denied", appliance.fail(f"{CLIENT} 2>&1 {OPEN}"))
     same_time(web, appliance)
-    t.assertEqual(appliance.succeed(f"{CLIENT} {OPEN}"), "sealed\n")
+    t.assertEqual(appliance.succeed(f"{CLIENT} {OPEN}"), f"{BEGINS}sealed\n")

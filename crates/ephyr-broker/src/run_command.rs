@@ -6,6 +6,7 @@
 
 mod error;
 mod pieces;
+mod written;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,12 +21,13 @@ use tokio::sync::watch;
 
 use crate::auth::Caller;
 use crate::broker::Broker;
-use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT, Signed, is_reloading};
+use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT, Signed};
 use crate::clock;
 use crate::gate::Held;
 use crate::live::Ended;
 
-pub use error::{Details, RunError};
+pub use error::{Details, Failed, RunError};
+pub use written::{Encoding, Written};
 
 /// How a command went.
 pub struct Outcome {
@@ -36,29 +38,11 @@ pub struct Outcome {
     pub receipt: Option<Receipt>,
 }
 
-/// An error, with what is known of the command nevertheless.
-struct Failed {
-    error: RunError,
-    output: Option<ExecOutput>,
-}
-
 impl Outcome {
-    /// The beginning of standard output; where there was more, it ends with a whole character.
+    /// What the command wrote; text that was cut ends with a whole character.
     #[must_use]
-    pub fn stdout(&self) -> &[u8] {
-        pieces::cut(&self.output.stdout, self.output.stdout_truncated)
-    }
-
-    /// The beginning of standard error; where there was more, it ends with a whole character.
-    #[must_use]
-    pub fn stderr(&self) -> &[u8] {
-        pieces::cut(&self.output.stderr, self.output.stderr_truncated)
-    }
-
-    /// Whether there was more output than is kept.
-    #[must_use]
-    pub fn truncated(&self) -> bool {
-        self.output.stdout_truncated || self.output.stderr_truncated
+    pub fn written(&self, encoding: Encoding) -> Written<'_> {
+        Written::new(&self.output, encoding)
     }
 
     /// The exit code; -1 when there is none.
@@ -66,7 +50,11 @@ impl Outcome {
     pub fn exit_code(&self) -> i64 {
         match &self.output.exit {
             Exit::Code(code) => i64::from(*code),
-            Exit::Signal(_) | Exit::Timeout | Exit::Cancelled | Exit::Lost(_) => -1,
+            Exit::Signal(_)
+            | Exit::Timeout
+            | Exit::Cancelled
+            | Exit::Lost(_)
+            | Exit::Unproven(_) => -1,
         }
     }
 
@@ -75,7 +63,9 @@ impl Outcome {
     pub fn signal(&self) -> Option<&str> {
         match &self.output.exit {
             Exit::Signal(signal) => Some(signal),
-            Exit::Code(_) | Exit::Timeout | Exit::Cancelled | Exit::Lost(_) => None,
+            Exit::Code(_) | Exit::Timeout | Exit::Cancelled | Exit::Lost(_) | Exit::Unproven(_) => {
+                None
+            }
         }
     }
 
@@ -89,14 +79,14 @@ impl Outcome {
 /// Runs a command on behalf of a caller.
 ///
 /// # Errors
-/// [`RunError`]. A command that ran and failed is no error.
+/// [`Failed`]: why, and what the command wrote until then. A command that ran and failed is no error.
 pub async fn run(
     broker: &Arc<Broker>,
     caller: &Caller,
     action: &SshAction,
-    timeout: Duration,
+    terms: Terms,
     context: CallContext,
-) -> Result<Outcome, RunError> {
+) -> Result<Outcome, Box<Failed>> {
     let mut gone = context.cancel.into_receiver();
     let mut tries = 0;
     loop {
@@ -104,11 +94,11 @@ pub async fn run(
             broker,
             caller,
             action,
-            timeout,
+            terms,
             progress: &context.progress,
         };
         match request.once(&mut gone).await {
-            Err(RunError::Signer(error)) if is_reloading(&error) && tries < RELOAD_TRIES => {
+            Err(failed) if failed.error.is_reloading() && tries < RELOAD_TRIES => {
                 tries += 1;
                 tokio::time::sleep(RELOAD_WAIT).await;
             }
@@ -117,12 +107,21 @@ pub async fn run(
     }
 }
 
+/// How a command is to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How long it may run.
+    pub timeout: Duration,
+    /// How its output is written while it runs.
+    pub encoding: Encoding,
+}
+
 /// One request to run a command.
 struct Request<'a> {
     broker: &'a Arc<Broker>,
     caller: &'a Caller,
     action: &'a SshAction,
-    timeout: Duration,
+    terms: Terms,
     progress: &'a Progress,
 }
 
@@ -134,9 +133,9 @@ struct Facts {
 }
 
 impl Request<'_> {
-    async fn once(&self, gone: &mut watch::Receiver<bool>) -> Result<Outcome, RunError> {
+    async fn once(&self, gone: &mut watch::Receiver<bool>) -> Result<Outcome, Box<Failed>> {
         let begun = Instant::now();
-        let held = self.authorize()?;
+        let held = self.authorize().map_err(Failed::from)?;
         let running = self
             .broker
             .live()
@@ -148,11 +147,13 @@ impl Request<'_> {
             .map_err(|revoked| RunError::Revoked {
                 task: revoked.task,
                 at: revoked.at,
-            })?;
+            })
+            .map_err(Failed::from)?;
         let attempt = self
             .record(Event::ExecAttempt)
-            .with_detail("timeout_s", self.timeout.as_secs().to_string());
-        let attempt = self.broker.audit().durable(&attempt).await?;
+            .with_detail("timeout_s", self.terms.timeout.as_secs().to_string());
+        let attempt = self.broker.audit().durable(&attempt).await;
+        let attempt = attempt.map_err(|error| Failed::from(RunError::from(error)))?;
 
         let mut facts = Facts::default();
         let mut ended = running.ended();
@@ -179,9 +180,9 @@ impl Request<'_> {
                 })
             }
             Err(failed) => {
-                let Failed { error, output } = *failed;
-                self.outcome(attempt, &facts, duration_ms, output.as_ref(), Some(&error));
-                Err(error)
+                let Failed { error, output } = &*failed;
+                self.outcome(attempt, &facts, duration_ms, output.as_ref(), Some(error));
+                Err(failed)
             }
         }
     }
@@ -192,12 +193,7 @@ impl Request<'_> {
         result: Result<Option<ExecOutput>, RunError>,
         why: Option<Ended>,
     ) -> Result<ExecOutput, Box<Failed>> {
-        let without = |error| {
-            Box::new(Failed {
-                error,
-                output: None,
-            })
-        };
+        let without = |error| Box::new(Failed::from(error));
         let not_begun = || without(RunError::NotBegun(why.unwrap_or(Ended::Shutdown)));
         let output = result.map_err(without)?.ok_or_else(not_begun)?;
         let error = match &output.exit {
@@ -207,10 +203,11 @@ impl Request<'_> {
                 return Err(without(RunError::Ssh(SshError::TimedOut {
                     target: self.action.target.clone(),
                     stage: Stage::Start,
-                    after: self.timeout,
+                    after: self.terms.timeout,
                 })));
             }
             Exit::Lost(why) => RunError::Lost(why.clone()),
+            Exit::Unproven(reported) => RunError::Unproven(reported.clone()),
             Exit::Code(_) | Exit::Signal(_) | Exit::Timeout => return Ok(output),
         };
         Err(Box::new(Failed {
@@ -251,9 +248,9 @@ impl Request<'_> {
             logged_in = self.log_in(held, facts) => logged_in?,
         };
         let output = logged_in.exec(ExecOptions {
-            timeout: self.timeout,
+            timeout: self.terms.timeout,
             cancel,
-            progress: pieces::relay(self.progress),
+            progress: pieces::relay(self.progress, self.terms.encoding),
             ..ExecOptions::default()
         });
         Ok(Some(output.await?))
@@ -322,6 +319,7 @@ impl Request<'_> {
                 Exit::Timeout => "timeout".to_owned(),
                 Exit::Cancelled => "ended".to_owned(),
                 Exit::Lost(_) => "lost".to_owned(),
+                Exit::Unproven(_) => "unproven".to_owned(),
             };
             record = record
                 .with_detail("exit", exit)

@@ -221,6 +221,14 @@ pub static CODES: &[Code] = &[
         "A path is not absolute or has unusual characters.",
     ),
     only_here(
+        "E-SHELL",
+        "A role's shell is not known to run sealed commands.",
+    ),
+    only_here(
+        "E-STDIN",
+        "A role has `stdin: true`, and standard input is not passed to commands yet.",
+    ),
+    only_here(
         "E-PRINCIPAL-ROOT",
         "A role's account is root, and `allow_root_equivalent` does not say that it is meant.",
     ),

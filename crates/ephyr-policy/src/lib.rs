@@ -45,5 +45,5 @@ pub use render::{
     HostAccount, HostFile, NftTable, Renamed, SudoRule, TargetHost, debian_tree, target_host,
 };
 pub use schema::schema;
-pub use sealed::sealed_command;
+pub use sealed::{SEALED_BEGINS, SEALED_SHELLS, runs_sealed_commands, sealed_command};
 pub use source::MAX_POLICY_BYTES;

@@ -57,12 +57,11 @@ fn what_is_left_out_has_the_stated_default() {
     );
     let rights = [
         read.pty,
-        read.stdin,
         read.unsealed,
         read.port_forwarding,
         read.agent_forwarding,
     ];
-    assert_eq!(rights, [false; 5]);
+    assert_eq!(rights, [false; 4]);
     assert!(read.allows_command("anything"));
 
     let agent = policy.agent_by_uid(1001).unwrap();
@@ -242,7 +241,7 @@ fn the_signer_gets_from_names_to_rights_by_one_question() {
     let policy = policy(
         "\
 roles:
-  read: { principal: agent-read, commands: [uptime], stdin: true }
+  read: { principal: agent-read, commands: [uptime] }
   write: { principal: agent-write }
 targets:
   web: { host: web.example, host_key: KEY, allowed_roles: [read, write], max_ttl: 7m, auto_approve: true }
@@ -267,7 +266,7 @@ agents:
     assert_eq!(read.role().principal.as_str(), "agent-read");
     assert_eq!(read.target().max_ttl, Ttl::from_secs(420));
     assert_eq!(read.agent().name.as_str(), "b");
-    assert!(read.must_be_sealed() && read.approval().is_none() && read.role().stdin);
+    assert!(read.must_be_sealed() && read.approval().is_none());
     assert!(!pair("a", &[], "web", "write").unwrap().must_be_sealed());
     let approved = pair("a", &[], "db", "read").unwrap();
     assert_eq!(approved.approval(), Some(Approval::Plain));

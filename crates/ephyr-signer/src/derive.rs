@@ -188,7 +188,7 @@ fn force_command(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<Option<Stri
         Purpose::Exec { command, .. } => {
             check_command(pairing.role(), command)?;
             let command = own.as_deref().unwrap_or(command);
-            Ok(Some(sealed_command(command, pairing.role().stdin)))
+            Ok(Some(sealed_command(command)))
         }
         Purpose::Check => Ok(Some(own.unwrap_or_else(|| CHECK_COMMAND.to_owned()))),
         Purpose::Session | Purpose::User => Ok(own),

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use crate::proof::Proof;
+
 /// Which of the two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -26,7 +28,10 @@ pub struct Chunk {
 
 /// Both outputs of one command.
 pub(crate) struct Capture {
-    pub(crate) stdout: Kept,
+    proof: Proof,
+    /// What came on standard output before the command began: no output of the command's.
+    before: Kept,
+    stdout: Kept,
     pub(crate) stderr: Kept,
     progress: Option<mpsc::Sender<Chunk>>,
 }
@@ -46,14 +51,45 @@ impl Capture {
         progress: Option<mpsc::Sender<Chunk>>,
     ) -> Self {
         Self {
+            proof: Proof::default(),
+            before: Kept::new(max_stdout),
             stdout: Kept::new(max_stdout),
             stderr: Kept::new(max_stderr),
             progress,
         }
     }
 
+    /// Whether the sealed command proved that it began.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.proof.is_seen()
+    }
+
+    /// The command's standard output; where it did not begin, what came instead.
+    pub(crate) fn take_stdout(&mut self) -> Kept {
+        let kept = if self.has_begun() {
+            &mut self.stdout
+        } else {
+            &mut self.before
+        };
+        std::mem::replace(kept, Kept::new(0))
+    }
+
     /// Takes a piece of output.
     pub(crate) fn push(&mut self, stream: Stream, data: &Bytes) {
+        if stream == Stream::Stderr {
+            return self.keep(stream, data);
+        }
+        let before = self.proof.before_command(data);
+        if !self.proof.is_seen() {
+            self.before.push(data);
+        }
+        if before < data.len() {
+            self.keep(stream, &data.slice(before..));
+        }
+    }
+
+    /// Keeps a piece of the command's output and passes it on.
+    fn keep(&mut self, stream: Stream, data: &Bytes) {
         let kept = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -94,11 +130,34 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use ephyr_policy::SEALED_BEGINS;
+
     use super::*;
+
+    /// After the line with which the command begins.
+    fn begun(mut capture: Capture) -> Capture {
+        let line = Bytes::from(format!("from a startup file\n{SEALED_BEGINS}"));
+        capture.push(Stream::Stdout, &line);
+        capture
+    }
+
+    #[test]
+    fn what_comes_instead_of_a_command_is_kept_and_passed_to_nobody() {
+        let (sender, mut listener) = mpsc::channel(1);
+        let mut capture = Capture::new(6, 5, Some(sender));
+        capture.push(Stream::Stdout, &Bytes::from_static(b"no login here"));
+        assert!(!capture.has_begun() && listener.try_recv().is_err());
+        let instead = capture.take_stdout();
+        assert_eq!((&instead.data[..], instead.total), (&b"no log"[..], 13));
+        let mut capture = begun(Capture::new(6, 5, None));
+        capture.push(Stream::Stdout, &Bytes::from_static(b"out"));
+        assert!(capture.has_begun());
+        assert_eq!(capture.take_stdout().data, b"out");
+    }
 
     #[test]
     fn output_is_kept_to_its_bound_and_counted_beyond() {
-        let mut capture = Capture::new(5, 5, None);
+        let mut capture = begun(Capture::new(5, 5, None));
         capture.push(Stream::Stdout, &Bytes::from_static(b"abc"));
         capture.push(Stream::Stderr, &Bytes::from_static(b"12345"));
         assert!(!capture.stdout.truncated());
@@ -112,7 +171,7 @@ mod tests {
     #[test]
     fn a_slow_listener_misses_pieces_and_holds_nothing_up() {
         let (sender, mut listener) = mpsc::channel(1);
-        let mut capture = Capture::new(100, 100, Some(sender));
+        let mut capture = begun(Capture::new(100, 100, Some(sender)));
         for piece in [&b"first"[..], b"second", b"third"] {
             capture.push(Stream::Stdout, &Bytes::from_static(piece));
         }

@@ -1,6 +1,6 @@
 //! What a permit says about one connection. There is no other way to say where to connect.
 
-use ephyr_names::{Account, Digest, TargetName};
+use ephyr_names::{Account, TargetName};
 use ephyr_policy::{HostKey, Permit, Purpose};
 
 /// Where to connect, as whom, to whose host key, and what to run there.
@@ -10,30 +10,15 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
     pub(crate) account: Account,
     pub(crate) host_key: HostKey,
-    pub(crate) command: Option<Command>,
-}
-
-/// The one command of an `exec` permit.
-pub(crate) struct Command {
-    pub(crate) text: String,
-    /// Whether the role lets commands read standard input.
-    pub(crate) stdin: bool,
-    /// What exactly it reads there.
-    pub(crate) stdin_digest: Option<Digest>,
+    /// The one command of an `exec` permit.
+    pub(crate) command: Option<String>,
 }
 
 impl From<&Permit> for Endpoint {
     fn from(permit: &Permit) -> Self {
         let target = permit.target();
         let command = match permit.purpose() {
-            Purpose::Exec {
-                command,
-                stdin_digest,
-            } => Some(Command {
-                text: command.clone(),
-                stdin: permit.role().stdin,
-                stdin_digest: *stdin_digest,
-            }),
+            Purpose::Exec { command, .. } => Some(command.clone()),
             _ => None,
         };
         Self {

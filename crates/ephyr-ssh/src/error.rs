@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ephyr_names::{Account, TargetName};
+use ephyr_names::{Account, TargetName, Timestamp};
 
 /// Why there is no result. The text names the target, says what happened and what to do; key material and
 /// the command are never in it, and what the server said is cut short and made printable.
@@ -111,9 +111,9 @@ pub enum SshError {
     #[error(
         "target `{target}`: it refused the certificate for account `{account}`{}; check there that \
          TrustedUserCAKeys names this CA, that the account exists and its AuthorizedPrincipalsFile holds \
-         the role's principal, that the clock is right, that the certificate is not revoked, and that \
+         the role's principal, that the certificate is not revoked, and that \
          source-address fits",
-        if *further { " alone and wants a further login method" } else { "" }
+        if *further { " alone and wants a further login method".to_owned() } else { window.to_string() }
     )]
     CertificateRefused {
         /// The target.
@@ -122,6 +122,8 @@ pub enum SshError {
         account: Account,
         /// Whether the target took the certificate, but wants another login method on top.
         further: bool,
+        /// What the target's clock must say.
+        window: ClockWindow,
     },
     /// The target logged us in, but did not run the command.
     #[error(
@@ -165,6 +167,30 @@ pub enum SshError {
         /// What was being done.
         stage: Stage,
     },
+}
+
+/// The times at which a target's clock lets a certificate in. SSH does not tell what its clock says, so a
+/// refusal names these for comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockWindow {
+    /// When the certificate begins to be valid.
+    pub from: Timestamp,
+    /// When it ends.
+    pub to: Timestamp,
+    /// This host's time at the login.
+    pub now: Timestamp,
+}
+
+impl std::fmt::Display for ClockWindow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, to, now } = self;
+        let (behind, ahead) = (now.since(*from).as_secs(), to.since(*now).as_secs());
+        write!(
+            f,
+            ". First compare the clocks: `date -u` on the target must say a time from {from} to {to} (-{behind}/+{ahead} s \
+             from this host's). If it does"
+        )
+    }
 }
 
 /// Who is to act on an error.
@@ -268,6 +294,27 @@ pub(crate) fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_certificate_names_the_clock_first_with_its_window() {
+        let at = Timestamp::from_unix_seconds;
+        let refused = |further| SshError::CertificateRefused {
+            target: "web".parse().unwrap(),
+            account: "agent-read".parse().unwrap(),
+            further,
+            window: ClockWindow {
+                from: at(1_795_500_000 - 30),
+                to: at(1_795_500_000 + 60),
+                now: at(1_795_500_000),
+            },
+        };
+        let text = refused(false).to_string();
+        let clock = text.find("(-30/+60 s").unwrap();
+        assert!(clock < text.find("TrustedUserCAKeys").unwrap(), "{text}");
+        assert!(text.contains("2026-11-24T"), "{text}");
+        // A certificate that was taken says that the clock is right.
+        assert!(!refused(true).to_string().contains("clock"));
+    }
 
     #[test]
     fn what_a_server_says_can_neither_flood_nor_steer_a_terminal() {

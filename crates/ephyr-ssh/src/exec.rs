@@ -2,18 +2,15 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use ephyr_names::Digest;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::cancel::Cancel;
 use crate::capture::{Capture, Chunk, Stream};
 use crate::connect::Session;
-use crate::endpoint::{Command, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::error::{SshError, Stage, quoted};
 use crate::login::LoggedIn;
 use crate::timings::Timings;
@@ -40,8 +37,6 @@ pub struct ExecOptions {
     pub max_stdout: usize,
     /// How many bytes of standard error are kept.
     pub max_stderr: usize,
-    /// What it reads on standard input; must be what the permit says.
-    pub stdin: Option<Bytes>,
     /// Ends it early.
     pub cancel: Cancel,
     /// Gets the output as it comes. Never waited for: who is too slow misses pieces.
@@ -54,7 +49,6 @@ impl Default for ExecOptions {
             timeout: Duration::from_secs(30),
             max_stdout: MAX_OUTPUT,
             max_stderr: MAX_OUTPUT,
-            stdin: None,
             cancel: Cancel::never(),
             progress: None,
         }
@@ -74,6 +68,9 @@ pub enum Exit {
     Cancelled,
     /// Not known: the connection broke. The command was told to end, if anything there still listened.
     Lost(String),
+    /// The target reported an end (`exit status 0`), and nothing shows that the sealed command began: the login
+    /// shell did not understand it, or sshd ran something else. Never a success.
+    Unproven(String),
 }
 
 /// What a command did.
@@ -87,7 +84,8 @@ pub struct ExecOutput {
     /// Whether the target itself reported the end. `false` after a time-out or a cancellation means that
     /// the connection was cut, and that the target ends the command by itself.
     pub end_reported: bool,
-    /// The beginning of its standard output.
+    /// The beginning of its standard output, without what the shell's startup files wrote there. Where nothing
+    /// shows that the command began: the beginning of what came instead.
     pub stdout: Vec<u8>,
     /// How many bytes it wrote there, as far as they arrived.
     pub stdout_bytes: u64,
@@ -110,19 +108,18 @@ impl LoggedIn {
     /// four seconds. Dropping the future cuts it off at once.
     ///
     /// # Errors
-    /// [`SshError::NotPermitted`] when the permit is for no command, or for other standard input; the errors
+    /// [`SshError::NotPermitted`] when the permit is for no command; the errors
     /// of a broken connection before the target was asked to run it; [`SshError::CommandRefused`] when the
     /// target said no. Nothing was run then.
     pub async fn exec(self, options: ExecOptions) -> Result<ExecOutput, SshError> {
         let Self { mut session } = self;
         let endpoint = session.endpoint.clone();
-        let command = covered(&endpoint, options.stdin.as_ref())?;
+        let command = covered(&endpoint)?;
         let mut run = Run {
             capture: Capture::new(options.max_stdout, options.max_stderr, options.progress),
             status: None,
             asked: false,
             answered: false,
-            stdin_is_ours: !command.stdin,
         };
         let started = Instant::now();
         let mut cancel = options.cancel;
@@ -144,14 +141,14 @@ impl LoggedIn {
         let (stopped, refused) = tokio::select! {
             biased;
             exit = &mut stop => (Some(exit), false),
-            refused = run.follow(&mut reader, &writer, options.stdin) => (None, refused),
+            refused = run.follow(&mut reader) => (None, refused),
         };
         if refused && !run.answered {
             return Err(refusal(&endpoint, "request refused"));
         }
         let exit = match (stopped, run.status.clone()) {
             // It had ended in time; only what it left behind went on.
-            (None | Some(Exit::Timeout), Some(status)) => status,
+            (None | Some(Exit::Timeout), Some(status)) => run.proven(status),
             (None, None) if refused => {
                 Exit::Lost("the target refused it after it had begun".into())
             }
@@ -167,30 +164,19 @@ impl LoggedIn {
     }
 }
 
-/// The permit's command, if standard input is what the permit says.
-fn covered<'e>(endpoint: &'e Endpoint, stdin: Option<&Bytes>) -> Result<&'e Command, SshError> {
-    let not = |reason| SshError::NotPermitted {
-        target: endpoint.target.clone(),
-        reason,
-    };
-    let command = endpoint
+/// The permit's command.
+fn covered(endpoint: &Endpoint) -> Result<&str, SshError> {
+    endpoint
         .command
-        .as_ref()
-        .ok_or_else(|| not("it is not for running a command"))?;
-    match (stdin, &command.stdin_digest) {
-        (None, None) => Ok(command),
-        (Some(_), _) if !command.stdin => Err(not("the role has no standard input")),
-        (Some(data), Some(digest)) if is_digest(data, digest) => Ok(command),
-        _ => Err(not("standard input is not what was permitted")),
-    }
-}
-
-fn is_digest(data: &[u8], digest: &Digest) -> bool {
-    Sha256::digest(data)[..] == digest.0[..]
+        .as_deref()
+        .ok_or_else(|| SshError::NotPermitted {
+            target: endpoint.target.clone(),
+            reason: "it is not for running a command",
+        })
 }
 
 /// A channel on which the command was asked for.
-async fn start(session: &mut Session, command: &Command) -> Result<Channel<Msg>, SshError> {
+async fn start(session: &mut Session, command: &str) -> Result<Channel<Msg>, SshError> {
     let opened = session.handle.channel_open_session().await;
     let channel = match opened {
         Ok(channel) => channel,
@@ -200,7 +186,7 @@ async fn start(session: &mut Session, command: &Command) -> Result<Channel<Msg>,
         Err(_) => return Err(session.ended(Stage::Start).await),
     };
     // The server runs what the certificate says; this becomes SSH_ORIGINAL_COMMAND.
-    if channel.exec(true, command.text.as_bytes()).await.is_err() {
+    if channel.exec(true, command.as_bytes()).await.is_err() {
         return Err(session.ended(Stage::Start).await);
     }
     Ok(channel)
@@ -220,29 +206,13 @@ struct Run {
     asked: bool,
     /// Whether the target said that it runs, or showed it: a refusal after that is not to be believed.
     answered: bool,
-    /// Whether standard input is the watcher's, so that its end ends the command.
-    stdin_is_ours: bool,
 }
 
 impl Run {
     /// Follows the command until the target reported its end and all its output, closed the channel, or
     /// refused to run it, which the answer says.
-    async fn follow(
-        &mut self,
-        reader: &mut ChannelReadHalf,
-        writer: &ChannelWriteHalf<Msg>,
-        stdin: Option<Bytes>,
-    ) -> bool {
-        let feeds = !self.stdin_is_ours;
-        let feed = async {
-            if let Some(data) = stdin {
-                // A command need not read all of it; one whose connection broke shows below.
-                let _ = writer.data_bytes(data).await;
-            }
-            let _ = writer.eof().await;
-        };
-        tokio::pin!(feed);
-        let (mut feeding, mut all_output) = (feeds, false);
+    async fn follow(&mut self, reader: &mut ChannelReadHalf) -> bool {
+        let mut all_output = false;
         while !(all_output && self.status.is_some()) {
             let aftermath = async {
                 match self.status {
@@ -253,10 +223,6 @@ impl Run {
             let message = tokio::select! {
                 message = reader.wait() => message,
                 () = aftermath => break,
-                () = &mut feed, if feeding => {
-                    feeding = false;
-                    continue;
-                }
             };
             match message {
                 Some(ChannelMsg::Eof) => all_output = true,
@@ -293,9 +259,7 @@ impl Run {
     /// them on. What then still runs is cut off by the caller, who drops the session.
     async fn end(&mut self, reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>) {
         let asked = async {
-            if self.stdin_is_ours {
-                let _ = writer.eof().await;
-            }
+            let _ = writer.eof().await;
             let _ = writer.signal(Sig::TERM).await;
             self.drain(reader).await;
         };
@@ -320,9 +284,22 @@ impl Run {
         }
     }
 
+    /// The reported end, if the command proved that it began.
+    fn proven(&self, status: Exit) -> Exit {
+        if self.capture.has_begun() {
+            return status;
+        }
+        match status {
+            Exit::Code(code) => Exit::Unproven(format!("exit status {code}")),
+            Exit::Signal(signal) => Exit::Unproven(format!("signal {signal}")),
+            other => other,
+        }
+    }
+
     /// What is known at the end.
-    fn output(self, exit: Exit, timings: Timings, started: Instant) -> ExecOutput {
-        let Capture { stdout, stderr, .. } = self.capture;
+    fn output(mut self, exit: Exit, timings: Timings, started: Instant) -> ExecOutput {
+        let stdout = self.capture.take_stdout();
+        let Capture { stderr, .. } = self.capture;
         ExecOutput {
             exit,
             asked: self.asked,

@@ -20,13 +20,14 @@ mod exec;
 mod host_key;
 mod key;
 mod login;
+mod proof;
 mod timings;
 mod wire;
 
 pub use cancel::{Cancel, Canceller, cancellation};
 pub use capture::{Chunk, Stream};
 pub use connect::{Connection, LOGIN_TIMEOUT, Options, connect};
-pub use error::{Fault, SshError, Stage};
+pub use error::{ClockWindow, Fault, SshError, Stage};
 pub use exec::{ExecOptions, ExecOutput, Exit, MAX_OUTPUT};
 pub use host_key::HostKeySeen;
 pub use key::{Identity, KeyPair};

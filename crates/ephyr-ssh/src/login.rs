@@ -1,14 +1,15 @@
 //! Logging in with the certificate, and what a session's end means.
 
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ephyr_names::Timestamp;
 use russh::Disconnect;
 use russh::client::AuthResult;
 use tokio::time::{Instant, timeout};
 
 use crate::connect::{Connection, Failure, Session, closed, crashed, timed_out};
-use crate::error::{SshError, Stage};
+use crate::error::{ClockWindow, SshError, Stage};
 use crate::key::Identity;
 use crate::timings::Timings;
 
@@ -34,6 +35,7 @@ impl Connection {
         } = self;
         let started = Instant::now();
         let account = session.endpoint.account.clone();
+        let window = window(&identity);
         let login = session.handle.authenticate_openssh_cert(
             account.as_str(),
             identity.private,
@@ -62,9 +64,21 @@ impl Connection {
                     target: session.endpoint.target.clone(),
                     account,
                     further: partial_success,
+                    window,
                 })
             }
         }
+    }
+}
+
+/// When the certificate is valid, and what the time is here.
+fn window(identity: &Identity) -> ClockWindow {
+    let at = |seconds| Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    ClockWindow {
+        from: at(identity.certificate.valid_after()),
+        to: at(identity.certificate.valid_before()),
+        now: at(now.map_or(0, |now| now.as_secs())),
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Account {
 /// All users and groups of a world.
 #[derive(Debug, Clone)]
 pub struct Accounts {
+    /// Everybody's login shell.
+    pub(crate) shell: String,
     /// On what footing.
     pub footing: Footing,
     users: BTreeMap<String, Account>,
@@ -43,6 +45,9 @@ pub(crate) const SIGNER: &str = "ephyr-signer";
 pub(crate) const BROKER: &str = "ephyr-broker";
 pub(crate) const AGENTS: &str = "ephyr-agents";
 pub(crate) const SIGNER_CLIENTS: &str = "ephyr-signer-clients";
+
+/// The login shell of a world's accounts.
+const SHELL: &str = "/bin/sh";
 
 /// The first id that is tried; above what distributions give to people and below the ranges of
 /// systemd's dynamic users.
@@ -65,6 +70,7 @@ impl Accounts {
         let agents_group = next()?;
         let mut accounts = Self {
             footing,
+            shell: SHELL.to_owned(),
             users: BTreeMap::new(),
             groups: [
                 (SIGNER_CLIENTS.into(), clients),
@@ -110,6 +116,7 @@ impl Accounts {
         let users = agents.iter().copied().chain([SIGNER, BROKER]);
         Ok(Self {
             footing: Footing::Plain,
+            shell: SHELL.to_owned(),
             users: users.map(|label| (label.to_owned(), me.clone())).collect(),
             groups: BTreeMap::new(),
         })
@@ -178,7 +185,10 @@ impl Accounts {
         }
         for user in self.users.values() {
             let Account { name, uid, gid, .. } = user;
-            passwd.push_str(&format!("{name}:x:{uid}:{gid}::{homes}/{name}:/bin/sh\n"));
+            passwd.push_str(&format!(
+                "{name}:x:{uid}:{gid}::{homes}/{name}:{}\n",
+                self.shell
+            ));
             group.push_str(&format!("{name}:x:{gid}:\n"));
             // `*`, not `!`: sshd counts the latter as a locked account and lets nobody in.
             shadow.push_str(&format!("{name}:*:19000::::::\n"));

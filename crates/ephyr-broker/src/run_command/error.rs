@@ -3,9 +3,11 @@
 use ephyr_audit::AuditError;
 use ephyr_names::{TaskId, Timestamp};
 use ephyr_policy::Denial;
-use ephyr_ssh::SshError;
+use ephyr_ssh::{ExecOutput, SshError};
 use serde::Serialize;
 
+use super::written::{Encoding, Written};
+use crate::certificate;
 use crate::live::Ended;
 use crate::signer::SignerError;
 
@@ -47,14 +49,64 @@ pub enum RunError {
          may have run, in part or to its end; look before you ask for it again"
     )]
     Lost(String),
+    /// The target reported an end, but not that the command began.
+    #[error(
+        "the target ran something else than the command, or nothing: it reported {0}, and its login shell did \
+         not say that the command began. Check there that the account's shell is one that runs sealed commands \
+         (`getent passwd`; bash, dash or zsh, not fish, csh or nologin) and that no ForceCommand of sshd_config \
+         holds for the account"
+    )]
+    Unproven(String),
 }
 
-/// What programs read of a [`RunError`].
+/// A command that did not run, or not to its end, and what it wrote until then.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: RunError,
+    pub(super) output: Option<ExecOutput>,
+}
+
+impl From<RunError> for Failed {
+    fn from(error: RunError) -> Self {
+        Self {
+            error,
+            output: None,
+        }
+    }
+}
+
+impl Failed {
+    /// What happened, for people; with output as text, what the command wrote until then follows.
+    #[must_use]
+    pub fn message(&self, encoding: Encoding) -> String {
+        let mut message = self.error.to_string();
+        if let Some(output) = &self.output {
+            Written::new(output, encoding).append_to(&mut message);
+        }
+        message
+    }
+
+    /// The particulars for programs.
+    #[must_use]
+    pub fn details(&self, encoding: Encoding) -> Details<'_> {
+        let output = self.output.as_ref();
+        Details {
+            reason: self.error.code(),
+            started: self.error.may_have_run(),
+            written: output.map(|output| Written::new(output, encoding)),
+        }
+    }
+}
+
+/// What programs read of a [`Failed`].
 #[derive(Serialize)]
-pub struct Details {
+pub struct Details<'a> {
     reason: &'static str,
     /// Whether the target was asked to run the command, so that it may have run.
     started: bool,
+    #[serde(flatten)]
+    written: Option<Written<'a>>,
 }
 
 impl RunError {
@@ -70,29 +122,26 @@ impl RunError {
             Self::Signer(_) => "signer_unavailable",
             Self::Ssh(error) => error.code(),
             Self::Lost(_) => "connection_lost",
+            Self::Unproven(_) => "command_not_begun",
         }
+    }
+
+    /// Whether the signer only reads a new policy, so that the same request may succeed at once.
+    pub(super) fn is_reloading(&self) -> bool {
+        matches!(self, Self::Signer(error) if certificate::is_reloading(error))
     }
 
     /// Whether the target was asked to run the command: it may have run then, in part or to its end.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {
-            Self::Ended(_) | Self::Lost(_) => true,
+            Self::Ended(_) | Self::Lost(_) | Self::Unproven(_) => true,
             Self::Denied(_)
             | Self::Revoked { .. }
             | Self::NotBegun(_)
             | Self::Audit(_)
             | Self::Signer(_)
             | Self::Ssh(_) => false,
-        }
-    }
-
-    /// The particulars for programs.
-    #[must_use]
-    pub fn details(&self) -> Details {
-        Details {
-            reason: self.code(),
-            started: self.may_have_run(),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! Output as text, piece by piece: no piece ends within a character that the next one goes on with.
+//! Output piece by piece. As text, no piece ends within a character that the next one goes on with; as base64,
+//! each says where it belongs, so that a reader notices what it missed.
 
 use ephyr_mcp::Progress;
 use ephyr_ssh::{Chunk, Stream};
 use tokio::sync::mpsc;
 
+use super::written::Encoding;
+
 /// Pieces of output that wait for a caller who wants progress; who is slower misses some.
 const WAITING: usize = 16;
 
 /// Passes output on to a caller that wants to see it as it comes.
-pub(super) fn relay(progress: &Progress) -> Option<mpsc::Sender<Chunk>> {
+pub(super) fn relay(progress: &Progress, encoding: Encoding) -> Option<mpsc::Sender<Chunk>> {
     if !progress.is_wanted() {
         return None;
     }
@@ -17,9 +20,16 @@ pub(super) fn relay(progress: &Progress) -> Option<mpsc::Sender<Chunk>> {
     tokio::spawn(async move {
         let (mut stdout, mut stderr) = (Text::default(), Text::default());
         while let Some(piece) = arriving.recv().await {
-            let text = match piece.stream {
-                Stream::Stdout => stdout.take(&piece),
-                Stream::Stderr => stderr.take(&piece),
+            let text = match (encoding, piece.stream) {
+                (Encoding::Text, Stream::Stdout) => stdout.take(&piece),
+                (Encoding::Text, Stream::Stderr) => stderr.take(&piece),
+                (Encoding::Base64, stream) => {
+                    let name = match stream {
+                        Stream::Stdout => "stdout",
+                        Stream::Stderr => "stderr",
+                    };
+                    Encoding::piece(name, piece.offset, &piece.data)
+                }
             };
             if !text.is_empty() {
                 progress.report(text).await;

@@ -12,7 +12,7 @@ use super::answer::{DecisionView, ReceiptView, denied};
 use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
-use crate::run_command::{self, Outcome, RunError};
+use crate::run_command::{self, Encoding, Outcome, RunError, Terms, Written};
 
 /// The tool's arguments, already checked against its schema.
 #[derive(Deserialize)]
@@ -23,6 +23,8 @@ pub(super) struct Arguments {
     #[serde(default = "default_timeout")]
     timeout: u64,
     #[serde(default)]
+    encoding: Encoding,
+    #[serde(default)]
     dry_run: bool,
 }
 
@@ -32,8 +34,8 @@ fn default_timeout() -> u64 {
 
 #[derive(Serialize)]
 struct Ran<'a> {
-    stdout: std::borrow::Cow<'a, str>,
-    stderr: std::borrow::Cow<'a, str>,
+    #[serde(flatten)]
+    written: Written<'a>,
     exit_code: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<&'a str>,
@@ -42,7 +44,6 @@ struct Ran<'a> {
     target: &'a TargetName,
     role: &'a RoleName,
     duration_ms: u64,
-    truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<ReceiptView>,
 }
@@ -90,15 +91,20 @@ pub(super) async fn run(
     if arguments.dry_run {
         return dry_run(&broker, &caller, action);
     }
-    let timeout = Duration::from_secs(arguments.timeout);
-    let outcome = run_command::run(&broker, &caller, &action, timeout, context).await;
-    match outcome {
-        Ok(outcome) => Ok(ToolOutput::json(&view(&action, &outcome))?),
-        Err(RunError::Denied(denial)) => Err(denied(&denial)),
-        Err(error) => Err(ToolError::with_details(
-            error.to_string(),
-            &error.details(),
-        )?),
+    let encoding = arguments.encoding;
+    let terms = Terms {
+        timeout: Duration::from_secs(arguments.timeout),
+        encoding,
+    };
+    match run_command::run(&broker, &caller, &action, terms, context).await {
+        Ok(outcome) => Ok(ToolOutput::json(&view(&action, &outcome, encoding))?),
+        Err(failed) => match &failed.error {
+            RunError::Denied(denial) => Err(denied(denial)),
+            _ => Err(ToolError::with_details(
+                failed.message(encoding),
+                &failed.details(encoding),
+            )?),
+        },
     }
 }
 
@@ -130,17 +136,15 @@ fn dry_run(broker: &Broker, caller: &Caller, action: SshAction) -> Result<ToolOu
     })?)
 }
 
-fn view<'a>(action: &'a SshAction, outcome: &'a Outcome) -> Ran<'a> {
+fn view<'a>(action: &'a SshAction, outcome: &'a Outcome, encoding: Encoding) -> Ran<'a> {
     Ran {
-        stdout: String::from_utf8_lossy(outcome.stdout()),
-        stderr: String::from_utf8_lossy(outcome.stderr()),
+        written: outcome.written(encoding),
         exit_code: outcome.exit_code(),
         signal: outcome.signal(),
         timed_out: outcome.timed_out(),
         target: &action.target,
         role: &action.role,
         duration_ms: outcome.duration_ms,
-        truncated: outcome.truncated(),
         receipt: outcome.receipt.as_ref().map(ReceiptView::of),
     }
 }

@@ -113,6 +113,31 @@ fn output_is_bounded_and_the_command_still_ends_by_itself() {
     assert_eq!(ran.value["exit_code"], 4);
     assert_eq!(ran.value["truncated"], true);
     assert_eq!(ran.value["stdout"].as_str().unwrap().len(), 1 << 20);
+    assert_eq!(ran.value["stdout_bytes"], 5_000_000);
+}
+
+#[test]
+fn output_that_is_no_text_is_said_to_be_lossy_or_given_as_base64() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let mut run = |encoding: &str| {
+        let command = "printf 'a\\377b'; echo err >&2";
+        let arguments =
+            json!({"target": "web", "role": "read", "command": command, "encoding": encoding});
+        scout.tool("exec", arguments).unwrap()
+    };
+    let text = run("text").value;
+    assert_eq!(text["stdout"], "a\u{fffd}b");
+    assert_eq!(text["stdout_lossy"], true);
+    assert!(text.get("stderr_lossy").is_none() && text.get("encoding").is_none());
+    let base64 = run("base64").value;
+    assert_eq!(
+        (&base64["stdout"], &base64["stderr"]),
+        (&json!("Yf9i"), &json!("ZXJyCg=="))
+    );
+    assert_eq!(base64["encoding"], "base64");
+    assert!(base64.get("stdout_lossy").is_none());
+    assert!(run("hex").is_error);
 }
 
 #[test]
@@ -171,7 +196,7 @@ fn a_command_whose_connection_broke_may_have_run_and_one_whose_target_is_down_ha
         .unwrap();
     let mut builder = world.mcp_by_uid("builder").unwrap();
     // The shell's parent is what sshd keeps for the connection.
-    let breaks = "kill -9 $PPID; sleep 20";
+    let breaks = "echo begun; sleep 1; kill -9 $PPID; sleep 20";
     for (target, command, reason, started, exit, said) in [
         ("web", breaks, "connection_lost", true, 74, "may have run"),
         (
@@ -193,6 +218,14 @@ fn a_command_whose_connection_broke_may_have_run_and_one_whose_target_is_down_ha
         let told = details(&mut builder, "exec", arguments);
         assert_eq!(told["reason"], reason, "{told}");
         assert_eq!(told["started"], started, "{told}");
+        if started {
+            let until_then = "standard output until then:\nbegun\n";
+            assert!(refused.text.contains(until_then), "{}", refused.text);
+            assert_eq!(told["stdout"], "begun\n", "{told}");
+            assert_eq!(told["truncated"], false);
+        } else {
+            assert!(told.get("stdout").is_none(), "{told}");
+        }
         let outcome = record(&world, "the outcome", |r| {
             r["event"] == "exec_outcome" && r["detail"]["error"] == reason
         });

@@ -103,6 +103,7 @@ fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
     host.render("web", &policy(), &[]);
     let install = format!("{INSIDE}/web/install.sh");
     let rules = format!("{INSIDE}/web/files/etc/sudoers.d/ephyr-ephyr");
+    let accounts = format!("{INSIDE}/web/accounts");
     for (breaks, says, mends) in [
         (
             "echo Nonsense >> /etc/ssh/sshd_config".to_owned(),
@@ -113,6 +114,12 @@ fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
             format!("cp {rules} /tmp/rules; echo 'eph-op ALL=(' >> {rules}"),
             "sudo does not accept its rules",
             format!("cp /tmp/rules {rules}"),
+        ),
+        (
+            // A name that is right, and a file that is no shell.
+            format!("ln -s /usr/bin/env /tmp/bash; sed -i 's|/bin/sh$|/tmp/bash|' {accounts}"),
+            "/usr/bin/env, which is not known to run sealed commands",
+            "ln -sf /bin/dash /tmp/bash".to_owned(),
         ),
     ] {
         host.ok(&breaks);

@@ -8,6 +8,7 @@ use super::view::View;
 use crate::commands::{CommandPolicy, open_program};
 use crate::diagnostic::Findings;
 use crate::model::{Role, Sudo};
+use crate::sealed::{SEALED_SHELLS, runs_sealed_commands};
 use crate::sudo;
 
 pub(super) fn compile(root: &View<'_>, findings: &mut Findings) -> BTreeMap<RoleName, Role> {
@@ -34,6 +35,8 @@ fn role(name: RoleName, view: &View<'_>, findings: &mut Findings) -> Option<Role
     };
     check_root(view, &sudo, findings);
     check_commands(view, findings);
+    check_shell(view, findings);
+    check_stdin(view, findings);
     Some(Role {
         name,
         principal: view.parsed("principal")?,
@@ -43,7 +46,6 @@ fn role(name: RoleName, view: &View<'_>, findings: &mut Findings) -> Option<Role
         sudo,
         allow_root_equivalent: is("allow_root_equivalent"),
         pty: is("pty"),
-        stdin: is("stdin"),
         unsealed: is("unsealed"),
         port_forwarding: is("port_forwarding"),
         agent_forwarding: is("agent_forwarding"),
@@ -93,6 +95,29 @@ fn check_root(view: &View<'_>, sudo: &Sudo, findings: &mut Findings) {
                 findings.add(code, at, path, message);
             }
         }
+    }
+}
+
+/// A shell that does not run a sealed text would run nothing, or a command that outlives its timeout.
+fn check_shell(view: &View<'_>, findings: &mut Findings) {
+    let Some(shell) = view.text("shell") else {
+        return;
+    };
+    let name = shell.rsplit('/').next().unwrap_or_default();
+    if shell.starts_with('/') && !runs_sealed_commands(shell) {
+        let message = format!(
+            "`{name}` is not known to run what `exec` certificates are sealed to; use a shell named {}",
+            SEALED_SHELLS.join(", ")
+        );
+        findings.add("E-SHELL", view.at("shell"), view.path("shell"), message);
+    }
+}
+
+fn check_stdin(view: &View<'_>, findings: &mut Findings) {
+    if view.bool("stdin") == Some(true) {
+        let message = "no way of running commands passes standard input yet, so `true` would promise what nothing \
+                       does; remove the key";
+        findings.add("E-STDIN", view.at("stdin"), view.path("stdin"), message);
     }
 }
 

@@ -268,7 +268,8 @@ pub(super) fn command_not_allowed(role: &Role) -> Denial {
 }
 
 pub(super) fn stdin_not_allowed(role: &Role) -> Denial {
-    let message = format!("commands of role `{}` read no standard input", role.name);
+    let message =
+        "standard input is not passed to commands yet; write the data to a file on the target first".to_owned();
     Denial::new(
         3,
         ReasonCode::StdinNotAllowed,

@@ -227,7 +227,7 @@ fn check_purpose(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<(), Denial>
             if !role.allows_command(command) {
                 return Err(denial::command_not_allowed(role));
             }
-            if stdin_digest.is_some() && !role.stdin {
+            if stdin_digest.is_some() {
                 return Err(denial::stdin_not_allowed(role));
             }
         }

@@ -18,7 +18,7 @@ pub(super) static ROLE: Record = Record {
         Field::new(
             "shell",
             Shape::Text(Format::AbsolutePath),
-            "The account's login shell.",
+            "The account's login shell: one that runs sealed commands (`docs/ssh.md`).",
         )
         .default("/bin/bash"),
         Field::new("system", Shape::Bool, "Whether it is a system account.").default("true"),
@@ -49,7 +49,7 @@ pub(super) static ROLE: Record = Record {
         Field::new(
             "stdin",
             Shape::Bool,
-            "Whether commands may read standard input.",
+            "Reserved: must be `false`, for standard input is not passed to commands yet.",
         )
         .default("false"),
         Field::new("pty", Shape::Bool, "Whether sessions get a terminal.").default("false"),

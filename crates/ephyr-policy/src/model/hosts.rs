@@ -89,8 +89,6 @@ pub struct Role {
     pub allow_root_equivalent: bool,
     /// Whether sessions get a terminal.
     pub pty: bool,
-    /// Whether a command may read standard input.
-    pub stdin: bool,
     /// Whether certificates without a fixed command are issued in spite of a command policy or approvals.
     pub unsealed: bool,
     /// Whether sessions may forward ports.

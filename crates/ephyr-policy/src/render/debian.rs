@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::target::{HostFile, TargetHost};
+use crate::sealed::SEALED_SHELLS;
 
 const LIB: &str = include_str!("debian/lib.sh");
 const SSHD: &str = include_str!("debian/sshd.sh");
@@ -56,12 +57,14 @@ fn variables(host: &TargetHost) -> String {
     format!(
         "target='{}'\nauthority='{}'\nstate='{}'\n# Accounts that roles share with the operator.\nshared='{}'\n\
          # Where the appliance connects from, and the port that it connects to, as the policy says.\n\
-         sources='{}'\nport='{}'\n",
+         sources='{}'\nport='{}'\n\
+         # Names of shells that run sealed commands.\nshells='{}'\n",
         host.target,
         host.authority,
         super::target::STATE,
         if root { "root" } else { "" },
         sources.join(" "),
         host.port,
+        SEALED_SHELLS.join(" "),
     )
 }

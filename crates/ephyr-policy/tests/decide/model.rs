@@ -143,7 +143,7 @@ fn what(rules: &Rules, off: &BTreeSet<String>, ask: &Ask) -> Violations {
             Kind::Exec if role.only_uptime && ask.command != "uptime" => {
                 against.insert((3, ReasonCode::CommandNotAllowed));
             }
-            Kind::Exec if ask.stdin && !role.stdin => {
+            Kind::Exec if ask.stdin => {
                 against.insert((3, ReasonCode::StdinNotAllowed));
             }
             _ => {}

@@ -83,7 +83,6 @@ pub(crate) struct RoleRules {
     pub(crate) name: String,
     pub(crate) only_uptime: bool,
     pub(crate) unsealed: bool,
-    pub(crate) stdin: bool,
 }
 
 impl Rules {
@@ -113,7 +112,6 @@ impl Rules {
                     name: (*name).to_owned(),
                     only_uptime: choices.once_in(3),
                     unsealed: choices.once_in(3),
-                    stdin: choices.once_in(2),
                 })
                 .collect(),
         }
@@ -137,10 +135,10 @@ impl Rules {
             } else {
                 ""
             };
-            let (name, unsealed, stdin) = (&role.name, role.unsealed, role.stdin);
+            let (name, unsealed) = (&role.name, role.unsealed);
             let _ = writeln!(
                 text,
-                "  {name}: {{ principal: u-{name}, unsealed: {unsealed}, stdin: {stdin}{commands} }}"
+                "  {name}: {{ principal: u-{name}, unsealed: {unsealed}{commands} }}"
             );
         }
         text.push_str("targets:\n");

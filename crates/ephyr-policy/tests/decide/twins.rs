@@ -300,16 +300,16 @@ fn step_3_a_command_is_bounded_and_has_no_nul() {
 }
 
 #[test]
-fn step_3_standard_input_needs_the_roles_leave() {
-    let with_stdin = |w: &mut World| {
-        w.ssh().purpose = Purpose::Exec {
-            command: "uptime".into(),
-            stdin_digest: Some(Digest::ZERO),
-        };
+fn step_3_standard_input_is_refused() {
+    let reading = |stdin_digest| {
+        move |w: &mut World| {
+            w.ssh().purpose = Purpose::Exec {
+                command: "uptime".into(),
+                stdin_digest,
+            };
+        }
     };
-    allows(with_stdin);
-    twin(3, ReasonCode::StdinNotAllowed, "roles.look.stdin", |w| {
-        with_stdin(w);
-        w.ssh().role = "look".parse().unwrap();
-    });
+    allows(reading(None));
+    let refused = reading(Some(Digest::ZERO));
+    twin(3, ReasonCode::StdinNotAllowed, "roles.read.stdin", refused);
 }

@@ -17,7 +17,7 @@ global:
   default_ttl: 5m
   max_ttl: 30m
 roles:
-  read: { principal: agent-read, stdin: true }
+  read: { principal: agent-read }
   look: { principal: agent-look, commands: [uptime, 'cat *'] }
   admin: { principal: agent-admin, pty: true }
 targets:

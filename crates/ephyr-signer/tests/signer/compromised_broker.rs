@@ -138,7 +138,7 @@ fn every_certificate_says_in_ssh_keygens_words_what_the_policy_says() {
         assert!(said.contains(part), "{part}: {said}");
     }
     let parsed = world.checked(&certificate);
-    let sealed = ephyr_policy::sealed_command("cat 'a b' \"$HOME\"", false);
+    let sealed = ephyr_policy::sealed_command("cat 'a b' \"$HOME\"");
     assert_eq!(
         parsed.critical_options().get("force-command"),
         Some(&sealed)

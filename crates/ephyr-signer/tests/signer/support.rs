@@ -33,7 +33,7 @@ global: { max_active_certs: 1000, default_ttl: 5m, max_ttl: 30m, host_key_strict
 roles:
   read: { principal: eph-read, commands: [uptime, "cat *"] }
   operator: { principal: eph-op }
-  shell: { principal: eph-shell, pty: true, stdin: true }
+  shell: { principal: eph-shell, pty: true }
 targets:
   web: { host: 127.0.0.1, host_key: HOST_KEY, allowed_roles: [read, operator, shell], max_ttl: 10m, auto_approve: true }
   db: { host: 127.0.0.2, host_key: HOST_KEY, allowed_roles: [operator], auto_approve: true }

@@ -23,6 +23,7 @@ enum Answer {
     Leaves,
     SaysNothing,
     Runs,
+    RunsSomethingElse,
 }
 
 #[tokio::test]
@@ -70,6 +71,9 @@ async fn whatever_breaks_after_the_target_was_asked_is_no_error_that_says_nothin
     assert_eq!((silent.exit, silent.asked), (Exit::Timeout, true));
     let ran = against(Answer::Runs).await.unwrap();
     assert_eq!((ran.exit, ran.asked), (Exit::Code(3), true));
+    let other = against(Answer::RunsSomethingElse).await.unwrap();
+    assert!(matches!(other.exit, Exit::Unproven(_)), "{other:?}");
+    assert!(other.asked);
 }
 
 /// One command on a server that does this.
@@ -148,8 +152,11 @@ impl Handler for Server {
             }
             Answer::ClosesTheChannel => session.close(channel),
             Answer::Leaves => session.disconnect(Disconnect::ByApplication, "off", ""),
-            Answer::Runs => {
+            Answer::Runs | Answer::RunsSomethingElse => {
                 session.channel_success(channel)?;
+                if self.0 == Answer::Runs {
+                    session.data(channel, ephyr_policy::SEALED_BEGINS.as_bytes())?;
+                }
                 session.exit_status_request(channel, 3)?;
                 session.eof(channel)?;
                 session.close(channel)

@@ -2,14 +2,10 @@
 
 use std::time::Duration;
 
-use ephyr_ssh::{
-    Cancel, Chunk, ExecOptions, ExecOutput, Exit, KeyPair, Options, cancellation, connect,
-};
+use ephyr_ssh::{Cancel, Chunk, ExecOptions, ExecOutput, Exit, cancellation};
 use tokio::sync::mpsc;
 
-use crate::support::{
-    Lab, Setup, Spec, alive, login_by, permit_for_stdin, run, until_dead, within,
-};
+use crate::support::{Lab, SHELLS, Setup, Spec, alive, login_by, run, shell, until_dead, within};
 
 /// Four processes, of which some want to live on: one that ignores what asks it to end, one in the
 /// background with its output closed, and the shell itself. The command prints their ids, then `ready`.
@@ -117,32 +113,6 @@ async fn without_the_watcher_the_command_would_live_on() {
 }
 
 #[tokio::test]
-async fn a_command_with_standard_input_ends_with_the_connection() {
-    let lab = Lab::start();
-    let permit = permit_for_stdin(lab.port, &lab.account, &lab.pin(), STUBBORN, None);
-    let connection = connect(&permit, &Options::default()).await.unwrap();
-    let keys = KeyPair::generate().unwrap();
-    let spec = Spec {
-        stdin: true,
-        ..Spec::default()
-    };
-    let certificate = lab.ca.certify(keys.public_openssh(), STUBBORN, &spec);
-    let login = connection
-        .authenticate(keys.identity(&certificate).unwrap())
-        .await
-        .unwrap();
-    let (sender, chunks) = mpsc::channel(64);
-    let options = ExecOptions {
-        progress: Some(sender),
-        ..within(Duration::from_secs(4))
-    };
-    let (done, ids) = tokio::join!(login.exec(options), ids_when_ready(chunks));
-    assert_eq!(done.unwrap().exit, Exit::Timeout);
-    assert_eq!(ids.len(), 4);
-    assert!(until_dead(&ids, PATIENCE).await.is_empty());
-}
-
-#[tokio::test]
 async fn a_cancellation_before_the_start_starts_nothing() {
     let lab = Lab::start();
     let (canceller, cancel) = cancellation();
@@ -165,15 +135,22 @@ async fn a_timeout_ends_commands_in_other_shells_as_well() {
     if !rustix::process::geteuid().is_root() {
         return ephyr_testkit::skip("only root gives the lab's account another shell");
     }
-    for shell in ["/bin/rbash", "/bin/dash"] {
-        let lab = Lab::with(&Setup {
-            shell,
-            ..Setup::default()
+    // Side by side: each takes as long as its timeout.
+    let mut all = tokio::task::JoinSet::new();
+    for shell in SHELLS.into_iter().filter_map(shell) {
+        all.spawn(async move {
+            let lab = Lab::with(&Setup {
+                shell,
+                ..Setup::default()
+            });
+            let command = "sleep 600 & echo child $!; echo shell $$; echo ready; sleep 600";
+            let (ids, done) = watched(&lab, command, within(Duration::from_secs(3))).await;
+            assert_eq!((done.exit, ids.len()), (Exit::Timeout, 2), "{shell}");
+            assert!(until_dead(&ids, PATIENCE).await.is_empty(), "{shell}");
         });
-        let command = "sleep 600 & echo child $!; echo shell $$; echo ready; sleep 600";
-        let (ids, done) = watched(&lab, command, within(Duration::from_secs(3))).await;
-        assert_eq!((done.exit, ids.len()), (Exit::Timeout, 2), "{shell}");
-        assert!(until_dead(&ids, PATIENCE).await.is_empty(), "{shell}");
+    }
+    while let Some(one) = all.join_next().await {
+        one.unwrap();
     }
 }
 

@@ -1,13 +1,12 @@
 //! Commands on a real sshd: what they write, how they end, and that nothing else runs.
 
-use std::time::Duration;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 
-use ephyr_names::Digest;
 use ephyr_ssh::{Chunk, ExecOptions, Exit, KeyPair, Options, Stream, connect};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use crate::support::{self, Lab, Setup, Spec, login_by, permit_for_stdin, run, run_plainly};
+use crate::support::{self, Lab, SHELLS, Setup, Spec, run, run_plainly, shell};
 
 #[tokio::test]
 async fn a_command_gives_its_output_its_errors_and_its_exit_code() {
@@ -179,71 +178,61 @@ async fn a_restricted_or_a_small_shell_runs_commands_as_well() {
     if !rustix::process::geteuid().is_root() {
         return ephyr_testkit::skip("only root gives the lab's account another shell");
     }
-    for shell in ["/bin/rbash", "/bin/dash"] {
+    // busybox is a shell by the name of `ash`.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let ash = dir.path().join("ash");
+    std::os::unix::fs::symlink("/usr/bin/busybox", &ash).unwrap();
+    let ash: &'static str = ash.to_str().unwrap().to_owned().leak();
+    for shell in SHELLS.into_iter().chain([ash]).filter_map(shell) {
         let lab = Lab::with(&Setup {
             shell,
             ..Setup::default()
         });
-        let done = run_plainly(&lab, "wait; echo here; exit 3").await;
+        let done = run_plainly(&lab, "wait; echo here; cat; echo there 1<&2; exit 3").await;
         assert_eq!(done.stdout, b"here\n", "{shell}: {done:?}");
+        assert_eq!(done.stderr, b"there\n", "{shell}: {done:?}");
         assert_eq!(done.exit, Exit::Code(3), "{shell}");
     }
 }
 
 #[tokio::test]
-async fn standard_input_reaches_the_command_where_the_role_and_the_permit_say_so() {
-    let lab = Lab::start();
-    let data = vec![b'x'; 300_000];
-    let digest = Digest(Sha256::digest(&data).into());
-    let given = with_stdin(&lab, Some(digest), Some(data.clone()))
-        .await
-        .unwrap();
-    assert_eq!(given.stdout, b"300000\n");
-    let nothing = with_stdin(&lab, None, None).await.unwrap();
-    assert_eq!(nothing.stdout, b"0\n");
-
-    let other = with_stdin(&lab, Some(digest), Some(b"other".to_vec())).await;
-    assert_eq!(other.unwrap_err().code(), "permit_does_not_cover");
-    let unasked = with_stdin(&lab, None, Some(data)).await;
-    assert_eq!(unasked.unwrap_err().code(), "permit_does_not_cover");
-    let left_out = with_stdin(&lab, Some(digest), None).await;
-    assert_eq!(left_out.unwrap_err().code(), "permit_does_not_cover");
-}
-
-async fn with_stdin(
-    lab: &Lab,
-    digest: Option<Digest>,
-    data: Option<Vec<u8>>,
-) -> Result<ephyr_ssh::ExecOutput, ephyr_ssh::SshError> {
-    let permit = permit_for_stdin(lab.port, &lab.account, &lab.pin(), "wc -c", digest);
-    let connection = connect(&permit, &Options::default()).await?;
-    let keys = KeyPair::generate()?;
-    let spec = Spec {
-        stdin: true,
-        ..Spec::default()
-    };
-    let certificate = lab.ca.certify(keys.public_openssh(), "wc -c", &spec);
-    let login = connection
-        .authenticate(keys.identity(&certificate)?)
-        .await?;
-    login
-        .exec(ExecOptions {
-            stdin: data.map(Into::into),
-            ..ExecOptions::default()
-        })
-        .await
+async fn a_login_shell_that_cannot_run_the_command_is_no_success() {
+    if !rustix::process::geteuid().is_root() {
+        return ephyr_testkit::skip("only root gives the lab's account another shell");
+    }
+    let refused = [
+        "/usr/bin/fish",
+        "/bin/tcsh",
+        "/usr/sbin/nologin",
+        "/bin/true",
+        "/bin/echo",
+    ];
+    for shell in refused.into_iter().filter_map(shell) {
+        let lab = Lab::with(&Setup {
+            shell,
+            ..Setup::default()
+        });
+        let ran = std::env::temp_dir().join(format!("ephyr-unproven-{}", lab.port));
+        let command = format!("touch {0}; chmod 600 {0}", ran.display());
+        let done = run_plainly(&lab, &command).await;
+        assert!(matches!(done.exit, Exit::Unproven(_)), "{shell}: {done:?}");
+        assert!(done.asked && done.end_reported, "{shell}");
+        assert!(!ran.exists(), "{shell} ran the command");
+        if shell.ends_with("nologin") {
+            let said = String::from_utf8_lossy(&done.stdout);
+            assert!(said.contains("not available"), "{done:?}");
+        }
+    }
 }
 
 #[tokio::test]
-async fn a_role_without_standard_input_is_given_none() {
-    let lab = Lab::start();
-    let login = login_by(&lab, "cat", &Spec::default()).await.unwrap();
-    let refused = login
-        .exec(ExecOptions {
-            stdin: Some(b"x"[..].into()),
-            timeout: Duration::from_secs(5),
-            ..ExecOptions::default()
-        })
-        .await;
-    assert_eq!(refused.unwrap_err().code(), "permit_does_not_cover");
+async fn what_sshd_runs_instead_of_the_command_is_no_success() {
+    let lab = Lab::with(&Setup {
+        config: "ForceCommand /bin/echo hi",
+        ..Setup::default()
+    });
+    let done = run_plainly(&lab, "true").await;
+    assert_eq!(done.exit, Exit::Unproven("exit status 0".into()));
+    assert_eq!(done.stdout, b"hi\n");
 }

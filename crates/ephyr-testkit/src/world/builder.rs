@@ -25,6 +25,7 @@ pub struct Builder {
     edits: Vec<Edit>,
     pub(super) broker_args: Vec<String>,
     pub(super) signer_args: Vec<String>,
+    login_shell: Option<String>,
 }
 
 impl Builder {
@@ -32,6 +33,13 @@ impl Builder {
     #[must_use]
     pub fn edit(mut self, edit: impl FnOnce(&mut Value, &Accounts) + 'static) -> Self {
         self.edits.push(Box::new(edit));
+        self
+    }
+
+    /// Gives the accounts another login shell than the policy says, where accounts can be made.
+    #[must_use]
+    pub fn login_shell(mut self, path: &str) -> Self {
+        self.login_shell = Some(path.to_owned());
         self
     }
 
@@ -58,7 +66,10 @@ impl Builder {
     pub fn prepare(mut self) -> Result<World> {
         let footing = Keeper::footing();
         let agents = policy::AGENTS;
-        let accounts = Accounts::make(footing, &agents, &policy::ROLES.map(|(_, name)| name))?;
+        let mut accounts = Accounts::make(footing, &agents, &policy::ROLES.map(|(_, name)| name))?;
+        if let Some(shell) = self.login_shell.take() {
+            accounts.shell = shell;
+        }
         let dir = make_directory()?;
         lay_out(dir.path(), &accounts)?;
         // What is missing is told when it shall be started: targets alone need none of them.

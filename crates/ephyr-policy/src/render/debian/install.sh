@@ -66,6 +66,13 @@ look_at() {
         die "there is a group $1; remove it, or give the role another principal; nothing was changed"
     fi
     [ -x "$4" ] || die "the shell of $1, $4, is not here; nothing was changed"
+    # What a link names is what runs, under the link's name: `ash` and `sh` may be busybox.
+    real=$(readlink -f "$4")
+    case " $shells busybox mksh-static " in
+        *" ${real##*/} "*) ;;
+        *) die "the shell of $1, $4, is $real, which is not known to run sealed commands; give the role one of:" \
+            "$shells; nothing was changed" ;;
+    esac
 }
 
 make_account() {

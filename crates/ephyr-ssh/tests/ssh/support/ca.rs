@@ -17,7 +17,6 @@ pub(crate) struct Spec {
     pub(crate) principal: &'static str,
     /// Seconds from now.
     pub(crate) valid: (i64, i64),
-    pub(crate) stdin: bool,
     /// Whether the plain command is sealed, without the watcher.
     pub(crate) bare: bool,
 }
@@ -27,7 +26,6 @@ impl Default for Spec {
         Self {
             principal: PRINCIPAL,
             valid: (-30, 60),
-            stdin: false,
             bare: false,
         }
     }
@@ -51,7 +49,7 @@ impl Ca {
         let sealed = if spec.bare {
             command.to_owned()
         } else {
-            sealed_command(command, spec.stdin)
+            sealed_command(command)
         };
         builder.serial(1).unwrap();
         builder.key_id("ephyr:lab").unwrap();

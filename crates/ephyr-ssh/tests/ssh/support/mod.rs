@@ -18,7 +18,7 @@ mod relay;
 mod sshd;
 
 pub(crate) use ca::{Ca, Spec, key};
-pub(crate) use permit::{Pin, permit, permit_for_stdin};
+pub(crate) use permit::{Pin, permit};
 pub(crate) use processes::{alive, memory_high_water, until_dead};
 pub(crate) use relay::Relay;
 pub(crate) use sshd::{Lab, Setup};
@@ -26,6 +26,23 @@ pub(crate) use sshd::{Lab, Setup};
 use std::time::Duration;
 
 use ephyr_ssh::{ExecOptions, ExecOutput, KeyPair, LoggedIn, Options, SshError, connect};
+
+/// Shells that run sealed commands, where Debian puts them.
+pub(crate) const SHELLS: [&str; 8] = [
+    "/bin/sh",
+    "/bin/bash",
+    "/bin/rbash",
+    "/bin/dash",
+    "/bin/mksh",
+    "/bin/lksh",
+    "/bin/yash",
+    "/bin/zsh",
+];
+
+/// A shell, if it is installed.
+pub(crate) fn shell(path: &'static str) -> Option<&'static str> {
+    std::path::Path::new(path).exists().then_some(path)
+}
 
 /// The result of one command in the lab, from key pair to output.
 pub(crate) async fn run(

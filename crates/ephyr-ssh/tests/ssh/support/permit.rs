@@ -1,6 +1,6 @@
 //! Permits, which only a policy's decision makes.
 
-use ephyr_names::{Digest, Timestamp};
+use ephyr_names::Timestamp;
 use ephyr_policy::{
     Action, Decision, Ledger, Permit, Purpose, SshAction, Subject, Switches, authorize, load,
 };
@@ -14,28 +14,6 @@ pub(crate) enum Pin {
 
 /// A permit to run the command as the account on a loopback port.
 pub(crate) fn permit(port: u16, account: &str, pin: &Pin, command: &str) -> Permit {
-    decide("127.0.0.1", port, account, pin, command, None)
-}
-
-/// The same for a role with standard input, of which the digest is given.
-pub(crate) fn permit_for_stdin(
-    port: u16,
-    account: &str,
-    pin: &Pin,
-    command: &str,
-    digest: Option<Digest>,
-) -> Permit {
-    decide("127.0.0.1", port, account, pin, command, Some(digest))
-}
-
-fn decide(
-    host: &str,
-    port: u16,
-    account: &str,
-    pin: &Pin,
-    command: &str,
-    stdin: Option<Option<Digest>>,
-) -> Permit {
     let (strict, host_key) = match pin {
         Pin::Key(line) => (true, format!("host_key: {line}")),
         Pin::Fingerprint(print) => (true, format!("host_key_fingerprint: {print}")),
@@ -45,11 +23,10 @@ fn decide(
         "root" => "allow_root_equivalent: true",
         _ => "",
     };
-    let stdin_allowed = stdin.is_some();
     let source = format!(
         "global:\n  host_key_strict: {strict}\n\
-         roles:\n  op:\n    principal: {account}\n    stdin: {stdin_allowed}\n    {root}\n\
-         targets:\n  web:\n    host: {host}\n    port: {port}\n    allowed_roles: [op]\n    \
+         roles:\n  op:\n    principal: {account}\n    {root}\n\
+         targets:\n  web:\n    host: 127.0.0.1\n    port: {port}\n    allowed_roles: [op]\n    \
          auto_approve: true\n    {host_key}\n\
          agents:\n  agent:\n    uid: 64100\n    ssh:\n      web:\n        roles: [op]\n"
     );
@@ -61,7 +38,7 @@ fn decide(
         role: "op".parse().unwrap(),
         purpose: Purpose::Exec {
             command: command.to_owned(),
-            stdin_digest: stdin.flatten(),
+            stdin_digest: None,
         },
         ttl: None,
     });

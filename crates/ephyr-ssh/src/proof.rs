@@ -1,0 +1,79 @@
+//! The proof that a sealed command began, taken out of what comes on standard output.
+//!
+//! sshd reports the exit status of whatever it ran: a login shell that refuses the text, an account that is
+//! closed (`nologin`), or a `ForceCommand` of its own configuration. Only a shell that understood the sealed
+//! text prints [`SEALED_BEGINS`], so nothing counts as a command's end without it. A target that lies can
+//! print the line, too: the proof protects from mistakes there, not from a hostile host.
+
+use bytes::Bytes;
+use ephyr_policy::SEALED_BEGINS;
+
+/// Watches standard output for the line with which the sealed text begins.
+#[derive(Default)]
+pub(crate) struct Proof {
+    seen: bool,
+    /// The end of what came so far, one byte shorter than the line: it may hold the line's first part.
+    tail: Vec<u8>,
+}
+
+impl Proof {
+    /// Whether the line came.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.seen
+    }
+
+    /// Returns how many bytes of the next piece were written before the command began; all of them where the
+    /// line has not come yet.
+    pub(crate) fn before_command(&mut self, piece: &Bytes) -> usize {
+        if self.seen {
+            return 0;
+        }
+        let line = SEALED_BEGINS.as_bytes();
+        let carried = self.tail.len();
+        self.tail.extend_from_slice(piece);
+        if let Some(at) = self.tail.windows(line.len()).position(|part| part == line) {
+            self.seen = true;
+            self.tail = Vec::new();
+            // The tail alone is too short to hold the line, so the line ends within the piece.
+            return at + line.len() - carried;
+        }
+        let surplus = self.tail.len().saturating_sub(line.len() - 1);
+        self.tail.drain(..surplus);
+        piece.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_found_wherever_the_pieces_are_cut() {
+        let all = [b"noise\nephyr-", SEALED_BEGINS.as_bytes(), b"out\n"].concat();
+        for first in 0..=all.len() {
+            for second in first..=all.len() {
+                let mut proof = Proof::default();
+                let mut output = Vec::new();
+                for (from, to) in [(0, first), (first, second), (second, all.len())] {
+                    let piece = Bytes::copy_from_slice(&all[from..to]);
+                    let before = proof.before_command(&piece);
+                    output.extend_from_slice(&piece[before..]);
+                }
+                assert!(proof.is_seen());
+                assert_eq!(output, b"out\n", "{first} {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_first_line_is_taken_out_and_without_it_nothing_began() {
+        let mut proof = Proof::default();
+        let twice = Bytes::from(SEALED_BEGINS.repeat(2));
+        let before = proof.before_command(&twice);
+        assert_eq!(&twice[before..], SEALED_BEGINS.as_bytes());
+        let mut proof = Proof::default();
+        let other = Bytes::from_static(b"ephyr-sealed-$((6*7))\n");
+        assert_eq!(proof.before_command(&other), other.len());
+        assert!(!proof.is_seen());
+    }
+}
