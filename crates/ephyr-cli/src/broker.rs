@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::endpoint::{Endpoint, Place};
+use crate::events::{Events, OnProgress};
 use crate::failure::{BROKE_OFF, DATA, DENIED, Failure, TEMPORARY, UNAVAILABLE};
 
 const VERSION: &str = "2026-07-28";
@@ -60,7 +61,35 @@ pub(crate) fn call(
     arguments: Value,
     patience: Duration,
 ) -> Result<Value, Failure> {
-    let body = json!({
+    request(endpoint, tool, &arguments, patience, None)
+}
+
+/// As [`call`], with each progress message as it comes.
+///
+/// # Errors
+/// As [`call`], and what the listener says.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers write `json!` in place"
+)]
+pub(crate) fn watch(
+    endpoint: &Endpoint,
+    tool: &str,
+    arguments: Value,
+    patience: Duration,
+    on_progress: OnProgress<'_>,
+) -> Result<Value, Failure> {
+    request(endpoint, tool, &arguments, patience, Some(on_progress))
+}
+
+fn request(
+    endpoint: &Endpoint,
+    tool: &str,
+    arguments: &Value,
+    patience: Duration,
+    on_progress: Option<OnProgress<'_>>,
+) -> Result<Value, Failure> {
+    let mut body = json!({
         "jsonrpc": "2.0",
         "id": 1,
         "method": "tools/call",
@@ -83,15 +112,18 @@ pub(crate) fn call(
         .header("mcp-protocol-version", VERSION)
         .header("mcp-method", "tools/call")
         .header("mcp-name", tool);
-    let (head, body) = send(endpoint, request, body.to_string(), patience)?;
-    let is_stream = head
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
-    let message = if is_stream {
-        last_event(&body)?
-    } else {
-        parse(&body).map_err(|failure| refused(head.status(), failure))?
+    let mut ignored = |_: &str| Ok(());
+    let on_progress = match on_progress {
+        Some(listener) => {
+            body["params"]["_meta"]["progressToken"] = json!(1);
+            listener
+        }
+        None => &mut ignored,
+    };
+    let (head, body) = send(endpoint, request, body.to_string(), patience, on_progress)?;
+    let message = match body {
+        Body::Answer(message) => message,
+        Body::Whole(body) => parse(&body).map_err(|failure| refused(head.status(), failure))?,
     };
     if let Some(error) = message.get("error") {
         return Err(refusal(head.status(), &message, error));
@@ -113,12 +145,23 @@ pub(crate) fn get(endpoint: &Endpoint, path: &str) -> Result<Value, Failure> {
         .method(Method::GET)
         .uri(path)
         .header(ACCEPT, "application/json");
-    let (head, body) = send(endpoint, request, String::new(), Duration::from_secs(30))?;
-    let value = parse(&body).map_err(|failure| refused(head.status(), failure))?;
+    let patience = Duration::from_secs(30);
+    let (head, body) = send(endpoint, request, String::new(), patience, &mut |_| Ok(()))?;
+    let value = match body {
+        Body::Answer(value) => value,
+        Body::Whole(body) => parse(&body).map_err(|failure| refused(head.status(), failure))?,
+    };
     match value.get("error") {
         Some(error) => Err(refusal(head.status(), &value, error)),
         None => Ok(value),
     }
+}
+
+/// What came after the head.
+enum Body {
+    Whole(Bytes),
+    /// The last of several events, which is the answer.
+    Answer(Value),
 }
 
 fn send(
@@ -126,7 +169,8 @@ fn send(
     mut request: http::request::Builder,
     body: String,
     patience: Duration,
-) -> Result<(Response<()>, Bytes), Failure> {
+    on_progress: OnProgress<'_>,
+) -> Result<(Response<()>, Body), Failure> {
     let host = match &endpoint.place {
         Place::Socket(_) => "localhost".to_owned(),
         Place::Http(authority) => authority.to_string(),
@@ -156,7 +200,7 @@ fn send(
                 let stream = UnixStream::connect(path)
                     .await
                     .map_err(|e| no_socket(path, &e))?;
-                exchange(stream, request).await
+                exchange(stream, request, on_progress).await
             }
             Place::Http(authority) => {
                 let port = authority.port_u16().unwrap_or(80);
@@ -170,7 +214,7 @@ fn send(
                     );
                     Failure::new(UNAVAILABLE, "no_broker", text)
                 })?;
-                exchange(stream, request).await
+                exchange(stream, request, on_progress).await
             }
         }
     };
@@ -191,7 +235,8 @@ fn send(
 async fn exchange<S>(
     stream: S,
     request: Request<Full<Bytes>>,
-) -> Result<(Response<()>, Bytes), Failure>
+    on_progress: OnProgress<'_>,
+) -> Result<(Response<()>, Body), Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -205,8 +250,22 @@ where
         .map_err(broken)?;
     let driver = tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(broken)?;
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(broken)?.to_bytes();
+    let (head, mut body) = response.into_parts();
+    let is_stream = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"));
+    let body = if is_stream {
+        let mut events = Events::new(on_progress);
+        while let Some(frame) = body.frame().await {
+            if let Ok(piece) = frame.map_err(broken)?.into_data() {
+                events.take(&piece)?;
+            }
+        }
+        Body::Answer(events.answer()?)
+    } else {
+        Body::Whole(body.collect().await.map_err(broken)?.to_bytes())
+    };
     driver.abort();
     Ok((Response::from_parts(head, ()), body))
 }
@@ -308,15 +367,4 @@ fn refused(status: StatusCode, failure: Failure) -> Failure {
 
 fn parse(body: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(body).map_err(Failure::protocol)
-}
-
-/// The answer stands last on its stream.
-fn last_event(body: &[u8]) -> Result<Value, Failure> {
-    let text = std::str::from_utf8(body).map_err(Failure::protocol)?;
-    let mut data = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data:"))
-        .map(str::trim);
-    let last = data.rfind(|data| !data.is_empty());
-    parse(last.unwrap_or_default().as_bytes())
 }

@@ -1,6 +1,7 @@
 //! `ephyr exec`: the remote command's output and exit status become this program's.
 
-use std::io::Write as _;
+mod live;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use serde_json::json;
 use crate::args::Exec;
 use crate::broker;
 use crate::endpoint::Endpoint;
-use crate::failure::{Failure, TIMED_OUT};
+use crate::failure::{Failure, OUTPUT_INCOMPLETE, TIMED_OUT};
 use crate::lists;
 use crate::output::Output;
+use live::Live;
 
 /// Beyond the command's own time: connecting, signing, waiting for a slot.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -31,37 +33,89 @@ struct Ran {
     timed_out: bool,
     #[serde(default)]
     truncated: bool,
+    #[serde(default)]
+    stdout_bytes: u64,
+    #[serde(default)]
+    stderr_bytes: u64,
+    #[serde(default)]
+    stdout_lossy: bool,
+    #[serde(default)]
+    stderr_lossy: bool,
 }
 
 pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
+    let encoding = if output.is_json() { "text" } else { "base64" };
     let arguments = json!({
         "target": exec.target,
         "role": exec.role,
         "command": command_line(&exec.command),
         "timeout": exec.timeout,
+        "encoding": encoding,
         "dry_run": exec.dry_run,
     });
     let patience = Duration::from_secs(exec.timeout) + MARGIN;
-    let value = broker::call(endpoint, "exec", arguments, patience)?;
     if exec.dry_run {
+        let value = broker::call(endpoint, "exec", arguments, patience)?;
         return decision(&value["decision"], output);
     }
-    let ran = Ran::deserialize(&value).map_err(Failure::protocol)?;
     if output.is_json() {
+        let value = broker::call(endpoint, "exec", arguments, patience)?;
+        let ran = Ran::deserialize(&value).map_err(Failure::protocol)?;
         output.show(&value, String::new)?;
-    } else {
-        output.raw(ran.stdout.as_bytes())?;
-        // The remote command's errors are shown even where nobody reads ours.
-        let mut errors = std::io::stderr().lock();
-        let _ = errors.write_all(ran.stderr.as_bytes());
-        if ran.truncated {
-            let _ = writeln!(errors, "ephyr: there was more output than the broker keeps");
-        }
-        if ran.timed_out {
-            let _ = writeln!(errors, "ephyr: ended after {} s", exec.timeout);
-        }
+        return end(&ran, exec, output);
     }
-    Ok(ExitCode::from(status(&ran)))
+    let mut live = Live::new(output);
+    let answer = broker::watch(endpoint, "exec", arguments, patience, &mut |piece| {
+        live.piece(piece)
+    });
+    let value = match answer {
+        Ok(value) => value,
+        Err(failure) => {
+            let word = |name: &str| failure.details()?.get(name)?.as_str();
+            live.rest("stdout", word("stdout").unwrap_or_default())?;
+            live.rest("stderr", word("stderr").unwrap_or_default())?;
+            return Err(failure);
+        }
+    };
+    let ran = Ran::deserialize(&value).map_err(Failure::protocol)?;
+    live.rest("stdout", &ran.stdout)?;
+    live.rest("stderr", &ran.stderr)?;
+    if ran.timed_out {
+        output.note(&format!("ended after {} s", exec.timeout));
+    }
+    end(&ran, exec, output)
+}
+
+/// The command's status, unless its output is not all here.
+fn end(ran: &Ran, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
+    let Some(lacks) = lacks(ran) else {
+        return Ok(ExitCode::from(status(ran)));
+    };
+    // Nobody takes a command that was ended for one whose output is complete.
+    if exec.lossy || ran.timed_out {
+        output.note(&lacks);
+        return Ok(ExitCode::from(status(ran)));
+    }
+    let text = format!(
+        "{lacks}. The command itself ended with status {}; --lossy accepts its output as it is",
+        status(ran)
+    );
+    Err(Failure::new(OUTPUT_INCOMPLETE, "output_incomplete", text))
+}
+
+/// Why the output that was printed is not exactly the command's.
+fn lacks(ran: &Ran) -> Option<String> {
+    if ran.truncated {
+        return Some(format!(
+            "the output is not complete: the broker keeps 1 MiB each of standard output ({} bytes were written) \
+             and standard error ({} bytes); write it to a file on the target and fetch that in parts",
+            ran.stdout_bytes, ran.stderr_bytes
+        ));
+    }
+    (ran.stdout_lossy || ran.stderr_lossy).then(|| {
+        "the output is not UTF-8, which JSON cannot hold, and bytes of it were replaced; without --json it is exact"
+            .to_owned()
+    })
 }
 
 fn decision(decision: &serde_json::Value, output: &Output) -> Result<ExitCode, Failure> {
@@ -186,6 +240,10 @@ mod tests {
             signal: signal.map(str::to_owned),
             timed_out,
             truncated: false,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            stdout_lossy: false,
+            stderr_lossy: false,
         };
         assert_eq!(status(&ran(7, None, false)), 7);
         assert_eq!(status(&ran(-1, Some("TERM"), false)), 143);

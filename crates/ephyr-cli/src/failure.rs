@@ -23,6 +23,8 @@ pub(crate) const TEMPORARY: u8 = 75;
 pub(crate) const PROTOCOL: u8 = 76;
 /// Refused: who asks may not (`EX_NOPERM`).
 pub(crate) const DENIED: u8 = 77;
+/// The remote command's output is not all here. No status of sysexits means that.
+pub(crate) const OUTPUT_INCOMPLETE: u8 = 79;
 /// The command ran out of its time (as timeout(1)).
 pub(crate) const TIMED_OUT: u8 = 124;
 /// A command is there and cannot be run (as of shells).
@@ -85,6 +87,11 @@ impl Failure {
     pub(crate) fn with_details(mut self, details: Value) -> Self {
         self.details = Some(details).filter(|details| !details.is_null());
         self
+    }
+
+    /// What the broker said besides.
+    pub(crate) fn details(&self) -> Option<&Value> {
+        self.details.as_ref()
     }
 
     pub(crate) fn exit(&self) -> u8 {

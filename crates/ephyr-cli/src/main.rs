@@ -8,6 +8,7 @@ mod broker;
 mod ca;
 mod directory;
 mod endpoint;
+mod events;
 mod exec;
 mod failure;
 mod holder;

@@ -1,5 +1,9 @@
 //! `ephyr` against a real signer, broker and `sshd`.
 
+#[cfg(test)]
+#[path = "exec/output.rs"]
+mod exec_output;
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use ephyr_testkit::{Ran, Value, World, json, run};

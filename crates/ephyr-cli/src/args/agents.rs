@@ -8,7 +8,8 @@ use ephyr_names::{AgentName, RoleName, TargetName, TaskId, Ttl};
 Standard output and error are the remote command's, and so is the exit status; 128 and the signal's \
 number when a signal ended it, 124 when the timeout did. When the command did not run, the status is \
 one of those that `ephyr --help` lists: 77 refused, 69 the target cannot be reached. 74: the command was \
-given to the target and how it ended is not known; it may have run.")]
+given to the target and how it ended is not known; it may have run. 79: the command ended, and its output \
+is not complete (the broker keeps 1 MiB each of output and errors) or, with --json, not text.")]
 pub(crate) struct Exec {
     /// The target, as `ephyr targets` lists it
     pub(crate) target: TargetName,
@@ -24,6 +25,10 @@ pub(crate) struct Exec {
     /// Only ask whether it would be allowed
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Accept output that was cut or, with --json, is not text, instead of exiting with 79
+    #[arg(long)]
+    pub(crate) lossy: bool,
 
     /// The command; several words are quoted for the remote shell, a single one is taken as it is
     #[arg(last = true, required = true, value_name = "COMMAND")]

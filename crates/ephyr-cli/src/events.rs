@@ -1,0 +1,101 @@
+//! A reply of server-sent events, read while it comes: progress is handed on, the answer is kept.
+
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// Takes each progress message.
+pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(&str) -> Result<(), Failure>;
+
+/// Reads the events of one reply.
+pub(crate) struct Events<'a> {
+    on_progress: OnProgress<'a>,
+    /// The beginning of a line that is not whole yet.
+    line: Vec<u8>,
+    answer: Option<Value>,
+}
+
+impl<'a> Events<'a> {
+    pub(crate) fn new(on_progress: OnProgress<'a>) -> Self {
+        Self {
+            on_progress,
+            line: Vec::new(),
+            answer: None,
+        }
+    }
+
+    /// Takes a piece of the body.
+    ///
+    /// # Errors
+    /// An event that is no JSON, or what the listener says of a progress message.
+    pub(crate) fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        let mut lines = piece.split(|byte| *byte == b'\n');
+        let rest = lines.next_back().unwrap_or_default();
+        for end in lines {
+            self.line.extend_from_slice(end);
+            let line = std::mem::take(&mut self.line);
+            self.event(&line)?;
+        }
+        self.line.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// The answer, which stands last.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn answer(mut self) -> Result<Value, Failure> {
+        let line = std::mem::take(&mut self.line);
+        self.event(&line)?;
+        self.answer
+            .ok_or_else(|| Failure::protocol("its events end without an answer"))
+    }
+
+    /// Each message is one line of data.
+    fn event(&mut self, line: &[u8]) -> Result<(), Failure> {
+        let Some(data) = line.strip_prefix(b"data:") else {
+            return Ok(());
+        };
+        let message: Value = serde_json::from_slice(data).map_err(Failure::protocol)?;
+        if message["method"] == "notifications/progress" {
+            let text = message["params"]["message"].as_str().unwrap_or_default();
+            return (self.on_progress)(text);
+        }
+        if message.get("method").is_none() {
+            self.answer = Some(message);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPLY: &[u8] = b":\n\nevent: message\ndata: {\"method\":\"notifications/progress\",\"params\":{\"message\":\"a\"}}\n\n\
+        data: {\"method\":\"notifications/progress\",\"params\":{\"message\":\"b\"}}\n\nevent: message\ndata: {\"id\":1}\n\n";
+
+    #[test]
+    fn progress_and_the_answer_are_read_wherever_the_body_is_cut() {
+        for at in 0..=REPLY.len() {
+            let mut seen = Vec::new();
+            let mut on_progress = |text: &str| {
+                seen.push(text.to_owned());
+                Ok(())
+            };
+            let mut events = Events::new(&mut on_progress);
+            events.take(&REPLY[..at]).unwrap();
+            events.take(&REPLY[at..]).unwrap();
+            assert_eq!(events.answer().unwrap()["id"], 1);
+            assert_eq!(seen, ["a", "b"], "{at}");
+        }
+    }
+
+    #[test]
+    fn a_reply_without_an_answer_is_none() {
+        let mut on_progress = |_: &str| Ok(());
+        let mut events = Events::new(&mut on_progress);
+        events.take(b"event: message\n:\n").unwrap();
+        assert!(events.answer().is_err());
+    }
+}
