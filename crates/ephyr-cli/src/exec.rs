@@ -2,6 +2,7 @@
 
 mod live;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Failure, OUTPUT_INCOMPLETE, TIMED_OUT};
 use crate::lists;
 use crate::output::Output;
-use live::Live;
+use live::{Live, Stream};
 
 /// Beyond the command's own time: connecting, signing, waiting for a slot.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -64,7 +65,14 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
         output.show(&value, String::new)?;
         return end(&ran, exec, output);
     }
-    let mut live = Live::new(output);
+    let mut live = Live::new(|stream, data: &[u8]| match stream {
+        Stream::Stdout => output.raw(data),
+        Stream::Stderr => {
+            // The remote command's errors are shown even where nobody reads ours.
+            let _ = std::io::stderr().write_all(data);
+            Ok(())
+        }
+    });
     let answer = broker::watch(endpoint, "exec", arguments, patience, &mut |piece| {
         live.piece(piece)
     });
@@ -72,14 +80,14 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
         Ok(value) => value,
         Err(failure) => {
             let word = |name: &str| failure.details()?.get(name)?.as_str();
-            live.rest("stdout", word("stdout").unwrap_or_default())?;
-            live.rest("stderr", word("stderr").unwrap_or_default())?;
+            live.rest(Stream::Stdout, word("stdout").unwrap_or_default())?;
+            live.rest(Stream::Stderr, word("stderr").unwrap_or_default())?;
             return Err(failure);
         }
     };
     let ran = Ran::deserialize(&value).map_err(Failure::protocol)?;
-    live.rest("stdout", &ran.stdout)?;
-    live.rest("stderr", &ran.stderr)?;
+    live.rest(Stream::Stdout, &ran.stdout)?;
+    live.rest(Stream::Stderr, &ran.stderr)?;
     if ran.timed_out {
         output.note(&format!("ended after {} s", exec.timeout));
     }
