@@ -198,7 +198,11 @@ pub async fn issue(
 ) -> Result<IssuedToAgent, CertificateError> {
     let key =
         ssh_key::PublicKey::from_openssh(public_key).map_err(|_| CertificateError::PublicKey)?;
-    if key.key_data().ed25519().is_none() {
+    let usable = key
+        .key_data()
+        .ed25519()
+        .is_some_and(|key| ephyr_token::usable_point(&key.0).is_ok());
+    if !usable {
         return Err(CertificateError::PublicKey);
     }
     let mut tries = 0;

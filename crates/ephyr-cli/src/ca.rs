@@ -112,6 +112,12 @@ pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
     }
     .map_err(bad)?;
     if key.algorithm().is_ed25519() {
+        ephyr_policy::check_point(&key).map_err(|fault| {
+            let path = path.display();
+            Failure::data(format!(
+                "{path} holds an ssh-ed25519 key that proves nothing: {fault}; `ephyr ca init` makes one"
+            ))
+        })?;
         return Ok(key);
     }
     let (path, kind) = (path.display(), key.algorithm());

@@ -11,7 +11,7 @@ use ephyr_testkit::{Program, Ran, Value};
 use tempfile::{TempDir, tempdir};
 
 const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAl2XMuRcNPwEUE3Zd0Fjo7nvWSQwSFqaXrBjFqPkoSU";
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
 
 const POLICY: &str = "\
 # As the operator wrote it.

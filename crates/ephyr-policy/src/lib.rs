@@ -36,6 +36,7 @@ pub use decide::{
     SEALED_TTL, SshAction, Subject, Switches, authorize, evaluate, preview, reachable,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, report};
+pub use format::check_point;
 pub use ledger::{Entry, Kind, Ledger, SlotId};
 pub use model::*;
 pub use pairing::{Pairing, Unpaired};

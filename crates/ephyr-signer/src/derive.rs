@@ -250,10 +250,7 @@ fn subject(line: &str) -> Result<Ed25519PublicKey, Refusal> {
     let KeyData::Ed25519(key) = key.key_data() else {
         return Err(bad("the public key is not an ssh-ed25519 key"));
     };
-    let point = ed25519_dalek::VerifyingKey::from_bytes(&key.0)
-        .map_err(|_| bad("the public key is not a point of the curve"))?;
-    if point.is_weak() {
-        return Err(bad("the public key has a small order"));
-    }
+    ephyr_token::usable_point(&key.0)
+        .map_err(|fault| bad(&format!("the public key is not usable: {fault}")))?;
     Ok(*key)
 }

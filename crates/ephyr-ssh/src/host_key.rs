@@ -67,6 +67,7 @@ pub(crate) fn offers(
 /// Whether this key is the one that the policy pins.
 ///
 /// # Errors
+/// [`SshError::HostKeyUnsupported`] for a key that proves nothing, whatever is pinned;
 /// [`SshError::HostKeyChanged`]; [`SshError::HostKeyUnpinned`] where nothing is pinned and `strict` is set.
 pub(crate) fn check(
     target: &TargetName,
@@ -74,6 +75,13 @@ pub(crate) fn check(
     strict: bool,
     shown: &PublicKey,
 ) -> Result<HostKeySeen, SshError> {
+    // A fingerprint may have been taken from whoever answered first, so the key behind it is looked at too.
+    if let Err(fault) = ephyr_policy::check_point(shown) {
+        return Err(SshError::HostKeyUnsupported {
+            target: target.clone(),
+            algorithm: format!("ssh-ed25519 as shown ({fault})"),
+        });
+    }
     let fingerprint = shown.fingerprint(HashAlg::Sha256).to_string();
     if matches!(pinned, HostKey::Unpinned) {
         if strict {
@@ -165,6 +173,23 @@ mod tests {
         let seen = checked(&HostKey::Unpinned, false, ED25519).unwrap();
         assert!(!seen.pinned);
         assert!(seen.fingerprint.starts_with("SHA256:"));
+    }
+
+    #[test]
+    fn a_shown_key_of_small_order_is_refused_whatever_is_pinned() {
+        let weak =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        for pinned in [
+            HostKey::Keys(vec![key(weak)]),
+            HostKey::Fingerprint(key(weak).fingerprint(HashAlg::Sha256)),
+            HostKey::Unpinned,
+        ] {
+            let refused = checked(&pinned, false, weak).unwrap_err();
+            assert_eq!(refused.code(), "host_key_unsupported");
+            assert!(refused.to_string().contains("small order"), "{refused}");
+        }
+        let pinned = HostKey::Fingerprint(key(ED25519).fingerprint(HashAlg::Sha256));
+        assert!(checked(&pinned, false, ED25519).unwrap().pinned);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use ssh_key::PublicKey;
 
+use crate::point::{PointFault, usable_point};
+
 /// No list is longer, in bytes. Whoever reads one from a file need not read further.
 pub const MAX_CA_LIST: usize = 64 * 1024;
 
@@ -22,6 +24,9 @@ pub enum CaKeysError {
     /// A key is of another kind.
     #[error("line {0} is not an Ed25519 key: make one with `ephyr ca init`")]
     Algorithm(usize),
+    /// A key proves nothing.
+    #[error("line {0} is not a usable Ed25519 key: {1}; make one with `ephyr ca init`")]
+    Point(usize, PointFault),
     /// More than [`MAX_CA_LIST`].
     #[error("it is longer than {MAX_CA_LIST} bytes")]
     TooLong,
@@ -44,10 +49,12 @@ impl CaKeys {
             .map(|(index, line)| {
                 let key =
                     PublicKey::from_openssh(line).map_err(|_| CaKeysError::Format(index + 1))?;
-                let known = key.key_data().ed25519().is_some();
-                known
-                    .then_some(key)
-                    .ok_or(CaKeysError::Algorithm(index + 1))
+                let point = key
+                    .key_data()
+                    .ed25519()
+                    .ok_or(CaKeysError::Algorithm(index + 1))?;
+                usable_point(&point.0).map_err(|fault| CaKeysError::Point(index + 1, fault))?;
+                Ok(key)
             });
         let keys: Vec<PublicKey> = keys.collect::<Result<_, _>>()?;
         if keys.is_empty() {
@@ -80,6 +87,9 @@ mod tests {
     const TWO: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
 
+    const WEAK: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
     const RSA: &str = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDmI2hqyLzbYy/OSN79cF1alrkI7IYeDyd5ot3uClF/CsZ+m/9E/8F\
         SoSyMr/MBl70LT0Y1KLoGbqv1VNLPwhmkE/bRGAy34erCklX6lnYqLGZwiT0g4Izy+i9XopLnOokSjlev46demU5JXPkjJzEnymcXrASg1HnM0\
         jmrsriAJw==";
@@ -108,6 +118,10 @@ mod tests {
             (format!("{ONE}\nnonsense"), CaKeysError::Format(2)),
             (format!("{ONE}\n{RSA}"), CaKeysError::Algorithm(2)),
             (options, CaKeysError::Format(1)),
+            (
+                format!("{ONE}\n{WEAK}"),
+                CaKeysError::Point(2, PointFault::SmallOrder),
+            ),
             ("#".repeat(MAX_CA_LIST + 1), CaKeysError::TooLong),
         ] {
             assert_eq!(CaKeys::parse(&text), Err(error), "{}", text.len());

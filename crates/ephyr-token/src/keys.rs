@@ -12,6 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::point::usable_point;
+
 /// The label before the root's ULID in HKDF's `info`.
 const ROOT_KEY_LABEL: &[u8] = b"ephyr token root key v1\0";
 
@@ -90,7 +92,7 @@ pub enum KeyError {
         "not an Ed25519 public key: 32 bytes as base64url without padding (43 characters) are expected"
     )]
     Text,
-    /// Not a point of the curve, or of small order.
+    /// Not the canonical encoding of a point of the curve, or of one of small order.
     #[error("not an Ed25519 public key: these 32 bytes are no usable point of the curve")]
     Point,
 }
@@ -125,10 +127,7 @@ impl HolderKey {
     }
 
     pub(crate) fn verifying_key(&self) -> Result<VerifyingKey, KeyError> {
-        match VerifyingKey::from_bytes(&self.0) {
-            Ok(key) if !key.is_weak() => Ok(key),
-            _ => Err(KeyError::Point),
-        }
+        usable_point(&self.0).map_err(|_| KeyError::Point)
     }
 }
 

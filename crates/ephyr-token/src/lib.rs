@@ -29,6 +29,7 @@ mod keys;
 mod limit;
 mod mint;
 mod narrowing;
+mod point;
 pub mod proof;
 mod receipt;
 mod reduce;
@@ -46,6 +47,7 @@ pub use keys::{EpochSecret, HolderKey, Initiator, InitiatorError, KeyError, Root
 pub use limit::{HolderCaveat, LimitError};
 pub use mint::{ChildSpec, Narrowing, RootSpec, mint_child, mint_root, rebind};
 pub use narrowing::NarrowingArguments;
+pub use point::{PointFault, usable_point};
 pub use proof::{Nonce, Proof, ProofError, ProofRequest, Proven};
 pub use receipt::{Receipt, ReceiptError};
 pub use verify::{Segment, UnverifiedToken, VerifiedToken};

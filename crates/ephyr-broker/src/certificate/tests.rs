@@ -106,6 +106,9 @@ async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
     );
 }
 
+const OF_SMALL_ORDER: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 #[tokio::test]
 async fn certificates_are_made_for_ed25519_keys_alone() {
     let bench = Bench::new(&policy());
@@ -114,6 +117,7 @@ async fn certificates_are_made_for_ed25519_keys_alone() {
     for (key, code) in [
         (OTHER_KEY, "bad_public_key"),
         ("ssh-ed25519 AAAA", "bad_public_key"),
+        (OF_SMALL_ORDER, "bad_public_key"),
         (KEY, "rate_limited"),
     ] {
         let answer = ask(&unix, HOME, request(key)).await;

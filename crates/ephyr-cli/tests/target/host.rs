@@ -317,7 +317,7 @@ impl Drop for Host {
 
 /// A policy with a target `web` of two roles.
 pub(crate) fn policy() -> Value {
-    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAl2XMuRcNPwEUE3Zd0Fjo7nvWSQwSFqaXrBjFqPkoSU";
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
     json!({
         "roles": {
             "read": {"principal": "eph-read", "shell": "/bin/sh"},

@@ -4,16 +4,57 @@ use std::net::IpAddr;
 
 use super::{Wrong, shorten};
 
-/// A DNS name (RFC 1123 section 2.1) or an IP address without brackets, port or zone.
+/// A DNS name (RFC 1123 section 2.1) or the IP address of one host, without brackets, port or zone.
 pub(super) fn check(text: &str) -> Result<(), Wrong> {
-    if text.parse::<IpAddr>().is_ok() || is_dns_name(text) {
-        return Ok(());
+    let fault = match text.parse::<IpAddr>() {
+        Ok(address) => address_fault(address),
+        Err(_) if is_dns_name(text) => None,
+        Err(_) if has_zone(text) => Some(format!("has a zone. {LINK_LOCAL}")),
+        Err(_) => Some(
+            "is neither a host name nor an IP address; a port goes under `port`, a user into the role"
+                .to_owned(),
+        ),
+    };
+    match fault {
+        None => Ok(()),
+        Some(fault) => Err(("E-HOST", format!("`{}` {fault}", shorten(text)))),
     }
-    let message = format!(
-        "`{}` is neither a host name nor an IP address; a port goes under `port`, a user into the role",
-        shorten(text)
-    );
-    Err(("E-HOST", message))
+}
+
+/// Every appliance names its interfaces by itself, and a renamed one would lead to another network.
+const LINK_LOCAL: &str = "A link-local address means another host on every interface; use a name or an \
+                          address that is routed, such as a unique local one (fd00::/8)";
+
+/// Why an address is not that of one host.
+fn address_fault(address: IpAddr) -> Option<String> {
+    let said = match address {
+        IpAddr::V6(v6) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return Some(format!(
+                    "is an IPv4 address in the form of IPv6; write {v4}"
+                ));
+            }
+            if v6.is_unicast_link_local() {
+                return Some(format!("has no zone. {LINK_LOCAL}"));
+            }
+            (v6.is_unspecified(), v6.is_multicast(), false)
+        }
+        IpAddr::V4(v4) => (v4.octets()[0] == 0, v4.is_multicast(), v4.is_broadcast()),
+    };
+    let kind = match said {
+        (true, ..) => "the unspecified address",
+        (_, true, _) => "a multicast address",
+        (.., true) => "the broadcast address",
+        _ => return None,
+    };
+    Some(format!(
+        "is {kind}, which no single host has; write the target's own"
+    ))
+}
+
+fn has_zone(text: &str) -> bool {
+    text.split_once('%')
+        .is_some_and(|(address, _)| address.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 /// A DNS name, or `*.` and one.
@@ -57,6 +98,12 @@ mod tests {
             "2001:db8::1",
             "a_b",
             "localhost",
+            "127.0.0.1",
+            "::1",
+            "169.254.7.7",
+            "fd00::7",
+            "fec0::1",
+            "::ffff:0:a00:1",
         ] {
             assert!(check(good).is_ok(), "{good}");
         }
@@ -82,6 +129,27 @@ mod tests {
             "wéb",
         ] {
             assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_no_single_host_is_refused_with_its_reason() {
+        for (bad, said) in [
+            ("fe80::1", "link-local"),
+            ("febf::1", "link-local"),
+            ("fe80::1%eth0", "link-local"),
+            ("::ffff:10.0.0.1", "write 10.0.0.1"),
+            ("::ffff:a00:1", "write 10.0.0.1"),
+            ("0.0.0.0", "unspecified"),
+            ("0.1.2.3", "unspecified"),
+            ("::", "unspecified"),
+            ("224.0.0.1", "multicast"),
+            ("ff02::1", "multicast"),
+            ("255.255.255.255", "broadcast"),
+        ] {
+            let (code, told) = check(bad).unwrap_err();
+            assert_eq!(code, "E-HOST");
+            assert!(told.contains(said), "{bad}: {told}");
         }
     }
 

@@ -1,19 +1,58 @@
 //! Public keys, fingerprints and password hashes.
 
-use ssh_key::{Algorithm, Fingerprint, PublicKey};
+use ephyr_token::{PointFault, usable_point};
+use ssh_key::{Algorithm, Fingerprint, HashAlg, PublicKey};
 
 use super::Wrong;
 
 /// An Ed25519 key in the form of `known_hosts` and `authorized_keys`: `ssh-ed25519 AAAA… [comment]`.
 pub(crate) fn parse(text: &str) -> Result<PublicKey, String> {
+    let key = read(text)?;
+    match key.algorithm() {
+        Algorithm::Ed25519 => Ok(key),
+        other => Err(format!("a key of type {other}; use an ssh-ed25519 key")),
+    }
+}
+
+/// The same of a target, with the way to pin a key of another type that is spoken here.
+pub(super) fn check_host_key(text: &str) -> Result<(), String> {
+    let key = read(text)?;
+    match key.algorithm() {
+        Algorithm::Ed25519 => Ok(()),
+        kind @ Algorithm::Ecdsa { .. } => Err(format!(
+            "a key of type {kind}, which `host_key` does not take; pin it by its fingerprint instead: \
+             `host_key_fingerprint: {}`",
+            key.fingerprint(HashAlg::Sha256)
+        )),
+        other => Err(format!(
+            "a key of type {other}, which is not used for host keys here; pin the target's ssh-ed25519 key, or \
+             the fingerprint (`SHA256:…`) of its ECDSA key under `host_key_fingerprint`"
+        )),
+    }
+}
+
+fn read(text: &str) -> Result<PublicKey, String> {
     let key = PublicKey::from_openssh(text).map_err(|_| {
         "not an OpenSSH public key; it looks like `ssh-ed25519 AAAA… comment`, without a host name or \
          options before it"
             .to_owned()
     })?;
-    match key.algorithm() {
-        Algorithm::Ed25519 => Ok(key),
-        other => Err(format!("a key of type {other}; use an ssh-ed25519 key")),
+    check_point(&key).map_err(|fault| {
+        format!(
+            "an ssh-ed25519 key that proves nothing: {fault}; take the key from its owner again"
+        )
+    })?;
+    Ok(key)
+}
+
+/// Checks that the point of an Ed25519 key is usable; keys of other types are not looked at.
+///
+/// # Errors
+/// [`PointFault`]: signatures would prove nothing, or the same key would have two fingerprints.
+pub fn check_point(key: &PublicKey) -> Result<(), PointFault> {
+    match key.key_data().ed25519() {
+        Some(point) => usable_point(&point.0).map(drop),
+        None => Ok(()),
     }
 }
 
@@ -57,4 +96,35 @@ pub(crate) fn bcrypt_cost(text: &str) -> Option<u32> {
         && hash.len() == 53
         && hash.bytes().all(radix64);
     if formed { cost.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_another_type_is_told_the_fingerprint_to_pin() {
+        let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH\
+                    +Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
+        let told = check_host_key(p256).unwrap_err();
+        let key = PublicKey::from_openssh(p256).unwrap();
+        let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
+        assert!(
+            told.contains(&format!("host_key_fingerprint: {fingerprint}")),
+            "{told}"
+        );
+        assert!(parse_fingerprint(&fingerprint).is_ok());
+    }
+
+    #[test]
+    fn a_key_whose_point_proves_nothing_is_refused() {
+        let good =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJLCAUUEqc3qksi4WO6zE3eR2BHZc/8F0KIJ/xvjmQH0";
+        let weak =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        for check in [|text: &str| parse(text).map(drop), check_host_key] {
+            assert_eq!(check(good), Ok(()));
+            assert!(check(weak).unwrap_err().contains("small order"));
+        }
+    }
 }

@@ -97,7 +97,7 @@ impl Format {
             Self::Host => host::check(text),
             Self::HostPattern => host::check_pattern(text),
             Self::Cidr => parse_cidr(text).map(drop),
-            Self::HostKey => key::parse(text).map(drop).map_err(|e| ("E-HOST-KEY", e)),
+            Self::HostKey => key::check_host_key(text).map_err(|e| ("E-HOST-KEY", e)),
             Self::AdminKey => key::parse(text).map(drop).map_err(|e| ("E-ADMIN-KEY", e)),
             Self::Fingerprint => parse_fingerprint(text).map(drop),
             Self::Bcrypt => key::check_bcrypt(text),
@@ -191,6 +191,7 @@ impl Format {
     }
 }
 
+pub use key::check_point;
 pub(crate) use key::{bcrypt_cost, parse as parse_key, parse_fingerprint};
 
 fn name<T: std::str::FromStr<Err = ephyr_names::NameError>>(text: &str) -> Result<(), Wrong> {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::format::check_point;
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
 
@@ -85,6 +86,7 @@ impl CaKeys {
             if !matches!(key.key_data(), KeyData::Ed25519(_)) {
                 return Err(wrong(format!("it is {}", key.algorithm())));
             }
+            check_point(&key).map_err(|fault| wrong(fault.to_string()))?;
             if keys.iter().all(|known| known.key_data() != key.key_data()) {
                 keys.push(key);
             }
@@ -149,7 +151,10 @@ mod tests {
     fn what_is_no_ca_key_is_told_by_its_line() {
         let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBNuKw5Q90F31JtNP1UKXmtlr/OUo3ypx1LkkfGYAoIWH3yUqOmzO9QuqOvb52cs+92My0Q8YL0kOAQbfWTyIsx0=";
         let told = |text: &str| CaKeys::parse(text).unwrap_err().to_string();
-        for other in ["nonsense", ecdsa, KEY.trim_start_matches("ssh-")] {
+        let weak =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        assert!(told(weak).contains("small order"), "{}", told(weak));
+        for other in ["nonsense", ecdsa, weak, KEY.trim_start_matches("ssh-")] {
             let told = told(&format!("{KEY}\n{other}\n"));
             assert!(told.starts_with("line 2 is no ssh-ed25519"), "{told}");
         }

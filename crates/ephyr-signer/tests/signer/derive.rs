@@ -386,7 +386,11 @@ fn keys_other_than_well_formed_ed25519_are_refused() {
     neutral[0] = 1;
     let mut off_the_curve = [0; 32];
     off_the_curve[0] = 2;
-    for point in [neutral, off_the_curve] {
+    // A point of the curve whose coordinate, 3, is written as p + 3.
+    let mut not_canonical = [0xff; 32];
+    not_canonical[0] = 0xf0;
+    not_canonical[31] = 0x7f;
+    for point in [neutral, off_the_curve, not_canonical] {
         let key = ssh_key::public::KeyData::Ed25519(ssh_key::public::Ed25519PublicKey(point));
         let line = ssh_key::PublicKey::from(key).to_openssh().unwrap();
         let code = refused(|intent| intent.public_key = line);
