@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Findings, Place};
-use crate::format::shorten;
+use crate::format::{Format, shorten};
 use crate::shape::{Field, Record, Shape};
-use crate::source::{Key, Node, Value};
+use crate::source::{Key, Node, ReadsAs, Surprise, Value, surprise};
 use crate::suggest;
 
 /// A path with one more key; a key that is not a plain word stands in quotes.
@@ -56,6 +56,9 @@ pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findi
                 let path = join(path, &name.name);
                 if name.name == "<<" {
                     add_merge_key(name, &path, findings);
+                } else if let Some(reads_as) = name.reads_as {
+                    let message = no_name(&name.name, reads_as, *key);
+                    findings.add("E-NAME-WORD", name.at, &path, message);
                 } else if let Err((code, why)) = key.check(&name.name) {
                     findings.add(code, name.at, &path, why);
                 } else {
@@ -66,15 +69,44 @@ pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findi
         (Shape::Record(record), Value::Map(entries)) => {
             check_record(node, record, entries, path, findings);
         }
-        (_, Value::Null) => {
-            let message = format!("has no value; give it {} or leave the key out", what(shape));
+        (_, Value::Null(word)) => {
+            let message = no_value(word, shape);
             findings.add("E-TYPE", node.at, path, message);
         }
+        (Shape::Int { min, max }, Value::Number(text)) => {
+            check_number(text, (*min, *max), node.at, path, findings);
+        }
+        (Shape::Int { min, max }, Value::Text(text)) if node.plain && surprise(text).is_some() => {
+            check_number(text, (*min, *max), node.at, path, findings);
+        }
         (_, found) => {
-            let message = wrong_type(shape, found);
+            let message = wrong_type(shape, found, node.plain);
             findings.add("E-TYPE", node.at, path, message);
         }
     }
+}
+
+/// A number that is not written in plain decimal digits.
+fn check_number(
+    text: &str,
+    (min, max): (u32, u32),
+    at: Place,
+    path: &str,
+    findings: &mut Findings,
+) {
+    let short = shorten(text);
+    let (code, message) = match surprise(text) {
+        Some(Surprise::Form(said)) => ("E-NUMBER", format!("`{short}` {said}")),
+        Some(Surprise::TooGreat) => {
+            let message = format!("{short} is out of bounds; write {min} to {max}");
+            ("E-RANGE", message)
+        }
+        None => {
+            let message = format!("`{short}` is no whole number; write {min} to {max} in digits");
+            ("E-TYPE", message)
+        }
+    };
+    findings.add(code, at, path, message);
 }
 
 fn check_choice(words: &[&str], text: &str, at: Place, path: &str, findings: &mut Findings) {
@@ -162,6 +194,14 @@ fn add_merge_key(key: &Key, path: &str, findings: &mut Findings) {
 
 fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mut Findings) {
     let name = shorten(&key.name);
+    if key.name.is_empty() {
+        let message = format!(
+            "before the `:` stands no key; {} has keys with names",
+            record.what
+        );
+        findings.add("E-UNKNOWN-KEY", key.at, path, message);
+        return;
+    }
     if let Some((_, code, advice)) = record.retired.iter().find(|(old, ..)| *old == key.name) {
         findings.add(
             code,
@@ -182,24 +222,90 @@ fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mu
     findings.add("E-UNKNOWN-KEY", key.at, path, message);
 }
 
-fn wrong_type(shape: &Shape, found: &Value) -> String {
+/// A key that should be a name and that YAML takes for something else.
+fn no_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
+    let what = names.what();
+    if names.check(word).is_err() {
+        return match word {
+            "" => format!("before the `:` stands nothing; a name ({what}) belongs there"),
+            _ => format!("`{word}` is YAML's word for nothing; a name ({what}) belongs here"),
+        };
+    }
+    let taken = match reads_as {
+        ReadsAs::Nothing => "for nothing",
+        ReadsAs::Bool => "for a truth value",
+    };
+    format!(
+        "`{word}` is YAML's word {taken}, but a name ({what}) belongs here; if it is the name, put it in quotes: \
+         \"{word}\""
+    )
+}
+
+/// Nothing where something belongs.
+fn no_value(word: &str, shape: &Shape) -> String {
+    let quotes = match shape {
+        Shape::Text(_) if !word.is_empty() && word != "~" => {
+            format!("; if the text is meant, put it in quotes: \"{word}\"")
+        }
+        _ => String::new(),
+    };
+    let said = if word.is_empty() {
+        "has no value".to_owned()
+    } else {
+        format!("`{word}` is YAML's word for nothing")
+    };
+    format!(
+        "{said}; give it {} or leave the key out{quotes}",
+        what(shape)
+    )
+}
+
+fn wrong_type(shape: &Shape, found: &Value, plain: bool) -> String {
     let advice = match (shape, found) {
-        (Shape::Text(format), Value::Int(_)) if format.is_duration() => {
-            "; write it with its unit, as in 90s or 5m"
+        (Shape::Text(format), Value::Int(_) | Value::Number(_)) if format.is_duration() => {
+            "; write it with its unit, as in 90s or 5m".to_owned()
         }
-        (Shape::Text(_) | Shape::Choice(_), Value::Int(_) | Value::Bool(_) | Value::Float) => {
-            "; put it in quotes if it is meant as text"
+        (Shape::Text(format), Value::Int(_) | Value::Bool(_) | Value::Number(_)) => {
+            "; put it in quotes if it is meant as text".to_owned() + &quoted(found, *format)
         }
-        (Shape::Bool, Value::Text(_)) => "; write true or false without quotes",
-        (Shape::Int { .. }, Value::Text(_)) => "; write digits without quotes",
-        (Shape::List { .. }, Value::Text(_)) => "; write [a, b]",
-        _ => "",
+        (Shape::Choice(_), Value::Int(_) | Value::Bool(_) | Value::Number(_)) => {
+            "; put it in quotes if it is meant as text".to_owned()
+        }
+        (Shape::Bool | Shape::BoolOrList(_), Value::Text(text)) => match truth(text) {
+            Some(word) if !plain => format!("; write {word} without quotes"),
+            Some(word) => format!("; `{}` is text in YAML 1.2, so write {word}", shorten(text)),
+            None => "; write true or false without quotes".to_owned(),
+        },
+        (Shape::Int { .. }, Value::Text(_)) => "; write digits without quotes".to_owned(),
+        (Shape::List { .. }, Value::Text(_)) => "; write [a, b]".to_owned(),
+        _ => String::new(),
     };
     format!(
         "is {}, but {} is expected{advice}",
         found.kind(),
         what(shape)
     )
+}
+
+/// The value as it would stand in quotes, unless it may be a secret.
+fn quoted(found: &Value, format: Format) -> String {
+    let text = match found {
+        _ if format.may_be_secret() => return String::new(),
+        Value::Int(value) => value.to_string(),
+        Value::Bool(value) => value.to_string(),
+        Value::Number(text) => shorten(text),
+        _ => return String::new(),
+    };
+    format!(": \"{text}\"")
+}
+
+/// What a word means that other versions of YAML, or people, take for a truth value.
+fn truth(text: &str) -> Option<&'static str> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "y" | "on" => Some("true"),
+        "false" | "no" | "n" | "off" => Some("false"),
+        _ => None,
+    }
 }
 
 fn what(shape: &Shape) -> String {

@@ -90,6 +90,10 @@ pub static CODES: &[Code] = &[
         "E-TYPE",
         "A value is of the wrong kind, such as text where a number is due.",
     ),
+    only_here(
+        "E-NUMBER",
+        "A number is written in another form than plain decimal digits, such as `022`, `0x16` or `1e3`.",
+    ),
     shown("E-RANGE", "A number is out of bounds."),
     shown("E-CHOICE", "A word is none of those that are possible."),
     shown(
@@ -111,6 +115,10 @@ pub static CODES: &[Code] = &[
     shown(
         "E-NAME",
         "A name has a character or a length that names must not have.",
+    ),
+    only_here(
+        "E-NAME-WORD",
+        "A name stands without quotes and is YAML's word for nothing, true or false.",
     ),
     only_here(
         "E-TEXT",
@@ -188,14 +196,17 @@ pub static CODES: &[Code] = &[
         "E-TARGET-TTL",
         "A target's `max_ttl` is longer than the global one.",
     ),
-    only_here("E-HOST", "A host is neither a DNS name nor an IP address."),
+    only_here(
+        "E-HOST",
+        "A host is neither a DNS name nor the IP address of a single host.",
+    ),
     only_here(
         "E-DUPLICATE-HOST",
         "Two targets have the same host and port.",
     ),
     only_here(
         "E-HOST-KEY",
-        "A host key is not an OpenSSH Ed25519 public key.",
+        "A host key is not a usable OpenSSH Ed25519 public key.",
     ),
     only_here(
         "E-HOST-KEY-MISSING",
@@ -307,7 +318,7 @@ pub static CODES: &[Code] = &[
     only_here("E-ADMIN-IS-AGENT", "An admin has the UID of an agent."),
     only_here(
         "E-ADMIN-KEY",
-        "An admin's key is not an OpenSSH Ed25519 public key.",
+        "An admin's key is not a usable OpenSSH Ed25519 public key.",
     ),
     only_here("E-SHARED-ADMIN-KEY", "Two admins have the same key."),
     only_here("W-NO-TARGETS", "There is no target, service or remote."),
@@ -343,7 +354,7 @@ pub static CODES: &[Code] = &[
     ),
     only_here(
         "W-COMMAND-OPEN",
-        "A command pattern leaves the arguments open of a program that runs other programs.",
+        "A command pattern leaves the arguments open of a program that can run others, write files or load code.",
     ),
     only_here(
         "W-UNSEALED-COMMANDS",

@@ -31,6 +31,7 @@ fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
 fn expected(bytes: &[u8]) -> Vec<String> {
     let first = bytes.split(|b| *b == b'\n').next().unwrap();
     let first = std::str::from_utf8(first).unwrap();
+    let first = first.trim_start_matches('\u{feff}').trim_end_matches('\r');
     match first.strip_prefix("# expect: ") {
         Some("nothing") => Vec::new(),
         Some(list) => list.split("; ").map(str::to_owned).collect(),
@@ -135,6 +136,20 @@ fn every_finding_says_what_to_do_in_a_sentence_and_keeps_secrets_to_itself() {
             assert!(finding.message.len() < 400, "{finding}");
             assert!(!finding.message.contains('\n'), "{finding}");
             assert_eq!(finding.file, name);
+            // The words of Rust and serde are nobody's who writes a policy.
+            for word in [
+                "Option",
+                "i64",
+                "u64",
+                "struct",
+                "enum",
+                "variant",
+                "invalid type",
+                "serde",
+                "EOF",
+            ] {
+                assert!(!finding.message.contains(word), "{finding}");
+            }
             for secret in ["5f4dcc3b5aa765d61d8327deb882cf99", "enc:3q2", "$2b$"] {
                 assert!(!finding.message.contains(secret), "{finding}");
             }
@@ -267,6 +282,27 @@ fn a_file_beyond_a_mebibyte_is_not_read() {
     bytes.push(b'\n');
     let diagnostics = load(&bytes, "p.yaml").unwrap_err();
     assert_eq!(found(diagnostics.as_slice()), ["E-TOO-BIG 1:1 -"]);
+}
+
+#[test]
+fn a_file_in_utf_16_is_told_to_be_one() {
+    let text = fs::read_to_string(root().join("policy/accept/smallest.yaml")).unwrap();
+    let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+    let bytes: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
+    let diagnostics = load(&bytes, "p.yaml").unwrap_err();
+    assert_eq!(found(diagnostics.as_slice()), ["E-NOT-UTF8 1:1 -"]);
+    assert!(diagnostics.as_slice()[0].message.contains("UTF-16"));
+}
+
+#[test]
+fn a_secret_that_looks_like_a_number_is_not_repeated() {
+    for value in ["0x5f4dcc3b", "1234567890", "1234.5"] {
+        let text = format!(
+            "agents:\n  a: {{ api_key_hash: {value}, api_key_hash_credential: {value} }}\n"
+        );
+        let diagnostics = load(text.as_bytes(), "p.yaml").unwrap_err();
+        assert!(!diagnostics.to_string().contains(value), "{diagnostics}");
+    }
 }
 
 #[test]

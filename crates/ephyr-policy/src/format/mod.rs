@@ -151,6 +151,11 @@ impl Format {
         )
     }
 
+    /// Whether people may put a secret there by mistake, so that the text is not repeated.
+    pub(crate) fn may_be_secret(self) -> bool {
+        matches!(self, Self::Bcrypt | Self::Credential)
+    }
+
     /// What the form is, for people.
     pub(crate) fn what(self) -> &'static str {
         match self {
