@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use ephyr_names::TargetName;
 use ephyr_policy::{
-    Diagnostic, MAX_POLICY_BYTES, NftTable, Severity, load, report, schema, target_host,
+    Diagnostic, MAX_POLICY_BYTES, NftTable, Severity, UnknownProgram, load, report, schema,
+    target_host, unknown_programs,
 };
 use serde_json::json;
 
@@ -19,7 +20,7 @@ use crate::target::{ca_keys, document};
 
 pub(crate) fn run(policy: &Policy, output: &Output) -> Result<ExitCode, Failure> {
     match policy {
-        Policy::Validate { file } => validate(file, output),
+        Policy::Validate { file, verbose } => validate(file, *verbose, output),
         Policy::Build(wanted) => build(wanted, output),
         Policy::Schema => {
             output.raw(schema().as_bytes())?;
@@ -29,7 +30,7 @@ pub(crate) fn run(policy: &Policy, output: &Output) -> Result<ExitCode, Failure>
     }
 }
 
-fn validate(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
+fn validate(file: &Path, verbose: bool, output: &Output) -> Result<ExitCode, Failure> {
     let (source, file) = if file == Path::new("-") {
         (
             bytes(io::stdin(), "standard input".as_ref())?,
@@ -47,7 +48,11 @@ fn validate(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
         .iter()
         .filter(|finding| finding.severity == Severity::Error)
         .count();
-    let value = json!({
+    let unknown = match &loaded {
+        Ok(policy) if verbose => unknown_programs(policy),
+        _ => Vec::new(),
+    };
+    let mut value = json!({
         "file": file,
         "valid": hash.is_some(),
         "hash": hash,
@@ -55,12 +60,26 @@ fn validate(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
         "warnings": findings.len() - errors,
         "findings": findings,
     });
+    if verbose {
+        let programs = unknown
+            .iter()
+            .map(|unknown| json!({"path": unknown.path, "program": unknown.program}));
+        value["unknown_programs"] = programs.collect();
+    }
     output.show(&value, || {
-        if findings.is_empty() {
+        let mut text = if findings.is_empty() {
             format!("{}: valid\n", file.display())
         } else {
             report(findings)
+        };
+        for UnknownProgram { path, program } in &unknown {
+            let file = file.display();
+            text += &format!(
+                "{file}: unknown program at {path}: nothing is known of `{program}`; look at what it can do with \
+                 the arguments that the pattern leaves open\n"
+            );
         }
+        text
     })?;
     Ok(match (hash, findings) {
         (None, _) => ExitCode::from(2),

@@ -27,7 +27,7 @@ targets:
     host: web.example
     allowed_roles: [read]
     auto_approve: true
-    host_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAl2XMuRcNPwEUE3Zd0Fjo7nvWSQwSFqaXrBjFqPkoSU
+    host_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn
 ";
 
 #[test]
@@ -125,6 +125,40 @@ fn a_policy_with_warnings_is_status_1() {
     let ran = ephyr(&["policy", "validate", path.to_str().unwrap()]);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("warning"), "{}", ran.out);
+}
+
+#[test]
+fn programs_of_which_nothing_is_known_are_listed_when_asked() {
+    let patterns = POLICY.replace(
+        "principal: eph-read",
+        "principal: eph-read, commands: [\"frobnicate -x *\", \"tar *\", \"cat *\", \"frobnicate y\"]",
+    );
+    assert_ne!(patterns, POLICY);
+    let validate = |arguments: &[&str]| {
+        let all = [&["policy", "validate", "-"], arguments].concat();
+        program().input(&patterns).run(&all)
+    };
+    let (quiet, told) = (validate(&[]), validate(&["--verbose"]));
+    assert_eq!((quiet.code, told.code), (1, 1), "{}{}", told.out, told.err);
+    assert!(!quiet.out.contains("frobnicate"), "{}", quiet.out);
+    assert!(quiet.out.contains("W-COMMAND-OPEN"), "{}", quiet.out);
+    assert!(
+        told.out.contains(
+            "unknown program at roles.read.commands[0]: nothing is known of `frobnicate`"
+        ),
+        "{}",
+        told.out
+    );
+    assert_eq!(
+        told.out.matches("unknown program").count(),
+        1,
+        "{}",
+        told.out
+    );
+    let json: Value = validate(&["--verbose", "--json"]).out.parse().unwrap();
+    assert_eq!(json["unknown_programs"][0]["program"], "frobnicate");
+    let json: Value = validate(&["--json"]).out.parse().unwrap();
+    assert_eq!(json.get("unknown_programs"), None);
 }
 
 #[test]

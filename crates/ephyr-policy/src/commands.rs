@@ -72,9 +72,9 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
     parse(text).map(drop)
 }
 
-/// The program that a pattern with ` *` leaves the arguments of open.
-pub(crate) fn open_program(text: &str) -> Option<&str> {
-    text.strip_suffix(" *")?.split(' ').next()
+/// The words of a pattern that leaves further arguments open: the program and its first arguments.
+pub(crate) fn open_words(text: &str) -> Option<Vec<&str>> {
+    Some(text.strip_suffix(" *")?.split(' ').collect())
 }
 
 fn parse(text: &str) -> Result<Pattern, String> {

@@ -19,6 +19,7 @@ mod format;
 mod ledger;
 mod model;
 mod pairing;
+mod programs;
 mod reference;
 mod render;
 mod schema;
@@ -40,6 +41,7 @@ pub use format::check_point;
 pub use ledger::{Entry, Kind, Ledger, SlotId};
 pub use model::*;
 pub use pairing::{Pairing, Unpaired};
+pub use programs::{UnknownProgram, unknown_programs};
 pub use reference::reference_markdown;
 pub use render::{
     Authority, AuthorityError, BrokerListen, BrokerListenError, CaKeys, CaKeysError, Count,

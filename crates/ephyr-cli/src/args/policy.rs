@@ -17,6 +17,9 @@ pub(crate) enum Policy {
             default_value = "/etc/ephyr/policy.yaml"
         )]
         file: PathBuf,
+        /// Also list the programs of `commands` patterns of which the compiler knows nothing
+        #[arg(long, short)]
+        verbose: bool,
     },
     /// Check a policy and write it with all that is made of it
     Build(Build),

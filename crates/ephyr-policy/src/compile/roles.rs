@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use ephyr_names::RoleName;
 
 use super::view::View;
-use crate::commands::{CommandPolicy, open_program};
+use crate::commands::{CommandPolicy, open_words};
 use crate::diagnostic::Findings;
 use crate::model::{Role, Sudo};
 use crate::sealed::{SEALED_SHELLS, runs_sealed_commands};
-use crate::sudo;
+use crate::{programs, sudo};
 
 pub(super) fn compile(root: &View<'_>, findings: &mut Findings) -> BTreeMap<RoleName, Role> {
     root.map("roles")
@@ -73,7 +73,7 @@ fn check_root(view: &View<'_>, sudo: &Sudo, findings: &mut Findings) {
             if let Some(why) = sudo::root_equivalent(command) {
                 let (at, path) = view.place_of("sudo", index);
                 let program = command.split(' ').next().unwrap_or_default();
-                let message = format!("`{program}` here is as good as root: {why}; {MARK}");
+                let message = format!("`{program}` here is as good as root: it {why}; {MARK}");
                 faults.push(("E-SUDO-ROOT", at, path, message));
             }
         }
@@ -125,17 +125,18 @@ fn check_commands(view: &View<'_>, findings: &mut Findings) {
     if !view.has("commands") {
         return;
     }
+    let root = view.text("principal") == Some("root");
     for (index, text) in view.texts("commands") {
-        let program = open_program(text).unwrap_or_default();
-        let path_like = format!(
-            "/usr/bin/{}",
-            program.rsplit('/').next().unwrap_or_default()
-        );
-        if sudo::runs_programs(&path_like) {
+        let words = open_words(text).unwrap_or_default();
+        let Some((program, fixed)) = words.split_first() else {
+            continue;
+        };
+        if let Some(why) =
+            programs::find(program).and_then(|known| known.with_open_arguments(fixed, root))
+        {
             let (at, path) = view.place_of("commands", index);
             let message = format!(
-                "`{program}` runs whatever its arguments name, so this pattern confines nothing; list whole \
-                 commands"
+                "`{program}` with open arguments {why}, so this pattern confines little; list whole commands"
             );
             findings.add("W-COMMAND-OPEN", at, path, message);
         }

@@ -1,0 +1,279 @@
+//! What programs can do beyond their purpose: the one table behind `sudo` and `commands`.
+//!
+//! sudo runs a listed command with exactly the arguments listed, so there the question is whether the program
+//! is as good as root in spite of that. A pattern of `commands` that ends with ` *` leaves the arguments open,
+//! so there the question is what arguments can make of the program.
+//!
+//! The table cannot be complete. It is a net below the operator's own judgement, not a replacement for it, and
+//! a program that it does not hold is not judged: `policy validate --verbose` lists those.
+
+mod arguments;
+mod files;
+mod interpreters;
+mod launchers;
+mod network;
+mod screens;
+mod system;
+
+use std::cmp::Ordering;
+
+use crate::commands::{self, CommandPolicy};
+use crate::model::Policy;
+
+/// What a program can do when someone else chooses its arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ability {
+    /// Is a shell, or starts one.
+    Shell,
+    /// Evaluates its arguments, a file or its input as code.
+    Evaluates,
+    /// Runs other programs.
+    Runs,
+    /// Loads libraries, modules or plug-ins.
+    LoadsCode,
+    /// Is an editor, which writes files and starts shells.
+    Edits,
+    /// Opens a pager or a screen from which a shell can be started.
+    Pages,
+    /// Writes files.
+    Writes,
+    /// Reads files.
+    Reads,
+    /// Changes accounts or permissions.
+    Rights,
+    /// Changes what the kernel or the service manager does.
+    System,
+    /// Installs software, whose scripts run then.
+    Installs,
+    /// Sends or receives data.
+    Network,
+}
+
+impl Ability {
+    const fn phrase(self) -> &'static str {
+        match self {
+            Self::Shell => "is or starts a shell",
+            Self::Evaluates => "evaluates code",
+            Self::Runs => "runs other programs",
+            Self::LoadsCode => "loads code",
+            Self::Edits => "is an editor, from which a shell can be started",
+            Self::Pages => "opens a pager or screen, from which a shell can be started",
+            Self::Writes => "writes files",
+            Self::Reads => "reads files",
+            Self::Rights => "changes accounts or permissions",
+            Self::System => "changes system settings",
+            Self::Installs => "installs software and runs its scripts",
+            Self::Network => "sends and receives data",
+        }
+    }
+}
+
+/// Why a program with these arguments can do more than it should; `None` if the arguments confine it. The
+/// flag says whether further arguments are open.
+type Judge = fn(&[&str], bool) -> Option<&'static str>;
+
+/// A row of the table.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// The file name, without directory and version.
+    name: &'static str,
+    /// Where its abilities are documented: GTFOBins, or a manual page.
+    source: &'static str,
+    abilities: &'static [Ability],
+    /// Whether it is as good as root even with fixed arguments, if run as root.
+    always: bool,
+    /// Judges its arguments, where these matter.
+    judge: Option<Judge>,
+}
+
+/// <https://gtfobins.github.io>
+const GTFO: &str = "GTFOBins";
+
+/// Harmless as root when its arguments are fixed.
+const fn fixed(name: &'static str, source: &'static str, can: &'static [Ability]) -> Program {
+    Program {
+        name,
+        source,
+        abilities: can,
+        always: false,
+        judge: None,
+    }
+}
+
+/// As good as root whatever its arguments are.
+const fn always(name: &'static str, source: &'static str, can: &'static [Ability]) -> Program {
+    Program {
+        always: true,
+        ..fixed(name, source, can)
+    }
+}
+
+impl Program {
+    /// Whether it is dangerous depends on its arguments.
+    const fn judged(mut self, judge: Judge) -> Self {
+        self.judge = Some(judge);
+        self
+    }
+
+    fn described(&self) -> String {
+        let phrases: Vec<&str> = self.abilities.iter().map(|can| can.phrase()).collect();
+        phrases.join(", ")
+    }
+
+    /// Why it is as good as root with exactly these arguments, if it is.
+    pub(crate) fn as_root(&self, arguments: &[&str]) -> Option<String> {
+        match self.judge {
+            _ if self.always => Some(self.described()),
+            Some(judge) => judge(arguments, false).map(str::to_owned),
+            None => None,
+        }
+    }
+
+    /// What it can do where further arguments may follow these. Reading counts only for root, who alone
+    /// reads everything: to read is what an operator lists `cat *` for.
+    pub(crate) fn with_open_arguments(&self, fixed: &[&str], root: bool) -> Option<String> {
+        let why = match self.judge {
+            Some(judge) => judge(fixed, true).map(str::to_owned),
+            None if !root && self.abilities == [Ability::Reads] => None,
+            None => Some(self.described()),
+        };
+        why.map(|why| format!("{why} ({})", self.source))
+    }
+}
+
+/// Sorted by name; no name stands in two of them.
+const TABLES: [&[Program]; 6] = [
+    files::TABLE,
+    interpreters::TABLE,
+    launchers::TABLE,
+    network::TABLE,
+    screens::TABLE,
+    system::TABLE,
+];
+
+/// The row of a program, by its path or name. `/usr/bin/python3.11` is `python`, `vim.basic` is `vim`.
+pub(crate) fn find(path: &str) -> Option<&'static Program> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let stem = name.split('.').next().unwrap_or_default();
+    let bare = stem.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-');
+    if is_loader(name) {
+        return row("ld.so");
+    }
+    let family = [("mkfs", "mkfs"), ("qemu-system", "qemu")];
+    let family = family.iter().find(|(prefix, _)| name.starts_with(prefix));
+    row(name)
+        .or_else(|| row(stem))
+        .or_else(|| row(bare))
+        .or_else(|| row(family?.1))
+}
+
+fn row(name: &str) -> Option<&'static Program> {
+    TABLES.iter().find_map(|table| {
+        let at = table.binary_search_by(|program| compare(program.name, name));
+        at.ok().map(|at| &table[at])
+    })
+}
+
+fn compare(a: &str, b: &str) -> Ordering {
+    a.as_bytes().cmp(b.as_bytes())
+}
+
+/// The dynamic loader, which runs the program that it is given (ld.so(8)): `ld-linux-x86-64.so.2`,
+/// `ld-musl-x86_64.so.1`, `ld-2.31.so`, `ld64.so.2`.
+fn is_loader(name: &str) -> bool {
+    let rest = name.strip_prefix("ld");
+    rest.is_some_and(|rest| {
+        rest.contains(".so") && matches!(rest.as_bytes().first(), Some(b'-' | b'.' | b'6'))
+    })
+}
+
+/// A pattern of `commands` with a program that the table does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownProgram {
+    /// Where the pattern stands, as in `roles.read.commands[1]`.
+    pub path: String,
+    /// The program as it is written there.
+    pub program: String,
+}
+
+/// The patterns that leave the arguments open of programs of which nothing is known, in the order of the
+/// roles. They may be harmless; the compiler cannot say.
+#[must_use]
+pub fn unknown_programs(policy: &Policy) -> Vec<UnknownProgram> {
+    let mut unknown = Vec::new();
+    for role in policy.roles() {
+        let patterns = role.commands.iter().flat_map(CommandPolicy::patterns);
+        for (index, pattern) in patterns.enumerate() {
+            let program = commands::open_words(&pattern).and_then(|words| words.first().copied());
+            if let Some(program) = program.filter(|program| find(program).is_none()) {
+                let roles = crate::check::join("roles", role.name.as_str());
+                let path = crate::check::item(&format!("{roles}.commands"), index);
+                unknown.push(UnknownProgram {
+                    path,
+                    program: program.to_owned(),
+                });
+            }
+        }
+    }
+    unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_sorted_and_name_each_program_once() {
+        let mut all: Vec<&str> = Vec::new();
+        for table in TABLES {
+            for pair in table.windows(2) {
+                let (a, b) = (pair[0].name, pair[1].name);
+                assert_eq!(compare(a, b), Ordering::Less, "{a} stands before {b}");
+            }
+            all.extend(table.iter().map(|program| program.name));
+        }
+        let count = all.len();
+        all.sort_unstable();
+        let twice: Vec<_> = all.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(twice.is_empty(), "{twice:?}");
+        assert!(count > 250, "{count}");
+    }
+
+    #[test]
+    fn every_program_has_an_ability_and_a_source() {
+        for program in TABLES.iter().copied().flatten() {
+            assert!(!program.abilities.is_empty(), "{}", program.name);
+            let source = program.source;
+            assert!(
+                source == GTFO || source.ends_with(')'),
+                "{}: {source}",
+                program.name
+            );
+            let found = find(program.name).map(|found| found.name);
+            assert_eq!(found, Some(program.name));
+        }
+    }
+
+    #[test]
+    fn versions_variants_and_directories_do_not_hide_a_program() {
+        for (path, name) in [
+            ("/usr/bin/python3.11", "python"),
+            ("vim.basic", "vim"),
+            ("/usr/bin/nc.openbsd", "nc"),
+            ("php8.2", "php"),
+            ("gcc-12", "gcc"),
+            ("/sbin/mkfs.ext4", "mkfs"),
+            ("qemu-system-x86_64", "qemu"),
+            ("/lib64/ld-linux-x86-64.so.2", "ld.so"),
+            ("/lib/ld-musl-x86_64.so.1", "ld.so"),
+            ("/lib/x86_64-linux-gnu/ld-2.31.so", "ld.so"),
+            ("7z", "7z"),
+            (".", "."),
+        ] {
+            assert_eq!(find(path).map(|program| program.name), Some(name), "{path}");
+        }
+        for path in ["/usr/bin/uptime", "df", "", "0", "/", "ld-report", "led"] {
+            assert!(find(path).is_none(), "{path}");
+        }
+    }
+}
