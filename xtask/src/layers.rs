@@ -17,7 +17,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-sandbox", &[]),
     ("ephyr-heap", &[]),
     ("ephyr-mcp", &[]),
-    ("ephyr-audit", &["ephyr-names", "ephyr-token"]),
+    (
+        "ephyr-audit",
+        &["ephyr-names", "ephyr-token", "ephyr-sandbox"],
+    ),
     ("ephyr-ssh", &["ephyr-names", "ephyr-policy"]),
     ("ephyr-units", &["ephyr-names"]),
     (
@@ -77,7 +80,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-demo", &["ephyr-names", "ephyr-testkit"]),
     (
         "ephyr-models",
-        &["ephyr-names", "ephyr-token", "ephyr-policy"],
+        &[
+            "ephyr-names",
+            "ephyr-token",
+            "ephyr-policy",
+            "ephyr-sandbox",
+        ],
     ),
     (
         "ephyr-properties",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ephyr_names::Timestamp;
+use ephyr_sandbox::Displaced;
 
 use crate::chain::{LineFault, SealError};
 
@@ -118,6 +119,32 @@ pub enum AuditError {
         /// Bytes found.
         found: u64,
     },
+    /// Its file is no longer the one at its path: further records would be in no file there.
+    #[error(
+        "the log {} was {how} while it is being written; nothing is done unrecorded. Only its writer may rename or \
+         remove it: take it out of logrotate and of scripts that clean up",
+        path.display()
+    )]
+    Displaced {
+        /// The path.
+        path: Arc<Path>,
+        /// What became of the file.
+        how: Displaced,
+    },
+    /// The same, and it could not be continued in a new file. Tried anew with every record.
+    #[error(
+        "the log {} was {how} while it is being written, and it cannot be continued in a new file: {why}; nothing is \
+         done unrecorded, so mend that",
+        path.display()
+    )]
+    NotContinued {
+        /// The path.
+        path: Arc<Path>,
+        /// What became of the file.
+        how: Displaced,
+        /// What failed.
+        why: Arc<str>,
+    },
     /// More records wait for the disk than may. Ask again.
     #[error("the audit log is busy: too many records wait for the disk; try again")]
     Busy,
@@ -130,6 +157,17 @@ pub enum AuditError {
     /// The signer's checkpoint does not fit the log.
     #[error("the signer's checkpoint does not fit the log: {0}")]
     Checkpoint(CheckpointFault),
+}
+
+impl AuditError {
+    /// What became of the file, where it is no longer the one at its path.
+    #[must_use]
+    pub fn displaced(&self) -> Option<Displaced> {
+        match self {
+            Self::Displaced { how, .. } | Self::NotContinued { how, .. } => Some(*how),
+            _ => None,
+        }
+    }
 }
 
 /// How a checkpoint fails to fit.

@@ -80,7 +80,7 @@ macro_rules! events {
 events! {
     /// First record of a log; its id is the log's.
     LogOpened = "log_opened", Info;
-    /// First record of a file that continues a log after rotation.
+    /// First record of a file that continues a log: after rotation, or, as an alert, after its file was taken away.
     LogContinued = "log_continued", Info;
     /// A last line that a crash had left unfinished was put aside.
     LogRecovered = "log_recovered", Warn;
@@ -104,6 +104,8 @@ events! {
     EpochStarted = "epoch_started", Info;
     /// The signer did not answer or refused.
     SignerFailed = "signer_failed", Error;
+    /// The state journal or the file of nonces was taken away, and was written anew from memory.
+    StateRestored = "state_restored", Alert;
     /// A command is about to run.
     ExecAttempt = "exec_attempt", Info;
     /// How it ended.

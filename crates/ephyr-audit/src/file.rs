@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephyr_names::Digest;
+use ephyr_sandbox::look_at;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -150,17 +151,7 @@ impl ChainFile {
     }
 
     fn write_staged(&mut self) -> Result<(), AuditError> {
-        if self.dirty {
-            self.cut().map_err(|e| self.failed(&e))?;
-        }
-        let found = self.file.metadata().map_err(|e| self.failed(&e))?.size();
-        if found != self.good.length {
-            return Err(AuditError::Changed {
-                path: Arc::clone(&self.path),
-                expected: self.good.length,
-                found,
-            });
-        }
+        self.check_place()?;
         let written = self
             .file
             .write_all(&self.buffer)
@@ -171,6 +162,32 @@ impl ChainFile {
             let _ = self.cut();
             self.failed(&e)
         })
+    }
+
+    /// Whether the file is as it was left, and still the one at its path: what is written to another one is
+    /// in no file after the process has ended.
+    ///
+    /// # Errors
+    /// [`AuditError::Changed`] or [`AuditError::Displaced`]; the system's answer where it cannot be told.
+    pub(crate) fn check_place(&mut self) -> Result<(), AuditError> {
+        if self.dirty {
+            self.cut().map_err(|e| self.failed(&e))?;
+        }
+        let found = look_at(&self.file, &self.path).map_err(|e| self.failed(&e))?;
+        if found.length != self.good.length {
+            return Err(AuditError::Changed {
+                path: Arc::clone(&self.path),
+                expected: self.good.length,
+                found: found.length,
+            });
+        }
+        match found.displaced {
+            None => Ok(()),
+            Some(how) => Err(AuditError::Displaced {
+                path: Arc::clone(&self.path),
+                how,
+            }),
+        }
     }
 
     fn cut(&mut self) -> io::Result<()> {
@@ -209,6 +226,11 @@ impl ChainFile {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The open file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     /// After the file was renamed.

@@ -14,6 +14,7 @@
 mod chain;
 mod checkpoint;
 mod clock;
+mod continued;
 mod encode;
 mod error;
 mod event;

@@ -68,6 +68,8 @@ pub(crate) struct Work {
     pub(crate) orders: Vec<Order>,
     /// Events lost so far and not yet recorded as lost.
     pub(crate) lost: u64,
+    /// Somebody asked whether the file is still at its path.
+    pub(crate) look: bool,
     pub(crate) closing: bool,
 }
 
@@ -83,11 +85,14 @@ pub(crate) struct Queue {
     deadline: Option<Instant>,
     lost: u64,
     orders: Vec<Order>,
+    look: bool,
     closing: bool,
     closed: bool,
     /// The thread waits and has not been woken: waking it costs a system call, so it is done once.
     sleeping: bool,
     pub(crate) failure: Option<Failure>,
+    /// The last failure, over or not.
+    pub(crate) last_failure: Option<Failure>,
 }
 
 struct Merged {
@@ -117,10 +122,12 @@ impl Queue {
             deadline: None,
             lost: 0,
             orders: Vec::new(),
+            look: false,
             closing: false,
             closed: false,
             sleeping: false,
             failure: None,
+            last_failure: None,
         }
     }
 
@@ -199,13 +206,23 @@ impl Queue {
         Ok(())
     }
 
+    /// Has the thread look whether the file is still at its path. Says whether it has to be woken: where something
+    /// waits already, the look comes with writing it.
+    pub(crate) fn look(&mut self) -> bool {
+        if self.deadline.is_some() {
+            return false;
+        }
+        self.look = true;
+        std::mem::take(&mut self.sleeping)
+    }
+
     pub(crate) fn close(&mut self) {
         self.closing = true;
     }
 
     /// How long the thread may sleep: not at all, for a while, or until it is woken.
     pub(crate) fn idle_for(&mut self, now: Instant) -> Option<Option<Duration>> {
-        if self.durable > 0 || !self.orders.is_empty() || self.closing {
+        if self.durable > 0 || !self.orders.is_empty() || self.look || self.closing {
             return None;
         }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
@@ -221,6 +238,7 @@ impl Queue {
         std::mem::swap(&mut self.orders, &mut work.orders);
         (self.durable, self.bytes) = (0, 0);
         self.sleeping = false;
+        work.look = std::mem::take(&mut self.look);
         work.closing = self.closing;
         if self.deadline.is_some_and(|deadline| deadline <= now)
             || !work.orders.is_empty()
@@ -248,9 +266,8 @@ impl Queue {
         self.bytes += kept.iter().map(|job| job.body.len()).sum::<usize>();
         kept.append(&mut self.jobs);
         std::mem::swap(kept, &mut self.jobs);
-        if !self.jobs.is_empty() || self.lost > 0 {
-            self.deadline = Some(retry);
-        }
+        // Even where nothing waits: that the log can be written again is told without anybody acting.
+        self.deadline = Some(retry);
     }
 
     /// A record could not even be encoded.

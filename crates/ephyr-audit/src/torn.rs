@@ -41,16 +41,24 @@ pub(crate) fn put_aside(file: &File, path: &Path, good: u64) -> Result<Torn, Ope
     })
 }
 
-/// Makes the file whose name is the log's with the time behind it.
-fn create_beside(path: &Path) -> Result<(PathBuf, File), OpenError> {
+/// Names beside the log: its own, with a word and the time behind it, and a number where that is taken.
+pub(crate) fn names_beside(path: &Path, word: &str) -> impl Iterator<Item = PathBuf> {
     let time = clock::now().to_string().replace(['-', ':'], "");
-    for attempt in 0..100u32 {
-        let mut name: OsString = path.as_os_str().to_owned();
-        name.push(format!(".torn-{time}"));
+    let name: OsString = path.as_os_str().to_owned();
+    let word = word.to_owned();
+    (0..100u32).map(move |attempt| {
+        let mut name = name.clone();
+        name.push(format!(".{word}-{time}"));
         if attempt > 0 {
             name.push(format!("-{attempt}"));
         }
-        let aside = PathBuf::from(name);
+        name.into()
+    })
+}
+
+/// Makes the file whose name is the log's with the time behind it.
+fn create_beside(path: &Path) -> Result<(PathBuf, File), OpenError> {
+    for aside in names_beside(path, "torn") {
         let made = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -9,6 +9,7 @@ use ssh_key::PublicKey;
 
 use crate::chain::{Line, LineFault, Lines, Next};
 use crate::checkpoint::{Checkpoint, Fold};
+use crate::continued::TAKEN_AWAY;
 use crate::event::Event;
 use crate::files;
 use crate::record::Record;
@@ -46,6 +47,8 @@ pub struct Report {
     pub open_attempts: Vec<RecordId>,
     /// Events that were lost while the log could not be written.
     pub lost: u64,
+    /// How often the log's file was taken away while it was open, after which it was continued in another one.
+    pub taken_away: u64,
     /// Hash of the last record.
     pub hash: Digest,
     /// The checkpoint head over all records.
@@ -171,6 +174,7 @@ struct State<'a> {
     behind: VecDeque<(Digest, Option<Timestamp>)>,
     open: HashMap<RecordId, (u64, Event)>,
     lost: u64,
+    taken_away: u64,
 }
 
 /// How far the chain was followed.
@@ -203,6 +207,7 @@ impl<'a> State<'a> {
             behind: VecDeque::new(),
             open: HashMap::new(),
             lost: 0,
+            taken_away: 0,
         }
     }
 
@@ -230,6 +235,8 @@ impl<'a> State<'a> {
             let lost = record.detail.get("lost").and_then(|n| n.parse().ok());
             self.lost += lost.unwrap_or(1u64);
         }
+        let continued = record.event == Event::LogContinued;
+        self.taken_away += u64::from(continued && record.detail.get(TAKEN_AWAY).is_some());
         Ok(())
     }
 
@@ -399,6 +406,7 @@ impl<'a> State<'a> {
             unsigned: tail.by_ref().count() as u64,
             open_attempts: open.into_iter().map(|(_, id)| id).collect(),
             lost: self.lost,
+            taken_away: self.taken_away,
             hash: chain.hash,
             head: chain.fold.head(),
         })

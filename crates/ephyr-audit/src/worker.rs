@@ -2,7 +2,6 @@
 //! failure it keeps what nobody waited for, tries again, and records what was lost meanwhile.
 
 use std::collections::VecDeque;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -11,13 +10,11 @@ use std::time::{Duration, Instant};
 use ephyr_names::Digest;
 
 use crate::clock;
+use crate::continued::not_continued;
 use crate::error::{AuditError, Failure, OpenError};
 use crate::event::Event;
-use crate::file::{ChainFile, sync_directory};
-use crate::files;
 use crate::queue::{Job, Kind, Order, Work};
-use crate::record::LogLink;
-use crate::start::{OpenLog, is_same_file, next_name};
+use crate::start::OpenLog;
 use crate::writer::{Appended, Shared, WriterOptions, lock, own_record, refuse};
 
 /// How long after a failure the thread tries again by itself.
@@ -65,6 +62,9 @@ impl Worker {
                     Order::Flush(tell) => drop(tell.send(written.clone())),
                     Order::Rotate(tell) => drop(tell.send(self.rotate())),
                 }
+            }
+            if std::mem::take(&mut self.work.look) {
+                self.look();
             }
             self.rotate_when_due();
             if self.work.closing {
@@ -114,8 +114,14 @@ impl Worker {
     /// Puts on disk what was taken. After a failure the disk may have room for little: those who wait
     /// come first, then the others in small portions.
     fn commit(&mut self) -> Result<(), AuditError> {
-        if self.failure.is_none() {
+        let Some(failure) = &self.failure else {
             return self.commit_batch();
+        };
+        if failure.error.displaced().is_some()
+            && let Err(error) = self.return_to_path()
+        {
+            self.failed(&error);
+            return Err(error);
         }
         let (rest, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.work.jobs)
             .into_iter()
@@ -231,6 +237,7 @@ impl Worker {
         kept.extend(self.rest.drain(..));
         {
             let mut queue = lock(&self.shared.queue);
+            queue.last_failure = Some(failure.clone());
             queue.failure = Some(failure);
             queue.put_back(&mut kept, Instant::now() + RETRY);
         }
@@ -252,44 +259,30 @@ impl Worker {
         }
     }
 
-    /// Begins a new file. The old one gets its second name before the new one takes its first, so that a
-    /// crash at any point leaves the log under its name.
     fn rotate(&mut self) -> Result<PathBuf, OpenError> {
-        let path = &self.shared.path;
-        let (next, old) = (
-            next_name(path),
-            files::rotated_name(path, self.log.fold.log(), self.log.first),
-        );
-        match std::fs::remove_file(&next) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(OpenError::io("remove", &next)(e));
-            }
-            _ => {}
-        }
-        let previous = self.log.chain.head();
-        let mut chain = ChainFile::create(&next, previous)?;
-        let mut record = own_record(Event::LogContinued, self.policy);
-        record.log = Some(LogLink {
-            log: self.log.fold.log(),
-            count: self.log.fold.count(),
-            previous,
-            head: self.log.fold.head(),
-        });
-        let hash = chain.append(&record)?;
-        chain.sync()?;
-        match std::fs::hard_link(path, &old) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(path, &old) => {}
-            linked => linked.map_err(OpenError::io("make", &old))?,
-        }
-        std::fs::rename(&next, path).map_err(OpenError::io("replace", path))?;
-        chain.set_path(path);
-        self.log.first = self.log.fold.count();
-        self.log.fold.push(hash);
-        self.log.chain = chain;
+        let old = self.log.rotate(&self.shared, self.policy)?;
         self.rotate_from = 0;
-        lock(&self.shared.ledger).written(hash, false);
-        sync_directory(path)?;
         Ok(old)
+    }
+
+    /// Looks whether the file is still at its path, where nothing was written for a while.
+    fn look(&mut self) {
+        if self.failure.is_none()
+            && let Err(error) = self.log.chain.check_place()
+        {
+            self.failed(&error);
+        }
+    }
+
+    /// Continues a log whose file was taken away; nothing to do where it was put back.
+    fn return_to_path(&mut self) -> Result<(), AuditError> {
+        let how = match self.log.chain.check_place() {
+            Ok(()) => return Ok(()),
+            Err(AuditError::Displaced { how, .. }) => how,
+            Err(other) => return Err(other),
+        };
+        let continued = self.log.continue_elsewhere(&self.shared, self.policy, how);
+        continued.map_err(|why| not_continued(&self.shared.path, how, &why))
     }
 }
 

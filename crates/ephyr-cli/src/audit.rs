@@ -124,6 +124,7 @@ fn report_json(report: &Report) -> Value {
         "unsigned_since": report.unsigned_since,
         "open_attempts": report.open_attempts,
         "lost": report.lost,
+        "taken_away": report.taken_away,
         "hash": report.hash,
         "head": report.head,
     })
@@ -155,6 +156,16 @@ fn describe(report: &Report) -> String {
         let lost = records(report.lost);
         text.push_str(&format!(
             "lost while the log could not be written: {lost}\n"
+        ));
+    }
+    if report.taken_away > 0 {
+        let times = match report.taken_away {
+            1 => "once".to_owned(),
+            n => format!("{n} times"),
+        };
+        text.push_str(&format!(
+            "its file was taken away from the broker {times}, and the log continued in another: see \
+             `ephyr audit query --event log_continued --severity alert`\n"
         ));
     }
     for attempt in &report.open_attempts {

@@ -5,6 +5,7 @@
 //! - [`lock_memory`], [`set_non_dumpable`]: secrets stay out of swap and core files;
 //! - [`Accounts`], [`peer`]: who a user name is, and who is at the other end of a socket;
 //! - [`Activated`], [`open_socket`]: listening sockets from systemd, or opened by the daemon itself;
+//! - [`read_regular`]: configuration, bounded and without waiting; [`look_at`]: whether an open file is still at its path;
 //! - [`Notifier`] for `sd_notify`;
 //! - [`Signals`] for poll loops.
 //!
@@ -13,6 +14,7 @@
 
 mod accounts;
 mod error;
+mod files;
 mod landlock;
 mod memory;
 mod notify;
@@ -24,6 +26,10 @@ mod threads;
 
 pub use accounts::{Accounts, User};
 pub use error::SandboxError;
+pub use files::{
+    Displaced, Metadata, OpenFile, Step, look_at, open_regular, read_at_most, read_regular,
+    read_regular_text, steps_to,
+};
 pub use landlock::{Confinement, Feature, LandlockReport, Network, require_abi};
 pub use memory::{MemoryLock, lock_memory, set_non_dumpable};
 pub use notify::Notifier;

@@ -172,6 +172,7 @@ const SIGNER_CALLS: &[c_long] = &[
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
+    libc::SYS_readlinkat,
     libc::SYS_lseek,
     libc::SYS_fcntl,
     libc::SYS_ftruncate,

@@ -3,6 +3,7 @@
 
 mod crash;
 mod disk_full;
+mod displaced;
 mod documented;
 mod faults;
 mod lifetime;

@@ -1,0 +1,195 @@
+//! A log that goes on in a new file: when its file has grown long, and when somebody took the file away while it
+//! was open. Either way the new file begins with a record that names the log and the records before it, so that
+//! the chain goes through both as if they were one.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ephyr_names::Digest;
+use ephyr_sandbox::{Displaced, look_at};
+use rustix::fs::{AtFlags, CWD, linkat};
+
+use crate::error::{AuditError, OpenError};
+use crate::event::{Event, Severity};
+use crate::file::{ChainFile, sync_directory};
+use crate::files;
+use crate::record::{LogLink, Record};
+use crate::start::{OpenLog, is_same_file, next_name};
+use crate::torn;
+use crate::writer::{Shared, lock, own_record};
+
+impl OpenLog {
+    /// Begins a new file because this one is long enough. The old one gets its second name before the new one
+    /// takes its first, so that a crash at any point leaves the log under its name.
+    ///
+    /// # Errors
+    /// The log goes on in its file.
+    pub(crate) fn rotate(&mut self, shared: &Shared, policy: Digest) -> Result<PathBuf, OpenError> {
+        // Somebody else's file at the path must not become one of this log.
+        self.chain.check_place()?;
+        let path = &shared.path;
+        let old = files::rotated_name(path, self.fold.log(), self.first);
+        let (next, hash) = self.begin_next(path, &self.link_record(policy))?;
+        match std::fs::hard_link(path, &old) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(path, &old) => {}
+            linked => linked.map_err(OpenError::io("make", &old))?,
+        }
+        self.go_on_in(next, hash, shared)?;
+        Ok(old)
+    }
+
+    /// Begins a new file because this one was taken away. Its records are kept under the name that it would have
+    /// got by rotation, and the new file's first record tells what happened. What lies at the path meanwhile is
+    /// moved aside.
+    ///
+    /// # Errors
+    /// Nothing can be recorded yet; another call goes on from here.
+    pub(crate) fn continue_elsewhere(
+        &mut self,
+        shared: &Shared,
+        policy: Digest,
+        how: Displaced,
+    ) -> Result<(), OpenError> {
+        let path = &shared.path;
+        let old = files::rotated_name(path, self.fold.log(), self.first);
+        keep_as(&self.chain, &old)?;
+        let mut record = self.link_record(policy);
+        record.severity = Severity::Alert;
+        record = record
+            .with_detail(TAKEN_AWAY, how.as_str())
+            .with_detail("kept_as", name_of(&old));
+        if let Some(aside) = set_aside(path)? {
+            record = record.with_detail("moved_aside", name_of(&aside));
+        }
+        let (next, hash) = self.begin_next(path, &record)?;
+        self.go_on_in(next, hash, shared)
+    }
+
+    /// The record that begins the next file.
+    fn link_record(&self, policy: Digest) -> Record {
+        let mut record = own_record(Event::LogContinued, policy);
+        record.log = Some(LogLink {
+            log: self.fold.log(),
+            count: self.fold.count(),
+            previous: self.chain.head(),
+            head: self.fold.head(),
+        });
+        record
+    }
+
+    /// Writes the next file under its first name.
+    fn begin_next(&self, path: &Path, record: &Record) -> Result<(ChainFile, Digest), OpenError> {
+        let next = next_name(path);
+        match std::fs::remove_file(&next) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(OpenError::io("remove", &next)(e));
+            }
+            _ => {}
+        }
+        let mut chain = ChainFile::create(&next, self.chain.head())?;
+        let hash = chain.append(record)?;
+        chain.sync()?;
+        Ok((chain, hash))
+    }
+
+    /// Puts the next file in its place and goes on in it.
+    fn go_on_in(
+        &mut self,
+        mut next: ChainFile,
+        first: Digest,
+        shared: &Shared,
+    ) -> Result<(), OpenError> {
+        let path = &shared.path;
+        std::fs::rename(next_name(path), path).map_err(OpenError::io("replace", path))?;
+        next.set_path(path);
+        self.first = self.fold.count();
+        self.fold.push(first);
+        self.chain = next;
+        lock(&shared.ledger).written(first, false);
+        sync_directory(path)
+    }
+}
+
+/// Under this name the first record of a file tells what became of the one before it.
+pub(crate) const TAKEN_AWAY: &str = "taken_away";
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Gives the records of a file that is no longer at its path a name: the file itself while it has another one, a copy
+/// of it otherwise.
+fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
+    let file = chain.file();
+    let is_kept = || look_at(file, kept).is_ok_and(|kept| kept.displaced.is_none());
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let linked = linkat(CWD, open, CWD, kept, AtFlags::SYMLINK_FOLLOW);
+    if linked.is_ok() || is_kept() {
+        return sync_directory(kept);
+    }
+    // It has no name that a link could be made of, or one on a file system of its own.
+    let copy = files::with_suffix(kept, ".next");
+    match std::fs::remove_file(&copy) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(OpenError::io("remove", &copy)(e));
+        }
+        _ => {}
+    }
+    let copied = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(&copy)
+        .and_then(|out| copy_to(file, chain.length(), out));
+    copied.map_err(OpenError::io("write", &copy))?;
+    // What has the name already may be evidence, or the copy of an attempt that failed later.
+    match std::fs::hard_link(&copy, kept) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_copy(kept, chain.length()) => {}
+        linked => linked.map_err(OpenError::io("make", kept))?,
+    }
+    std::fs::remove_file(&copy).map_err(OpenError::io("remove", &copy))?;
+    sync_directory(kept)
+}
+
+fn is_copy(kept: &Path, length: u64) -> bool {
+    std::fs::symlink_metadata(kept).is_ok_and(|kept| kept.is_file() && kept.len() == length)
+}
+
+fn copy_to(file: &File, length: u64, mut out: File) -> io::Result<()> {
+    let (mut at, mut chunk) = (0, vec![0; 64 * 1024]);
+    while at < length {
+        let left = usize::try_from(length - at).unwrap_or(usize::MAX);
+        let most = left.min(chunk.len());
+        let part = &mut chunk[..most];
+        file.read_exact_at(part, at)?;
+        out.write_all(part)?;
+        at += most as u64;
+    }
+    out.sync_all()
+}
+
+/// Moves what lies at the path out of the way: an empty file as logrotate makes one, or a copy that somebody changed.
+fn set_aside(path: &Path) -> Result<Option<PathBuf>, OpenError> {
+    match std::fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(OpenError::io("examine", path))?,
+    };
+    let aside = torn::names_beside(path, "replaced")
+        .find(|name| std::fs::symlink_metadata(name).is_err())
+        .ok_or_else(|| OpenError::io("rename", path)(io::ErrorKind::AlreadyExists.into()))?;
+    std::fs::rename(path, &aside).map_err(OpenError::io("rename", path))?;
+    Ok(Some(aside))
+}
+
+/// Why the log could not be continued, as whoever waits for a record is told.
+pub(crate) fn not_continued(path: &Path, how: Displaced, why: &OpenError) -> AuditError {
+    AuditError::NotContinued {
+        path: path.into(),
+        how,
+        why: why.to_string().into(),
+    }
+}
