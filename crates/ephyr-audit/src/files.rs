@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ephyr_names::{Digest, RecordId};
+use ephyr_sandbox::open_regular;
 
 use crate::chain::{Line, LineFault, Lines, Next};
 use crate::checkpoint::{Checkpoint, Fold};
@@ -115,7 +116,7 @@ pub(crate) fn read_hashes(
             continue;
         }
         let mut number = *first;
-        let mut lines = Lines::new(BufReader::new(File::open(file)?));
+        let mut lines = Lines::new(BufReader::new(open_regular(file)?));
         while let Next::Line(text) = lines.next()? {
             if number > next || number >= durable || hashes.len() >= max {
                 return Ok(hashes);
@@ -133,7 +134,7 @@ pub(crate) fn read_hashes(
 
 /// What the file's first line says about its log.
 fn link_of(path: &Path) -> io::Result<LogLink> {
-    match Lines::new(BufReader::new(File::open(path)?)).next()? {
+    match Lines::new(BufReader::new(open_regular(path)?)).next()? {
         Next::Line(text) => Line::split(text)
             .and_then(|line| opening(&line))
             .map_err(invalid),
@@ -147,7 +148,7 @@ pub(crate) fn checkpoint_before(path: &Path, link: LogLink) -> io::Result<Option
     files.retain(|(start, _)| *start < link.count);
     while let Some((_, file)) = files.pop() {
         let mut last = None;
-        let mut lines = Lines::new(BufReader::new(File::open(&file)?));
+        let mut lines = Lines::new(BufReader::new(open_regular(&file)?));
         while let Next::Line(text) = lines.next()? {
             let line = Line::split(text).map_err(invalid)?;
             last = checkpoint_in(&line).map_err(invalid)?.or(last);

@@ -36,6 +36,7 @@ pub use chain::{Line, LineFault, SealError};
 pub use checkpoint::{Checkpoint, Fold};
 pub use clock::new_record_id;
 pub use encode::{MAX_LINE, Shown, canonical};
+pub use ephyr_sandbox::Displaced;
 pub use error::{AuditError, CheckpointFault, Failure, OpenError};
 pub use event::{Event, EventError, Severity};
 pub use file::{ChainFile, ChainOpened, FirstPrevious, from_zero};

@@ -6,9 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use ephyr_names::Digest;
+use ephyr_sandbox::read_regular;
 
 use crate::chain::{Line, LineFault};
 use crate::checkpoint::{Checkpoint, Fold};
+use crate::encode::MAX_LINE;
 use crate::error::OpenError;
 use crate::event::{Event, Severity};
 use crate::file::{ChainFile, sync_directory};
@@ -179,9 +181,16 @@ fn check_not_cut(path: &Path, fold: Fold) -> Result<(), OpenError> {
 /// That checkpoint; none where the file is missing or holds something else, which the next one replaces.
 fn kept_beside(path: &Path) -> Result<Option<Checkpoint>, OpenError> {
     let beside = files::checkpoint_file(path);
-    match std::fs::read(&beside) {
+    match read_regular(&beside, MAX_LINE) {
         Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            Ok(None)
+        }
         Err(e) => Err(OpenError::io("read", &beside)(e)),
     }
 }

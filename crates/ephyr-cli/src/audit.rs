@@ -1,6 +1,6 @@
 //! `ephyr audit`: check and search the log, offline, with the CA's public key alone.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ use ephyr_audit::{
     checkpoint_file, find_delegation, log_files, query, verify,
 };
 use ephyr_names::{RecordId, TaskId};
+use ephyr_sandbox::read_regular;
 use ephyr_token::Receipt;
 use serde_json::{Value, json};
 use ssh_key::PublicKey;
@@ -332,7 +333,7 @@ fn open(path: &Path) -> Result<BufReader<File>, Failure> {
 }
 
 fn read_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
-    let text = fs::read(path).map_err(|error| Failure::unreadable(path, &error))?;
+    let text = read_regular(path, MAX_LINE).map_err(|error| Failure::unreadable(path, &error))?;
     serde_json::from_slice(&text)
         .map_err(|error| Failure::data(format!("{} is no checkpoint: {error}", path.display())))
 }

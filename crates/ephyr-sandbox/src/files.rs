@@ -1,5 +1,8 @@
 //! Files that others can change: configuration, which is read whole without ever waiting, and files that a daemon
 //! keeps open, which somebody may take away meanwhile.
+//!
+//! The signer's system call filter knows the calls that take a directory (`openat`, `newfstatat`, `readlinkat`) and not
+//! those before them.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,7 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, lstat, open, readlinkat, stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
 /// Why a file is not read although the system would let us.
@@ -35,9 +38,9 @@ impl From<Unreadable> for io::Error {
 /// The system's answer, or that it is a FIFO, a directory, a socket or a device.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     // Before it is opened: a socket cannot be, and opening a device can have an effect.
-    require_regular(&stat(path)?)?;
+    require_regular(&statat(CWD, path, AtFlags::empty())?)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(open(path, flags, Mode::empty())?);
+    let file = File::from(openat(CWD, path, flags, Mode::empty())?);
     // Since then the name may have been given to something else.
     require_regular(&fstat(&file)?)?;
     Ok(file)
@@ -157,7 +160,7 @@ pub fn steps_to(path: &Path) -> io::Result<Vec<Step>> {
             continue;
         }
         let next = at.join(name);
-        let metadata = Metadata::new(&lstat(&next)?);
+        let metadata = Metadata::new(&statat(CWD, &next, AtFlags::SYMLINK_NOFOLLOW)?);
         steps.push(Step {
             path: next.clone(),
             metadata,
@@ -234,7 +237,7 @@ pub struct OpenFile {
 /// Where the system cannot say what is at the path.
 pub fn look_at(file: impl AsFd, path: &Path) -> io::Result<OpenFile> {
     let own = fstat(file)?;
-    let displaced = match lstat(path) {
+    let displaced = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(there) if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino) => None,
         Ok(_) => Some(Displaced::Replaced),
         Err(Errno::NOENT | Errno::NOTDIR) if own.st_nlink == 0 => Some(Displaced::Removed),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ephyr_audit::{
-    AuditError, Event, Filter, Severity, Stored, VerifyOptions, Writer, log_files, query,
+    AuditError, Displaced, Event, Filter, Severity, Stored, VerifyOptions, Writer, log_files, query,
 };
 
 use crate::support::*;
@@ -52,7 +52,7 @@ fn a_log_taken_away_refuses_and_continues_in_a_new_file() {
         let count = writer.position().count;
         take(&path, &dir.path().join("away"));
         let refused = writer.append_durable_blocking(&exec("never")).unwrap_err();
-        let how = refused.displaced().map(|how| how.as_str());
+        let how = refused.displaced().map(Displaced::as_str);
         assert_eq!(how, Some(way), "{refused}");
         assert!(refused.to_string().contains("nothing is done unrecorded"));
         assert!(writer.last_failure().is_some());
