@@ -14,8 +14,10 @@ use ephyr_names::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::log;
 use crate::refusals::{Kind, Refusals};
 use crate::rotation;
+use crate::spare::{self, Found};
 
 /// An entry: when, and what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,7 +48,12 @@ pub enum Event {
         previous: Digest,
         /// How many entries the other file has.
         entries: u64,
+        /// `removed`, `renamed` or `replaced`, where somebody took the other file away while the signer served.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken_away: Option<String>,
     },
+    /// First line of a file that should not be the first: there was a journal once, and nothing is left of it.
+    Missing {},
     /// It was told to end, and did.
     Stopped {},
     /// It acts by another policy from here on.
@@ -133,6 +140,8 @@ pub const MAX_LOGS: usize = 256;
 #[derive(Debug)]
 pub struct Journal {
     file: ChainFile,
+    /// Where it goes on if `file` is taken away; none once that has happened.
+    spare: Option<ChainFile>,
     folds: BTreeMap<RecordId, Fold>,
     /// Heads that stand in entries staged in this round.
     staged_folds: BTreeMap<RecordId, Fold>,
@@ -149,6 +158,8 @@ pub struct JournalOpened {
     pub torn: bool,
     /// It had grown long, and is continued in a new file; the old one lies here.
     pub set_aside: Option<PathBuf>,
+    /// What an operator must know of a journal that was taken away.
+    pub warning: Option<String>,
 }
 
 /// A journal longer than this is continued in a new file at the next start, in bytes.
@@ -167,18 +178,29 @@ impl Journal {
         long: u64,
     ) -> Result<(Self, JournalOpened), OpenError> {
         rotation::finish(path)?;
-        let (journal, found) = Self::read(path)?;
-        if journal.file.length() <= long {
-            return Ok((journal, found));
+        let before = spare::take_place(path)?;
+        let (mut journal, mut found) = Self::read(path)?;
+        if journal.file.length() > long {
+            let aside = rotation::rotate(path, &journal.file, journal.folds.values(), now)?;
+            drop(journal);
+            let (fresh, reread) = Self::read(path)?;
+            journal = fresh;
+            found = JournalOpened {
+                set_aside: Some(aside),
+                torn: found.torn,
+                ..reread
+            };
         }
-        let aside = rotation::rotate(path, &journal.file, journal.folds.values(), now)?;
-        drop(journal);
-        let (journal, fresh) = Self::read(path)?;
-        let found = JournalOpened {
-            set_aside: Some(aside),
-            torn: found.torn,
-            ..fresh
+        found.warning = match &before {
+            Found::Nothing => None,
+            Found::Continued(aside) => Some(continued(path, aside.as_deref())),
+            Found::Missing => {
+                // The heads of the audit logs went with it: that has to be told where they begin anew.
+                journal.stage(now, Event::Missing {})?;
+                Some(missing(path))
+            }
         };
+        journal.spare = Some(spare::open(path)?);
         Ok((journal, found))
     }
 
@@ -196,9 +218,11 @@ impl Journal {
             entries: file.lines(),
             torn: opened.torn.is_some(),
             set_aside: None,
+            warning: None,
         };
         let journal = Self {
             file,
+            spare: None,
             folds,
             staged_folds: BTreeMap::new(),
             refusals: Refusals::default(),
@@ -273,13 +297,14 @@ impl Journal {
         }
     }
 
-    /// Takes everything staged to disk.
+    /// Takes everything staged to disk. Where the file was taken away, nothing of it is, and the journal goes on in
+    /// the spare file from the next round on.
     ///
     /// # Errors
     ///
     /// [`AuditError`] when the disk refuses; then nothing of it is in the file, no head has moved, and
     /// the refusals are counted again.
-    pub fn commit(&mut self, now: Duration) -> Result<(), AuditError> {
+    pub fn commit(&mut self, time: Timestamp, now: Duration) -> Result<(), AuditError> {
         let folds = std::mem::take(&mut self.staged_folds);
         let refusals = std::mem::take(&mut self.staged_refusals);
         match self.file.sync() {
@@ -291,10 +316,61 @@ impl Journal {
                 for (kind, count) in refusals {
                     self.refusals.put_back(kind, count, now);
                 }
+                if let Some(how) = error.displaced() {
+                    self.use_spare(time, how.as_str());
+                }
                 Err(error)
             }
         }
     }
+
+    fn use_spare(&mut self, time: Timestamp, how: &str) {
+        let began = match &mut self.spare {
+            None => Err("it was continued once already".to_owned()),
+            Some(spare) => spare::begin(spare, &self.file, self.folds.values(), time, how)
+                .map_err(|error| error.to_string()),
+        };
+        match (began, self.spare.take()) {
+            (Ok(()), Some(spare)) => {
+                log::warning(&format!(
+                    "the journal was {how} while the signer served; it is continued in {}, which takes its name at \
+                     the next start",
+                    spare.path().display()
+                ));
+                self.file = spare;
+            }
+            (began, spare) => {
+                self.spare = spare;
+                let why = began.err().unwrap_or_default();
+                log::error(&format!(
+                    "the journal was {how} while the signer served and cannot be continued ({why}): nothing is \
+                     signed until the signer is restarted"
+                ));
+            }
+        }
+    }
+}
+
+fn continued(path: &Path, aside: Option<&Path>) -> String {
+    let mut text = format!(
+        "the journal {} had been taken away while the signer served; it is the file in which it was continued then",
+        path.display()
+    );
+    if let Some(aside) = aside {
+        text.push_str(&format!(
+            ", and what lay there meanwhile is in {}",
+            aside.display()
+        ));
+    }
+    text
+}
+
+fn missing(path: &Path) -> String {
+    format!(
+        "the journal {} was there before and is missing, and a new one is begun: what was signed before, and how far \
+         audit logs were countersigned, is known only from a copy. Put it back and restart if there is one",
+        path.display()
+    )
 }
 
 /// What of an entry is state.
@@ -342,7 +418,7 @@ mod tests {
             fold,
             "a second one in the same round goes on"
         );
-        journal.commit(NOW).unwrap();
+        journal.commit(at(1), NOW).unwrap();
         drop(journal);
         let journal = open(&dir);
         assert_eq!(journal.fold(log()).unwrap(), fold);
@@ -368,7 +444,7 @@ mod tests {
             let fold = journal.fold(RecordId::from_bits(bits as u128)).unwrap();
             journal.stage_fold(at(1), fold).unwrap();
         }
-        journal.commit(NOW).unwrap();
+        journal.commit(at(1), NOW).unwrap();
         assert!(journal.fold(RecordId::from_bits(1)).is_some());
         assert!(journal.fold(RecordId::from_bits(u128::MAX)).is_none());
     }

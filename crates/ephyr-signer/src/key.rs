@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ephyr_audit::{Checkpoint, Fold};
 use ephyr_names::Timestamp;
+use ephyr_sandbox::read_regular_text;
 use ephyr_token::sshsig::{self, Namespace};
 use ephyr_token::{CaKeys, DelegationCertificate, DelegationPayload, MAX_CA_LIST};
 use rustix::fs::{Mode, OFlags};
@@ -143,13 +144,7 @@ impl CaKey {
             path: path.into(),
             why,
         };
-        let most = u64::try_from(MAX_CA_LIST)
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(most).read_to_string(&mut text))
-            .map_err(|why| bad(why.to_string()))?;
+        let text = read_regular_text(path, MAX_CA_LIST).map_err(|why| bad(why.to_string()))?;
         let listed = CaKeys::parse(&text).map_err(|why| bad(why.to_string()))?;
         match listed.find(self.key.public_key()) {
             Some(_) => Ok(()),

@@ -25,6 +25,7 @@ mod refusals;
 mod rotation;
 mod server;
 pub mod service;
+mod spare;
 mod start;
 
 use std::ffi::OsString;

@@ -30,6 +30,7 @@ pub(crate) fn rotate<'a>(
     let first = Event::Continued {
         previous: old.head(),
         entries: old.lines(),
+        taken_away: None,
     };
     for event in std::iter::once(first).chain(folds.map(Event::of_fold)) {
         file.append(&Entry { time, event }).map_err(written)?;
@@ -51,7 +52,7 @@ pub(crate) fn finish(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
     fs::rename(from, to).map_err(|why| failed("rename", from, why))?;
     let directory = match to.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -62,14 +63,14 @@ fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
         .map_err(|why| failed("sync the directory", directory, why))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);
     name.into()
 }
 
-fn failed(what: &'static str, path: &Path, source: io::Error) -> OpenError {
+pub(crate) fn failed(what: &'static str, path: &Path, source: io::Error) -> OpenError {
     OpenError::Io {
         what,
         path: path.to_owned(),
@@ -95,7 +96,7 @@ mod tests {
         let mut fold = journal.fold(RecordId::from_bits(3)).unwrap();
         fold.push(Digest([9; 32]));
         journal.stage_fold(NOW, fold).unwrap();
-        journal.commit(std::time::Duration::ZERO).unwrap();
+        journal.commit(NOW, std::time::Duration::ZERO).unwrap();
         fold
     }
 
@@ -111,7 +112,10 @@ mod tests {
         assert_eq!(fs::read(&aside).unwrap(), before);
         let text = fs::read_to_string(&path).unwrap();
         let first: Entry = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-        let Event::Continued { previous, entries } = first.event else {
+        let Event::Continued {
+            previous, entries, ..
+        } = first.event
+        else {
             panic!("{text}");
         };
         assert_eq!(entries, 1);

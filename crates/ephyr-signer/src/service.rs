@@ -116,7 +116,7 @@ impl Service {
     ///
     /// [`AuditError`] when the disk refuses.
     pub fn commit(&mut self, now: Now) -> Result<(), AuditError> {
-        self.journal.commit(now.monotonic)
+        self.journal.commit(now.time, now.monotonic)
     }
 
     /// Stages the refusals that were counted and are due.

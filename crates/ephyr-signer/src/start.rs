@@ -1,17 +1,17 @@
 //! Everything that happens once: the configuration is complete, the sandbox closed and the journal open
 //! before the first connection is accepted.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use ephyr_audit::{AuditError, OpenError};
-use ephyr_policy::Policy;
+use ephyr_policy::{MAX_POLICY_BYTES, Policy};
 use ephyr_sandbox::{
-    Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Notifier,
-    SandboxError, Signals, User, lock_memory, open_socket, require_abi, set_non_dumpable,
+    Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Metadata,
+    Notifier, SandboxError, Signals, Step, User, lock_memory, open_regular, open_socket,
+    read_at_most, require_abi, set_non_dumpable, steps_to,
 };
 use ephyr_signer_ipc::SandboxReport;
 
@@ -24,9 +24,6 @@ use crate::service::{Service, random};
 
 /// The name of the socket that systemd passes.
 const SOCKET_NAME: &str = "signer";
-
-/// The policy crate's own limit; a longer file is not read into memory.
-const MAX_POLICY: u64 = 1024 * 1024;
 
 /// What `st_mode` has where only a file's owner may replace it (S_IFDIR, S_ISVTX).
 const STICKY_DIRECTORY: u32 = 0o041_000;
@@ -71,13 +68,10 @@ pub enum PolicyError {
         /// The system's answer.
         why: io::Error,
     },
-    /// Too long.
-    #[error("the policy {0} is longer than {MAX_POLICY} bytes")]
-    TooLong(PathBuf),
     /// Whoever writes it decides what is signed.
     #[error(
-        "the policy {path} can be written by {who}, who could grant itself anything: give it to root, \
-         mode 0644"
+        "{path}, on the way to the policy, can be written by {who}, who could grant itself anything: give it to root, \
+         a file with mode 0644, a directory with 0755"
     )]
     Writable {
         /// The file.
@@ -139,6 +133,9 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     let (journal, found) = Journal::open(&options.journal, clocks().time, LONG)?;
     if found.torn {
         log::warning("the journal's last line was unfinished and is put aside in a file beside it");
+    }
+    if let Some(warning) = &found.warning {
+        log::warning(warning);
     }
     if let Some(aside) = &found.set_aside {
         log::info(&format!(
@@ -281,33 +278,42 @@ impl PolicySource {
             path: self.path.clone(),
             why,
         };
-        let file = File::open(&self.path).map_err(io)?;
-        let metadata = file.metadata().map_err(io)?;
-        self.check_writers(&self.path, &metadata)?;
-        // Whoever writes the directory puts another file there.
-        let directory = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        self.check_writers(directory, &directory.metadata().map_err(io)?)?;
-        let mut bytes = Vec::new();
-        file.take(MAX_POLICY + 1)
-            .read_to_end(&mut bytes)
-            .map_err(io)?;
-        if bytes.len() as u64 > MAX_POLICY {
-            return Err(PolicyError::TooLong(self.path.clone()));
+        let file = open_regular(&self.path).map_err(io)?;
+        // Every directory on the way, that of a link's target too: whoever writes one of them puts another file there.
+        let steps = steps_to(&self.path).map_err(io)?;
+        for step in &steps {
+            self.check_writers(step)?;
         }
-        Ok(bytes)
+        // Those steps lead to the file that was opened, and not to one that has its name since.
+        let found = Metadata::of(&file).map_err(io)?;
+        if steps.last().map(|last| last.metadata.id) != Some(found.id) {
+            return Err(io(io::Error::other(
+                "it was replaced while it was read; reload again",
+            )));
+        }
+        read_at_most(&file, MAX_POLICY_BYTES).map_err(io)
     }
 
-    fn check_writers(&self, path: &Path, metadata: &Metadata) -> Result<(), PolicyError> {
-        match self.writer(metadata.uid(), metadata.gid(), metadata.mode()) {
+    fn check_writers(&self, step: &Step) -> Result<(), PolicyError> {
+        let Metadata { mode, uid, gid, .. } = step.metadata;
+        let writer = if step.metadata.is_link() {
+            self.replacer(uid)
+        } else {
+            self.writer(uid, gid, mode)
+        };
+        match writer {
             None => Ok(()),
             Some(who) => Err(PolicyError::Writable {
-                path: path.to_owned(),
+                path: step.path.clone(),
                 who,
             }),
         }
+    }
+
+    /// A link's mode says nothing; its owner may replace it even in a directory with the sticky bit.
+    fn replacer(&self, owner: u32) -> Option<&'static str> {
+        let is_other = self.broker_uid != self.own_uid && self.broker_uid != 0;
+        (is_other && owner == self.broker_uid).then_some("the broker")
     }
 
     /// Who can write what has this owner, group and mode, though it must not. In a directory with the sticky
@@ -330,6 +336,8 @@ impl PolicySource {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+
     use super::*;
 
     fn broker() -> User {
@@ -358,6 +366,57 @@ mod tests {
         ] {
             assert_eq!(source.writer(owner, group, mode), who, "{mode:o}");
         }
+        assert_eq!(source.replacer(0), None);
+        assert_eq!(source.replacer(990), Some("the broker"));
+    }
+
+    #[test]
+    fn directories_behind_the_policys_links_are_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["etc", "links", "store"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(
+            at("store/policy.yaml"),
+            "agents: { scout: { uid: 1501 } }\n",
+        )
+        .unwrap();
+        symlink("../links/policy.yaml", at("etc/policy.yaml")).unwrap();
+        symlink(at("store/policy.yaml"), at("links/policy.yaml")).unwrap();
+        let path = at("etc/policy.yaml");
+        let source = PolicySource::new(&path, &broker());
+        assert!(source.load().is_ok());
+        let mode = |name: &str, mode| {
+            fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for name in ["etc", "links", "store", "."] {
+            mode(name, 0o777);
+            let error = source.load().unwrap_err().to_string();
+            assert!(error.contains("can be written by everyone"), "{error}");
+            let named = at(name).canonicalize().unwrap();
+            assert!(
+                error.contains(&format!("{}, on", named.display())),
+                "{error}"
+            );
+            // As /tmp is: whose it is not cannot replace what lies there.
+            mode(name, 0o1777);
+            assert!(source.load().is_ok(), "{name}");
+            mode(name, 0o755);
+        }
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for name in ["links", "store", "etc/policy.yaml", "links/policy.yaml"] {
+            lchown(at(name), Some(990), None).unwrap();
+            let error = source.load().unwrap_err().to_string();
+            assert!(
+                error.contains("can be written by the broker"),
+                "{name}: {error}"
+            );
+            lchown(at(name), Some(0), None).unwrap();
+        }
+        assert!(source.load().is_ok());
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn a_policy_has_a_megabyte_at_most_and_a_check_says_so_too() {
     };
     world.write_policy(&padded(1024 * 1024 + 1));
     for said in [world.fails_to_start(), check(&world)] {
-        assert!(said.contains("policy.yaml is longer than"), "{said}");
+        assert!(said.contains("policy.yaml: it is longer than"), "{said}");
     }
     world.write_policy(&padded(1024 * 1024));
     assert_eq!(check(&world), "");

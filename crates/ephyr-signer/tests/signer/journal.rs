@@ -92,6 +92,107 @@ fn an_unfinished_line_is_put_aside_and_a_changed_one_stops_the_start() {
     assert!(said.contains("line 2"), "{said}");
 }
 
+/// What the signer says instead of a certificate.
+#[cfg(test)]
+fn refused(world: &World) -> (ErrorCode, String) {
+    match world.sign(&world.intent()) {
+        Reply::Error { code, message, .. } => (code, message),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_journal_taken_away_refuses_and_continues_in_the_spare() {
+    type Take = fn(&World);
+    let ways: [(&str, Take); 3] = [
+        ("removed", |world| fs::remove_file(world.journal()).unwrap()),
+        ("renamed", |world| {
+            fs::rename(world.journal(), world.path("state/away")).unwrap();
+        }),
+        ("replaced", |world| {
+            fs::rename(world.journal(), world.path("state/away")).unwrap();
+            fs::write(world.journal(), "").unwrap();
+        }),
+    ];
+    for (way, take) in ways {
+        let mut world = World::running();
+        world.granted(&world.intent());
+        let hashes = [[1; 32], [2; 32]];
+        let signed = world.ask(&checkpoint(5, 0, &hashes[..1]));
+        assert!(matches!(signed, Reply::Checkpoint { count: 1, .. }));
+        let before = world.entries();
+        take(&world);
+        let (code, message) = refused(&world);
+        assert_eq!(code, ErrorCode::JournalUnavailable);
+        assert!(message.contains(&format!("was {way}")), "{message}");
+        assert!(world.log().contains("journal.spare"), "{}", world.log());
+        world.granted(&world.intent());
+        world.signal(Signal::TERM);
+        assert!(world.ended().success());
+
+        world.start();
+        assert!(
+            world.log().contains("had been taken away"),
+            "{}",
+            world.log()
+        );
+        let entries = world.entries();
+        assert_eq!(entries[0]["event"], "continued");
+        assert_eq!(entries[0]["taken_away"], way);
+        assert_eq!(entries[0]["entries"], before.len());
+        assert_eq!(entries[0]["previous"], before.last().unwrap()["hash"]);
+        assert_eq!(world.events("issued").len(), 1, "the one after it");
+        // The heads of the audit logs came along.
+        let signed = world.ask(&checkpoint(5, 1, &hashes[1..]));
+        assert!(
+            matches!(signed, Reply::Checkpoint { count: 2, .. }),
+            "{signed:?}"
+        );
+        assert_eq!(
+            world.path("state/journal.replaced-0").exists(),
+            way == "replaced"
+        );
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_continued_refuses_until_a_restart() {
+    let mut world = World::running();
+    world.granted(&world.intent());
+    for name in ["journal", "journal.spare"] {
+        fs::remove_file(world.path("state").join(name)).unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(refused(&world).0, ErrorCode::JournalUnavailable);
+    }
+    assert!(
+        world.log().contains("until the signer is restarted"),
+        "{}",
+        world.log()
+    );
+    assert!(matches!(world.ask(&Request::Ping {}), Reply::Pong { .. }));
+    world.signal(Signal::KILL);
+    world.ended();
+    world.start();
+    world.granted(&world.intent());
+}
+
+#[test]
+fn a_journal_that_is_missing_at_the_start_is_told() {
+    let mut world = World::running();
+    world.signal(Signal::TERM);
+    world.ended();
+    assert!(world.events("missing").is_empty());
+    fs::remove_file(world.journal()).unwrap();
+    world.start();
+    assert_eq!(world.entries()[0]["event"], "missing");
+    assert!(
+        world.log().contains("was there before and is missing"),
+        "{}",
+        world.log()
+    );
+}
+
 #[test]
 fn heads_are_the_signers_own_and_outlive_it() {
     let mut world = World::running();

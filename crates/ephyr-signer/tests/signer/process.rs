@@ -393,6 +393,48 @@ fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
 }
 
 #[test]
+fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
+    let mut world = World::running();
+    let first = world.intent();
+    let policy = world.path("policy.yaml");
+    let longer = " ".repeat(1024 * 1024);
+    let put: [(&str, &dyn Fn()); 4] = [
+        ("it is a FIFO", &|| {
+            let mode = rustix::fs::Mode::from_raw_mode(0o644);
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, &policy, kind, mode, 0).unwrap();
+        }),
+        ("it is a socket", &|| {
+            drop(std::os::unix::net::UnixListener::bind(&policy).unwrap());
+        }),
+        ("it is a character device", &|| {
+            symlink("/dev/zero", &policy).unwrap();
+        }),
+        ("it is longer than", &|| {
+            fs::write(&policy, policy_text(WIDE) + &longer).unwrap();
+        }),
+    ];
+    for (why, put) in put {
+        fs::remove_file(&policy).unwrap();
+        put();
+        world.signal(Signal::HUP);
+        world.wait_for_log(why);
+        // By the policy that stays in force.
+        world.granted(&first);
+        let check = world.command().arg("--check").output().unwrap();
+        let said = String::from_utf8_lossy(&check.stderr).into_owned();
+        assert_eq!(check.status.code(), Some(1), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    assert_eq!(world.log().matches("the old policy stays").count(), 4);
+    world.write_policy(&(policy_text(WIDE) + "\n# another one\n"));
+    world.signal(Signal::HUP);
+    world.wait_for_log(&format!("policy {} loaded", world.policy_hash()));
+    world.signal(Signal::TERM);
+    assert!(world.ended().success());
+}
+
+#[test]
 fn systemd_is_told_of_every_change() {
     let mut world = World::new(WIDE);
     let path = world.path("notify");

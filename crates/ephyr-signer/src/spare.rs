@@ -1,0 +1,103 @@
+//! The file in which the journal goes on when somebody takes it away while the signer serves.
+//!
+//! The sandbox lets a serving signer make no file, so an empty one is opened beside the journal at every start,
+//! `<journal>.spare`. Its first entries are those that a rotated journal begins with: the hash and number of those
+//! before, and the heads of the audit logs. At the next start it takes the journal's name.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use ephyr_audit::{AuditError, ChainFile, Fold, MAX_LINE, OpenError, from_zero};
+use ephyr_names::Timestamp;
+use ephyr_sandbox::open_regular;
+
+use crate::journal::{Entry, Event};
+use crate::rotation::{failed, rename, with_suffix};
+
+/// What was found of a journal that had been taken away.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Nothing: the journal is where it was left, or there was never one.
+    Nothing,
+    /// The spare file had been used and has the journal's name now; what lay there was moved aside.
+    Continued(Option<PathBuf>),
+    /// There was a journal once and nothing is left of it.
+    Missing,
+}
+
+/// Puts a spare file that was used in the journal's place.
+pub(crate) fn take_place(path: &Path) -> Result<Found, OpenError> {
+    let spare = name(path);
+    let there = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(failed("examine", path, why)),
+    };
+    let journal = there(path)?;
+    match there(&spare)? {
+        None => Ok(Found::Nothing),
+        Some(_) if has_entry(&spare)? => {
+            let aside = match journal {
+                None => None,
+                Some(_) => Some(set_aside(path)?),
+            };
+            rename(&spare, path)?;
+            Ok(Found::Continued(aside))
+        }
+        // That it is empty says that the journal was not seen to be taken away, not that it was not.
+        Some(_) if journal.is_none() => Ok(Found::Missing),
+        Some(_) => Ok(Found::Nothing),
+    }
+}
+
+/// Whether there is a whole line in it: a crash may have left the beginning of the first one.
+fn has_entry(spare: &Path) -> Result<bool, OpenError> {
+    let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
+    let mut line = Vec::new();
+    open_regular(spare)
+        .and_then(|file| BufReader::new(file.take(most)).read_until(b'\n', &mut line))
+        .map_err(|why| failed("read", spare, why))?;
+    Ok(line.ends_with(b"\n"))
+}
+
+fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
+    let aside = (0..100)
+        .map(|n| with_suffix(path, &format!("replaced-{n}")))
+        .find(|name| fs::symlink_metadata(name).is_err())
+        .ok_or_else(|| failed("rename", path, io::ErrorKind::AlreadyExists.into()))?;
+    rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Opens an empty one for this run.
+pub(crate) fn open(path: &Path) -> Result<ChainFile, OpenError> {
+    let (file, _) = ChainFile::open(&name(path), from_zero, &mut |_| Ok(()))?;
+    Ok(file)
+}
+
+/// Continues the journal in the spare file.
+///
+/// # Errors
+/// Then nothing is in it, and it can be tried again.
+pub(crate) fn begin<'a>(
+    spare: &mut ChainFile,
+    old: &ChainFile,
+    folds: impl Iterator<Item = &'a Fold>,
+    time: Timestamp,
+    taken_away: &str,
+) -> Result<(), AuditError> {
+    let first = Event::Continued {
+        previous: old.head(),
+        entries: old.lines(),
+        taken_away: Some(taken_away.to_owned()),
+    };
+    for event in std::iter::once(first).chain(folds.map(Event::of_fold)) {
+        spare.append(&Entry { time, event })?;
+    }
+    spare.sync()
+}
+
+fn name(path: &Path) -> PathBuf {
+    with_suffix(path, "spare")
+}
