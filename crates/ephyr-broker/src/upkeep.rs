@@ -218,6 +218,9 @@ async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
 
 /// Has the signer countersign the log, and asks it now and then whether it is there.
 async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+    // What earlier lives left: a broker that never lives as long as a round is would leave ever more.
+    let mut owed = !checkpoint(&broker).await;
+    let mut files = Files::default();
     let mut since_checkpoint = Duration::ZERO;
     let mut since_ping = PING;
     loop {
@@ -226,6 +229,7 @@ async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         broker.flush_reads();
+        files.look(&broker).await;
         since_checkpoint += LOOK;
         since_ping += LOOK;
         if since_ping >= PING {
@@ -233,18 +237,23 @@ async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
             broker.note_ping(broker.signer().ask(&Request::Ping {}).await);
         }
         let waiting = broker.audit().uncountersigned();
-        if waiting >= CHECKPOINT_RECORDS || since_checkpoint >= CHECKPOINT_EVERY {
+        let due = waiting >= CHECKPOINT_RECORDS || since_checkpoint >= CHECKPOINT_EVERY;
+        if due || owed && broker.signer_ok() {
             since_checkpoint = Duration::ZERO;
-            checkpoint(&broker).await;
+            owed = !checkpoint(&broker).await;
         }
     }
 }
 
-/// Has the signer countersign the log now.
-pub async fn checkpoint(broker: &Broker) {
+/// Has the signer countersign the log now; says whether it has.
+pub async fn checkpoint(broker: &Broker) -> bool {
     let policy = broker.policy_hash();
-    if let Err(error) = broker.audit().checkpoint(broker.signer(), policy).await {
-        broker.audit().note_checkpoint_failure(&error, policy);
+    match broker.audit().checkpoint(broker.signer(), policy).await {
+        Ok(()) => true,
+        Err(error) => {
+            broker.audit().note_checkpoint_failure(&error, policy);
+            false
+        }
     }
 }
 
@@ -255,5 +264,8 @@ pub fn log(message: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", message.trim_end());
 }
 
+mod files;
 #[cfg(test)]
 mod tests;
+
+use files::Files;

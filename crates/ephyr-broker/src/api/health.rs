@@ -27,6 +27,8 @@ struct HealthDetails {
     signer: Option<SignerView>,
     minting_until: Option<Timestamp>,
     audit: AuditHealth,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_error: Option<String>,
     sandbox: SandboxView,
     mcp: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -48,7 +50,8 @@ pub fn health(broker: &Broker, full: bool) -> Health {
     let now = clock::now();
     let epoch = broker.state().minting_epoch(now);
     let failure = broker.audit().writer().failure();
-    let status = if failure.is_none() && epoch.is_some() {
+    let state_error = broker.state().displaced();
+    let status = if failure.is_none() && state_error.is_none() && epoch.is_some() {
         "ok"
     } else {
         "degraded"
@@ -70,6 +73,7 @@ pub fn health(broker: &Broker, full: bool) -> Health {
                 countersigned: position.signed,
                 error: failure.map(|failure| failure.error.to_string()),
             },
+            state_error,
             sandbox: broker.sandbox().clone(),
             mcp: broker.mcp_address().map(|address| address.to_string()),
             warnings: broker.warnings(),

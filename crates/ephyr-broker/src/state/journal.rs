@@ -1,25 +1,23 @@
 //! The state journal: an append-only file on tmpfs that is written before an answer goes out, so that a
 //! restart, a crash or an upgrade loses nothing that was answered.
 //!
-//! Format (version 1): the line `ephyr-broker-state 1`, then frames of `u32be length`, `first 4 bytes of
-//! SHA-256(payload)`, `payload` (compact JSON of [`Entry`]). An incomplete last frame is what a kill in the
-//! middle of a write leaves; its answer never went out, so it is cut off. Any other damage, or a newer
-//! version, makes the whole journal worthless: the broker starts a fresh epoch and all tokens are dead.
+//! [`frames`](super::frames) says what stands in it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use ephyr_sandbox::{Displaced, look_at};
+use rustix::fs::OFlags;
 use serde::{Serialize, de::DeserializeOwned};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-const HEADER: &[u8] = b"ephyr-broker-state 1\n";
+use super::frames::{Frame, Frames, HEADER};
+
 const FILE_NAME: &str = "state.journal";
 const NEW_NAME: &str = "state.journal.new";
-/// No entry comes near this; a greater length is damage.
-const MAX_FRAME: usize = 1 << 20;
+const DAMAGED_NAME: &str = "state.journal.damaged";
 
 /// An open journal.
 pub(super) struct Journal {
@@ -58,22 +56,27 @@ impl Journal {
             }
             Err(error) => return Err(error),
         }
-        match decode(&bytes) {
-            Ok((entries, good)) => {
+        let read = Frames::read(&bytes).and_then(|frames| Ok((frames.entries()?, frames)));
+        match read {
+            Ok((entries, frames)) => {
+                if frames.version == 1 {
+                    rewrite(dir, &frames.payloads)?;
+                }
                 let file = open_file(&path, true)?;
-                file.set_len(good)?;
+                let len = frames.length_now();
+                file.set_len(len)?;
                 Ok((
                     Self {
                         dir: dir.to_owned(),
                         file,
-                        len: good,
+                        len,
                         broken: false,
                     },
                     Found::Entries(entries),
                 ))
             }
             Err(why) => {
-                std::fs::rename(&path, dir.join("state.journal.damaged"))?;
+                std::fs::rename(&path, dir.join(DAMAGED_NAME))?;
                 Ok((Self::create(dir)?, Found::Damaged(why)))
             }
         }
@@ -111,13 +114,19 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::append`].
     pub(super) fn append_frame(&mut self, frame: &Frame) -> io::Result<()> {
+        if let Some(how) = self.displaced()? {
+            return Err(io::Error::other(format!(
+                "{} was {how} while it is in use; it is written anew from memory within a second, so try again",
+                self.dir.join(FILE_NAME).display()
+            )));
+        }
         if self.broken {
             self.file.set_len(self.len)?;
             self.broken = false;
         }
-        match self.file.write_all(&frame.0) {
+        match self.file.write_all(frame.bytes()) {
             Ok(()) => {
-                self.len += frame.0.len() as u64;
+                self.len += frame.bytes().len() as u64;
                 Ok(())
             }
             Err(error) => {
@@ -125,6 +134,22 @@ impl Journal {
                 Err(error)
             }
         }
+    }
+
+    /// Whether and how the file is no longer the one at its path: a restart would not find what is written to it.
+    ///
+    /// # Errors
+    /// Where the system cannot say.
+    pub(super) fn displaced(&self) -> io::Result<Option<Displaced>> {
+        Ok(look_at(&self.file, &self.dir.join(FILE_NAME))?.displaced)
+    }
+
+    /// The file itself, for whoever reads what is appended while it is rewritten.
+    ///
+    /// # Errors
+    /// Where the system has no descriptor to give.
+    pub(super) fn reader(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// From here on nothing can be written.
@@ -150,6 +175,10 @@ impl Journal {
             .out
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
+        if self.displaced()? == Some(Displaced::Replaced) {
+            // Whatever somebody put there is not ours to destroy.
+            std::fs::rename(self.dir.join(FILE_NAME), self.dir.join(DAMAGED_NAME))?;
+        }
         std::fs::rename(self.dir.join(NEW_NAME), self.dir.join(FILE_NAME))?;
         (self.file, self.len, self.broken) = (file, new.len, false);
         Ok(())
@@ -166,17 +195,17 @@ pub(super) struct Successor {
 }
 
 impl Successor {
-    /// Writes `entries`, which stand for the first `mark` bytes of the journal in `dir`. They may say more
-    /// already, since what follows is read again after them.
+    /// Writes `entries`, which stand for the first `mark` bytes of the journal in `dir`, whose file is `old`. They may
+    /// say more already, since what follows is read again after them.
     ///
     /// # Errors
     /// When it could not be written.
     pub(super) fn write<E: Serialize>(
         dir: &Path,
+        old: File,
         mark: u64,
         entries: impl Iterator<Item = E>,
     ) -> io::Result<Self> {
-        let old = open_file(&dir.join(FILE_NAME), false)?;
         let file = open_file(&dir.join(NEW_NAME), true)?;
         file.set_len(0)?;
         let mut out = io::BufWriter::with_capacity(64 * 1024, file);
@@ -184,8 +213,8 @@ impl Successor {
         out.write_all(HEADER)?;
         for entry in entries {
             let frame = Frame::of(&entry)?;
-            len += frame.0.len() as u64;
-            out.write_all(&frame.0)?;
+            len += frame.bytes().len() as u64;
+            out.write_all(frame.bytes())?;
         }
         Ok(Self {
             out,
@@ -214,73 +243,43 @@ impl Successor {
     }
 }
 
+/// Opens a regular file for reading, or for appending and reading; never a link, and never waiting as for a FIFO.
 pub(super) fn open_file(path: &Path, write: bool) -> io::Result<File> {
-    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
+    options.read(true);
     if write {
         options.append(true).create(true).mode(0o600);
-    } else {
-        options.read(true);
     }
-    options.custom_flags(no_follow).open(path)
+    let file = options
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or(0))
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let why = format!("{} is not a regular file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(file)
 }
 
-/// An entry as it stands in the journal.
-pub(super) struct Frame(Zeroizing<Vec<u8>>);
-
-impl Frame {
-    /// Encodes an entry.
-    ///
-    /// # Errors
-    /// When it is longer than any entry may be.
-    pub(super) fn of<E: Serialize>(entry: &E) -> io::Result<Self> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(768));
-        bytes.extend_from_slice(&[0; 8]);
-        serde_json::to_writer(&mut *bytes, entry)?;
-        let payload = bytes.len() - 8;
-        let length = u32::try_from(payload).ok().filter(|_| payload <= MAX_FRAME);
-        let length = length.ok_or_else(|| io::Error::other("state entry too large"))?;
-        let sum = Sha256::digest(&bytes[8..]);
-        bytes[..4].copy_from_slice(&length.to_be_bytes());
-        bytes[4..8].copy_from_slice(&sum[..4]);
-        Ok(Self(bytes))
+/// Writes the journal of a version before anew, with the same entries, before anything is appended to it.
+fn rewrite(dir: &Path, payloads: &[(usize, &[u8])]) -> io::Result<()> {
+    let new = dir.join(NEW_NAME);
+    let file = open_file(&new, true)?;
+    file.set_len(0)?;
+    let mut out = io::BufWriter::with_capacity(64 * 1024, file);
+    out.write_all(HEADER)?;
+    for (_, payload) in payloads {
+        out.write_all(Frame::with(payload)?.bytes())?;
     }
-}
-
-/// Gives the entries and how many bytes of `bytes` are good.
-fn decode<E: DeserializeOwned>(bytes: &[u8]) -> Result<(Vec<E>, u64), String> {
-    let Some(mut rest) = bytes.strip_prefix(HEADER) else {
-        let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-        let first = String::from_utf8_lossy(&first[..first.len().min(40)]).into_owned();
-        return Err(format!(
-            "it does not begin with `ephyr-broker-state 1` but with {first:?}"
-        ));
-    };
-    let mut entries = Vec::new();
-    let mut at = HEADER.len();
-    while let Some((head, tail)) = rest.split_first_chunk::<8>() {
-        let [a, b, c, d, sum @ ..] = *head;
-        let length = u32::from_be_bytes([a, b, c, d]) as usize;
-        if length > MAX_FRAME {
-            return Err(format!("byte {at}: impossible length {length}"));
-        }
-        let Some((payload, next)) = tail.split_at_checked(length) else {
-            break;
-        };
-        if Sha256::digest(payload)[..4] != sum {
-            return Err(format!("byte {at}: checksum does not match"));
-        }
-        let entry =
-            serde_json::from_slice(payload).map_err(|_| format!("byte {at}: unknown entry"))?;
-        entries.push(entry);
-        at += 8 + length;
-        rest = next;
-    }
-    Ok((entries, at as u64))
+    out.flush()?;
+    std::fs::rename(new, dir.join(FILE_NAME))
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::super::frames::{HEAD, HEADER_1};
     use super::*;
 
     fn entries(dir: &Path) -> Result<Vec<String>, String> {
@@ -323,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_incomplete_last_frame_is_cut_and_the_rest_kept() {
-        for cut in 1..13 {
+        for cut in 1..HEAD + 7 {
             let dir = filled();
             edit(dir.path(), |bytes| bytes.truncate(bytes.len() - cut));
             let mut journal = Journal::open::<String>(dir.path()).unwrap().0;
@@ -344,6 +343,7 @@ mod tests {
             HEADER.len(),
             HEADER.len() + 5,
             HEADER.len() + 9,
+            HEADER.len() + 13,
         ] {
             let dir = filled();
             edit(dir.path(), |bytes| bytes[at] ^= 0x55);
@@ -356,12 +356,86 @@ mod tests {
     #[test]
     fn a_newer_version_is_not_guessed_at() {
         let dir = filled();
-        edit(dir.path(), |bytes| bytes[HEADER.len() - 2] = b'2');
+        edit(dir.path(), |bytes| bytes[HEADER.len() - 2] = b'3');
         assert!(
             entries(dir.path())
                 .unwrap_err()
-                .contains("ephyr-broker-state 2")
+                .contains("ephyr-broker-state 3")
         );
+    }
+
+    #[test]
+    fn a_wrong_length_is_damage_and_no_incomplete_frame() {
+        // Any bit of the length of each frame, the last one too.
+        let starts: Vec<usize> =
+            ["\"one\"", "\"two\""]
+                .iter()
+                .fold(vec![HEADER.len()], |mut starts, entry| {
+                    starts.push(starts[starts.len() - 1] + HEAD + entry.len());
+                    starts
+                });
+        for start in starts {
+            for bit in 0..32 {
+                let dir = filled();
+                edit(dir.path(), |bytes| bytes[start + bit / 8] ^= 1 << (bit % 8));
+                let why = entries(dir.path()).unwrap_err();
+                assert!(why.contains("length's checksum"), "{start} {bit}: {why}");
+            }
+        }
+    }
+
+    /// A journal as version 1 wrote it.
+    fn version_1(entries: &[&str]) -> Vec<u8> {
+        let mut bytes = HEADER_1.to_vec();
+        for entry in entries {
+            let payload = serde_json::to_vec(entry).unwrap();
+            bytes.extend(u32::try_from(payload.len()).unwrap().to_be_bytes());
+            bytes.extend(&Sha256::digest(&payload)[..4]);
+            bytes.extend(payload);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_journal_of_version_1_is_read_and_rewritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let mut before = version_1(&["one", "two", "torn"]);
+        before.pop();
+        std::fs::write(&path, &before).unwrap();
+        let (mut journal, found) = Journal::open::<String>(dir.path()).unwrap();
+        assert!(matches!(found, Found::Entries(entries) if entries == ["one", "two"]));
+        assert!(std::fs::read(&path).unwrap().starts_with(HEADER));
+        journal.append(&"three").unwrap();
+        assert_eq!(entries(dir.path()).unwrap(), ["one", "two", "three"]);
+        // One that is damaged is not guessed at either.
+        before[HEADER_1.len() + 6] ^= 1;
+        std::fs::write(&path, &before).unwrap();
+        assert!(entries(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_journal_taken_away_is_not_appended_to() {
+        let dir = filled();
+        let path = dir.path().join(FILE_NAME);
+        let mut journal = Journal::open::<String>(dir.path()).unwrap().0;
+        std::fs::rename(&path, dir.path().join("away")).unwrap();
+        let why = journal.append(&"four").unwrap_err().to_string();
+        assert!(why.contains("was renamed"), "{why}");
+        std::fs::write(&path, "somebody else's").unwrap();
+        assert!(journal.append(&"four").is_err());
+        // Written anew, it goes on, and what lay there is kept.
+        let all = ["one", "two", "three"];
+        let old = journal.reader().unwrap();
+        let new = Successor::write(dir.path(), old, journal.len(), all.iter()).unwrap();
+        journal.replace(new).unwrap();
+        journal.append(&"four").unwrap();
+        assert_eq!(
+            entries(dir.path()).unwrap(),
+            ["one", "two", "three", "four"]
+        );
+        let kept = std::fs::read_to_string(dir.path().join(DAMAGED_NAME)).unwrap();
+        assert_eq!(kept, "somebody else's");
     }
 
     #[test]
@@ -369,7 +443,8 @@ mod tests {
         let dir = filled();
         let mut journal = Journal::open::<String>(dir.path()).unwrap().0;
         let before = journal.len();
-        let mut new = Successor::write(dir.path(), before, ["two"].iter()).unwrap();
+        let old = journal.reader().unwrap();
+        let mut new = Successor::write(dir.path(), old, before, ["two"].iter()).unwrap();
         for meanwhile in ["four", "five"] {
             journal.append(&meanwhile).unwrap();
             new.follow(journal.len()).unwrap();
@@ -395,5 +470,12 @@ mod tests {
         std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         assert!(Journal::open::<String>(dir.path()).is_err());
+        std::fs::remove_file(&path).unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(
+            Journal::open::<String>(dir.path()).is_err(),
+            "a FIFO is not waited for"
+        );
     }
 }

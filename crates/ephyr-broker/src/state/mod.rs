@@ -3,6 +3,7 @@
 //! One rule: the journal first, then memory, then the answer. Whatever was answered is in the journal.
 
 mod entry;
+mod frames;
 mod journal;
 mod nonces;
 mod room;
@@ -24,7 +25,8 @@ pub use shards::Shards;
 
 use crate::epoch::Epoch;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
-use journal::{Found, Frame, Journal};
+use frames::Frame;
+use journal::{Found, Journal};
 use room::Room;
 
 /// Why a change of state did not happen.

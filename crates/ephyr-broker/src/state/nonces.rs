@@ -15,6 +15,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use ephyr_names::{AgentName, Digest, Timestamp, Ttl};
+use ephyr_sandbox::{Displaced, look_at};
 use sha2::{Digest as _, Sha256};
 
 use super::journal::open_file;
@@ -210,6 +211,26 @@ impl Nonces {
         Ok(())
     }
 
+    /// Whether and how the file is no longer the one at its path.
+    ///
+    /// # Errors
+    /// Where the system cannot say.
+    pub(super) fn displaced(&self) -> io::Result<Option<Displaced>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.log.displaced()
+    }
+
+    /// Writes the file anew where somebody took it away; tells what had become of it. All nonces that count are in
+    /// memory.
+    pub(super) fn restore(&self, now: Timestamp) -> io::Result<Option<Displaced>> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let displaced = seen.log.displaced()?;
+        if displaced.is_some() {
+            seen.log = Log::begin(&seen.log.dir, &seen.agents, now)?;
+        }
+        Ok(displaced)
+    }
+
     /// Drops what no longer counts, of agents that make no more proofs too.
     pub(super) fn sweep(&self, now: Timestamp) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -284,6 +305,10 @@ impl Log {
         })
     }
 
+    fn displaced(&self) -> io::Result<Option<Displaced>> {
+        Ok(look_at(&self.file, &self.dir.join(FILE))?.displaced)
+    }
+
     fn append(
         &mut self,
         agent: &AgentName,
@@ -291,6 +316,12 @@ impl Log {
         until: Timestamp,
         now: Timestamp,
     ) -> io::Result<()> {
+        if let Some(how) = self.displaced()? {
+            return Err(io::Error::other(format!(
+                "{} was {how} while it is in use; it is written anew within a second, so try again",
+                self.dir.join(FILE).display()
+            )));
+        }
         if self.begun.after(COUNTS) < now {
             *self = self.next(now)?;
         }
@@ -580,15 +611,35 @@ mod tests {
     fn what_cannot_be_written_is_not_accepted() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
-        std::fs::remove_dir_all(dir.path()).unwrap();
         accept(&nonces, "a", key(1, 0), 0).unwrap();
-        // A new file is due and its directory is gone.
-        let refused = accept(&nonces, "a", key(1, 1), 90);
-        assert!(matches!(refused, Err(NonceError::Unwritten(_))));
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        for now in [0, 90] {
+            let refused = accept(&nonces, "a", key(1, 1), now);
+            assert!(matches!(refused, Err(NonceError::Unwritten(_))));
+        }
         let still = accept(&nonces, "a", key(1, 1), 90);
         assert!(
             matches!(still, Err(NonceError::Unwritten(_))),
             "not remembered"
         );
+    }
+
+    #[test]
+    fn a_file_taken_away_accepts_nothing_until_it_is_restored() {
+        let dir = tempfile::tempdir().unwrap();
+        let nonces = Nonces::open(dir.path(), at(0)).unwrap();
+        accept(&nonces, "a", key(1, 0), 0).unwrap();
+        assert_eq!(nonces.restore(at(1)).unwrap(), None);
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        let refused = accept(&nonces, "a", key(1, 1), 1);
+        assert!(matches!(refused, Err(NonceError::Unwritten(_))));
+        assert_eq!(nonces.restore(at(1)).unwrap(), Some(Displaced::Removed));
+        accept(&nonces, "a", key(1, 1), 1).unwrap();
+        drop(nonces);
+        let again = Nonces::open(dir.path(), at(2)).unwrap();
+        for nonce in 0..2 {
+            let replay = accept(&again, "a", key(1, nonce), 2);
+            assert!(matches!(replay, Err(NonceError::Used)));
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What was answered is there after a restart, and what has ended is gone.
 
 use ephyr_names::Ttl;
+use ephyr_sandbox::Displaced;
 use ephyr_token::HolderKey;
 
 use super::room::{MAX_BYTES, MAX_BYTES_PER_AGENT};
@@ -84,6 +85,33 @@ fn a_damaged_journal_means_a_fresh_start_and_all_tokens_dead() {
     let (state, opened) = open(dir.path());
     assert!(matches!(opened, Opened::Damaged(_)));
     assert!(state.task(record.id).is_none() && state.newest_epoch().is_none());
+}
+
+#[test]
+fn a_journal_taken_away_is_written_anew_from_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.journal");
+    let (state, _) = open(dir.path());
+    state.add_epoch(epoch(NOW)).unwrap();
+    let (kept, revoked, late) = (task(&[], "a", 60), task(&[], "a", 60), task(&[], "a", 60));
+    state.create_task(kept.clone()).unwrap();
+    state.create_task(revoked.clone()).unwrap();
+    state.revoke(&revoked, NOW).unwrap();
+    assert!(state.restore_files(NOW).unwrap().is_empty());
+    std::fs::remove_file(&path).unwrap();
+    let refused = state.create_task(late.clone()).unwrap_err().to_string();
+    assert!(
+        refused.contains("was removed") && refused.contains("nothing was changed"),
+        "{refused}"
+    );
+    assert!(state.task(late.id).is_none());
+    let restored = state.restore_files(NOW).unwrap();
+    assert_eq!(restored, [("the state journal", Displaced::Removed)]);
+    state.create_task(late.clone()).unwrap();
+    drop(state);
+    let (state, opened) = open(dir.path());
+    assert_eq!(opened, Opened::Resumed(3));
+    assert!(state.task(late.id).is_some() && state.revoked(&revoked.lineage).is_some());
 }
 
 #[test]

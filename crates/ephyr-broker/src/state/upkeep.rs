@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use ephyr_names::{TaskId, Timestamp};
+use ephyr_sandbox::Displaced;
 
 use super::journal::Successor;
 use super::{Disk, Entry, State, TaskRecord};
@@ -13,6 +14,9 @@ use crate::sync::{Ordering, PoisonError};
 
 /// Ended tasks that are dropped while nobody else can change anything.
 const DROPPED_AT_ONCE: usize = 64;
+/// The two files, for people.
+const JOURNAL: &str = "the state journal";
+const NONCES: &str = "the file of nonces";
 /// The journal is rewritten when it is this long and mostly dead.
 pub(super) const COMPACT_BYTES: u64 = 1 << 20;
 
@@ -126,6 +130,38 @@ impl State {
         }
     }
 
+    /// What of the state cannot be written, since somebody took its file away; for people.
+    #[must_use]
+    pub fn displaced(&self) -> Option<String> {
+        let journal = self.lock().journal.displaced();
+        for (what, found) in [(JOURNAL, journal), (NONCES, self.nonces.displaced())] {
+            match found {
+                Ok(None) => {}
+                Ok(Some(how)) => return Some(format!("{what} was {how} while it is in use")),
+                Err(error) => return Some(format!("{what}: {error}")),
+            }
+        }
+        None
+    }
+
+    /// Writes what somebody took away anew from memory, where everything still is: until then nothing is changed and
+    /// no proof accepted. Tells what was restored, and what had become of it.
+    ///
+    /// # Errors
+    /// When it cannot be written; nothing is changed then until it can.
+    pub fn restore_files(&self, now: Timestamp) -> io::Result<Vec<(&'static str, Displaced)>> {
+        let mut restored = Vec::new();
+        let journal = self.lock().journal.displaced()?;
+        if let Some(how) = journal {
+            self.compact()?;
+            restored.push((JOURNAL, how));
+        }
+        if let Some(how) = self.nonces.restore(now)? {
+            restored.push((NONCES, how));
+        }
+        Ok(restored)
+    }
+
     /// Rewrites the journal. What is changed meanwhile goes into the old one and from there into the new.
     ///
     /// # Errors
@@ -135,11 +171,12 @@ impl State {
             .rewriting
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (dir, mark, certificates) = {
+        let (dir, old, mark, certificates) = {
             let disk = self.lock();
             let certificates = disk.certificates.clone();
             (
                 disk.journal.dir().to_owned(),
+                disk.journal.reader()?,
                 disk.journal.len(),
                 certificates,
             )
@@ -160,7 +197,7 @@ impl State {
             )
             .chain(revoked.into_iter().map(Entry::Revoked))
             .chain(certificates.into_iter().map(Entry::Certificate));
-        let mut new = Successor::write(&dir, mark, entries)?;
+        let mut new = Successor::write(&dir, old, mark, entries)?;
         let so_far = self.lock().journal.len();
         new.follow(so_far)?;
         self.lock().journal.replace(new)

@@ -1,6 +1,7 @@
 //! The signer's delegation is looked at before it is believed.
 
 use ephyr_names::{EpochId, Ttl};
+use ephyr_signer_ipc::ErrorCode;
 use ssh_key::PrivateKey;
 use ssh_key::private::Ed25519Keypair;
 
@@ -92,6 +93,30 @@ async fn a_delegation_that_was_not_asked_for_or_not_signed_starts_no_epoch() {
         let recorded = bench.events().iter().any(|event| event == "epoch_started");
         assert_eq!(recorded, lie == Lie::Nothing, "{lie:?}");
     }
+}
+
+#[tokio::test]
+async fn what_earlier_lives_left_is_countersigned_first() {
+    let bench = Bench::new(&policy());
+    let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
+    bench.signer(move |request| {
+        let refused = Reply::Error {
+            code: ErrorCode::JournalUnavailable,
+            message: "no".to_owned(),
+            expected: None,
+        };
+        told.send(request).unwrap();
+        refused
+    });
+    let record = bench.broker.own_record(Event::Startup);
+    bench.broker.audit().durable(&record).await.unwrap();
+    let (_stop, stopping) = watch::channel(false);
+    let _always = Always::start(&bench.broker, &stopping);
+    let first = asked.recv().await.unwrap();
+    let Request::Checkpoint { from, hashes, .. } = first else {
+        panic!("{first:?} before the log is countersigned");
+    };
+    assert_eq!((from, hashes.len()), (0, 2));
 }
 
 #[tokio::test]

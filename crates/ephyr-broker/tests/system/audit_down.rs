@@ -1,6 +1,6 @@
 //! Nothing takes effect that is not recorded.
 
-use ephyr_testkit::{World, json, skip};
+use ephyr_testkit::{Value, World, json, run, skip};
 
 use crate::helpers::{eventually, exec};
 
@@ -69,6 +69,103 @@ fn w25_with_a_full_disk_nothing_runs_and_afterwards_it_does() {
         log.contains("\"audit_recovered\"") || log.contains("\"audit_gap\""),
         "{log}"
     );
+}
+
+/// What an operator's account sees of the broker's health.
+#[cfg(test)]
+fn health(world: &World) -> Value {
+    let builder = world.unix("builder").unwrap();
+    let health = builder.request("GET", "/v1/health", &[], b"").unwrap();
+    health.json().unwrap()
+}
+
+#[test]
+fn a_log_taken_away_stops_actions_until_it_is_continued() {
+    let mut world = World::start().unwrap();
+    let log = world.audit_log();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    assert!(!exec(&mut scout, "web", "read", "true").is_error);
+    let taken: [&dyn Fn(); 2] = [&|| std::fs::remove_file(&log).unwrap(), &|| {
+        // As logrotate does: rename, create.
+        std::fs::rename(&log, log.with_extension("1")).unwrap();
+        std::fs::write(&log, "").unwrap();
+    }];
+    for (times, take) in taken.iter().enumerate() {
+        let file = |log: &std::path::Path| {
+            use std::os::unix::fs::MetadataExt as _;
+            std::fs::metadata(log).map(|found| found.ino()).ok()
+        };
+        let before = file(&log);
+        take();
+        let there = file(&log);
+        // Whoever acts is refused, unless the broker has seen it of itself by then and continued the log.
+        let ran = exec(&mut scout, "web", "read", "true");
+        assert!(
+            ran.text.contains("nothing is done unrecorded") || file(&log) != there,
+            "it ran without a file: {}",
+            ran.text
+        );
+        eventually("the log's continuation", || {
+            let ran = exec(&mut scout, "web", "read", "true");
+            (!ran.is_error && file(&log).is_some() && file(&log) != before).then_some(())
+        });
+        let told = eventually("what the service's log says", || {
+            let said = world.broker().unwrap().log();
+            let told = said.matches("take it out of logrotate").count();
+            (told == times + 1).then_some(said)
+        });
+        assert!(told.contains("can be written again"), "{told}");
+        eventually("health", || {
+            (health(&world)["status"] == "ok").then_some(())
+        });
+    }
+    world.broker().unwrap().kill().unwrap();
+    world.start_broker().unwrap();
+    world.broker().unwrap().stop().unwrap();
+    let mut verify = world.own_command("bin/ephyr");
+    verify
+        .args(["audit", "verify", "--json", "--log"])
+        .arg(&log);
+    verify.arg("--ca-pub").arg(world.ca_pub());
+    let verified = run(verify, "").unwrap();
+    assert_eq!(verified.code, 0, "{}", verified.err);
+    let report: Value = verified.out.parse().unwrap();
+    assert_eq!(report["taken_away"], 2, "{report}");
+    // The checkpoint's own record is the last one.
+    assert_eq!(report["unsigned"], 0, "{report}");
+}
+
+#[test]
+fn a_log_that_cannot_be_continued_shows_in_health() {
+    let world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let (log, dir) = (
+        world.audit_log(),
+        world.audit_log().parent().unwrap().to_owned(),
+    );
+    let away = dir.with_extension("away");
+    std::fs::rename(&dir, &away).unwrap();
+    let refused = eventually("the refusal", || {
+        let ran = exec(&mut scout, "web", "read", "true");
+        ran.is_error.then_some(ran)
+    });
+    assert!(
+        refused.text.contains("nothing is done unrecorded"),
+        "{}",
+        refused.text
+    );
+    let sick = health(&world);
+    assert_eq!(sick["status"], "degraded", "{sick}");
+    assert_eq!(sick["details"]["audit"]["ok"], false, "{sick}");
+    let why = sick["details"]["audit"]["error"].as_str().unwrap();
+    assert!(why.contains(log.to_str().unwrap()), "{why}");
+    std::fs::rename(&away, &dir).unwrap();
+    eventually("the log at its path again", || {
+        (!exec(&mut scout, "web", "read", "true").is_error).then_some(())
+    });
+    eventually("health", || {
+        (health(&world)["status"] == "ok").then_some(())
+    });
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use ephyr_testkit::{CaKey, World, json};
 
-use crate::helpers::{eventually, exec, task};
+use crate::helpers::{eventually, exec, record, task};
 
 #[test]
 fn tasks_answered_before_a_kill_work_after_it_and_revoked_ones_stay_dead() {
@@ -30,6 +30,53 @@ fn tasks_answered_before_a_kill_work_after_it_and_revoked_ones_stay_dead() {
         "echo again",
     );
     assert_eq!(ran.value["stdout"], "again\n");
+}
+
+#[test]
+fn a_state_journal_taken_away_is_written_anew() {
+    let mut world = World::start().unwrap();
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    let (_, before) = task(&mut scout);
+    let journal = world.state_dir().join("state.journal");
+    std::fs::remove_file(&journal).unwrap();
+    eventually("the journal", || journal.exists().then_some(()));
+    let restored = record(&world, "the record of it", |r| {
+        r["event"] == "state_restored"
+    });
+    assert_eq!(restored["detail"]["taken_away"], "removed", "{restored}");
+    let (_, after) = task(&mut scout);
+    world.broker().unwrap().kill().unwrap();
+    world.start_broker().unwrap();
+    for token in [before, after] {
+        let listed = world.mcp_with_token(&token).unwrap();
+        let mut listed = listed;
+        assert_eq!(listed.call("list_targets", json!({})).unwrap().status, 200);
+    }
+}
+
+#[test]
+fn a_broker_that_lives_shortly_leaves_no_tail_uncountersigned() {
+    let mut world = World::start().unwrap();
+    let position = |world: &World| {
+        let builder = world.unix("builder").unwrap();
+        let health = builder.request("GET", "/v1/health", &[], b"").unwrap();
+        let audit = health.json().unwrap()["details"]["audit"].clone();
+        (
+            audit["records"].as_u64().unwrap(),
+            audit["countersigned"].as_u64().unwrap(),
+        )
+    };
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    for _ in 0..3 {
+        exec(&mut scout, "web", "read", "true");
+        let (before, _) = position(&world);
+        world.broker().unwrap().kill().unwrap();
+        world.start_broker().unwrap();
+        scout = world.mcp_with_key("scout").unwrap();
+        eventually("what the life before left", || {
+            (position(&world).1 >= before).then_some(())
+        });
+    }
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! The files that the broker keeps open: whether they are still where they belong, and what the log of the service
+//! says when they are not.
+
+use std::sync::Arc;
+
+use ephyr_audit::Event;
+use ephyr_names::Timestamp;
+
+use super::log;
+use crate::broker::Broker;
+use crate::clock;
+
+/// What was said already, so that nothing is said twice.
+#[derive(Default)]
+pub(super) struct Files {
+    /// Since when the failure lasts that was told.
+    failing_since: Option<Timestamp>,
+    is_failing: bool,
+    /// Why the state cannot be restored.
+    state: Option<String>,
+}
+
+impl Files {
+    /// Looks at all of them, restores what can be, and tells of it.
+    pub(super) async fn look(&mut self, broker: &Arc<Broker>) {
+        broker.audit().writer().look();
+        self.tell_of_log(broker);
+        if broker.state().displaced().is_some() {
+            self.restore_state(broker).await;
+        }
+    }
+
+    /// The log's own thread restores it. It may be over before anybody looks, hence the last failure.
+    fn tell_of_log(&mut self, broker: &Broker) {
+        let writer = broker.audit().writer();
+        if let Some(last) = writer.last_failure()
+            && self.failing_since != Some(last.since)
+        {
+            log(&format!("error: {}", last.error));
+            (self.failing_since, self.is_failing) = (Some(last.since), true);
+        }
+        if self.is_failing && writer.failure().is_none() {
+            log("the audit log can be written again; its record of that says what happened");
+            self.is_failing = false;
+        }
+    }
+
+    async fn restore_state(&mut self, broker: &Arc<Broker>) {
+        let keeper = Arc::clone(broker);
+        let restored =
+            tokio::task::spawn_blocking(move || keeper.state().restore_files(clock::now())).await;
+        let error = match restored {
+            Ok(Ok(restored)) => {
+                for (what, how) in restored {
+                    log(&format!(
+                        "{what} was {how} while it is in use, and is written anew from memory: nothing is lost. \
+                         Leave the state directory to the broker"
+                    ));
+                    let record = broker.own_record(Event::StateRestored);
+                    let record = record.with_detail("what", what);
+                    broker
+                        .audit()
+                        .note(record.with_detail("taken_away", how.as_str()));
+                }
+                None
+            }
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = error.as_ref().filter(|_| self.state != error) {
+            log(&format!(
+                "error: the state in the state directory was taken away and cannot be written anew ({why}): \
+                 no task is made, bound or revoked until it can"
+            ));
+        }
+        self.state = error;
+    }
+}
