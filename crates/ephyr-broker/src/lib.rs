@@ -13,6 +13,7 @@ pub mod broker;
 pub mod certificate;
 pub mod clock;
 pub mod config;
+mod deadline;
 pub mod epoch;
 pub mod gate;
 mod handover;

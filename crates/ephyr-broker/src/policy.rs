@@ -6,9 +6,13 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use ephyr_names::AgentName;
-use ephyr_policy::{KeySource, Policy};
+use ephyr_policy::{KeySource, MAX_POLICY_BYTES, Policy};
+use ephyr_sandbox::{read_regular, read_regular_text};
 
 use crate::auth::KeyHash;
+
+/// A bcrypt hash has 60 characters.
+const MAX_CREDENTIAL: usize = 4096;
 
 /// A policy with everything it refers to.
 pub struct Loaded {
@@ -46,7 +50,7 @@ pub enum LoadError {
 /// [`LoadError`]: it cannot be read, or has errors.
 pub fn read(path: &Path) -> Result<Policy, LoadError> {
     let name = path.display().to_string();
-    let source = std::fs::read(path).map_err(|error| LoadError::Read {
+    let source = read_regular(path, MAX_POLICY_BYTES).map_err(|error| LoadError::Read {
         path: name.clone(),
         error,
     })?;
@@ -103,7 +107,7 @@ fn key_hash(source: &KeySource, credentials: Option<&Path>) -> Result<KeyHash, S
                 ));
             };
             let path: PathBuf = dir.join(name);
-            let text = std::fs::read_to_string(&path)
+            let text = read_regular_text(&path, MAX_CREDENTIAL)
                 .map_err(|error| format!("api_key_hash_credential: {}: {error}", path.display()))?;
             KeyHash::new(&text).map_err(|error| format!("api_key_hash_credential: {name}: {error}"))
         }

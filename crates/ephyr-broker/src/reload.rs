@@ -9,6 +9,7 @@ use ephyr_names::Digest;
 use ephyr_sandbox::{Notifier, require_abi};
 use ephyr_signer_ipc::{Reply, Request};
 use tokio::signal::unix::Signal;
+use tokio::task::JoinHandle;
 
 use crate::broker::Broker;
 use crate::config::Config;
@@ -16,29 +17,62 @@ use crate::policy::Loaded;
 use crate::signer::Signer;
 use crate::upkeep::log;
 
+/// How long reading the policy may take.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the signer may take to load the same policy.
 const SIGNER_PATIENCE: Duration = Duration::from_secs(10);
 const SIGNER_WAIT: Duration = Duration::from_millis(200);
 
 /// Reloads at each signal; signals that come meanwhile are one. Never ends.
 pub async fn reload_on(mut hangup: Signal, broker: &Broker, config: &Config, notifier: &Notifier) {
+    let mut reader = PolicyReader::default();
     while hangup.recv().await.is_some() {
         notifier.reloading();
-        reload(broker, config).await;
+        reload(broker, config, &mut reader).await;
         notifier.ready();
     }
     std::future::pending::<()>().await;
 }
 
+/// Reads policies on a thread that may hang: a file system that does not answer must not keep later reloads from
+/// being tried, nor take a thread with each of them.
+#[derive(Default)]
+pub struct PolicyReader {
+    stuck: Option<JoinHandle<Result<Loaded, String>>>,
+}
+
+impl PolicyReader {
+    async fn read(
+        &mut self,
+        load: impl FnOnce() -> Result<Loaded, String> + Send + 'static,
+    ) -> Result<Loaded, String> {
+        if self.stuck.as_ref().is_some_and(|read| !read.is_finished()) {
+            return Err(
+                "an earlier reload still reads it: its file system does not answer".to_owned(),
+            );
+        }
+        let mut reading = tokio::task::spawn_blocking(load);
+        match tokio::time::timeout(READ_PATIENCE, &mut reading).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => {
+                self.stuck = Some(reading);
+                Err(format!(
+                    "it could not be read within {} s: its file system does not answer",
+                    READ_PATIENCE.as_secs()
+                ))
+            }
+        }
+    }
+}
+
 /// Loads the policy anew and puts it in force, or keeps the one that is and says why.
-pub async fn reload(broker: &Broker, config: &Config) {
+pub async fn reload(broker: &Broker, config: &Config, reader: &mut PolicyReader) {
     let (path, credentials) = (config.policy.clone(), config.credentials_dir.clone());
-    let loaded =
-        tokio::task::spawn_blocking(move || Loaded::load(&path, credentials.as_deref())).await;
-    let result = match loaded {
-        Ok(Ok(policy)) => switch(broker, Arc::new(policy)).await,
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
+    let load = move || Loaded::load(&path, credentials.as_deref()).map_err(|e| e.to_string());
+    let result = match reader.read(load).await {
+        Ok(policy) => switch(broker, Arc::new(policy)).await,
+        Err(why) => Err(why),
     };
     match result {
         Ok(hash) => log(&format!("policy {hash} is in force")),
@@ -116,7 +150,7 @@ mod tests {
         let path = bench.write_policy(policy);
         let path = path.to_str().unwrap();
         let config = Config::try_parse_from(["ephyr-broker", "--policy", path]).unwrap();
-        reload(&bench.broker, &config).await;
+        reload(&bench.broker, &config, &mut PolicyReader::default()).await;
         bench.broker.policy_hash()
     }
 
@@ -150,5 +184,32 @@ mod tests {
         let after = after_reload(&bench, &other).await;
         assert!(after != stricter, "this sandbox is of ABI 0");
         assert_eq!(bench.events().last().unwrap(), "policy_reload_failed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_hangs_is_given_up_and_later_ones_are_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let loaded = || crate::testing::load(dir.path(), &policy());
+        let mut reader = PolicyReader::default();
+        let (go_on, held) = std::sync::mpsc::channel::<Loaded>();
+        let hanging = reader.read(move || held.recv().map_err(|e| e.to_string()));
+        let (given_up, ()) = tokio::join!(hanging, async {
+            tokio::task::yield_now().await;
+            tokio::time::advance(2 * READ_PATIENCE).await;
+        });
+        assert!(given_up.err().unwrap().contains("does not answer"));
+        let second = reader.read(|| panic!("one thread is enough")).await;
+        assert!(second.err().unwrap().contains("an earlier reload"));
+        // The file system answers again.
+        go_on.send(loaded()).unwrap();
+        while reader
+            .stuck
+            .as_ref()
+            .is_some_and(|read| !read.is_finished())
+        {
+            tokio::task::yield_now().await;
+        }
+        let third = loaded();
+        assert!(reader.read(move || Ok(third)).await.is_ok());
     }
 }

@@ -10,8 +10,10 @@ use std::time::Duration;
 use clap::Parser;
 use ephyr_audit::Event;
 use ephyr_mcp::SessionKey;
-use ephyr_sandbox::{Accounts, Activated, Confinement, Network, Notifier, open_socket};
-use ephyr_token::CaKeys;
+use ephyr_sandbox::{
+    Accounts, Activated, Confinement, Network, Notifier, open_socket, read_regular_text,
+};
+use ephyr_token::{CaKeys, MAX_CA_LIST};
 use rustix::fs::statfs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -20,6 +22,7 @@ use crate::audit::Audit;
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
 use crate::config::{Config, Listen};
+use crate::deadline::{self, StopDeadline};
 use crate::http::{Listener, MOST_BLOCKING, Router, Way, Workers, serve};
 use crate::live::Ended;
 use crate::policy::{self, Loaded};
@@ -32,6 +35,8 @@ use crate::upkeep::{self, Always, log};
 const DRAIN: Duration = Duration::from_secs(8);
 /// How long what was ended then may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(6);
+/// How long threads may take to end once everything else has.
+const LEFT_OVER: Duration = Duration::from_millis(200);
 /// `f_type` of tmpfs and ramfs (statfs(2)).
 const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
@@ -75,6 +80,8 @@ fn start(config: Config) -> Result<(), Failure> {
     let state_in_memory = check_state_dir(&config)?;
     let sockets = open_sockets(&config)?;
     let landlock = confine(&config, policy.sandbox().minimum_abi)?;
+    // The sandbox is closed, so there may be threads.
+    let deadline = StopDeadline::start(deadline::LIMIT, deadline::end_process)?;
     let now = clock::now();
     let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())
         .map_err(|error| format!("the audit log: {error}; `--audit-log` names another file"))?;
@@ -117,7 +124,10 @@ fn start(config: Config) -> Result<(), Failure> {
         .enable_all()
         .max_blocking_threads(MOST_BLOCKING)
         .build()?;
-    runtime.block_on(run(broker, config, sockets, opened, notifier))
+    let outcome = runtime.block_on(run(broker, config, sockets, opened, notifier, deadline));
+    // A thread that still reads or compares something is not waited for.
+    runtime.shutdown_timeout(LEFT_OVER);
+    outcome
 }
 
 /// Says whether a reload would put the policy in force. Of what a reload asks for it leaves out credentials, which systemd
@@ -138,8 +148,8 @@ fn check(config: &Config) -> Result<(), Failure> {
 }
 
 fn read_ca(path: &Path) -> Result<CaKeys, Failure> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = read_regular_text(path, MAX_CA_LIST)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     let keys = CaKeys::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(keys)
 }
@@ -217,6 +227,7 @@ async fn run(
     sockets: Sockets,
     opened: Opened,
     notifier: Notifier,
+    deadline: StopDeadline,
 ) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let hangup = signal(SignalKind::hangup())?;
@@ -251,11 +262,12 @@ async fn run(
             _ = watchdog.tick() => notifier.watchdog(),
         }
     };
+    drop(deadline);
     notifier.stopping();
     log("stopping: running requests may end");
     stop.send_replace(true);
     drain(&broker, serving).await;
-    always.finish().await;
+    let _ = tokio::time::timeout(CLEAN_UP, always.finish()).await;
     shut_down(&broker).await;
     outcome
 }

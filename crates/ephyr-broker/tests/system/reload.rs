@@ -60,6 +60,53 @@ fn an_invalid_policy_changes_nothing_and_is_reported() {
 }
 
 #[test]
+fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
+    let mut world = World::start().unwrap();
+    let policy = world.policy_path();
+    let put: [(&str, &dyn Fn()); 4] = [
+        ("it is a FIFO", &|| {
+            let mode = rustix::fs::Mode::from_raw_mode(0o644);
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, &policy, kind, mode, 0).unwrap();
+        }),
+        ("it is a directory", &|| {
+            std::fs::create_dir(&policy).unwrap();
+        }),
+        ("it is a character device", &|| {
+            std::os::unix::fs::symlink("/dev/zero", &policy).unwrap();
+        }),
+        ("it is longer than", &|| {
+            // A gigabyte that takes no room.
+            let file = std::fs::File::create(&policy).unwrap();
+            file.set_len(1 << 30).unwrap();
+        }),
+    ];
+    let mut scout = world.mcp_with_key("scout").unwrap();
+    for (why, put) in put {
+        let _ = std::fs::remove_file(&policy);
+        let _ = std::fs::remove_dir(&policy);
+        put();
+        // The signer is asked as well: it keeps its own.
+        world.reload().unwrap();
+        record(&world, why, |r| {
+            let error = r["detail"]["error"].as_str().unwrap_or_default();
+            r["event"] == "policy_reload_failed" && error.contains(why)
+        });
+        let (status, said) = check(&world);
+        assert_eq!(status, Some(78), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(!exec(&mut scout, "web", "read", "true").is_error);
+    }
+    std::fs::remove_file(&policy).unwrap();
+    world
+        .change_policy(|policy| policy["global"]["max_ttl"] = json!("29m"))
+        .unwrap();
+    world.reload().unwrap();
+    record(&world, "the reload", |r| r["event"] == "policy_reload");
+    world.broker().unwrap().stop().unwrap();
+}
+
+#[test]
 fn what_the_new_policy_no_longer_allows_is_ended() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();

@@ -1,0 +1,126 @@
+//! A stop has an end, whatever a thread does: one that hangs in a system call, on a file system that does not answer
+//! or on a log that nobody reads, must not keep the process.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use ephyr_sandbox::Signals;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::upkeep::log;
+
+/// How long a stop may take: running requests end and clean up within 14 s, and the service manager kills after 25.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// Exit code of a stop that was cut short (sysexits' `EX_SOFTWARE`).
+const EX_SOFTWARE: i32 = 70;
+/// How long the last line may take to be written.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Begins a stop's time when it is dropped. A SIGTERM or SIGINT begins it too, seen by a thread of its own: the one
+/// that takes signals otherwise may be the one that hangs.
+pub(crate) struct StopDeadline {
+    _begin: UnixStream,
+}
+
+impl StopDeadline {
+    /// Watches for a stop from here on; `end` is called when one has lasted for `limit`.
+    ///
+    /// # Errors
+    /// Where the system has no thread or no descriptor to give.
+    pub(crate) fn start(limit: Duration, end: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let signals = Signals::install()?;
+        let (begin, begun) = UnixStream::pair()?;
+        std::thread::Builder::new()
+            .name("stop".into())
+            .spawn(move || {
+                wait(&signals, &begun);
+                std::thread::sleep(limit);
+                end();
+            })?;
+        Ok(Self { _begin: begin })
+    }
+}
+
+fn wait(signals: &Signals, begun: &UnixStream) {
+    loop {
+        let mut fds = [
+            PollFd::from_borrowed_fd(signals.stop(), PollFlags::IN),
+            PollFd::new(begun, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => {}
+            // Two descriptors that are open can be polled; where they cannot, a stop is safer than none.
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// Ends the process now. What was not recorded by now is not; the log says so of attempts without an outcome.
+pub(crate) fn end_process() {
+    // Standard error may be what hangs.
+    let last_words = std::thread::Builder::new().spawn(|| {
+        log(&format!(
+            "the stop took longer than {} s and is cut short: something hangs, such as a file system",
+            LIMIT.as_secs()
+        ));
+    });
+    if last_words.is_ok() {
+        std::thread::sleep(LAST_WORDS);
+    }
+    std::process::exit(EX_SOFTWARE);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    const CHILD: &str = "EPHYR_TEST_STOP";
+
+    /// A process of which one thread never comes back, told to stop in this way.
+    fn hang(way: &str) {
+        let soon = Duration::from_millis(50);
+        let deadline = StopDeadline::start(soon, end_process).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.spawn_blocking(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+        match way {
+            "signal" => kill_process(getpid(), Signal::TERM).unwrap(),
+            "of itself" => drop(deadline),
+            // Nobody asks for a stop, and there is none.
+            _ => {
+                std::thread::sleep(4 * soon);
+                std::process::exit(0);
+            }
+        }
+        // Waits for the thread, for ever.
+        drop(runtime);
+        std::process::exit(1);
+    }
+
+    #[test]
+    fn a_stop_ends_although_a_thread_hangs() {
+        if let Ok(way) = std::env::var(CHILD) {
+            return hang(&way);
+        }
+        for (way, code) in [("signal", 70), ("of itself", 70), ("not at all", 0)] {
+            let child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "--nocapture"])
+                .arg("deadline::tests::a_stop_ends_although_a_thread_hangs")
+                .env(CHILD, way)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stderr).into_owned();
+            assert_eq!(child.status.code(), Some(code), "{way}: {said}");
+            assert_eq!(said.contains("cut short"), code == 70, "{said}");
+        }
+    }
+}
