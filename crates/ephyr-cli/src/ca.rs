@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use ephyr_sandbox::read_regular_text;
 use serde_json::json;
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{HashAlg, LineEnding, PrivateKey, PublicKey};
@@ -16,7 +17,7 @@ use crate::failure::{CANNOT_CREATE, Failure};
 use crate::output::Output;
 
 /// No key file is longer.
-const MAX_KEY_FILE: u64 = 64 * 1024;
+pub(crate) const MAX_KEY_FILE: usize = 64 * 1024;
 
 pub(crate) fn run(ca: &Ca, output: &Output) -> Result<ExitCode, Failure> {
     match ca {
@@ -90,11 +91,7 @@ fn show(key: &PublicKey, output: &Output, besides: &str) -> Result<ExitCode, Fai
 
 /// A key file's text.
 pub(crate) fn text_of(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE).read_to_string(&mut text))
-        .map_err(|error| Failure::unreadable(path, &error))?;
-    Ok(text)
+    read_regular_text(path, MAX_KEY_FILE).map_err(|error| Failure::unreadable(path, &error))
 }
 
 /// The public key in a file: the first key of a public key file, or the public half of a private one.
@@ -130,7 +127,7 @@ pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
 pub(crate) fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
     io::stdin()
-        .take(MAX_KEY_FILE)
+        .take(u64::try_from(MAX_KEY_FILE).unwrap_or(u64::MAX))
         .read_to_string(&mut text)
         .map_err(|error| Failure::unreadable("standard input".as_ref(), &error))?;
     Ok(text)

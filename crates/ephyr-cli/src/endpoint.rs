@@ -1,10 +1,10 @@
 //! Where the broker is and who one is there: from flags, then from the environment.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use ephyr_sandbox::read_regular_text;
 use http::uri::Authority;
 use http::{HeaderValue, Uri};
 
@@ -16,7 +16,7 @@ const DEFAULT_SOCKET: &str = "/run/ephyr/broker.sock";
 const DEFAULT_URL: &str = "http://127.0.0.1:8554";
 
 /// The longest credential that is read from a file: a token's greatest length as text, and room.
-const MAX_CREDENTIAL: u64 = 16 * 1024;
+const MAX_CREDENTIAL: usize = 16 * 1024;
 
 /// What the environment says.
 #[derive(Default)]
@@ -167,15 +167,15 @@ fn authority(url: &str) -> Result<Authority, Failure> {
 }
 
 fn read_credential(path: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
     let read = if path == Path::new("-") {
-        std::io::stdin()
-            .take(MAX_CREDENTIAL)
-            .read_to_string(&mut text)
+        let most = u64::try_from(MAX_CREDENTIAL).unwrap_or(u64::MAX);
+        let mut text = String::new();
+        let read = std::io::stdin().take(most).read_to_string(&mut text);
+        read.map(|_| text)
     } else {
-        fs::File::open(path).and_then(|file| file.take(MAX_CREDENTIAL).read_to_string(&mut text))
+        read_regular_text(path, MAX_CREDENTIAL)
     };
-    read.map_err(|error| Failure::unreadable(path, &error))?;
+    let text = read.map_err(|error| Failure::unreadable(path, &error))?;
     let text = text.trim();
     if text.is_empty() {
         return Err(Failure::data(format!(

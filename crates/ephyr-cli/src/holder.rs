@@ -4,12 +4,14 @@ use std::path::Path;
 
 use ed25519_dalek::SigningKey;
 use ephyr_names::{Digest, Timestamp};
+use ephyr_sandbox::read_regular;
 use ephyr_token::{HolderKey, Nonce, Proof, ProofRequest, Token};
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
 use ssh_key::PrivateKey;
 use zeroize::Zeroizing;
 
+use crate::ca::MAX_KEY_FILE;
 use crate::failure::{Failure, UNAVAILABLE};
 
 /// A holder's Ed25519 key. Erased when dropped, never printed.
@@ -31,7 +33,7 @@ impl Holder {
     /// # Errors
     /// The file cannot be read, or holds another kind of key.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let text = std::fs::read(path).map(Zeroizing::new);
+        let text = read_regular(path, MAX_KEY_FILE).map(Zeroizing::new);
         let text = text.map_err(|error| Failure::unreadable(path, &error))?;
         let bad = || {
             let text = format!(

@@ -1,6 +1,5 @@
 //! `ephyr policy`: check, build, schema, hash.
 
-use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use ephyr_policy::{
     Diagnostic, MAX_POLICY_BYTES, NftTable, Severity, UnknownProgram, load, report, schema,
     target_host, unknown_programs,
 };
+use ephyr_sandbox::read_regular;
 use serde_json::json;
 
 use crate::args::{Build, Policy};
@@ -32,10 +32,7 @@ pub(crate) fn run(policy: &Policy, output: &Output) -> Result<ExitCode, Failure>
 
 fn validate(file: &Path, verbose: bool, output: &Output) -> Result<ExitCode, Failure> {
     let (source, file) = if file == Path::new("-") {
-        (
-            bytes(io::stdin(), "standard input".as_ref())?,
-            "standard input".as_ref(),
-        )
+        (standard_input()?, "standard input".as_ref())
     } else {
         (read(file)?, file)
     };
@@ -168,19 +165,20 @@ pub(crate) fn compiled(file: &Path) -> Result<ephyr_policy::Policy, Failure> {
         .map_err(|diagnostics| Failure::data(diagnostics.to_string()))
 }
 
-/// Reads a policy, one byte past the limit at most, so that the loader can say that it is too long.
+/// Reads a policy from a regular file.
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    let opened = fs::File::open(file).map_err(|error| Failure::unreadable(file, &error))?;
-    bytes(opened, file)
+    read_regular(file, MAX_POLICY_BYTES).map_err(|error| Failure::unreadable(file, &error))
 }
 
-fn bytes(from: impl io::Read, name: &Path) -> Result<Vec<u8>, Failure> {
+/// Reads a policy from standard input, one byte past the limit at most, so that the loader can say that it is too long.
+fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut source = Vec::new();
     let most = u64::try_from(MAX_POLICY_BYTES)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
-    from.take(most)
+    io::stdin()
+        .take(most)
         .read_to_end(&mut source)
-        .map_err(|error| Failure::unreadable(name, &error))?;
+        .map_err(|error| Failure::unreadable("standard input".as_ref(), &error))?;
     Ok(source)
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ephyr_sandbox::read_regular_text;
 use ephyr_units::{File, HEADER, RenderError, Settings, render};
 use serde_json::json;
 
@@ -15,6 +16,8 @@ use crate::output::Output;
 
 const AGENT_UNITS: &str = "systemd/system";
 const AGENT_PREFIX: &str = "ephyr-agent-";
+/// As long as the policy that names the same agents.
+const MAX_SETTINGS: usize = 1024 * 1024;
 
 pub(crate) fn run(units: &Units, output: &Output) -> Result<ExitCode, Failure> {
     let Units::Render { out, settings } = units;
@@ -45,7 +48,7 @@ fn read(file: &Path) -> Result<Settings, Failure> {
     let text = if file == Path::new("-") {
         standard_input()?
     } else {
-        fs::read_to_string(file).map_err(|error| Failure::unreadable(file, &error))?
+        read_regular_text(file, MAX_SETTINGS).map_err(|error| Failure::unreadable(file, &error))?
     };
     serde_json::from_str(&text)
         .map_err(|error| Failure::data(format!("{}: {error}", file.display())))

@@ -90,6 +90,52 @@ fn a_name_too_long_for_bcrypt_is_refused_and_not_cut_off() {
 }
 
 #[test]
+fn only_regular_files_are_read_and_nothing_is_waited_for() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    let fifo = path.to_str().unwrap();
+    let out = dir.path().join("out");
+    let out = out.to_str().unwrap();
+    for arguments in [
+        &["policy", "validate", fifo][..],
+        &["policy", "hash", fifo],
+        &["policy", "build", fifo, "--out", out],
+        &["ca", "show", fifo],
+        &["units", "render", "--out", out, "--settings", fifo],
+        &["targets", "--credential-file", fifo],
+    ] {
+        let ran = ephyr(arguments);
+        assert_eq!(ran.code, 66, "{arguments:?}: {}{}", ran.out, ran.err);
+        assert!(
+            ran.err.contains("it is a FIFO"),
+            "{arguments:?}: {}",
+            ran.err
+        );
+    }
+    assert_eq!(
+        program()
+            .input(POLICY)
+            .run(&["policy", "validate", "-"])
+            .code,
+        0
+    );
+    let link = dir.path().join("link");
+    fs::write(dir.path().join("policy.yaml"), POLICY).unwrap();
+    std::os::unix::fs::symlink("policy.yaml", &link).unwrap();
+    assert_eq!(
+        ephyr(&["policy", "validate", link.to_str().unwrap()]).code,
+        0
+    );
+    let long = fs::File::create(&link).unwrap();
+    long.set_len(1 << 30).unwrap();
+    let ran = ephyr(&["policy", "validate", link.to_str().unwrap()]);
+    assert!(ran.err.contains("longer than 1048576 bytes"), "{}", ran.err);
+}
+
+#[test]
 fn validation_tells_valid_from_wrong_by_its_status() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("policy.yaml");

@@ -1,10 +1,10 @@
 //! The policy, as a table.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ephyr_policy::{BrokerListen, Diagnostics, MAX_POLICY_BYTES, NftTable, Policy};
+use ephyr_sandbox::read_regular;
 
 /// Why a policy is not used.
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +45,11 @@ impl PolicySource {
 
     /// The policy as it is now.
     pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
-        let bytes = self.read().map_err(|why| PolicyError::Unreadable {
-            path: self.path.clone(),
-            why,
-        })?;
+        let bytes =
+            read_regular(&self.path, MAX_POLICY_BYTES).map_err(|why| PolicyError::Unreadable {
+                path: self.path.clone(),
+                why,
+            })?;
         let name = self.path.display().to_string();
         ephyr_policy::load(&bytes, &name).map_err(|findings| PolicyError::Invalid {
             path: self.path.clone(),
@@ -59,15 +60,5 @@ impl PolicySource {
     /// A policy's table.
     pub(crate) fn table(&self, policy: &Policy) -> NftTable {
         NftTable::new(policy, self.broker)
-    }
-
-    /// One byte past the limit at most, so that the loader can say that it is too long.
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let most = u64::try_from(MAX_POLICY_BYTES).unwrap_or(u64::MAX);
-        let mut bytes = Vec::new();
-        File::open(&self.path)?
-            .take(most.saturating_add(1))
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 }

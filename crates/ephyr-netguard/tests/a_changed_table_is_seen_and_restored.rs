@@ -265,6 +265,17 @@ fn a_policy_with_errors_changes_nothing_and_the_status_says_why() {
     assert!(watching.log().contains("E-UID-ROOT"));
     assert_eq!(net.status()["in_force"], true);
     assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
+    // One that is no file is refused too, and not waited for.
+    std::fs::remove_file(net.policy()).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o644);
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, net.policy(), kind, mode, 0).unwrap();
+    watching.signal(Signal::HUP);
+    wait_for("the second refusal", || {
+        let problem = net.status()["problem"].to_string();
+        problem.contains("it is a FIFO")
+    });
+    assert!(said(&net.guard("validate")).contains("it is a FIFO"));
     // It still guards, and the next good policy is taken.
     change(&net, "flush ruleset");
     wait_for("the repair", || net.status()["repairs"] == 1);
