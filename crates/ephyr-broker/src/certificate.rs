@@ -162,14 +162,15 @@ pub(crate) fn is_reloading(error: &SignerError) -> bool {
     )
 }
 
-/// Notes a denial.
+/// Notes a denial with its true cause, which the caller may not be told.
 pub(crate) fn note_denial(broker: &Broker, caller: &Caller, action: &SshAction, denial: &Denial) {
+    let cause = denial.cause();
     let mut record = broker.record(Event::Denied, caller);
     record.action = Some(action_info(action));
     record.decision = Some(DecisionInfo {
-        step: Some(denial.step),
-        reason: denial.reason.as_str().into(),
-        rule: Some(denial.rule.as_str().into()),
+        step: Some(cause.step),
+        reason: cause.reason.as_str().into(),
+        rule: Some(cause.rule.into()),
     });
     broker.audit().note(record);
 }

@@ -33,8 +33,9 @@ pub use codes::{CODES, Code, code, codes_markdown};
 pub use commands::{CommandPolicy, MAX_COMMAND_BYTES};
 pub use compile::load;
 pub use decide::{
-    Action, Decision, Denial, Granted, Permit, Purpose, Reachable, ReasonCode, ResolvedTarget,
-    SEALED_TTL, SshAction, Subject, Switches, authorize, evaluate, preview, reachable,
+    Action, Cause, Decision, Denial, Granted, Permit, Purpose, Reachable, ReasonCode,
+    ResolvedTarget, SEALED_TTL, SshAction, Subject, Switches, authorize, evaluate, preview,
+    reachable,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, report};
 pub use format::check_point;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Granted, SshAction, Subject, Switches, reachable};
+use super::{Granted, Reachable, SshAction, Subject, Switches, reachable};
 use crate::commands::{CommandPolicy, MAX_COMMAND_BYTES};
 use crate::model::{Agent, Policy, Role};
 use crate::pairing::{Pairing, Unpaired};
@@ -84,7 +84,8 @@ impl fmt::Display for ReasonCode {
     }
 }
 
-/// A refusal.
+/// A refusal, as the agent is told it. Of a target that the agent cannot see it is told nothing, not even whether it
+/// exists; [`Denial::cause`] is for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Denial {
@@ -98,6 +99,27 @@ pub struct Denial {
     pub message: String,
     /// What the agent could ask for instead, such as `web as read`.
     pub alternatives: Vec<String>,
+    /// What stood against the action, where the agent is told something else.
+    #[serde(skip)]
+    withheld: Option<Box<Withheld>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Withheld {
+    step: u8,
+    reason: ReasonCode,
+    rule: String,
+}
+
+/// What stood against an action, whatever the agent was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cause<'a> {
+    /// The step that refused, 1 to 8.
+    pub step: u8,
+    /// Why, in a word.
+    pub reason: ReasonCode,
+    /// The rule.
+    pub rule: &'a str,
 }
 
 impl Denial {
@@ -108,6 +130,37 @@ impl Denial {
             rule,
             message,
             alternatives: Vec::new(),
+            withheld: None,
+        }
+    }
+
+    /// What stood against the action: for the audit log and for operators, not for the agent.
+    #[must_use]
+    pub fn cause(&self) -> Cause<'_> {
+        match &self.withheld {
+            Some(withheld) => Cause {
+                step: withheld.step,
+                reason: withheld.reason,
+                rule: &withheld.rule,
+            },
+            None => Cause {
+                step: self.step,
+                reason: self.reason,
+                rule: &self.rule,
+            },
+        }
+    }
+
+    /// The same denial in the words of `told`.
+    fn told_as(self, told: Self) -> Self {
+        let withheld = Withheld {
+            step: self.step,
+            reason: self.reason,
+            rule: self.rule,
+        };
+        Self {
+            withheld: Some(Box::new(withheld)),
+            ..told
         }
     }
 
@@ -120,9 +173,31 @@ impl Denial {
 /// At most so many alternatives are named.
 const MOST_ALTERNATIVES: usize = 10;
 
+/// Completes a denial of step 2 or 3: with what the subject may use, the asked target's other roles first, and in words
+/// that do not tell whether a target exists which the subject cannot see.
+///
+/// What is told then follows from the action, the subject's own envelope and the names of its lineage alone, so that it is
+/// the same for a target that there is not, one that others have, and one that is switched off.
+fn told(policy: &Policy, subject: &Subject, action: &SshAction, denial: Denial) -> Denial {
+    let seen = reachable(policy, &Switches::default(), subject);
+    let is_seen = seen.iter().any(|seen| seen.target.name == action.target);
+    let denial = if is_seen {
+        denial
+    } else {
+        let told = match &subject.envelope {
+            Some(envelope) if !envelope.allows_ssh(&action.target, &action.role) => {
+                not_in_envelope(action)
+            }
+            _ => not_granted(subject, action),
+        };
+        denial.told_as(told)
+    };
+    denial.or_else(others(&seen, action))
+}
+
 /// What the subject may use, the asked target's other roles first.
-fn others(policy: &Policy, subject: &Subject, action: &SshAction) -> Vec<String> {
-    let mut list: Vec<(bool, String)> = reachable(policy, &Switches::default(), subject)
+fn others(seen: &[Reachable<'_>], action: &SshAction) -> Vec<String> {
+    let mut list: Vec<(bool, String)> = seen
         .iter()
         .filter(|reachable| reachable.enabled)
         .flat_map(|reachable| {
@@ -137,6 +212,37 @@ fn others(policy: &Policy, subject: &Subject, action: &SshAction) -> Vec<String>
     list.sort();
     list.truncate(MOST_ALTERNATIVES);
     list.into_iter().map(|(_, text)| text).collect()
+}
+
+/// No grant, in words that are true of a target that there is not as well.
+fn not_granted(subject: &Subject, action: &SshAction) -> Denial {
+    let agent = &subject.agent;
+    let is_alone = subject.agents().all(|other| other == agent);
+    let or_above = if is_alone {
+        ""
+    } else {
+        ", or an agent above it in the task's lineage,"
+    };
+    let message = format!(
+        "agent `{agent}`{or_above} has no role `{}` on a target `{}`; list_targets shows what there is",
+        action.role, action.target
+    );
+    Denial::new(
+        3,
+        ReasonCode::RoleNotGranted,
+        format!("agents.{agent}.ssh"),
+        message,
+    )
+}
+
+/// Nothing in the token for it, whether or not there is such a target.
+fn not_in_envelope(action: &SshAction) -> Denial {
+    let message = format!(
+        "the task's token does not allow role `{}` on `{}`",
+        action.role, action.target
+    );
+    let rule = "token envelope".into();
+    Denial::new(3, ReasonCode::OutsideEnvelope, rule, message)
 }
 
 pub(super) fn unpaired(
@@ -184,7 +290,7 @@ pub(super) fn unpaired(
     if step == 1 {
         denial
     } else {
-        denial.or_else(others(policy, subject, action))
+        told(policy, subject, action, denial)
     }
 }
 
@@ -208,25 +314,15 @@ pub(super) fn inconsistent() -> Denial {
 
 pub(super) fn switched_off(policy: &Policy, subject: &Subject, action: &SshAction) -> Denial {
     let message = format!("target `{}` is switched off by an operator", action.target);
-    let others = others(policy, subject, action)
-        .into_iter()
-        .filter(|text| !text.starts_with(&format!("{} as ", action.target)))
-        .collect();
-    Denial::new(2, ReasonCode::TargetDisabled, "switches".into(), message).or_else(others)
+    let denial = Denial::new(2, ReasonCode::TargetDisabled, "switches".into(), message);
+    let mut denial = told(policy, subject, action, denial);
+    let on_it = format!("{} as ", action.target);
+    denial.alternatives.retain(|text| !text.starts_with(&on_it));
+    denial
 }
 
 pub(super) fn outside_envelope(policy: &Policy, subject: &Subject, action: &SshAction) -> Denial {
-    let message = format!(
-        "the task's token does not allow role `{}` on `{}`",
-        action.role, action.target
-    );
-    Denial::new(
-        3,
-        ReasonCode::OutsideEnvelope,
-        "token envelope".into(),
-        message,
-    )
-    .or_else(others(policy, subject, action))
+    told(policy, subject, action, not_in_envelope(action))
 }
 
 pub(super) fn not_unsealed(pairing: &Pairing<'_>) -> Denial {

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use ephyr_names::{TargetName, Timestamp, Ttl};
 use ephyr_token::Envelope;
 
-pub use denial::{Denial, ReasonCode};
+pub use denial::{Cause, Denial, ReasonCode};
 pub use permit::{Permit, ResolvedTarget};
 pub use reachable::{Reachable, reachable};
 pub use request::{Action, Purpose, SshAction, Subject};

@@ -21,6 +21,37 @@ fn a_denial_names_what_could_be_asked_for_instead() {
 }
 
 #[test]
+fn a_target_out_of_sight_is_told_like_one_that_does_not_exist() {
+    let told = |world: &mut World, target: &str| {
+        world.action = exec(target, "read", "uptime");
+        let denial = world.decide().unwrap_err();
+        let wire = serde_json::to_string(&denial).unwrap();
+        (wire.replace(target, "?"), denial.cause().reason)
+    };
+    let mut world = World::new();
+    let (of_others, reason) = told(&mut world, "db");
+    assert_eq!(reason, ReasonCode::RoleNotGranted);
+    let (of_none, reason) = told(&mut world, "nil");
+    assert_eq!(reason, ReasonCode::TargetUnknown, "the log hears it");
+    assert_eq!(of_others, of_none);
+    world
+        .switches
+        .disabled_targets
+        .insert("db".parse().unwrap());
+    let (switched_off, reason) = told(&mut world, "db");
+    assert_eq!(reason, ReasonCode::TargetDisabled);
+    assert_eq!(switched_off, of_none);
+    // Of one that it sees it hears what is wrong.
+    world
+        .switches
+        .disabled_targets
+        .insert("web".parse().unwrap());
+    let (in_sight, reason) = told(&mut world, "web");
+    assert_eq!(reason, ReasonCode::TargetDisabled);
+    assert!(in_sight.contains("switched off"), "{in_sight}");
+}
+
+#[test]
 fn a_subject_sees_what_it_may_use_and_nothing_else() {
     let mut world = World::new();
     let seen = |world: &World| -> Vec<String> {

@@ -400,5 +400,5 @@ fn a_decision_without_any_policy_for_the_agent_is_a_denial() {
         &world.action,
         world.now,
     );
-    assert!(matches!(decision, Decision::Denied(denial) if denial.step == 2));
+    assert!(matches!(decision, Decision::Denied(denial) if denial.cause().step == 2));
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use ephyr_names::{Timestamp, Ttl};
 use ephyr_policy::{
-    Action, Kind, Ledger, Permit, ReasonCode, SlotId, Switches, authorize, preview,
+    Action, Denial, Kind, Ledger, Permit, ReasonCode, SlotId, SshAction, Subject, Switches,
+    authorize, preview, reachable,
 };
 use proptest::prelude::*;
 
@@ -64,6 +65,12 @@ fn judge(
     } else {
         Err(against)
     }
+}
+
+/// What stood against the action, whatever its subject is told.
+fn cause(denial: &Denial) -> (u8, ReasonCode) {
+    let cause = denial.cause();
+    (cause.step, cause.reason)
 }
 
 /// Step 1.
@@ -224,13 +231,15 @@ impl History {
         let (subject, action) = (ask.subject(), Action::Ssh(ask.action()));
         let (policy, ledger) = (&self.policy, &mut self.ledger);
         let asked = preview(policy, &self.switches, ledger, &subject, &action, self.now);
-        let asked = asked
-            .map(|granted| granted.ttl())
-            .map_err(|d| (d.step, d.reason));
+        if let Err(denial) = &asked {
+            self.check_told(&subject, &ask.action(), denial);
+        }
+        let ledger = &mut self.ledger;
+        let asked = asked.map(|granted| granted.ttl()).map_err(|d| cause(&d));
         let decision = authorize(policy, &self.switches, ledger, &subject, &action, self.now);
         let permit = match decision {
             ephyr_policy::Decision::Permit(permit) => Ok(permit),
-            ephyr_policy::Decision::Denied(denial) => Err((denial.step, denial.reason)),
+            ephyr_policy::Decision::Denied(denial) => Err(cause(&denial)),
         };
         assert_eq!(
             asked,
@@ -273,6 +282,35 @@ impl History {
                 panic!("the model says {expected:?}, the crate {permit:?}\n{ask:?}")
             }
         }
+    }
+
+    /// Of a target that the subject does not see it hears what it would hear of one that there is not.
+    fn check_told(&self, subject: &Subject, action: &SshAction, denial: &Denial) {
+        let seen = reachable(&self.policy, &self.switches, subject);
+        if seen.iter().any(|seen| seen.target.name == action.target) {
+            return;
+        }
+        let nowhere = SshAction {
+            target: "nowhere".parse().unwrap(),
+            ..action.clone()
+        };
+        // What its own token says of the two it knows anyhow.
+        let in_token = |action: &SshAction| {
+            let envelope = subject.envelope.as_ref();
+            envelope.is_none_or(|e| e.allows_ssh(&action.target, &action.role))
+        };
+        if in_token(action) != in_token(&nowhere) {
+            return;
+        }
+        let nowhere = Action::Ssh(nowhere);
+        let (policy, ledger) = (&self.policy, &self.ledger);
+        let of_none = preview(policy, &self.switches, ledger, subject, &nowhere, self.now);
+        let mut of_none = of_none.unwrap_err();
+        of_none.message = of_none.message.replace("nowhere", action.target.as_str());
+        assert_eq!(
+            serde_json::to_value(denial).unwrap(),
+            serde_json::to_value(of_none).unwrap(),
+        );
     }
 
     fn check_limits(&self) {

@@ -18,8 +18,9 @@ pub(crate) fn refuses(world: &mut World, step: u8, reason: ReasonCode, rule: &st
     let policy = world.policy();
     let held = world.ledger.len();
     let denial = world.decide_by(&policy).unwrap_err();
+    let cause = denial.cause();
     assert_eq!(
-        (denial.step, denial.reason, denial.rule.as_str()),
+        (cause.step, cause.reason, cause.rule),
         (step, reason, rule),
         "{denial}"
     );
