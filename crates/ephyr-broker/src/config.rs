@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Parser;
+use ephyr_mcp::Origin;
 
 /// The network side of Ephyr: tells who asks, decides whether it is allowed, and does it.
 #[derive(Debug, Clone, Parser)]
@@ -34,9 +35,10 @@ pub struct Config {
     #[arg(long, env = "EPHYR_MCP_LISTEN", default_value = "127.0.0.1:8554")]
     pub mcp_listen: Listen,
 
-    /// Web origins whose pages may call MCP over HTTP (repeatable); none unless named here.
+    /// Web origins whose pages may call MCP over HTTP, such as https://console.example (repeatable); none unless named
+    /// here, but for the listener's own.
     #[arg(long = "mcp-origin", env = "EPHYR_MCP_ORIGINS", value_delimiter = ',')]
-    pub mcp_origins: Vec<String>,
+    pub mcp_origins: Vec<Origin>,
 
     /// The audit log.
     #[arg(
@@ -107,6 +109,21 @@ impl FromStr for Listen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_refused_at_the_start() {
+        let parse = |origin| Config::try_parse_from(["ephyr-broker", "--mcp-origin", origin]);
+        let config = parse("https://Console.example:443,http://localhost:3000").unwrap();
+        let origins: Vec<_> = config.mcp_origins.iter().map(Origin::as_str).collect();
+        assert_eq!(
+            origins,
+            ["https://console.example", "http://localhost:3000"]
+        );
+        for bad in ["*", "null", "https://console.example/", "console.example"] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains("not a web origin"), "{bad}: {error}");
+        }
+    }
 
     #[test]
     fn only_loopback_addresses_are_listened_on() {

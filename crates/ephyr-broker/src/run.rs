@@ -321,11 +321,7 @@ fn listen(
         let address = tcp.local_addr()?;
         broker.set_mcp_address(address);
         log(&format!("listening mcp={address}"));
-        let origins = config
-            .mcp_origins
-            .iter()
-            .map(|origin| origin.to_ascii_lowercase())
-            .collect();
+        let origins = config.mcp_origins.clone();
         let tcp = Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?);
         serving.push(tokio::spawn(serve(
             tcp,

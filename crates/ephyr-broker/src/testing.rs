@@ -179,7 +179,7 @@ impl Bench {
     }
 
     /// The records in the log so far, once all of them are there.
-    fn records(&self) -> Vec<Value> {
+    pub(crate) fn records(&self) -> Vec<Value> {
         self.broker.audit().writer().flush().unwrap();
         let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap();
         let record = |line| serde_json::from_str(line).unwrap();
@@ -224,6 +224,9 @@ pub(crate) fn load(dir: &Path, policy: &Value) -> Loaded {
 /// A request's head.
 pub(crate) fn head(method: Method, path: &str, headers: &[(&str, &str)]) -> Head {
     let mut request = http::Request::builder().method(method).uri(path);
+    if !headers.iter().any(|(name, _)| *name == "host") {
+        request = request.header("host", "localhost");
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -3,11 +3,13 @@
 
 use http::header::{ALLOW, HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use crate::body::Body;
+use crate::cors;
 use crate::error::RpcError;
 use crate::headers::{Accepted, accepted, is_json};
+use crate::origin::Origin;
 use crate::reply;
 use crate::version::Version;
 
@@ -28,9 +30,20 @@ pub enum Hosts {
 pub struct Guard {
     /// The names it answers to.
     pub hosts: Hosts,
-    /// The web origins that may call it (`https://console.example`), in lower case. A request without
-    /// an `Origin` does not come from a web page and passes.
-    pub origins: Vec<String>,
+    /// The web origins that may call it, besides a loopback listener's own. A request without an `Origin`
+    /// does not come from a web page and passes.
+    pub origins: Vec<Origin>,
+}
+
+/// Why a request's `Host` or `Origin` is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// The listener does not answer to this name.
+    #[error("this server does not answer to the name in the Host header")]
+    Host,
+    /// Pages of this origin may not call.
+    #[error("web pages of this origin may not call this server")]
+    Origin,
 }
 
 impl Guard {
@@ -55,26 +68,58 @@ impl Guard {
     /// Checks a request's head.
     ///
     /// # Errors
-    /// The reply to send instead of serving it: 403, 405, 406 or 415. [`Server::handle`] checks the
-    /// same again; a program that calls this before it authenticates spares itself that work.
+    /// The reply to send instead of serving it: 403, 405, 406 or 415, or 204 to a browser's preflight.
+    /// [`Server::handle`] checks the same again; a program that calls this before it authenticates spares
+    /// itself that work.
     ///
     /// [`Server::handle`]: crate::Server::handle
     pub fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
         self.accepted(parts).map(drop)
     }
 
-    pub(crate) fn accepted(&self, parts: &Parts) -> Result<Accepted, Box<Response<Body>>> {
+    /// Checks the `Host` and `Origin` headers alone: what holds for every path of the listener.
+    ///
+    /// # Errors
+    /// [`SourceError`] says which of the two is refused; the status is 403.
+    pub fn check_source(&self, parts: &Parts) -> Result<(), SourceError> {
         if !self.knows_host(parts) {
-            return Err(refuse(
-                StatusCode::FORBIDDEN,
-                "this server does not answer to the name in the Host header",
-            ));
+            return Err(SourceError::Host);
         }
         if !self.trusts_origin(parts) {
-            return Err(refuse(
-                StatusCode::FORBIDDEN,
-                "web pages of this origin may not call this server",
-            ));
+            return Err(SourceError::Origin);
+        }
+        Ok(())
+    }
+
+    /// The answer to a browser's preflight; none where the request is not a preflight of an allowed origin.
+    #[must_use]
+    pub fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
+        self.allowed_origin(parts)?;
+        cors::preflight(parts)
+    }
+
+    /// The web origin that the request comes from, where its pages may call.
+    #[must_use]
+    pub fn allowed_origin(&self, parts: &Parts) -> Option<HeaderValue> {
+        let origin = parts.headers.get(ORIGIN)?;
+        self.check_source(parts).ok().map(|()| origin.clone())
+    }
+
+    /// Adds to a response what lets pages of `origin` read it. A program calls this for every response,
+    /// refusals included, with the [`allowed_origin`](Self::allowed_origin) of its request.
+    pub fn expose(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
+        // No browser opens a Unix socket.
+        if self.hosts != Hosts::Any {
+            cors::expose(origin, headers);
+        }
+    }
+
+    pub(crate) fn accepted(&self, parts: &Parts) -> Result<Accepted, Box<Response<Body>>> {
+        if let Err(error) = self.check_source(parts) {
+            return Err(refuse(StatusCode::FORBIDDEN, &error.to_string()));
+        }
+        if let Some(response) = self.preflight(parts) {
+            return Err(Box::new(response));
         }
         if parts.method != Method::POST {
             let mut response = refuse(
@@ -116,10 +161,24 @@ impl Guard {
     fn trusts_origin(&self, parts: &Parts) -> bool {
         parts.headers.get_all(ORIGIN).iter().all(|origin| {
             let origin = origin.as_bytes();
-            self.origins
-                .iter()
-                .any(|known| origin.eq_ignore_ascii_case(known.as_bytes()))
+            let listed = |known: &Origin| origin.eq_ignore_ascii_case(known.as_str().as_bytes());
+            self.origins.iter().any(listed) || self.is_own(origin, parts)
         })
+    }
+
+    /// Whether an origin is a loopback listener's own: that of the URL which this request was sent to. The name in
+    /// `Host` was checked before, so that a name which was rebound to this machine is not an origin of its own.
+    fn is_own(&self, origin: &[u8], parts: &Parts) -> bool {
+        const SCHEME: &[u8] = b"http://";
+        let Some((scheme, authority)) = origin.split_at_checked(SCHEME.len()) else {
+            return false;
+        };
+        self.hosts == Hosts::Loopback
+            && scheme.eq_ignore_ascii_case(SCHEME)
+            && parts
+                .headers
+                .get(HOST)
+                .is_some_and(|host| host.as_bytes().eq_ignore_ascii_case(authority))
     }
 }
 
@@ -210,7 +269,7 @@ mod tests {
     #[test]
     fn a_web_page_is_served_only_if_its_origin_is_listed() {
         let guard = Guard {
-            origins: vec!["https://console.example".to_owned()],
+            origins: vec!["https://console.example".parse().unwrap()],
             ..Guard::loopback()
         };
         let with_origin = |origin: &'static str| {
@@ -228,6 +287,100 @@ mod tests {
         ] {
             assert_eq!(with_origin(bad), 403, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_loopback_listeners_own_origin_is_that_of_its_host() {
+        let from = |guard: &Guard, host: &'static str, origin: &'static str| {
+            status(guard, |parts| {
+                parts.headers.insert(HOST, HeaderValue::from_static(host));
+                let origin = HeaderValue::from_static(origin);
+                parts.headers.insert(ORIGIN, origin);
+            })
+        };
+        let guard = Guard::loopback();
+        for host in [
+            "localhost:8554",
+            "127.0.0.1:8554",
+            "[::1]:8554",
+            "localhost",
+        ] {
+            let own = format!("http://{host}").leak();
+            assert_eq!(from(&guard, host, own), 200, "{host}");
+        }
+        for (host, origin) in [
+            ("localhost:8554", "http://127.0.0.1:8554"),
+            ("localhost:8554", "http://localhost:3000"),
+            ("localhost:8554", "http://localhost"),
+            ("localhost:8554", "https://localhost:8554"),
+            ("localhost:8554", "http://"),
+            ("evil.example:8554", "http://evil.example:8554"),
+            ("evil.example:8554", "http://localhost:8554"),
+            ("localhost:8554", "http://evil.example:8554"),
+        ] {
+            assert_eq!(from(&guard, host, origin), 403, "{host} {origin}");
+        }
+        let socket = Guard::unix_socket();
+        let own = from(&socket, "localhost", "http://localhost");
+        assert_eq!(own, 403, "no page opens a Unix socket");
+    }
+
+    fn preflight(
+        guard: &Guard,
+        origin: &'static str,
+        asks: &[(&'static str, &'static str)],
+    ) -> Response<Body> {
+        let mut request = Request::options("/mcp")
+            .header(HOST, "localhost:8554")
+            .header(ORIGIN, origin);
+        for (name, value) in asks {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let mut response = *guard.check(&parts).unwrap_err();
+        guard.expose(guard.allowed_origin(&parts), response.headers_mut());
+        response
+    }
+
+    #[test]
+    fn a_preflight_is_answered_for_an_allowed_origin_alone() {
+        let guard = Guard {
+            origins: vec!["https://console.example".parse().unwrap()],
+            ..Guard::loopback()
+        };
+        let asks = [
+            ("access-control-request-method", "POST"),
+            ("access-control-request-private-network", "true"),
+        ];
+        let good = preflight(&guard, "https://console.example", &asks);
+        assert_eq!(good.status(), StatusCode::NO_CONTENT);
+        let header = |name: &str| good.headers().get(name).unwrap().to_str().unwrap();
+        assert_eq!(
+            header("access-control-allow-origin"),
+            "https://console.example"
+        );
+        assert_eq!(header("access-control-allow-private-network"), "true");
+        assert_eq!(header("vary"), "Origin");
+        let allowed = header("access-control-allow-headers");
+        for name in ["authorization", "content-type", "mcp-name", "ephyr-proof"] {
+            assert!(allowed.split(", ").any(|known| known == name), "{name}");
+        }
+        assert!(
+            !good
+                .headers()
+                .contains_key("access-control-allow-credentials")
+        );
+
+        let evil = preflight(&guard, "https://evil.example", &asks);
+        assert_eq!(evil.status(), StatusCode::FORBIDDEN);
+        let shown = evil
+            .headers()
+            .keys()
+            .any(|name| name.as_str().starts_with("access-control"));
+        assert!(!shown, "{:?}", evil.headers());
+
+        let no_preflight = preflight(&guard, "https://console.example", &[]);
+        assert_eq!(no_preflight.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod backend;
 mod batch;
 mod body;
 pub mod bridge;
+mod cors;
 mod error;
 mod guard;
 mod headers;
@@ -25,6 +26,7 @@ mod json;
 mod jsonrpc;
 mod limits;
 mod methods;
+mod origin;
 mod output;
 mod page;
 mod params;
@@ -45,11 +47,13 @@ pub use error::{
     HEADER_MISMATCH, INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND,
     PARSE_ERROR, REQUEST_CANCELLED, RESOURCE_NOT_FOUND, UNSUPPORTED_VERSION,
 };
-pub use guard::{Guard, Hosts};
+pub use guard::{Guard, Hosts, SourceError};
 pub use headers::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID, encode_value};
 pub use limits::{KEEP_ALIVE, MAX_BATCH, MAX_BATCH_ANSWERS, MAX_BODY, MAX_DEPTH, MAX_ID_BYTES};
+pub use origin::{Origin, OriginError};
 pub use output::{OutputError, ToolError, ToolFailure, ToolOutput};
 pub use page::PAGE_SIZE;
+pub use reply::refusal;
 pub use resource::{Resource, ResourceError, ResourceSet, ResourceText};
 pub use schema::ArgumentError;
 pub use server::{Config, Server};

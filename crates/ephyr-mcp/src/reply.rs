@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::body::Body;
 use crate::error::{INTERNAL_ERROR, RpcError};
 use crate::json::push_string;
 use crate::jsonrpc::Id;
 use crate::output::{ToolError, ToolFailure};
+use crate::post::Named;
 use crate::version::Version;
 
 /// Everything about a request that its answer repeats or depends on.
@@ -123,6 +124,23 @@ pub(crate) fn error_message(version: Version, id: Option<&[u8]>, error: &RpcErro
 pub(crate) fn error(version: Version, id: Option<Id<'_>>, error: &RpcError) -> Response<Body> {
     let id = id.map(|id| id.as_json().as_bytes());
     json(error.status(version), error_message(version, id, error))
+}
+
+/// A reply to a message that was not read: one error in the protocol version that the headers name, with the
+/// status and the JSON-RPC code given. For what the transport refuses, such as a body that is too long.
+#[must_use]
+pub fn refusal(
+    headers: &HeaderMap,
+    status: StatusCode,
+    code: i32,
+    message: &str,
+) -> Response<Body> {
+    let version = Named::of(headers).map_or(Version::V2026_07_28, Named::assumed);
+    error(
+        version,
+        None,
+        &RpcError::new(code, message).with_status(status),
+    )
 }
 
 /// A reply of JSON.

@@ -9,7 +9,7 @@ use http::{Response, StatusCode};
 
 use crate::backend::Backend;
 use crate::body::Body;
-use crate::error::RpcError;
+use crate::error::INVALID_REQUEST;
 use crate::guard::Guard;
 use crate::inflight::{Inflight, Key};
 use crate::jsonrpc::{self, Id, Posted, Unreadable};
@@ -57,6 +57,12 @@ impl<B: Backend> Server<B> {
         })
     }
 
+    /// What requests it takes.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// Checks a request's head; see [`Guard::check`].
     ///
     /// # Errors
@@ -80,10 +86,9 @@ impl<B: Backend> Server<B> {
             Err(error) => return reply::error(Version::V2026_07_28, None, &error),
         };
         if body.len() > MAX_BODY {
-            let error =
-                RpcError::invalid_request(format!("the body is longer than {MAX_BODY} bytes"))
-                    .with_status(StatusCode::PAYLOAD_TOO_LARGE);
-            return reply::error(named.assumed(), None, &error);
+            let message = format!("the body is longer than {MAX_BODY} bytes");
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return reply::refusal(&parts.headers, status, INVALID_REQUEST, &message);
         }
         let post = Post {
             server: self,

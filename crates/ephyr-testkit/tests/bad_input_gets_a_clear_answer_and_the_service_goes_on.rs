@@ -42,6 +42,7 @@ fn a_body_over_the_limit_is_413() {
     let response = post(&world, &HEADERS, &body).unwrap();
     assert_eq!(response.status, 413, "{}", response.text());
     assert!(explains(&response), "{}", response.text());
+    assert_eq!(response.json().unwrap()["error"]["code"], -32600);
     assert!(still_serves(&world));
 }
 
@@ -113,6 +114,277 @@ fn a_foreign_origin_is_403_and_a_configured_one_is_not() {
     }
     let response = with("http://localhost:3000");
     assert_eq!(response.status, 200, "{}", response.text());
+}
+
+/// A world that lets pages of `ORIGIN` call.
+#[cfg(test)]
+fn world_for_pages() -> World {
+    World::builder()
+        .broker_args(&["--mcp-origin", ORIGIN])
+        .start()
+        .unwrap()
+}
+
+#[cfg(test)]
+const ORIGIN: &str = "https://console.example";
+
+/// The headers of a list of tools.
+#[cfg(test)]
+fn list_headers() -> Vec<(&'static str, &'static str)> {
+    let mut headers = HEADERS.to_vec();
+    headers[3] = ("mcp-method", "tools/list");
+    headers
+}
+
+#[cfg(test)]
+fn list_body() -> Vec<u8> {
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {
+        "io.modelcontextprotocol/protocolVersion": VERSION,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }}});
+    list.to_string().into_bytes()
+}
+
+#[test]
+fn a_browser_may_call_from_a_configured_origin_and_from_no_other() {
+    let world = world_for_pages();
+    let tcp = world.tcp().unwrap();
+    let preflight = |origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            (
+                "access-control-request-headers",
+                "authorization,content-type,mcp-method,mcp-protocol-version",
+            ),
+        ];
+        tcp.request("OPTIONS", "/mcp", &headers, b"").unwrap()
+    };
+    let good = preflight(ORIGIN);
+    assert_eq!(good.status, 204, "{}", good.text());
+    assert_eq!(good.header("access-control-allow-origin"), Some(ORIGIN));
+    assert_eq!(good.header("access-control-allow-credentials"), None);
+    assert_eq!(good.header("vary"), Some("Origin"));
+    let allowed = good.header("access-control-allow-headers").unwrap();
+    for name in [
+        "authorization",
+        "content-type",
+        "mcp-method",
+        "mcp-protocol-version",
+    ] {
+        assert!(allowed.split(", ").any(|known| known == name), "{allowed}");
+    }
+    let evil = preflight("https://evil.example");
+    assert_eq!(evil.status, 403, "{}", evil.text());
+    assert_eq!(evil.header("access-control-allow-origin"), None);
+
+    // Whatever is answered, the page may read it: also that and why it is refused.
+    let body = list_body();
+    let key = format!("Bearer {}", world.api_key("scout").unwrap());
+    let long = (1 << 20) + 1;
+    let ask = |path: &str, origin: &str, authorization: &str, length: usize| {
+        let mut headers = list_headers();
+        headers.push(("origin", origin));
+        if !authorization.is_empty() {
+            headers.push(("authorization", authorization));
+        }
+        let spaces = vec![b' '; length];
+        let body = if length == 0 { &body } else { &spaces };
+        tcp.request("POST", path, &headers, body).unwrap()
+    };
+    for (path, authorization, length, status) in [
+        ("/mcp", key.as_str(), 0, 200),
+        ("/mcp", "", 0, 401),
+        ("/mcp", key.as_str(), long, 413),
+        ("/nothing", key.as_str(), 0, 404),
+        ("/register", "", 0, 404),
+    ] {
+        let answer = ask(path, ORIGIN, authorization, length);
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        let shown = answer.header("access-control-allow-origin");
+        assert_eq!(shown, Some(ORIGIN), "{path}: {status}");
+        assert_eq!(answer.header("vary"), Some("Origin"), "{path}: {status}");
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains("mcp-session-id"), "{exposed}");
+
+        let evil = ask(path, "https://evil.example", authorization, 0);
+        assert_eq!(evil.status, 403, "{path}: {}", evil.text());
+        assert_eq!(evil.header("access-control-allow-origin"), None);
+    }
+    assert!(still_serves(&world));
+}
+
+#[test]
+fn the_listeners_own_origin_is_served_and_a_rebound_name_is_not() {
+    // What the conformance suite's scenario dns-rebinding-protection sends: the same name in both headers.
+    let world = World::start().unwrap();
+    let tcp = world.tcp().unwrap();
+    let ephyr_testkit::http::Endpoint::Tcp(address) = &tcp else {
+        panic!("not TCP")
+    };
+    let key = format!("Bearer {}", world.api_key("scout").unwrap());
+    let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": {"name": "conformance-dns-rebinding-test", "version": "1.0.0"},
+    }})
+    .to_string();
+    let from = |path: &str, host: &str, origin: &str| {
+        let headers = [
+            ("host", host),
+            ("origin", origin),
+            ("authorization", key.as_str()),
+            ("content-type", "application/json"),
+            ("accept", "application/json, text/event-stream"),
+        ];
+        let (method, body) = match path {
+            "/mcp" => ("POST", hello.as_bytes()),
+            _ => ("GET", &b""[..]),
+        };
+        tcp.request(method, path, &headers, body).unwrap().status
+    };
+    let port = address.port();
+    for path in ["/mcp", "/v1/whoami", "/v1/health"] {
+        for name in ["127.0.0.1", "localhost"] {
+            let host = format!("{name}:{port}");
+            let own = from(path, &host, &format!("http://{host}"));
+            assert_eq!(own, 200, "{path} {host}");
+        }
+        for (host, origin) in [
+            ("evil.example.com", "http://evil.example.com"),
+            ("evil.example.com", "http://localhost"),
+            ("localhost", "http://evil.example.com"),
+            ("localhost", "http://localhost:3000"),
+        ] {
+            assert_eq!(from(path, host, origin), 403, "{path} {host} {origin}");
+        }
+    }
+}
+
+#[test]
+fn a_header_that_says_who_or_where_may_stand_once() {
+    let world = World::start().unwrap();
+    let tcp = world.tcp().unwrap();
+    let key = format!("Bearer {}", world.api_key("scout").unwrap());
+    let wrong = "Bearer eph_scout_0000000000000000000000";
+    let both = format!("{key}, {wrong}");
+    let (key, both) = (
+        ("authorization", key.as_str()),
+        ("authorization", both.as_str()),
+    );
+    let wrong = ("authorization", wrong);
+    let ask = |path: &str, more: &[(&str, &str)]| {
+        let mut headers = list_headers();
+        headers.extend(more);
+        tcp.request("POST", path, &headers, &list_body()).unwrap()
+    };
+    let good = ask("/mcp", &[key]);
+    assert_eq!(good.status, 200, "{}", good.text());
+    let twice = |name, value| [key, (name, value), (name, value)];
+    for (more, name) in [
+        (&[key, wrong][..], "authorization"),
+        (&[wrong, key], "authorization"),
+        (&[both], "authorization"),
+        (&twice("host", "localhost"), "host"),
+        (&twice("ephyr-proof", "a"), "ephyr-proof"),
+        (&twice("mcp-session-id", "a"), "mcp-session-id"),
+    ] {
+        for path in ["/mcp", "/v1/whoami"] {
+            let refused = ask(path, more);
+            assert_eq!(refused.status, 400, "{path} {name}: {}", refused.text());
+            assert!(explains(&refused), "{}", refused.text());
+            assert!(refused.text().contains(name), "{name}: {}", refused.text());
+            assert!(!refused.text().contains("eph_"), "{}", refused.text());
+        }
+    }
+}
+
+#[test]
+fn a_client_that_looks_for_oauth_is_told_what_to_use() {
+    let world = World::start().unwrap();
+    let tcp = world.tcp().unwrap();
+    for (method, path) in [
+        ("POST", "/register"),
+        ("POST", "/token"),
+        ("GET", "/authorize?client_id=x"),
+        ("GET", "/.well-known/oauth-protected-resource/mcp"),
+        ("GET", "/.well-known/oauth-authorization-server"),
+    ] {
+        let answer = tcp.request(method, path, &[], b"").unwrap();
+        assert_eq!(answer.status, 404, "{path}");
+        let error = answer.json().unwrap();
+        assert!(error["error"].is_string(), "{path}: {error}");
+        let remedy = error["error_description"].as_str().unwrap();
+        assert!(remedy.contains("API key") && remedy.contains("Authorization: Bearer"));
+    }
+    let other = tcp.request("GET", "/nothing", &[], b"").unwrap();
+    assert_eq!(other.json().unwrap()["code"], "not_found");
+}
+
+/// A connection on which a request's head was sent, and nothing of its body.
+#[cfg(test)]
+fn sent_head(world: &World, path: &str, more: &str) -> ephyr_testkit::http::Connection {
+    let mut connection = world.tcp().unwrap().connect().unwrap();
+    let key = world.api_key("scout").unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\naccept: application/json, text/event-stream\r\n\
+         mcp-protocol-version: {VERSION}\r\nmcp-method: tools/list\r\n{more}\r\n"
+    );
+    connection.send(head.as_bytes()).unwrap();
+    connection
+}
+
+#[test]
+fn a_length_beyond_the_bound_is_refused_before_any_body() {
+    let world = World::start().unwrap();
+    for expect in ["", "expect: 100-continue\r\n"] {
+        let length = (1 << 20) + 1;
+        let more = format!("{expect}content-length: {length}\r\n");
+        let response = sent_head(&world, "/mcp", &more).read_response().unwrap();
+        assert_eq!(response.status, 413, "{}", response.text());
+        let error = response.json().unwrap();
+        assert_eq!(error["jsonrpc"], "2.0", "{error}");
+        assert_eq!(error["error"]["code"], -32600, "{error}");
+        assert!(explains(&response), "{error}");
+    }
+    assert!(still_serves(&world));
+}
+
+#[test]
+fn a_client_that_waits_for_continue_gets_it_or_the_refusal() {
+    let world = World::start().unwrap();
+    let body = list_body();
+    let length = format!("content-length: {}\r\n", body.len());
+    let mut connection = sent_head(&world, "/mcp", &format!("expect: 100-continue\r\n{length}"));
+    assert_eq!(connection.read_line().unwrap(), "HTTP/1.1 100 Continue");
+    assert_eq!(connection.read_line().unwrap(), "");
+    connection.send(&body).unwrap();
+    let response = connection.read_response().unwrap();
+    assert_eq!(response.status, 200, "{}", response.text());
+    for (path, expect, status) in [
+        ("/mcp", "200-ok", 417),
+        ("/v1/whoami", "100-continue, 200-ok", 417),
+        ("/nothing", "100-continue", 404),
+    ] {
+        let more = format!("expect: {expect}\r\n{length}");
+        let response = sent_head(&world, path, &more).read_response().unwrap();
+        assert_eq!(response.status, status, "{path}: {}", response.text());
+        assert!(explains(&response), "{}", response.text());
+    }
+    assert!(still_serves(&world));
+}
+
+#[test]
+fn a_body_that_was_sent_to_be_refused_costs_no_answer() {
+    // More than a socket holds: whoever sends it is still sending when the answer comes.
+    let world = World::start().unwrap();
+    let tcp = world.tcp().unwrap();
+    let body = vec![b' '; 8 << 20];
+    let long = tcp.request("POST", "/mcp", &HEADERS, &body).unwrap();
+    assert_eq!(long.status, 401, "{}", long.text());
+    let long = post(&world, &HEADERS, &body).unwrap();
+    assert_eq!(long.status, 413, "{}", long.text());
+    assert!(still_serves(&world));
 }
 
 #[test]

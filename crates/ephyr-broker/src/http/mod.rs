@@ -1,6 +1,8 @@
 //! HTTP on both ways in: the Unix socket for agents of this host, a loopback port for MCP clients.
 
 mod activity;
+mod head;
+mod oauth;
 mod router;
 mod serve;
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ephyr_audit::{DecisionInfo, Event};
-use ephyr_mcp::{Config, Guard, Server, SessionKey};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use ephyr_mcp::{Config, Guard, INVALID_REQUEST, Origin, Server, SessionKey, SourceError};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
@@ -17,10 +17,13 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
 
 use super::serve::{BodyError, Peer, Service};
+use super::{head, oauth};
 use crate::api::{self, ApiError, Route};
 use crate::auth::{self, Admitted, AuthError};
 use crate::broker::Broker;
 
+/// The path of MCP.
+const MCP: &str = "/mcp";
 /// How long whoever seems to guess credentials waits for the answer.
 const GUESS_DELAY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
 /// How long MCP clients may keep the list of tools: a reload can change it.
@@ -70,7 +73,7 @@ pub enum Way {
     /// A loopback port: MCP, and what says whether the broker is there.
     Tcp {
         /// Web origins that may call.
-        origins: Vec<String>,
+        origins: Vec<Origin>,
     },
 }
 
@@ -156,6 +159,29 @@ impl Router {
         uid == 0 || policy.agent_by_uid(uid).is_some() || policy.admin_by_uid(uid).is_some()
     }
 
+    /// The answer to a request that goes no further for its head alone, whatever its path: it is refused, or it is a
+    /// browser's preflight.
+    fn answer_to_head(&self, head: &Parts) -> Option<Response<Body>> {
+        // First of all: what follows reads the first of several headers.
+        if let Err(error) = head::check(head) {
+            let codes = (error.code(), error.rpc_code());
+            return Some(refusal(head, error.status(), codes, &error.to_string()));
+        }
+        let guard = self.mcp.guard();
+        if let Err(error) = guard.check_source(head) {
+            let code = match error {
+                SourceError::Host => "host_refused",
+                SourceError::Origin => "origin_refused",
+            };
+            let codes = (code, INVALID_REQUEST);
+            let message = error.to_string();
+            return Some(refusal(head, StatusCode::FORBIDDEN, codes, &message));
+        }
+        guard
+            .preflight(head)
+            .map(|response| response.map(Body::Mcp))
+    }
+
     fn route(&self, head: &Parts) -> Result<Route, ApiError> {
         let route = Route::of(head)?;
         if self.api || route == Route::WhoAmI {
@@ -171,8 +197,11 @@ impl Service for Router {
     type Admitted = Request;
 
     async fn admit(self: Arc<Self>, peer: Peer, head: &Parts) -> Result<Request, Response<Body>> {
+        if let Some(answer) = self.answer_to_head(head) {
+            return Err(answer);
+        }
         match head.uri.path() {
-            "/mcp" => {
+            MCP => {
                 if let Err(refusal) = self.mcp.check(head) {
                     return Err(refusal.map(Body::Mcp));
                 }
@@ -185,6 +214,7 @@ impl Service for Router {
                 let health = api::health(&self.broker, self.is_insider(peer));
                 Err(json(StatusCode::OK, &health))
             }
+            path if oauth::asks(path) => Err(oauth::refusal()),
             _ => {
                 let route = self.route(head).map_err(|error| error.response())?;
                 self.authenticate(peer, head)
@@ -194,7 +224,7 @@ impl Service for Router {
         }
     }
 
-    fn no_body(&self, error: BodyError) -> Response<Body> {
+    fn no_body(&self, head: &Parts, error: BodyError) -> Response<Body> {
         let (status, message) = match error {
             BodyError::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -206,11 +236,19 @@ impl Service for Router {
             ),
             BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
         };
-        let mut response = ApiError::new(status, "bad_body", message).response();
+        let mut response = refusal(head, status, ("bad_body", INVALID_REQUEST), message);
         response
             .headers_mut()
-            .insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+            .insert(CONNECTION, HeaderValue::from_static("close"));
         response
+    }
+
+    fn allowed_origin(&self, head: &Parts) -> Option<HeaderValue> {
+        self.mcp.guard().allowed_origin(head)
+    }
+
+    fn expose(&self, origin: Option<HeaderValue>, response: &mut Response<Body>) {
+        self.mcp.guard().expose(origin, response.headers_mut());
     }
 
     async fn answer(self: Arc<Self>, request: Request, head: Parts, body: Bytes) -> Response<Body> {
@@ -232,6 +270,21 @@ impl Service for Router {
                 Err(error) => refused(peer, &error),
             },
         }
+    }
+}
+
+/// Refuses a request in the form of its path: a JSON-RPC error at the MCP endpoint, the API's elsewhere. `codes` are the
+/// API's and JSON-RPC's.
+fn refusal(
+    head: &Parts,
+    status: StatusCode,
+    (code, rpc_code): (&str, i32),
+    message: &str,
+) -> Response<Body> {
+    if head.uri.path() == MCP {
+        ephyr_mcp::refusal(&head.headers, status, rpc_code, message).map(Body::Mcp)
+    } else {
+        ApiError::new(status, code, message).response()
     }
 }
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
+use http::header::EXPECT;
 use http::request::Parts;
+use http::{HeaderValue, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -34,6 +35,10 @@ const LOOK: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Greatest request body, in bytes.
 const MAX_BODY: usize = 1 << 20;
+/// What is still taken of a body after its request was refused, and for how long: a client that is sending reads
+/// the answer only if the connection is not reset under it.
+const MAX_REST: usize = 16 << 20;
+const REST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Buffer of a connection: the greatest request head.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -57,7 +62,12 @@ pub enum BodyError {
     Broken,
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, BodyError> {
+/// Reads a body. One that says that it is too long is refused before any of it is read, and before a client that
+/// waits for `100 Continue` gets it.
+async fn read_body(body: &mut Incoming) -> Result<Bytes, BodyError> {
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(BodyError::TooLarge);
+    }
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect());
     match collected.await {
         Err(_) => Err(BodyError::TooSlow),
@@ -65,6 +75,27 @@ async fn read_body(body: Incoming) -> Result<Bytes, BodyError> {
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
         Ok(Err(_)) => Err(BodyError::Broken),
     }
+}
+
+/// Reads what is left of a refused request's body and drops it. A client that waits for `100 Continue` sends none,
+/// and reading would ask it to.
+fn drain(head: &Parts, mut body: Incoming) {
+    if body.is_end_stream() || head.headers.contains_key(EXPECT) {
+        return;
+    }
+    tokio::spawn(async move {
+        let rest = async {
+            let mut taken = 0;
+            while let Some(Ok(frame)) = body.frame().await {
+                taken += frame.data_ref().map_or(0, Bytes::len);
+                if taken > MAX_REST {
+                    return;
+                }
+            }
+        };
+        // Whichever comes first, dropping the body closes the connection unless all of it was read.
+        let _ = tokio::time::timeout(REST_TIMEOUT, rest).await;
+    });
 }
 
 /// Answers requests, in two steps: nobody's body is read before the head has said who it is.
@@ -85,7 +116,13 @@ pub trait Service: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Admitted, Response<Self::Body>>> + Send;
 
     /// The response to an admitted request whose body did not come.
-    fn no_body(&self, error: BodyError) -> Response<Self::Body>;
+    fn no_body(&self, head: &Parts, error: BodyError) -> Response<Self::Body>;
+
+    /// The web origin that a request comes from, where its pages may call.
+    fn allowed_origin(&self, head: &Parts) -> Option<HeaderValue>;
+
+    /// Adds to a response what pages of its request's origin need to read it.
+    fn expose(&self, origin: Option<HeaderValue>, response: &mut Response<Self::Body>);
 
     /// Answers an admitted request.
     fn answer(
@@ -277,17 +314,42 @@ async fn answer<S: Service>(
     request: http::Request<Incoming>,
 ) -> Response<Watched<S::Body>> {
     let (head, body) = request.into_parts();
-    let admitted = match Arc::clone(&service).admit(peer, &head).await {
+    let origin = service.allowed_origin(&head);
+    let (mut response, answering) = match admit_and_read(&service, peer, &head, body).await {
+        Ok((admitted, body)) => {
+            let answering = activity.answering();
+            let response = Arc::clone(&service).answer(admitted, head, body).await;
+            (response, Some(answering))
+        }
+        Err(response) => (response, None),
+    };
+    service.expose(origin, &mut response);
+    response.map(|body| Watched::new(body, answering))
+}
+
+/// Takes a request as far as its body, or gives the response to one that goes no further.
+async fn admit_and_read<S: Service>(
+    service: &Arc<S>,
+    peer: Peer,
+    head: &Parts,
+    mut body: Incoming,
+) -> Result<(S::Admitted, Bytes), Response<S::Body>> {
+    let admitted = match Arc::clone(service).admit(peer, head).await {
         Ok(admitted) => admitted,
-        Err(response) => return response.map(|body| Watched::new(body, None)),
+        Err(response) => {
+            drain(head, body);
+            return Err(response);
+        }
     };
-    let body = match read_body(body).await {
-        Ok(body) => body,
-        Err(error) => return service.no_body(error).map(|body| Watched::new(body, None)),
-    };
-    let answering = activity.answering();
-    let response = service.answer(admitted, head, body).await;
-    response.map(|body| Watched::new(body, Some(answering)))
+    match read_body(&mut body).await {
+        Ok(body) => Ok((admitted, body)),
+        Err(error) => {
+            if error == BodyError::TooLarge {
+                drain(head, body);
+            }
+            Err(service.no_body(head, error))
+        }
+    }
 }
 
 #[cfg(test)]
