@@ -257,6 +257,15 @@ fn own_task<'c>(
         .ok_or(TaskError::NotFound(token.task()))
 }
 
+/// Refuses a token that a holder narrowed. Whoever hands one out keeps the task: binding would lock out all who hold a
+/// fuller token of it, and revoking would end their work.
+fn refuse_narrowed(caller: &Caller) -> Result<(), TaskError> {
+    if caller.token().is_some_and(VerifiedToken::is_narrowed) {
+        return Err(TaskError::NarrowedToken);
+    }
+    Ok(())
+}
+
 /// Makes a task below the one of the caller's token, for the same agent or for one that takes its
 /// delegations.
 ///
@@ -270,7 +279,10 @@ pub async fn delegate(
     let now = clock::now();
     let (token, record) = match prepare_child(broker, caller, wanted, now) {
         Ok(prepared) => prepared,
-        Err(error) => return Err(refused(broker, caller, "task_delegate", error)),
+        Err(error) => {
+            let error = refused(broker, caller, "task_delegate", error);
+            return Err(error.told(caller.agent()));
+        }
     };
     create(broker, caller, record, token).await
 }
@@ -284,7 +296,8 @@ pub fn preview_child(
     caller: &Caller,
     wanted: NewChild,
 ) -> Result<TaskRecord, TaskError> {
-    let (_, record) = prepare_child(broker, caller, wanted, clock::now())?;
+    let (_, record) = prepare_child(broker, caller, wanted, clock::now())
+        .map_err(|error| error.told(caller.agent()))?;
     let texts = record.description.len() + record.envelope.len();
     broker
         .state()
@@ -376,6 +389,7 @@ pub async fn bind(
     holder: HolderKey,
 ) -> Result<Bound, TaskError> {
     let checked = own_task(broker, caller, Some(task)).and_then(|(token, record)| {
+        refuse_narrowed(caller)?;
         caller
             .proves(broker, &holder)
             .map_err(|error| TaskError::Proof(error.to_string()))?;
@@ -424,6 +438,20 @@ pub fn find(broker: &Broker, caller: &Caller, id: TaskId) -> Result<Arc<TaskReco
     record.ok_or(TaskError::NotFound(id))
 }
 
+/// The task of this id, if the caller may revoke it.
+///
+/// # Errors
+/// [`TaskError::NotFound`] as [`find`], and [`TaskError::NarrowedToken`].
+pub fn find_to_revoke(
+    broker: &Broker,
+    caller: &Caller,
+    id: TaskId,
+) -> Result<Arc<TaskRecord>, TaskError> {
+    let record = find(broker, caller, id)?;
+    refuse_narrowed(caller)?;
+    Ok(record)
+}
+
 /// The newest tasks that are the caller's to see, at most `most`, the oldest of them first; and how many
 /// there are.
 #[must_use]
@@ -458,8 +486,8 @@ pub async fn revoke(
     caller: &Caller,
     id: TaskId,
 ) -> Result<Revoked, TaskError> {
-    let record =
-        find(broker, caller, id).map_err(|error| refused(broker, caller, "task_revoke", error))?;
+    let record = find_to_revoke(broker, caller, id)
+        .map_err(|error| refused(broker, caller, "task_revoke", error))?;
     let attempt = task_record(broker, Event::TaskRevokeAttempt, caller, &record);
     let appended = broker.audit().durable(&attempt).await?;
     let revoked = broker.live().revoke(broker.state(), &record, clock::now());

@@ -161,6 +161,12 @@ impl VerifiedToken {
         &self.envelope
     }
 
+    /// Whether a holder appended caveats since the broker made it.
+    #[must_use]
+    pub fn is_narrowed(&self) -> bool {
+        self.token.caveats().count() > self.token.broker_caveats()
+    }
+
     /// SHA-256 of the token's bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -96,6 +96,8 @@ pub(super) struct Token {
     expires: i64,
     may_delegate: bool,
     generations: usize,
+    /// Whether a holder appended a caveat since the broker made it.
+    narrowed: bool,
     /// The token that it was made of.
     from: Option<usize>,
 }
@@ -232,6 +234,7 @@ impl Model {
                 expires,
                 may_delegate: wanted.may_delegate,
                 generations: if wanted.may_delegate { GENERATIONS } else { 0 },
+                narrowed: false,
                 from: None,
             },
         );
@@ -274,6 +277,7 @@ impl Model {
                 } else {
                     0
                 },
+                narrowed: false,
                 from: Some(with),
             },
         );
@@ -283,6 +287,7 @@ impl Model {
     /// A holder appends a caveat; nobody is asked.
     pub(super) fn append(&mut self, to: usize, caveat: Caveat) {
         let mut token = Token {
+            narrowed: true,
             from: Some(to),
             ..self.tokens[to].clone()
         };
@@ -306,7 +311,7 @@ impl Model {
         let free = task.key.is_none_or(|own| own == key) && token.key.is_none();
         let late_rule =
             task.key.is_none() && task.deadline.is_none() && self.rules.must_prove(task.agent);
-        if !self.counts(&token) || !free || late_rule {
+        if !self.counts(&token) || !free || late_rule || token.narrowed {
             return false;
         }
         self.tasks[token.task].key = Some(key);
@@ -327,8 +332,8 @@ impl Model {
     /// `task_revoke` with a token: whether it succeeds.
     pub(super) fn revoke_with(&mut self, with: usize, task: usize) -> bool {
         let below = self.line(task).contains(&self.tokens[with].task);
-        let seen = self.works(with) && below;
-        self.revoke(task, seen)
+        let may = self.works(with) && below && !self.tokens[with].narrowed;
+        self.revoke(task, may)
     }
 
     /// `task_revoke` by an agent without one.

@@ -39,6 +39,13 @@ pub enum TaskError {
         "the token is for task {0}; a child is made below, and a key bound to, the token's own task"
     )]
     NotYourTask(TaskId),
+    /// The token was narrowed by a holder, and binding and revoking are not for those.
+    #[error(
+        "the token was narrowed since the broker made it, and a narrowed token neither binds nor revokes a task: \
+         use the token as the broker gave it, or revoke without a token, as the agent that started the task; a \
+         helper that should bind or revoke gets a task of its own (task_delegate with envelope)"
+    )]
+    NarrowedToken,
     /// The agent does not take delegations from this one.
     #[error("agent {to} accepts no delegation from {from} (accept_delegation_from)")]
     DelegationNotAccepted {
@@ -90,6 +97,7 @@ impl TaskError {
             Self::AgentUnknown(_) => "agent_unknown",
             Self::TokenRequired => "token_required",
             Self::NotYourTask(_) => "not_your_task",
+            Self::NarrowedToken => "token_narrowed",
             Self::DelegationNotAccepted { .. } => "delegation_not_accepted",
             Self::Proof(_) => "proof_invalid",
             Self::Ttl | Self::ChildTtl(_) => "ttl_out_of_range",
@@ -103,6 +111,19 @@ impl TaskError {
             }
             Self::State(StateError::Journal(_)) => "state_unavailable",
             Self::Audit(_) => "audit_unavailable",
+        }
+    }
+
+    /// What `caller` is told of it. Which other agents the policy knows is not told: one that does not exist looks
+    /// like one that does not accept the delegation.
+    #[must_use]
+    pub fn told(self, caller: &AgentName) -> Self {
+        match self {
+            Self::AgentUnknown(to) if to != *caller => Self::DelegationNotAccepted {
+                from: caller.clone(),
+                to,
+            },
+            other => other,
         }
     }
 

@@ -412,7 +412,7 @@ pub(super) async fn revoke(
     };
     let id = parse_id(text)?;
     if arguments.dry_run {
-        let record = tasks::find(&broker, &caller, id).map_err(|e| failed(&e))?;
+        let record = tasks::find_to_revoke(&broker, &caller, id).map_err(|e| failed(&e))?;
         let mut tasks = tasks::below(&broker, &caller, record.id).await;
         let cascade_count = tasks.len();
         tasks.truncate(MOST_LISTED);

@@ -180,7 +180,8 @@ async fn a_delegation_can_be_asked_about_without_being_made() {
     assert_eq!(would["agent"], "away");
     assert_eq!(would.get("token"), None);
     for (agent, envelope, reason) in [
-        ("nobody", json!({}), "agent_unknown"),
+        // An agent that there is not looks like one that accepts nothing.
+        ("nobody", json!({}), "delegation_not_accepted"),
         (HOME, json!({"targets": ["elsewhere"]}), "mint_refused"),
     ] {
         let would = desk
@@ -299,8 +300,18 @@ async fn a_policy_that_begins_to_ask_for_keys_ends_older_tokens_without_one() {
 
 /// A request with a bound token, and its proof.
 fn proven(token: &str, key: &SigningKey) -> (http::request::Parts, String) {
+    proven_call(token, key, "task_info", &json!({}))
+}
+
+/// A call of a tool with a token, and a proof by a key.
+fn proven_call(
+    token: &str,
+    key: &SigningKey,
+    tool: &str,
+    arguments: &Value,
+) -> (http::request::Parts, String) {
     let bearer = format!("Bearer {token}");
-    let params = json!({"name": "task_info", "arguments": {}});
+    let params = json!({"name": tool, "arguments": arguments});
     let (_, body) = mcp("tools/call", params.clone(), &[]);
     let request = ProofRequest {
         method: "POST",
@@ -345,6 +356,125 @@ async fn w17_a_proof_is_refused_after_a_restart_too() {
         fresh.status,
         StatusCode::OK,
         "a good client notices nothing"
+    );
+}
+
+/// What a holder makes of a token by itself.
+fn narrowed(token: &str) -> String {
+    let caveat = "role IN [read]".parse().unwrap();
+    let token = Token::from_text(token).unwrap();
+    token.append(&caveat).unwrap().as_text()
+}
+
+#[tokio::test]
+async fn a_narrowed_token_neither_binds_nor_revokes() {
+    let desk = Desk::new();
+    let (id, whole) = desk.create(json!({})).await;
+    let narrow = narrowed(&whole);
+    desk.good(&narrow, "task_info", json!({})).await;
+    let child = json!({"description": "below"});
+    let child = desk.good(&narrow, "task_delegate", child).await;
+
+    let key = SigningKey::from_bytes(&[2; 32]);
+    let holder = HolderKey::from_bytes(key.verifying_key().to_bytes()).unwrap();
+    let bind = json!({"task_id": id, "holder_pub_key": holder.to_string()});
+    let bind_with = |token: &str| {
+        let request = proven_call(token, &key, "task_bind", &bind);
+        let router = Arc::clone(&desk.router);
+        async move { ask(&router, PEER, request).await.body["result"].clone() }
+    };
+    let refused = bind_with(&narrow).await;
+    assert_eq!(refused["_meta"]["ephyr/error"]["reason"], "token_narrowed");
+    for task in [json!(id), child["task_id"].clone()] {
+        for dry_run in [true, false] {
+            let revoke = json!({"task_id": task, "dry_run": dry_run});
+            let refused = desk.refused(&narrow, "task_revoke", revoke).await;
+            assert_eq!(refused, "token_narrowed", "{task}");
+        }
+    }
+    assert_eq!(
+        desk.bench.last("denied")["decision"]["reason"],
+        "token_narrowed"
+    );
+    desk.good(&whole, "task_info", json!({})).await;
+
+    // The twins: a helper ends its own task by that task's token, and whoever holds the whole token binds it.
+    let below = child["token"].as_str().unwrap();
+    let revoke = json!({"task_id": child["task_id"]});
+    desk.good(below, "task_revoke", revoke).await;
+    let bound = bind_with(&whole).await;
+    assert_eq!(bound["structuredContent"]["bound"], true, "{bound}");
+}
+
+#[tokio::test]
+async fn a_denial_does_not_tell_whether_a_target_exists() {
+    let mut text = two_targets();
+    text["targets"]["off"] = text["targets"]["web"].clone();
+    text["targets"]["off"]["port"] = json!(3);
+    text["targets"]["off"]["enabled"] = json!(false);
+    text["agents"][HOME]["ssh"]
+        .as_object_mut()
+        .unwrap()
+        .remove("db");
+    let bench = Bench::new(&text);
+    let router = bench.router(Way::Unix);
+    let desk = Desk { bench, router };
+    let (_, token) = desk.create(json!({})).await;
+    let (_, web_only) = desk.create(json!({"targets": ["web"]})).await;
+    for token in ["", &token, &web_only] {
+        let mut answers = Vec::new();
+        // One that the policy gives to others, one that is switched off, and one that there is not.
+        for target in ["db", "off", "nil"] {
+            let mut said = Vec::new();
+            for dry_run in [true, false] {
+                let mut arguments = exec(target);
+                arguments["dry_run"] = json!(dry_run);
+                let answer = desk.call(token, "exec", arguments).await;
+                assert_eq!(answer.status, StatusCode::OK);
+                said.push(answer.body["result"].to_string().replace(target, "?"));
+            }
+            if token.is_empty() {
+                let body =
+                    json!({"target": target, "role": "read", "public_key": "x", "dry_run": true});
+                let asked = (head(Method::POST, "/v1/request", &[]), body.to_string());
+                let answer = ask(&desk.router, PEER, asked).await;
+                assert_eq!(answer.status, StatusCode::FORBIDDEN);
+                said.push(answer.body.to_string().replace(target, "?"));
+            }
+            assert!(
+                said[1].contains("web as read"),
+                "what it may use: {}",
+                said[1]
+            );
+            answers.push(said);
+        }
+        assert_eq!(answers[0], answers[2], "a target of others and none");
+        assert_eq!(answers[1], answers[2], "one switched off and none");
+    }
+    // The log keeps the reason.
+    let reasons = |target: &str| {
+        let denied = desk.bench.records().into_iter();
+        let of_target = denied
+            .filter(|record| record["event"] == "denied" && record["action"]["target"] == target);
+        let reason = |record: Value| record["decision"]["reason"].as_str().unwrap().to_owned();
+        of_target.map(reason).collect::<Vec<_>>()
+    };
+    for (target, reason) in [
+        ("db", "role_not_granted"),
+        ("off", "target_disabled"),
+        ("nil", "target_unknown"),
+    ] {
+        let reasons = reasons(target);
+        assert!(!reasons.is_empty(), "{target}");
+        assert!(reasons.iter().all(|found| found == reason), "{reasons:?}");
+    }
+    // The twin: of a target that it may use it hears what is wrong.
+    let mut arguments = exec("web");
+    arguments["role"] = json!("operator");
+    let asked = desk.good("", "exec", arguments).await;
+    assert_eq!(
+        asked["decision"]["rule"], "agents.home.ssh.web.roles",
+        "{asked}"
     );
 }
 
