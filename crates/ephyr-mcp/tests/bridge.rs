@@ -20,7 +20,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, duplex};
+use tokio::io::{
+    AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, duplex,
+};
 use tokio::task::JoinHandle;
 
 /// What stands at the other end.
@@ -42,6 +44,10 @@ enum Answers {
     Server(Arc<Server<Mock>>),
     Nobody,
     Garbage(StatusCode, &'static str),
+    /// Takes the request and says nothing.
+    Hangs,
+    /// Says what an SSH server says, and speaks no HTTP.
+    Banner,
 }
 
 #[derive(Clone)]
@@ -57,7 +63,15 @@ impl Connect for Way {
             return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
         }
         host.connections.fetch_add(1, Ordering::SeqCst);
-        let (near, far) = duplex(64 * 1024);
+        let (near, mut far) = duplex(64 * 1024);
+        if matches!(state.answers, Answers::Banner) {
+            state.served.push(tokio::spawn(async move {
+                far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
+                let mut asked = Vec::new();
+                far.read_to_end(&mut asked).await.unwrap();
+            }));
+            return Ok(near);
+        }
         let service = service_fn(move |request| Arc::clone(&host).serve(request));
         let served =
             hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
@@ -115,8 +129,14 @@ impl Host {
                 *response.status_mut() = status;
                 response
             }
-            Answers::Nobody => Response::new(Either::Right(Full::default())),
+            Answers::Hangs => std::future::pending().await,
+            Answers::Nobody | Answers::Banner => Response::new(Either::Right(Full::default())),
         })
+    }
+
+    /// How many requests the server saw.
+    fn requests(&self) -> usize {
+        self.state.lock().unwrap().seen.len()
     }
 
     /// The methods that the server saw, in order.
@@ -140,9 +160,19 @@ struct Client {
 
 impl Client {
     fn of(host: &Arc<Host>, options: Options) -> Self {
+        Self::until(host, options, std::future::pending())
+    }
+
+    /// A client of which `gone` says when it has gone.
+    fn until(
+        host: &Arc<Host>,
+        options: Options,
+        gone: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let (to, input) = duplex(64 * 1024);
         let (output, from) = duplex(64 * 1024);
-        let bridge = tokio::spawn(bridge::run(Way(Arc::clone(host)), options, input, output));
+        let way = Way(Arc::clone(host));
+        let bridge = tokio::spawn(bridge::run_until(way, options, input, output, gone));
         Self {
             to,
             from: BufReader::new(from).lines(),
@@ -494,6 +524,79 @@ async fn at_the_end_of_input_what_takes_too_long_is_cancelled() {
     client.ask(&modern(count(2, 1, 0))).await;
     assert_eq!(client.end().await, Vec::<Value>::new());
     settle(&host, 1).await;
+}
+
+#[tokio::test]
+async fn what_a_client_of_a_2025_version_leaves_behind_is_cancelled() {
+    for batched in [false, true] {
+        let host = Host::new();
+        let drain = Duration::from_millis(20);
+        let mut client = Client::of(&host, Options { drain, ..options() });
+        let call = count(1, 1, 60_000);
+        if batched {
+            client.say(&json!([call])).await;
+            until("the batch", || host.requests() == 1).await;
+        } else {
+            client.shake_hands().await;
+            client.say(&call).await;
+            begun(&host, 1).await;
+        }
+        assert_eq!(client.end().await, Vec::<Value>::new());
+        settle(&host, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_gone_is_not_waited_for() {
+    for modern_call in [false, true] {
+        let host = Host::new();
+        let drain = Duration::from_secs(3600);
+        let (gone, told) = tokio::sync::oneshot::channel();
+        let told = async { drop(told.await) };
+        let mut client = Client::until(&host, Options { drain, ..options() }, told);
+        client.shake_hands().await;
+        let call = count(1, 1, 60_000);
+        client
+            .say(&if modern_call { modern(call) } else { call })
+            .await;
+        begun(&host, 1).await;
+        gone.send(()).unwrap();
+        client.bridge.await.unwrap().unwrap();
+        settle(&host, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn only_a_call_that_broke_off_may_have_taken_effect() {
+    let host = Host::new();
+    let mut client = Client::of(&host, options());
+    client.shake_hands().await;
+    host.answer(Answers::Hangs);
+    for (asked, may) in [
+        (count(1, 1, 0), true),
+        (request(2, "tools/list", json!({})), false),
+    ] {
+        let before = host.requests();
+        client.say(&asked).await;
+        until("the request", || host.requests() > before).await;
+        host.answer(Answers::Hangs);
+        let broken = client.hear().await;
+        let message = broken["error"]["message"].as_str().unwrap();
+        assert_eq!(message.contains("may have taken effect"), may, "{message}");
+    }
+    client.end().await;
+}
+
+#[tokio::test]
+async fn what_does_not_speak_http_is_not_said_to_have_acted() {
+    let host = Host::new();
+    host.answer(Answers::Banner);
+    let mut client = Client::of(&host, options());
+    let refused = client.ask(&count(1, 1, 0)).await;
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert!(message.contains("does not speak HTTP"), "{message}");
+    assert!(!message.contains("may have taken effect"), "{message}");
+    client.end().await;
 }
 
 #[tokio::test]

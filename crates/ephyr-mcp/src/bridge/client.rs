@@ -34,9 +34,44 @@ pub(crate) enum PostError {
     /// The server never saw the request.
     #[error("the server cannot be reached: {0}")]
     Unreachable(io::Error),
-    /// The connection broke after the request went out: it may have taken effect.
-    #[error("the connection broke before an answer came; the call may have taken effect: {0}")]
+    /// Whoever answers there is not the server: what it sends is not HTTP.
+    #[error("what answers there does not speak HTTP; is it the broker's address? ({0})")]
+    NotHttp(hyper::Error),
+    /// The connection broke after the request went out.
+    #[error("the connection broke before an answer came: {0}")]
     Broken(hyper::Error),
+}
+
+impl PostError {
+    /// Whether the request may have taken effect all the same, where it is one that acts.
+    pub(crate) fn may_have_acted(&self) -> bool {
+        matches!(self, Self::Broken(_))
+    }
+
+    fn sent(error: hyper::Error) -> Self {
+        if is_not_http(&error) {
+            Self::NotHttp(error)
+        } else {
+            Self::Broken(error)
+        }
+    }
+
+    fn unsent(error: hyper::Error) -> Self {
+        if is_not_http(&error) {
+            Self::NotHttp(error)
+        } else {
+            Self::Unreachable(io::Error::other(error))
+        }
+    }
+}
+
+/// Whether a connection failed because its peer sends something other than HTTP: in place of a response, or before
+/// it was asked anything, as an SSH server does.
+#[must_use]
+pub fn is_not_http(error: &hyper::Error) -> bool {
+    let unasked =
+        |source: &dyn std::error::Error| source.to_string().contains("unexpected message");
+    error.is_parse() || std::error::Error::source(error).is_some_and(unasked)
 }
 
 /// Sends requests over kept connections.
@@ -85,12 +120,8 @@ impl<C: Connect> Client<C> {
             let mut failure = failure;
             match failure.take_message() {
                 Some(unsent) if !is_fresh => request = unsent,
-                Some(_) => {
-                    return Err(PostError::Unreachable(io::Error::other(
-                        failure.into_error(),
-                    )));
-                }
-                None => return Err(PostError::Broken(failure.into_error())),
+                Some(_) => return Err(PostError::unsent(failure.into_error())),
+                None => return Err(PostError::sent(failure.into_error())),
             }
         }
     }

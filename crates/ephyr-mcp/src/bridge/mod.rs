@@ -4,7 +4,8 @@
 //! A line in is a POST; its answer, or each event of it, is a line out. Nothing else is ever written.
 //! Requests run beside each other. A client of 2026-07-28 cancels by a `notifications/cancelled`, which
 //! here means dropping the connection that carries the request; for the versions before it the
-//! notification itself is carried.
+//! notification itself is carried. When the client has gone, what still runs is cancelled in the same way:
+//! nobody is left to want its answer.
 
 mod client;
 mod events;
@@ -24,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-pub use client::Connect;
+pub use client::{Connect, is_not_http};
 use lines::{Line, Partial};
 use relay::{Relay, RelayError, with_id};
 
@@ -39,6 +40,8 @@ use crate::version::Version;
 const MAX_RUNNING: usize = 128;
 /// Lines that wait for a client that reads slowly.
 const OUT_QUEUE: usize = 64;
+/// How long cancelling what a client left behind may take, and the last lines to one that reads no more.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Headers to add to a request, made from its body: a credential, or a proof over the body.
 pub type Headers = Box<dyn Fn(&[u8]) -> Result<HeaderMap, String> + Send + Sync>;
@@ -80,39 +83,94 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Runs a bridge until the input ends or nobody reads the output.
+/// Runs a bridge until the input ends or nobody reads the output; see [`run_until`].
 ///
 /// # Errors
-/// The input cannot be read, the output cannot be written (other than because its reader left), or
-/// the options make no request.
+/// As [`run_until`].
 pub async fn run<C, R, W>(connect: C, options: Options, input: R, output: W) -> io::Result<()>
 where
     C: Connect,
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin + Send + 'static,
 {
+    run_until(connect, options, input, output, std::future::pending()).await
+}
+
+/// Runs a bridge until the input ends, nobody reads the output, or `gone` says that the client has gone.
+///
+/// After the end of the input running requests have [`Options::drain`] to finish; otherwise none. Then they are
+/// cancelled.
+///
+/// # Errors
+/// The input cannot be read, the output cannot be written (other than because its reader left), or
+/// the options make no request.
+pub async fn run_until<C, R, W, G>(
+    connect: C,
+    options: Options,
+    input: R,
+    output: W,
+    gone: G,
+) -> io::Result<()>
+where
+    C: Connect,
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+    G: Future<Output = ()>,
+{
     let drain = options.drain;
     let relay = Relay::new(connect, options).map_err(io::Error::other)?;
     let (out, lines) = mpsc::channel(OUT_QUEUE);
-    let writer = tokio::spawn(write(lines, output));
+    let mut writer = tokio::spawn(write(lines, output));
     let mut bridge = Bridge {
         shared: Arc::new(Shared {
             relay,
             out,
             running: Mutex::default(),
+            batches: Mutex::default(),
         }),
         tasks: JoinSet::new(),
     };
-    let read = bridge.read(input).await;
-    if read.is_ok() {
-        // What still runs after the grace is dropped, which cancels it.
+    let mut gone = std::pin::pin!(gone);
+    let read = tokio::select! {
+        read = bridge.read(input) => read,
+        () = &mut gone => Ok(End::Client),
+    };
+    if matches!(read, Ok(End::Input)) {
+        let shared = Arc::clone(&bridge.shared);
         let rest = async { while bridge.tasks.join_next().await.is_some() {} };
-        tokio::time::timeout(drain, rest).await.ok();
+        tokio::select! {
+            // What still runs after the grace is cancelled.
+            _ = tokio::time::timeout(drain, rest) => {}
+            () = shared.out.closed() => {}
+            () = &mut gone => {}
+        }
     }
+    // Dropping their connections cancels the requests of 2026-07-28, and nothing more is passed on.
     bridge.tasks.shutdown().await;
+    Arc::clone(&bridge.shared).cancel_rest().await;
     drop(bridge);
-    let written = writer.await.map_err(io::Error::other)?;
+    let written = match &read {
+        Ok(End::Input) => writer.await,
+        // It may wait for a client that reads no more.
+        _ => match tokio::time::timeout(LEAVE, &mut writer).await {
+            Ok(written) => written,
+            Err(_) => {
+                writer.abort();
+                Ok(Ok(()))
+            }
+        },
+    };
+    let written = written.map_err(io::Error::other)?;
     read.and(written)
+}
+
+/// Why a bridge ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The input has ended; the client may still read.
+    Input,
+    /// Nobody reads what comes out.
+    Client,
 }
 
 async fn write<W: AsyncWrite + Unpin>(
@@ -144,6 +202,8 @@ struct Shared<C> {
     out: mpsc::Sender<Vec<u8>>,
     /// Requests that run, by their id as JSON.
     running: Mutex<HashMap<String, Request>>,
+    /// The ids, as JSON, of the requests in batches that run, by the task that carries the batch.
+    batches: Mutex<HashMap<tokio::task::Id, Vec<String>>>,
 }
 
 struct Request {
@@ -152,17 +212,17 @@ struct Request {
 }
 
 impl<C: Connect> Bridge<C> {
-    async fn read<R: AsyncRead + Unpin>(&mut self, input: R) -> io::Result<()> {
+    async fn read<R: AsyncRead + Unpin>(&mut self, input: R) -> io::Result<End> {
         let mut input = BufReader::new(input);
         let mut partial = Partial::default();
         loop {
             let line = tokio::select! {
                 line = lines::next(&mut input, &mut partial) => line?,
-                () = self.shared.out.closed() => return Ok(()),
+                () = self.shared.out.closed() => return Ok(End::Client),
                 Some(_) = self.tasks.join_next() => continue,
             };
             match line {
-                None => return Ok(()),
+                None => return Ok(End::Input),
                 Some(Line::Text(text)) if text.trim_ascii().is_empty() => {}
                 Some(Line::Text(text)) => self.take(Bytes::from(text)).await,
                 Some(Line::TooLong) => {
@@ -188,8 +248,11 @@ impl<C: Connect> Bridge<C> {
                 if method == "initialize" {
                     return shared.initialize(id, line.clone()).await;
                 }
-                let is_modern = matches!(params.meta.protocol_version(), Ok(Some(_)));
-                self.start(id, is_modern, line.clone()).await;
+                let request = Kind {
+                    is_modern: matches!(params.meta.protocol_version(), Ok(Some(_))),
+                    acts: method == "tools/call",
+                };
+                self.start(id, request, line.clone()).await;
             }
             Ok(Posted::One(Incoming::Notification { method, params })) => {
                 let params = Params::read(params).unwrap_or_default();
@@ -204,14 +267,22 @@ impl<C: Connect> Bridge<C> {
             }
             // The versions in which a server asks questions have answers to them; this one asks none.
             Ok(Posted::One(Incoming::Response)) => {}
-            Ok(Posted::Batch(_)) => {
+            Ok(Posted::Batch(messages)) => {
+                let id = |message: &Result<Incoming<'_>, _>| match message {
+                    Ok(Incoming::Request { id, .. }) => Some(id.as_json().to_owned()),
+                    _ => None,
+                };
+                let ids = messages.iter().filter_map(id).collect();
+                drop(messages);
+                let mut batches = self.shared.batches();
                 let carried = async move { shared.carry(line, Wants::Anything).await };
-                self.tasks.spawn(carried);
+                let task = self.tasks.spawn(carried);
+                batches.insert(task.id(), ids);
             }
         }
     }
 
-    async fn start(&mut self, id: Id<'_>, is_modern: bool, line: Bytes) {
+    async fn start(&mut self, id: Id<'_>, kind: Kind, line: Bytes) {
         let shared = Arc::clone(&self.shared);
         if shared.running().len() >= MAX_RUNNING {
             let message = format!("{MAX_RUNNING} requests are running; wait for one to end");
@@ -221,16 +292,31 @@ impl<C: Connect> Bridge<C> {
         let id = id.as_json().to_owned();
         let mut running = self.shared.running();
         let key = id.clone();
-        let carried = async move { shared.carry(line, Wants::AnswerTo(id)).await };
+        let acts = kind.acts;
+        let carried = async move { shared.carry(line, Wants::AnswerTo { id, acts }).await };
         let task = self.tasks.spawn(carried);
+        let is_modern = kind.is_modern;
         running.insert(key, Request { task, is_modern });
     }
+}
+
+/// What a request is.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Whether it is of a version without handshake.
+    is_modern: bool,
+    /// Whether it asks for something that may take effect.
+    acts: bool,
 }
 
 /// What the client waits for after a message.
 enum Wants {
     /// The answer to a request with this id, as JSON.
-    AnswerTo(String),
+    AnswerTo {
+        id: String,
+        /// Whether the request may take effect.
+        acts: bool,
+    },
     /// Whatever the server says to an array of messages.
     Anything,
     Nothing,
@@ -246,7 +332,7 @@ impl<C: Connect> Shared<C> {
     async fn initialize(&self, id: Id<'_>, line: Bytes) {
         let answer = match self.relay.initialize(line).await {
             Ok(answered) => answered.last,
-            Err(error) => Some(failed(id.as_json(), &error)),
+            Err(error) => Some(failed(id.as_json(), &error, false)),
         };
         self.put(answer, Some(id.as_json())).await;
     }
@@ -272,10 +358,15 @@ impl<C: Connect> Shared<C> {
         }
         match (wants, outcome) {
             (Wants::Nothing, _) => {}
-            (Wants::Anything, outcome) => self.put(outcome.ok().flatten(), None).await,
-            (Wants::AnswerTo(id), outcome) => {
+            (Wants::Anything, outcome) => {
+                if let Some(own) = tokio::task::try_id() {
+                    self.batches().remove(&own);
+                }
+                self.put(outcome.ok().flatten(), None).await;
+            }
+            (Wants::AnswerTo { id, acts }, outcome) => {
                 self.forget(&id);
-                let answer = outcome.unwrap_or_else(|error| Some(failed(&id, &error)));
+                let answer = outcome.unwrap_or_else(|error| Some(failed(&id, &error, acts)));
                 self.put(answer, Some(&id)).await;
             }
         }
@@ -327,6 +418,32 @@ impl<C: Connect> Shared<C> {
         })
     }
 
+    /// Tells the server to cancel the requests that a lost connection does not cancel: those of the 2025 versions.
+    async fn cancel_rest(self: Arc<Self>) {
+        let mut left: Vec<String> = {
+            let running = self.running();
+            let legacy = running.iter().filter(|(_, request)| !request.is_modern);
+            legacy.map(|(id, _)| id.clone()).collect()
+        };
+        left.extend(self.batches().values().flatten().cloned());
+        let mut cancels: JoinSet<()> = left
+            .into_iter()
+            .map(|id| {
+                let shared = Arc::clone(&self);
+                async move {
+                    let notification = format!(
+                        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client has gone"}}}}"#
+                    );
+                    // A server that cannot be told now is told by nobody: the bridge ends.
+                    let notification = Bytes::from(notification);
+                    shared.relay.legacy(&notification, &mut |_| {}).await.ok();
+                }
+            })
+            .collect();
+        let all = async { while cancels.join_next().await.is_some() {} };
+        tokio::time::timeout(LEAVE, all).await.ok();
+    }
+
     async fn refuse(&self, id: Option<Id<'_>>, error: &RpcError) {
         let id = id.map(|id| id.as_json().as_bytes());
         let message = error_message(Version::UNNAMED, id, error);
@@ -343,12 +460,16 @@ impl<C: Connect> Shared<C> {
         self.out.send(message).await.ok();
     }
 
+    fn batches(&self) -> MutexGuard<'_, HashMap<tokio::task::Id, Vec<String>>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn running(&self) -> MutexGuard<'_, HashMap<String, Request>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn failed(id: &str, error: &RelayError) -> Vec<u8> {
-    let error = RpcError::new(INTERNAL_ERROR, error.to_string());
+fn failed(id: &str, error: &RelayError, acts: bool) -> Vec<u8> {
+    let error = RpcError::new(INTERNAL_ERROR, error.words(acts));
     error_message(Version::UNNAMED, Some(id.as_bytes()), &error).to_vec()
 }

@@ -25,10 +25,26 @@ pub(crate) enum RelayError {
     Post(#[from] PostError),
     #[error("the request cannot be sent: {0}")]
     Refused(String),
-    #[error("the server's answer broke off; the call may have taken effect")]
+    #[error("the server's answer broke off")]
     Cut,
     #[error("the server's answer is no protocol message (HTTP status {0})")]
     NotProtocol(StatusCode),
+}
+
+impl RelayError {
+    /// The error in words for the client. `acts` says whether the message asked for something that takes effect.
+    pub(crate) fn words(&self, acts: bool) -> String {
+        let may_have_acted = match self {
+            Self::Post(error) => error.may_have_acted(),
+            Self::Cut => true,
+            Self::Refused(_) | Self::NotProtocol(_) => false,
+        };
+        if acts && may_have_acted {
+            format!("{self}; the call may have taken effect")
+        } else {
+            self.to_string()
+        }
+    }
 }
 
 /// The way between client and server.
