@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ephyr_mcp::bridge::is_not_http;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -16,9 +17,41 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::endpoint::{Endpoint, Place};
 use crate::events::{Events, OnProgress};
-use crate::failure::{BROKE_OFF, DATA, DENIED, Failure, TEMPORARY, UNAVAILABLE};
+use crate::failure::{BROKE_OFF, DATA, DENIED, Failure, PROTOCOL, TEMPORARY, UNAVAILABLE};
 
 const VERSION: &str = "2026-07-28";
+
+/// What a request that was sent and not answered may have done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Nothing: it only asked.
+    None,
+    /// What it asked for.
+    Possible,
+}
+
+impl Effect {
+    /// Of a call of a tool.
+    fn of(tool: &str, arguments: &Value) -> Self {
+        let reads = ["list_targets", "list_certs", "task_list", "task_info"];
+        if reads.contains(&tool) || arguments["dry_run"] == true {
+            Self::None
+        } else {
+            Self::Possible
+        }
+    }
+
+    /// The failure of a request that got no answer.
+    fn failure(self, code: &str, text: &str) -> Failure {
+        match self {
+            Self::None => Failure::new(UNAVAILABLE, code, format!("{text}; nothing was changed")),
+            Self::Possible => {
+                let text = format!("{text}; the call may have taken effect");
+                Failure::new(BROKE_OFF, code, text)
+            }
+        }
+    }
+}
 
 /// What a tool answered.
 #[derive(Deserialize)]
@@ -89,6 +122,7 @@ fn request(
     patience: Duration,
     on_progress: Option<OnProgress<'_>>,
 ) -> Result<Value, Failure> {
+    let effect = Effect::of(tool, arguments);
     let mut body = json!({
         "jsonrpc": "2.0",
         "id": 1,
@@ -120,7 +154,14 @@ fn request(
         }
         None => &mut ignored,
     };
-    let (head, body) = send(endpoint, request, body.to_string(), patience, on_progress)?;
+    let (head, body) = send(
+        endpoint,
+        request,
+        body.to_string(),
+        patience,
+        effect,
+        on_progress,
+    )?;
     let message = match body {
         Body::Answer(message) => message,
         Body::Whole(body) => parse(&body).map_err(|failure| refused(head.status(), failure))?,
@@ -146,7 +187,15 @@ pub(crate) fn get(endpoint: &Endpoint, path: &str) -> Result<Value, Failure> {
         .uri(path)
         .header(ACCEPT, "application/json");
     let patience = Duration::from_secs(30);
-    let (head, body) = send(endpoint, request, String::new(), patience, &mut |_| Ok(()))?;
+    let mut ignored = |_: &str| Ok(());
+    let (head, body) = send(
+        endpoint,
+        request,
+        String::new(),
+        patience,
+        Effect::None,
+        &mut ignored,
+    )?;
     let value = match body {
         Body::Answer(value) => value,
         Body::Whole(body) => parse(&body).map_err(|failure| refused(head.status(), failure))?,
@@ -169,6 +218,7 @@ fn send(
     mut request: http::request::Builder,
     body: String,
     patience: Duration,
+    effect: Effect,
     on_progress: OnProgress<'_>,
 ) -> Result<(Response<()>, Body), Failure> {
     let host = match &endpoint.place {
@@ -194,13 +244,14 @@ fn send(
         .enable_all()
         .build()
         .map_err(|error| Failure::new(UNAVAILABLE, "runtime", format!("starting: {error}")))?;
+    let lost = |error: hyper::Error| lost(&endpoint.place, effect, &error);
     let exchange = async {
         match &endpoint.place {
             Place::Socket(path) => {
                 let stream = UnixStream::connect(path)
                     .await
                     .map_err(|e| no_socket(path, &e))?;
-                exchange(stream, request, on_progress).await
+                exchange(stream, request, on_progress, lost).await
             }
             Place::Http(authority) => {
                 let port = authority.port_u16().unwrap_or(80);
@@ -214,7 +265,7 @@ fn send(
                     );
                     Failure::new(UNAVAILABLE, "no_broker", text)
                 })?;
-                exchange(stream, request, on_progress).await
+                exchange(stream, request, on_progress, lost).await
             }
         }
     };
@@ -222,12 +273,9 @@ fn send(
         tokio::time::timeout(patience, exchange)
             .await
             .unwrap_or_else(|_| {
-                let text = format!(
-                    "{} has not answered within {} s; the call may have taken effect",
-                    endpoint.place,
-                    patience.as_secs()
-                );
-                Err(Failure::new(BROKE_OFF, "no_answer", text))
+                let (place, seconds) = (&endpoint.place, patience.as_secs());
+                let text = format!("{place} has not answered within {seconds} s");
+                Err(effect.failure("no_answer", &text))
             })
     })
 }
@@ -236,20 +284,16 @@ async fn exchange<S>(
     stream: S,
     request: Request<Full<Bytes>>,
     on_progress: OnProgress<'_>,
+    lost: impl Fn(hyper::Error) -> Failure,
 ) -> Result<(Response<()>, Body), Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let broken = |error: hyper::Error| {
-        let text =
-            format!("the connection to the broker broke: {error}; the call may have taken effect");
-        Failure::new(BROKE_OFF, "broken", text)
-    };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(broken)?;
+        .map_err(&lost)?;
     let driver = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(broken)?;
+    let response = sender.send_request(request).await.map_err(&lost)?;
     let (head, mut body) = response.into_parts();
     let is_stream = head
         .headers
@@ -258,16 +302,37 @@ where
     let body = if is_stream {
         let mut events = Events::new(on_progress);
         while let Some(frame) = body.frame().await {
-            if let Ok(piece) = frame.map_err(broken)?.into_data() {
+            if let Ok(piece) = frame.map_err(&lost)?.into_data() {
                 events.take(&piece)?;
             }
         }
         Body::Answer(events.answer()?)
     } else {
-        Body::Whole(body.collect().await.map_err(broken)?.to_bytes())
+        Body::Whole(body.collect().await.map_err(&lost)?.to_bytes())
     };
     driver.abort();
     Ok((Response::from_parts(head, ()), body))
+}
+
+/// A connection that gave no answer: because whoever listens there is not the broker, or because it broke.
+fn lost(place: &Place, effect: Effect, error: &hyper::Error) -> Failure {
+    if is_not_http(error) {
+        let text = format!(
+            "{place} is not the broker: what answers there does not speak HTTP ({error}); --url or EPHYR_MCP_URL names \
+             the broker's address, http://127.0.0.1:8554 unless it was set up otherwise"
+        );
+        return Failure::new(PROTOCOL, "not_the_broker", text);
+    }
+    // hyper gives the request back: it was never sent.
+    let effect = if error.is_canceled() {
+        Effect::None
+    } else {
+        effect
+    };
+    effect.failure(
+        "broken",
+        &format!("the connection to the broker broke: {error}"),
+    )
 }
 
 /// A socket that cannot be used, and what to do about it.
@@ -316,6 +381,7 @@ fn status_of(reason: &str) -> u8 {
         "token_makes_no_root"
         | "token_required"
         | "not_your_task"
+        | "token_narrowed"
         | "not_bound"
         | "already_bound"
         | "holder_required"

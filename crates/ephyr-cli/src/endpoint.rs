@@ -47,7 +47,11 @@ pub(crate) enum Place {
 
 impl Environment {
     pub(crate) fn read() -> Self {
-        let text = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        // As in a file: what fills a variable from one often keeps the line break at its end.
+        let text = |name| {
+            let value = std::env::var(name).ok()?;
+            Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+        };
         Self {
             socket: std::env::var_os("EPHYR_SOCKET").filter(|value| !value.is_empty()),
             url: text("EPHYR_MCP_URL"),
@@ -187,12 +191,33 @@ fn read_credential(path: &Path) -> Result<String, Failure> {
 }
 
 fn bearer(credential: &str) -> Result<HeaderValue, Failure> {
-    let wrong = "the credential is neither an API key (eph_…) nor a task token (mac_…)";
-    if !credential.starts_with("eph_") && !credential.starts_with("mac_") {
-        return Err(Failure::data(wrong));
+    let what = if credential.starts_with("eph_") {
+        "API key"
+    } else if credential.starts_with(ephyr_token::TEXT_PREFIX) {
+        "task token"
+    } else {
+        let hint = if credential.starts_with(['"', '\'']) {
+            "; it stands in quotes: leave them out"
+        } else {
+            ""
+        };
+        return Err(Failure::data(format!(
+            "the credential is neither an API key (eph_…) nor a task token (mac_…){hint}"
+        )));
+    };
+    let is_own = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if let Some(stray) = credential.chars().find(|c| !is_own(*c)) {
+        let stray = match stray {
+            '\n' | '\r' => "a line break",
+            c if c.is_whitespace() => "white space",
+            c if c.is_control() => "a control character",
+            _ => "a character that is neither a letter, a digit, `_`, `-` nor `.`",
+        };
+        let text = format!("the {what} has {stray} inside; was more than the {what} copied?");
+        return Err(Failure::data(text));
     }
-    let mut value =
-        HeaderValue::try_from(format!("Bearer {credential}")).map_err(|_| Failure::data(wrong))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {credential}"))
+        .map_err(|_| Failure::data(format!("the {what} cannot stand in a header")))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -287,5 +312,24 @@ mod tests {
         assert!(bearer("hunter2").is_err());
         assert!(bearer("eph_a\r\nx: y").is_err());
         assert!(bearer("mac_AgAA").is_ok());
+    }
+
+    #[test]
+    fn a_credential_with_stray_characters_is_told_what_they_are() {
+        for (credential, said) in [
+            (
+                "eph_a_secret\neph_b_secret",
+                "the API key has a line break inside",
+            ),
+            ("mac_secret secret", "the task token has white space inside"),
+            (
+                "eph_a_secret\u{7}",
+                "the API key has a control character inside",
+            ),
+            ("\"eph_a_secret\"", "it stands in quotes"),
+        ] {
+            let error = bearer(credential).unwrap_err().to_string();
+            assert!(error.contains(said) && !error.contains("secret"), "{error}");
+        }
     }
 }

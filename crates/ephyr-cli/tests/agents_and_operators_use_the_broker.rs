@@ -4,6 +4,7 @@
 #[path = "exec/output.rs"]
 mod exec_output;
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
 use ephyr_testkit::{Ran, Value, World, json, run};
@@ -408,6 +409,121 @@ fn the_stdio_bridge_carries_mcp_without_a_credential() {
     assert_eq!(answer["id"], 1);
     let targets = &answer["result"]["structuredContent"]["targets"];
     assert_eq!(targets.as_array().unwrap().len(), 2, "{answer}");
+}
+
+/// Waits until the audit log has a record of this kind about this command.
+#[cfg(test)]
+fn recorded(world: &World, event: &str, command: &str) {
+    let begun = std::time::Instant::now();
+    loop {
+        let log = std::fs::read_to_string(world.audit_log()).unwrap();
+        let is_it = |line: &str| {
+            let record: Value = line.parse().unwrap_or_default();
+            record["event"] == event && record["action"]["command"] == command
+        };
+        if log.lines().any(is_it) {
+            return;
+        }
+        assert!(begun.elapsed().as_secs() < 60, "no {event} of {command}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_runs_for_a_client_of_the_bridge_ends_with_it() {
+    let world = World::start().unwrap();
+    for (how, seconds) in [("dies", 301), ("sends SIGTERM", 302)] {
+        let mut command = world.command("bin/ephyr", "builder").unwrap();
+        command.env("EPHYR_SOCKET", world.socket()).arg("mcp");
+        let piped = std::process::Stdio::piped;
+        let mut bridge = command.stdin(piped()).stdout(piped()).spawn().unwrap();
+        let mut input = bridge.stdin.take().unwrap();
+        let output = bridge.stdout.take().unwrap();
+        // A version in which a broken connection cancels nothing.
+        let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+            "protocolVersion": "2025-06-18", "capabilities": {},
+            "clientInfo": {"name": "test", "version": "1"},
+        }});
+        let sleep = format!("sleep {seconds}");
+        let call = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {
+            "name": "exec",
+            "arguments": {"target": "web", "role": "read", "command": sleep, "timeout": 300},
+        }});
+        writeln!(input, "{hello}\n{call}").unwrap();
+        recorded(&world, "exec_attempt", &sleep);
+        let kept = if how == "dies" {
+            drop((input, output));
+            None
+        } else {
+            let pid = rustix::process::Pid::from_child(&bridge);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+            Some((input, output))
+        };
+        assert!(bridge.wait().unwrap().success(), "{how}");
+        recorded(&world, "exec_outcome", &sleep);
+        drop(kept);
+    }
+}
+
+#[test]
+fn a_port_that_is_not_the_brokers_is_called_that() {
+    let mut world = World::start().unwrap();
+    let ssh = format!("http://127.0.0.1:{}", world.target("web").unwrap().port);
+    for arguments in [
+        &["targets"][..],
+        &["task", "list"],
+        &["exec", "web", "-r", "read", "--", "id"],
+    ] {
+        let ran = ephyr(&world, "builder", &[&["--url", &ssh], arguments].concat());
+        assert_eq!(ran.code, 76, "{arguments:?} {}", ran.err);
+        assert!(ran.err.contains("is not the broker"), "{}", ran.err);
+        assert!(!ran.err.contains("may have taken effect"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_says_what_may_have_happened() {
+    let world = World::start().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // It takes a request, and closes.
+    let server = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = [0; 4096];
+            let read = stream.read(&mut asked).unwrap();
+            assert!(read > 0);
+        }
+    });
+    for (arguments, code, may) in [
+        (&["targets"][..], 69, false),
+        (&["task", "list"], 69, false),
+        (&["exec", "web", "-r", "read", "--", "id"], 74, true),
+    ] {
+        let ran = ephyr(&world, "builder", &[&["--url", &url], arguments].concat());
+        assert_eq!(ran.code, code, "{arguments:?} {}", ran.err);
+        let says = ran.err.contains("may have taken effect");
+        assert_eq!(says, may, "{}", ran.err);
+    }
+    server.join().unwrap();
+}
+
+#[test]
+fn a_credential_may_end_with_a_line_break_and_have_none_inside() {
+    let world = World::start().unwrap();
+    let (url, key) = (url(&world), world.api_key("scout").unwrap());
+    let whoami = |key: &str| {
+        let environment = [("EPHYR_MCP_URL", url.as_str()), ("EPHYR_API_KEY", key)];
+        ephyr_with(&world, "scout", &environment, &["whoami"], "")
+    };
+    for end in ["\n", "\r\n", " \n"] {
+        let ran = whoami(&format!("{key}{end}"));
+        assert!(ran.out.contains("agent: scout\n"), "{}{}", ran.out, ran.err);
+    }
+    let ran = whoami(&format!("{key}\n{key}"));
+    assert_eq!(ran.code, 65, "{}", ran.err);
+    assert!(ran.err.contains("a line break inside"), "{}", ran.err);
+    assert!(!ran.err.contains(key), "{}", ran.err);
 }
 
 #[test]

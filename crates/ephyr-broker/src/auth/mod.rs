@@ -198,6 +198,16 @@ pub enum AuthError {
     /// A header that is neither.
     #[error("the Authorization header is not `Bearer eph_…` or `Bearer mac_…`")]
     Malformed,
+    /// An API key or a token with a character that neither has.
+    #[error(
+        "the {what} has {stray}, which no {what} has; was it copied with quotes, or read from a file with a line break?"
+    )]
+    Stray {
+        /// Which of the two it looks like.
+        what: &'static str,
+        /// What does not belong to it, and where.
+        stray: &'static str,
+    },
     /// An API key on the Unix socket.
     #[error(
         "an API key is not used on the Unix socket: there your UID says who you are; leave the key out"
@@ -231,7 +241,7 @@ impl AuthError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Missing => "credential_missing",
-            Self::Malformed => "credential_malformed",
+            Self::Malformed | Self::Stray { .. } => "credential_malformed",
             Self::KeyOnSocket => "key_on_socket",
             Self::UnknownUid(_) => "uid_unknown",
             Self::WrongKey => "key_invalid",
@@ -245,7 +255,7 @@ impl AuthError {
     #[must_use]
     pub fn is_guess(&self) -> bool {
         match self {
-            Self::WrongKey | Self::Busy(_) | Self::Malformed => true,
+            Self::WrongKey | Self::Busy(_) | Self::Malformed | Self::Stray { .. } => true,
             // A token with a good MAC that is merely over belongs to someone who held it rightly.
             Self::Token { code, .. } => !matches!(
                 *code,
@@ -278,7 +288,7 @@ pub async fn admit(
 ) -> Result<Admitted, AuthError> {
     let credential = match headers.get(AUTHORIZATION) {
         None => None,
-        Some(value) => Some(bearer(value.as_bytes()).ok_or(AuthError::Malformed)?),
+        Some(value) => Some(credential(value.as_bytes())?),
     };
     match (peer, credential) {
         (_, Some(text)) if text.starts_with(ephyr_token::TEXT_PREFIX) => {
@@ -333,7 +343,47 @@ impl Admitted {
     }
 }
 
-/// The credential of a `Bearer` header (RFC 6750; the scheme's case does not matter).
+/// The credential of an `Authorization` header.
+fn credential(value: &[u8]) -> Result<&str, AuthError> {
+    let text = bearer(value).ok_or(AuthError::Malformed)?;
+    match stray(text) {
+        None => Ok(text),
+        Some(stray) => Err(stray),
+    }
+}
+
+/// What does not belong to a credential that is an API key or a token but for that: characters that come from quoting or
+/// from the end of a file. Nothing of the credential stands in the error.
+fn stray(text: &str) -> Option<AuthError> {
+    // Line breaks as headers can carry them: written out, or percent-encoded.
+    const BREAKS: [&str; 4] = ["\\n", "\\r", "%0A", "%0D"];
+    let bare = text.trim_start_matches(['"', '\'']);
+    let what = if bare.starts_with("eph_") {
+        "API key"
+    } else if bare.starts_with(ephyr_token::TEXT_PREFIX) {
+        "task token"
+    } else {
+        return None;
+    };
+    let is_own = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let first = text.find(|c| !is_own(c))?;
+    let from_there = &text[first..];
+    let is_break = BREAKS.iter().any(|mark| from_there.starts_with(mark));
+    let stray = if bare.len() < text.len() {
+        "quotes around it"
+    } else if is_break {
+        "a line break written out (such as \\n)"
+    } else if from_there.trim_start().is_empty() {
+        "white space at its end"
+    } else if from_there.starts_with(char::is_whitespace) {
+        "white space inside"
+    } else {
+        "a character inside that is neither a letter, a digit, `_`, `-` nor `.`"
+    };
+    Some(AuthError::Stray { what, stray })
+}
+
+/// The text after `Bearer` (RFC 6750; the scheme's case does not matter).
 fn bearer(value: &[u8]) -> Option<&str> {
     let (scheme, credential) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     let credential = credential.trim_matches(' ');
@@ -342,7 +392,36 @@ fn bearer(value: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::bearer;
+    use super::{AuthError, bearer, credential};
+
+    #[test]
+    fn stray_characters_of_a_credential_are_told_and_never_repeated() {
+        const SECRET: &str = "0123456789abcdefghijklmnop";
+        for (text, what, stray) in [
+            ("eph_a_@\u{a0}", "API key", "white space at its end"),
+            ("eph_a_@\t", "API key", "white space at its end"),
+            ("eph_a_@ x", "API key", "white space inside"),
+            ("eph_a_@\\n", "API key", "a line break written out"),
+            ("mac_@%0A", "task token", "a line break written out"),
+            ("\"eph_a_@\"", "API key", "quotes around it"),
+            ("mac_@=", "task token", "a character inside"),
+        ] {
+            let value = format!("Bearer {}", text.replace('@', SECRET));
+            let error = credential(value.as_bytes()).unwrap_err();
+            assert_eq!(error.code(), "credential_malformed");
+            let said = error.to_string();
+            assert!(
+                said.starts_with(&format!("the {what} has {stray}")),
+                "{said}"
+            );
+            assert!(!said.contains(SECRET), "{said}");
+        }
+        for good in ["eph_a.b-c_0123", "mac_AgAA-_", "something else"] {
+            let value = format!("Bearer {good}");
+            assert_eq!(credential(value.as_bytes()), Ok(good));
+        }
+        assert_eq!(credential(b"Basic abc"), Err(AuthError::Malformed));
+    }
 
     #[test]
     fn only_a_bearer_header_gives_a_credential() {
