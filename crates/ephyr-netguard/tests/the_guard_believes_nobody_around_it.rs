@@ -165,7 +165,11 @@ fn a_policy_without_end_is_refused() {
         said(&done)
     };
     let endless = run(Path::new("/dev/zero"));
-    assert!(endless.contains("has errors"), "{endless}");
+    assert!(endless.contains("only a regular file is read"), "{endless}");
+    let long = tempfile::NamedTempFile::new().unwrap();
+    long.as_file().set_len(1 << 40).unwrap();
+    let told = run(long.path());
+    assert!(told.contains("it is longer than"), "{told}");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), policy(&[SCOUT])).unwrap();
     let other = run(file.path());
