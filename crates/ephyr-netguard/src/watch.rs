@@ -61,12 +61,16 @@ pub(crate) fn run(guard: Guard, source: &PolicySource, status: &Path) -> Result<
         if woken.changed {
             monitor.drain();
         }
-        if signals.reload_asked() {
+        let reload = signals.reload_asked();
+        if reload {
             notifier.reloading();
             watch.reload(source);
-            notifier.ready();
         }
         watch.look();
+        if reload {
+            // After the look, so that the status file names the new policy when `systemctl reload` returns.
+            notifier.ready();
+        }
         if woken.changed {
             thread::sleep(SETTLE);
         }

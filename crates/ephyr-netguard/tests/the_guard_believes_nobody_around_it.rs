@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use ephyr_names::Timestamp;
 use net::{GUARD, Net, OUTSIDE, PROVER, SCOUT, policy, said, udp, wait_for};
+use rustix::process::Signal;
 
 /// A program `nft` of these lines, which may say `$real` for the real one; what names it to the guard.
 fn own_nft(net: &Net, lines: &str) -> String {
@@ -334,5 +335,42 @@ fn it_says_that_it_is_ready_when_the_table_is_in_force_and_not_before() {
         (listening.join().unwrap(), watching)
     });
     assert!(heard, "at READY=1 the agent is not walled yet");
+    assert!(watching.stop());
+}
+
+#[test]
+fn a_reload_is_over_when_the_status_names_its_policy() {
+    let Some(net) = Net::new() else { return };
+    let path = net.dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    // Slow enough that a word too soon would be heard before the status is written.
+    let nft = own_nft(
+        &net,
+        "[ \"$1\" = -f ] || for n in 1 2 3 4 5 6 7 8 9; do $real --version > /dev/null; done\nexec $real \"$@\"",
+    );
+    let watching = net.watch(&[
+        "env",
+        &format!("NOTIFY_SOCKET={}", path.display()),
+        &format!("EPHYR_NFT={nft}"),
+    ]);
+    let hears = |word: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = socket.recv(&mut buffer).unwrap();
+            if String::from_utf8_lossy(&buffer[..length]).contains(word) {
+                return;
+            }
+        }
+    };
+    hears("READY=1");
+    let before = net.status()["policy"].clone();
+    net.write_policy(&policy(&[PROVER]));
+    watching.signal(Signal::HUP);
+    hears("RELOADING=1");
+    hears("READY=1");
+    assert_ne!(net.status()["policy"], before);
     assert!(watching.stop());
 }
