@@ -1,6 +1,7 @@
 """A guest as scenarios see it: the methods of the NixOS test driver, with its names and meanings.
 
-Where a method takes a `timeout`, it is in seconds; waiting ends with RequestError when it has passed.
+Where a method takes a `timeout`, it is in seconds of a machine at rest, multiplied by the guests' pace; waiting ends
+with RequestError when it has passed.
 """
 
 from __future__ import annotations
@@ -14,24 +15,25 @@ from pathlib import Path
 from . import qemu
 from .errors import MachineError, RequestError
 from .hub import Hub
+from .pace import PACE, WORK
 from .shell import STDERR, Shell
 
-#: A guest that is not up after this many seconds does not come up: five times what a loaded machine needs.
-BOOT = 600.0
+#: A guest that is not up after this many seconds does not come up. The first ones boot before anything was measured.
+BOOT = 900.0
 
 
 def retry(fn: Callable[[bool], bool], timeout_seconds: int = 900) -> None:
     """Calls `fn` until it returns true; its argument tells whether this is the last attempt.
 
-    Raises RequestError after `timeout_seconds`.
+    Raises RequestError after `timeout_seconds`, multiplied by the guests' pace.
     """
-    deadline = time.monotonic() + timeout_seconds
+    began = time.monotonic()
     pause = 0.1
     while not fn(False):
-        if time.monotonic() >= deadline:
+        if time.monotonic() - began >= PACE.limit(timeout_seconds) and not PACE.slower():
             if fn(True):
                 return
-            raise RequestError(f"it has not come true in {timeout_seconds} s")
+            raise RequestError(f"it has not come true in {PACE.limit(timeout_seconds):.0f} s")
         time.sleep(pause)
         pause = min(pause * 1.5, 1.0)
 
@@ -121,8 +123,18 @@ class Machine:
         if not check_output:
             shell.send_line(f"bash -c {shlex.quote(command)} </dev/null >/dev/null 2>&1 &")
             return (-2, "")
-        status, output = shell.execute(command, timeout)
+        status, output = shell.execute(command, None if timeout is None else PACE.limit(timeout))
         return (status if check_return else -1, output)
+
+    def pace(self) -> float:
+        """How many seconds a fixed piece of work takes in this guest just now; 0 while it is off."""
+        if self._shell is None:
+            return 0.0
+        began = time.monotonic()
+        status, output = self.execute(WORK)
+        if status != 0:
+            raise MachineError(f"{self.name}: `{WORK}` failed with {status}: {output}{self._stderr()}")
+        return time.monotonic() - began
 
     def succeed(self, *commands: str, timeout: int | None = None) -> str:
         """Runs commands that must exit with 0; their standard output."""
@@ -258,13 +270,13 @@ class Machine:
         if self._shell is None:
             emulator = self._running()
             shell = Shell(emulator.shell, emulator.alive, self.name)
-            shell.wait_ready(BOOT)
+            shell.wait_ready(PACE.limit(BOOT))
             self._shell = shell
         return self._shell
 
     def _stop(self, command: str) -> None:
         self._connected().send_line(command)
-        self._running().wait(300)
+        self._running().wait(PACE.limit(300))
         self._emulator = self._shell = None
 
     def _until(self, command: str, wanted: Callable[[int], bool], timeout: int) -> str:

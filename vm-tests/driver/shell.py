@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 
 from .errors import MachineError
+from .pace import PACE
 
 #: What the guest prints once when its shell is there.
 READY = b"driver shell ready"
-#: Added to a command's own limit before the guest counts as hung, seconds.
+#: Added to a command's own limit before the guest counts as hung, in seconds of a machine at rest.
 GRACE = 90.0
 #: Where a command's standard error is kept in the guest, for the report of a failure.
 STDERR = "/run/vm-stderr"
@@ -50,7 +51,7 @@ class Shell:
             "echo ${PIPESTATUS[0]}\n"
         )
         self._send(line.encode())
-        deadline = time.monotonic() + (timeout if timeout is not None else 900) + GRACE
+        deadline = time.monotonic() + (timeout if timeout is not None else PACE.limit(900)) + PACE.limit(GRACE)
         encoded, status = self._line(deadline), self._line(deadline)
         try:
             return int(status), base64.b64decode(encoded).decode(errors="replace")
@@ -64,7 +65,7 @@ class Shell:
         self._send(f"head -c {len(encoded)} | base64 -d > {shlex.quote(path)}; echo $?\n".encode())
         for start in range(0, len(encoded), CHUNK):
             self._send(encoded[start : start + CHUNK])
-        status = self._line(time.monotonic() + 300)
+        status = self._line(time.monotonic() + PACE.limit(300))
         if status != b"0":
             raise MachineError(f"{self._name}: writing {path} failed with {status!r}")
 
@@ -77,7 +78,7 @@ class Shell:
         self._connection.close()
 
     def _send(self, data: bytes) -> None:
-        self._connection.settimeout(300)
+        self._connection.settimeout(PACE.limit(300))
         try:
             self._connection.sendall(data)
         except OSError as error:

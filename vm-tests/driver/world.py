@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,15 @@ from .errors import DriverError, MachineError, RequestError
 from .hub import Hub
 from .log import say
 from .machine import BOOT, Machine
+from .pace import NOMINAL, PACE
 from .topology import Topology
 
+#: Reads what scenarios use, so that a guest that wakes up has it in its memory: from an emulated disk it takes far longer.
+WARM = (
+    "for name in ephyr ephyr-netguard bash base64 curl grep nc nft perl pgrep python3 runuser setpriv ss ssh ssh-keygen sleep systemctl "
+    "systemd-run journalctl timeout; do cat $(command -v $name || echo /dev/null); done > /dev/null; "
+    "python3 -c 'import ctypes, json, mmap, os, pwd, resource, socket, struct, subprocess, tempfile, time'; nft list tables; ssh -V; curl -V > /dev/null"
+)
 #: Where the set-up finds the extra disk.
 MOUNT = "/run/vm-assets"
 #: Its `mapped-ram` came with this version.
@@ -35,6 +43,8 @@ class Snapshot:
     directory: Path
     #: When they were saved, seconds since 1970; a guest that wakes up believes that it is this time.
     saved_at: float
+    #: How long a fixed piece of work took in them then (see `pace`), for those that are off at first.
+    pace: float = NOMINAL
 
     def memory(self, node: str) -> Path:
         """A machine's memory."""
@@ -49,6 +59,7 @@ class Snapshot:
 class World:
     """The machines while a scenario runs, in a directory of its own."""
 
+    topology: Topology
     machines: dict[str, Machine]
     hub: Hub
     directory: Path
@@ -70,7 +81,7 @@ def ensure(topology: Topology, base: image.Image, cache: Path, programs: Path) -
             place.mkdir()
             _set_up(topology, base, place, tree)
         meta = json.loads((place / "meta.json").read_text())
-        return Snapshot(topology, base, place, meta["saved_at"])
+        return Snapshot(topology, base, place, meta["saved_at"], meta.get("pace", NOMINAL))
 
 
 def _version() -> str:
@@ -100,19 +111,50 @@ def _set_up(topology: Topology, base: image.Image, place: Path, tree: Path) -> N
     with _world(snapshot, own_disks=False) as world:
         for machine in world.machines.values():
             machine.start()
-        for machine in world.machines.values():
-            try:
-                _provision(machine)
-                _settle(machine)
-            except (MachineError, RequestError) as error:
-                raise DriverError(f"setting up {topology.name}: {error}\n{machine.console()}") from error
+        PACE.begin(NOMINAL)
+        _ready_all(list(world.machines.values()))
+        pace = _measured(world)
         for machine in world.machines.values():
             machine.pause()
         saved_at = time.time()
         for machine in world.machines.values():
             machine.save(snapshot.memory(machine.name))
-    (place / "meta.json").write_text(json.dumps({"saved_at": saved_at}))
+    (place / "meta.json").write_text(json.dumps({"saved_at": saved_at, "pace": pace}))
     say(f"set up {topology.name} ({time.monotonic() - start:.1f} s)")
+
+
+def _ready_all(machines: list[Machine]) -> None:
+    """Sets the machines up at the same time: each has a shell of its own, and what one waits for costs the others nothing."""
+    pool = ThreadPoolExecutor(len(machines))
+    try:
+        for done in [pool.submit(_ready, machine) for machine in machines]:
+            done.result()
+    except BaseException:
+        # Interrupted, or one has failed: nobody waits for the others.
+        for machine in machines:
+            machine.crash()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _ready(machine: Machine) -> None:
+    """Sets one machine up and waits until it is at rest."""
+    try:
+        _provision(machine)
+        _settle(machine)
+    except (MachineError, RequestError) as error:
+        raise DriverError(f"setting up {machine.name}: {error}\n{machine.console()}") from error
+
+
+def _measured(world: World) -> float:
+    """Measures the guests' pace, by the machine that does most of the work, and makes it that of all limits."""
+    roles = {node.name: node.role for node in world.topology.nodes}
+    machine = next((one for one in world.machines.values() if roles[one.name] == "appliance"), next(iter(world.machines.values())))
+    seconds = machine.pace()
+    PACE.begin(seconds, machine.pace)
+    say(f"  pace: {seconds:.2f} s for what takes {NOMINAL:g} s at rest; time limits are multiplied by {PACE.factor:.1f}")
+    return seconds
 
 
 def _provision(machine: Machine) -> None:
@@ -124,13 +166,16 @@ def _provision(machine: Machine) -> None:
 
 
 def _settle(machine: Machine) -> None:
-    """Waits until everything has started, and keeps the memory that is saved small."""
+    """Waits until everything has started."""
     machine.wait_for_unit("multi-user.target", timeout=int(BOOT))
     status, failed = machine.execute("systemctl is-system-running --wait >/dev/null; systemctl --failed --plain -q")
     if failed.strip():
         log = machine.execute("journalctl -p warning --no-pager -n 40")[1]
         raise DriverError(f"{machine.name}: after the set-up a unit has failed:\n{failed}\n{log}")
-    machine.succeed("sync; echo 3 > /proc/sys/vm/drop_caches")
+    clock = machine.succeed("cat /sys/devices/system/clocksource/clocksource0/current_clocksource").strip()
+    if clock != "hpet":
+        raise DriverError(f"{machine.name}: its clock is {clock}, which is wrong where the machine is busy; it should be hpet")
+    machine.succeed(f"{WARM}; sync")
 
 
 @contextmanager
@@ -141,6 +186,7 @@ def awake(snapshot: Snapshot, keep: bool) -> Iterator[World]:
             machine.wake()
         for machine in world.machines.values():
             machine.go_on()
+        _measured(world)
         yield world
 
 
@@ -148,6 +194,7 @@ def awake(snapshot: Snapshot, keep: bool) -> Iterator[World]:
 def off(snapshot: Snapshot, keep: bool) -> Iterator[World]:
     """The machines of a snapshot, switched off after their set-up."""
     with _world(snapshot, own_disks=True, keep=keep) as world:
+        PACE.begin(snapshot.pace)
         yield world
 
 
@@ -175,8 +222,9 @@ def _world(snapshot: Snapshot, own_disks: bool, keep: bool = False) -> Iterator[
             # The guests' time goes on from when they were saved, for those that boot afresh too.
             clock = lambda: snapshot.saved_at + time.monotonic() - began  # noqa: E731
             machines[node.name] = Machine(hardware, hub, clock, memory)
-        yield World(machines, hub, directory)
+        yield World(snapshot.topology, machines, hub, directory)
     finally:
+        PACE.work = None
         for machine in machines.values():
             try:
                 machine.crash()
