@@ -6,6 +6,7 @@ import argparse
 import fcntl
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -36,6 +37,9 @@ def main(words: list[str]) -> int:
     parser.add_argument("--keep", action="store_true", help="keep disks, consoles and network capture")
     parser.add_argument("--mutate", action="store_true", help="take mechanisms out and see their scenarios fail")
     parser.add_argument("--check", action="store_true", help="check the driver and the scripts, without a guest")
+    parser.add_argument("--core", action="store_true", help="run the core scenarios alone")
+    parser.add_argument("--turn", metavar="N", help="run the core scenarios and the Nth third of the others; `commit`: by the commit")
+    parser.add_argument("--prepare", action="store_true", help="make what needs no program of Ephyr's: the guests' image")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="scenarios at the same time")
     parser.add_argument("--programs", type=Path, help="where the built programs lie")
     options = parser.parse_args(words)
@@ -48,14 +52,22 @@ def main(words: list[str]) -> int:
             return 0
         if options.check:
             return summary(*check.run())
+        if options.prepare:
+            run = Run(Path("/nowhere"), keep=False)
+            with locked(run.cache):
+                run.base_image()
+            return 0
         if options.programs is None:
             raise DriverError("--programs is needed to run anything")
         run = Run(options.programs, options.keep)
         changes = chosen_mutations(options.names) if options.mutate else []
-        chosen = [] if options.mutate else scenario.find(HERE / "scenarios", options.names)
+        chosen, others = ([], []) if options.mutate else chosen_scenarios(options.names, options.core, options.turn)
         with locked(run.cache):
             run.mutations(changes, options.jobs)
             run.scenarios(chosen, options.jobs)
+        if others:
+            names = ", ".join(sorted(one.name for one in others))
+            say(f"{len(chosen)} of {len(chosen) + len(others)} scenarios in this run; the others: {names}")
         return summary(run.passed, run.failed, run.skipped)
     except DriverError as error:
         print(f"vm: {error}", file=sys.stderr, flush=True)
@@ -120,7 +132,7 @@ class Run:
         """Runs scenarios, at most `jobs` at the same time; what each says comes when it has ended."""
         if jobs > 1:
             # The long ones first, so that none is left alone at the end.
-            chosen = sorted(chosen, key=lambda one: (one.limit, one.path.stat().st_size), reverse=True)
+            chosen = sorted(chosen, key=lambda one: (one.limit, one.weight()), reverse=True)
         self.all([Work(one.name, one.topology, partial(self.scenario, one)) for one in chosen], jobs)
 
     def mutations(self, chosen: list[mutation.Mutation], jobs: int) -> None:
@@ -266,19 +278,59 @@ class Run:
         """The topology's machines, set up."""
         if name not in self.topologies:
             raise DriverError(f"no topology {name!r}; there are {', '.join(self.topologies)}")
+        if name not in self._snapshots:
+            made = world.ensure(self.topologies[name], self.base_image(), self.cache, self.programs)
+            self._snapshots[name] = made
+        return self._snapshots[name]
+
+    def base_image(self) -> image.Image:
+        """What all guests boot from, built if it is not in the cache."""
         if self._image is None:
             packages = {package for each in self.topologies.values() for package in each.packages}
             self._image = image.ensure(self.cache, packages)
-        if name not in self._snapshots:
-            made = world.ensure(self.topologies[name], self._image, self.cache, self.programs)
-            self._snapshots[name] = made
-        return self._snapshots[name]
+        return self._image
 
 
 def shortened(failure: str) -> str:
     """What a person needs of a failure that was to be: its first line, whose end tells more than its middle."""
     line = failure.strip().splitlines()[0]
     return line if len(line) <= 200 else f"{line[:60]} … {line[-140:]}"
+
+
+def chosen_scenarios(names: list[str], core: bool, turn: str | None) -> tuple[list[Scenario], list[Scenario]]:
+    """The scenarios to be run, and those that are left out of this run. Raises DriverError for words that make no sense."""
+    every = scenario.find(HERE / "scenarios", names)
+    if not core and turn is None:
+        return every, []
+    if names or (core and turn is not None):
+        raise DriverError("names, --core and --turn each say which scenarios are run: only one of them can")
+    if core:
+        chosen = [one for one in every if one.core]
+    elif turn == "commit":
+        number = turn_of_commit(HERE)
+        chosen = every if number is None else scenario.in_turn(every, number)
+    elif turn is not None and turn.isdecimal():
+        chosen = scenario.in_turn(every, int(turn))
+    else:
+        raise DriverError(f"--turn takes a number or `commit`, not {turn!r}")
+    return chosen, [one for one in every if one not in chosen]
+
+
+def turn_of_commit(place: Path) -> int | None:
+    """A number that changes with each commit: how many there are, or in a shallow clone the commit's own. None without git."""
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(place), *words]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    if git("rev-parse", "--is-shallow-repository") == "false":
+        count = git("rev-list", "--count", "HEAD")
+        return int(count) if count.isdecimal() else None
+    commit = git("rev-parse", "HEAD")
+    return int(commit, 16) if re.fullmatch("[0-9a-f]+", commit) else None
 
 
 def chosen_mutations(names: list[str]) -> list[mutation.Mutation]:

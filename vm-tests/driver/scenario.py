@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 import signal
 import time
@@ -18,12 +19,13 @@ from typing import Any
 from .errors import DriverError, MachineError, RequestError
 from .log import say
 from .machine import Machine, retry
+from .pace import PACE
 
 HERE = Path(__file__).resolve().parent.parent
 #: Helpers that stand before every scenario, in both runners.
 PRELUDE = HERE / "prelude.py"
-#: Seconds that a scenario may take, unless its header says otherwise: five times the usual on a busy machine.
-LIMIT = 600
+#: Seconds that a scenario may take on a machine at rest, unless its header says otherwise: for those that hang.
+LIMIT = 900
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,19 @@ class Scenario:
     cold: bool
     #: Seconds.
     limit: int
+    #: It is part of every run; the others take turns.
+    core: bool
 
     def title(self) -> str:
         """Its first sentence."""
         text = ast.get_docstring(ast.parse(self.path.read_text())) or ""
         return text.split("\n\n")[0].replace("\n", " ")
+
+
+    def weight(self) -> int:
+        """How long it takes, roughly and in no unit: the length of its text, and a boot is like a page of it."""
+        text = self.path.read_text()
+        return len(text) + 4000 * len(re.findall(r"\b(?:power_cycle|crash|reboot|shutdown)\(", text))
 
 
 @dataclass
@@ -73,11 +83,11 @@ def load(path: Path) -> Scenario:
         header[match[1]] = match[2]
     if "topology" not in header:
         raise DriverError(f"{path}: the first line is not `# topology: NAME`")
-    unknown = set(header) - {"topology", "boot", "limit", "only"}
-    if unknown or header.get("boot", "cold") != "cold":
+    unknown = set(header) - {"topology", "boot", "limit", "only", "core"}
+    if unknown or header.get("boot", "cold") != "cold" or header.get("core", "yes") != "yes":
         raise DriverError(f"{path}: the header has something that is not known: {header}")
     limit = int(header.get("limit", LIMIT))
-    return Scenario(path.stem, path, header["topology"], "boot" in header, limit)
+    return Scenario(path.stem, path, header["topology"], "boot" in header, limit, "core" in header)
 
 
 def find(directory: Path, names: list[str]) -> list[Scenario]:
@@ -88,6 +98,17 @@ def find(directory: Path, names: list[str]) -> list[Scenario]:
         raise DriverError(f"no scenario {unknown[0]!r}; there are {', '.join(found)}")
     chosen = [found[name] for name in names] if names else list(found.values())
     return sorted(chosen, key=lambda scenario: (scenario.topology, scenario.name))
+
+
+#: How many turns there are until each scenario has been run.
+TURNS = 3
+
+
+def in_turn(scenarios: list[Scenario], turn: int) -> list[Scenario]:
+    """The core scenarios, and every third one of the others: any three turns that follow each other run all."""
+    others = sorted(one.name for one in scenarios if not one.core)
+    mine = {name for number, name in enumerate(others) if number % TURNS == turn % TURNS}
+    return [one for one in scenarios if one.core or one.name in mine]
 
 
 def run(scenario: Scenario, machines: dict[str, Machine]) -> Outcome:
@@ -152,11 +173,18 @@ def _line(error: BaseException, scenario: Scenario) -> str:
 
 @contextmanager
 def _time_limit(seconds: int) -> Iterator[None]:
+    began = time.monotonic()
+
     def expire(_number: int, _frame: types.FrameType | None) -> None:
-        raise RequestError(f"the scenario is not done after {seconds} s")
+        # The pace may have been measured again since.
+        left = began + PACE.limit(seconds) - time.monotonic()
+        if left > 1:
+            signal.alarm(math.ceil(left))
+            return
+        raise RequestError(f"the scenario is not done after {PACE.limit(seconds):.0f} s")
 
     before = signal.signal(signal.SIGALRM, expire)
-    signal.alarm(seconds)
+    signal.alarm(math.ceil(PACE.limit(seconds)))
     try:
         yield
     finally:

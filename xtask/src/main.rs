@@ -34,9 +34,11 @@ usage: cargo xtask <command>
   bench [GROUP...] [--json] [--no-install]
         builds for release and measures, each figure against a reference of the same run;
         groups: pure, tasks, signer, http, keys, ssh, memory
-  vm [NAME...] [--list] [--keep] [--mutate] [--no-install]
-        runs the scenarios of vm-tests/ on virtual machines; --mutate takes mechanisms out and
-        sees their scenarios fail, --keep leaves disks, consoles and a network capture
+  vm [NAME...|--core|--turn N] [--list] [--keep] [--mutate] [--prepare] [--no-install]
+        runs the scenarios of vm-tests/ on virtual machines: all, the core ones alone, or these and
+        the Nth third of the others, as the stage does (all of them with EPHYR_VM_ALL=1); --mutate
+        takes mechanisms out and sees their scenarios fail, --keep leaves disks, consoles and a
+        network capture, --prepare makes the machines' image and ends
 
 --no-install: name missing system packages instead of installing them with apt";
 
@@ -75,7 +77,16 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
         "bench" => bench::run(&Options::parse(rest, &["--json", "--no-install", NAMES])?),
         "vm" => vm::run(&Options::parse(
             rest,
-            &["--list", "--keep", "--mutate", "--no-install", NAMES],
+            &[
+                "--list",
+                "--keep",
+                "--mutate",
+                "--core",
+                "--turn",
+                "--prepare",
+                "--no-install",
+                NAMES,
+            ],
         )?),
         "help" | "--help" | "-h" => {
             run::say(USAGE);
@@ -93,6 +104,9 @@ struct Options {
     json: bool,
     list: bool,
     mutate: bool,
+    core: bool,
+    prepare: bool,
+    turn: Option<String>,
     all: bool,
     quick: bool,
     seconds: Option<u64>,
@@ -116,6 +130,12 @@ impl Options {
                 "--json" => options.json = true,
                 "--list" => options.list = true,
                 "--mutate" => options.mutate = true,
+                "--core" => options.core = true,
+                "--prepare" => options.prepare = true,
+                "--turn" => {
+                    let turn = words.next().ok_or("--turn needs a number, or `commit`")?;
+                    options.turn = Some((*turn).to_owned());
+                }
                 "--all" => options.all = true,
                 "--quick" => options.quick = true,
                 "--time" => {

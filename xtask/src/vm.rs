@@ -10,8 +10,11 @@ use crate::run::{self, Show};
 use crate::tally::Tally;
 use crate::test;
 
-/// All scenarios under plain emulation on a slow machine, and then some.
-const LIMIT: Duration = Duration::from_secs(7200);
+/// For a driver that hangs: its own limits grow with the slowness of the machine, this one does not.
+const LIMIT: Duration = Duration::from_secs(4 * 3600);
+
+/// Set to 1, it has the stage run every scenario, whichever commit it is.
+const ALL: &str = "EPHYR_VM_ALL";
 
 /// Runs the scenarios; true when something passed and nothing failed.
 ///
@@ -23,10 +26,32 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         command.arg("--list").args(&options.names);
         return Ok(run::run(&mut command, Show::Yes, LIMIT)?.ok);
     }
-    scenarios(options).map(|tally| tally.failed == 0 && tally.passed > 0)
+    if options.prepare {
+        return prepare(options);
+    }
+    let mut choice = Vec::new();
+    if options.core {
+        choice.push("--core");
+    }
+    if let Some(turn) = &options.turn {
+        choice.extend(["--turn", turn]);
+    }
+    scenarios(options, &choice).map(|tally| tally.failed == 0 && tally.passed > 0)
 }
 
-/// All scenarios, as a stage of `cargo xtask test`; skipped where machines cannot be had.
+/// Makes the guests' image, which needs no program of ours, so that it can be made while they are compiled.
+///
+/// # Errors
+/// Something is missing on this machine.
+pub(crate) fn prepare(options: &Options) -> Result<bool, String> {
+    packages::for_guests(options)?;
+    let mut command = driver();
+    command.arg("--prepare");
+    Ok(run::run(&mut command, Show::Yes, LIMIT)?.ok)
+}
+
+/// The core scenarios and a third of the others, which third by the commit, as a stage of `cargo xtask test`; skipped where
+/// machines cannot be had.
 ///
 /// # Errors
 /// The programs do not build.
@@ -38,14 +63,16 @@ pub(crate) fn stage(options: &Options) -> Result<Tally, String> {
     if let Err(why) = packages::for_guests(options) {
         return Ok(test::skip("vm", &why));
     }
-    scenarios(options)
+    let all = std::env::var_os(ALL).is_some_and(|value| value == "1");
+    let choice: &[&str] = if all { &[] } else { &["--turn", "commit"] };
+    scenarios(options, choice)
 }
 
-/// Builds the programs, runs the scenarios and counts them.
+/// Builds the programs, runs the scenarios that `choice` tells the driver to run, and counts them.
 ///
 /// # Errors
 /// As [`run`].
-fn scenarios(options: &Options) -> Result<Tally, String> {
+fn scenarios(options: &Options, choice: &[&str]) -> Result<Tally, String> {
     packages::for_guests(options)?;
     // All of the workspace: a part of it would resolve other features, and compile its dependencies anew.
     if test::programs()?.failed > 0 {
@@ -65,7 +92,7 @@ fn scenarios(options: &Options) -> Result<Tally, String> {
             .min(4);
         command.arg("--jobs").arg(jobs.to_string());
     }
-    command.args(&options.names);
+    command.args(choice).args(&options.names);
     let done = run::run(&mut command, Show::Yes, LIMIT)?;
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 from unittest import mock
 
 from driver import image, mutation, scenario, topology
-from driver.__main__ import HERE, documented_skips
+from driver.__main__ import HERE, chosen_scenarios, documented_skips, turn_of_commit
 from driver.errors import DriverError
 
 
@@ -69,11 +71,56 @@ class FilesTest(unittest.TestCase):
         path = self.file("x.py", '# topology: pair\n# boot: cold\n# limit: 70\n"""It works."""\n')
         made = scenario.load(path)
         self.assertEqual((made.topology, made.cold, made.limit, made.title()), ("pair", True, 70, "It works."))
+        self.assertFalse(made.core)
+        self.assertTrue(scenario.load(self.file("z.py", "# topology: pair\n# core: yes\n")).core)
         plain = scenario.load(self.file("y.py", "# topology: pair\nstart_all()\n"))
         self.assertEqual((plain.cold, plain.limit), (False, scenario.LIMIT))
 
+    def test_the_core_and_a_third_of_the_others_are_in_a_turn_and_three_turns_have_all(self) -> None:
+        for name in "abcdefghij":
+            self.file(f"{name}.py", "# topology: pair\n" + "# core: yes\n" * (name in "ad"))
+        every = scenario.find(self.directory, [])
+        turns = [{one.name for one in scenario.in_turn(every, turn)} for turn in (7, 8, 9)]
+        for turn in turns:
+            self.assertLessEqual({"a", "d"}, turn)
+            self.assertIn(len(turn), (4, 5))
+        self.assertEqual(set.union(*turns), set("abcdefghij"))
+        self.assertEqual(set.intersection(*turns), {"a", "d"})
+
+    def test_what_is_run_is_said_in_one_way(self) -> None:
+        every, none = chosen_scenarios([], False, None)
+        self.assertEqual(none, [])
+        core, others = chosen_scenarios([], True, None)
+        self.assertEqual({one.name for one in every}, {one.name for one in (*core, *others)})
+        self.assertTrue(core and others and all(one.core for one in core))
+        cases: tuple[tuple[list[str], bool, str | None], ...] = (
+            (["login"], True, None),
+            (["login"], False, "1"),
+            ([], True, "1"),
+            ([], False, "x"),
+        )
+        for names, is_core, turn in cases:
+            with self.subTest(names=names, core=is_core, turn=turn), self.assertRaises(DriverError):
+                chosen_scenarios(names, is_core, turn)
+
+    def test_the_turn_goes_by_the_commit_and_there_is_none_without_git(self) -> None:
+        def git(*words: str) -> None:
+            identity = ("-c", "user.name=x", "-c", "user.email=x@x.test", "-c", "commit.gpgsign=false")
+            subprocess.run(["git", *identity, "-C", str(self.directory), *words], check=True, capture_output=True)
+
+        with mock.patch.dict(os.environ, {"GIT_CEILING_DIRECTORIES": str(self.directory.parent)}):
+            self.assertIsNone(turn_of_commit(self.directory))
+            if shutil.which("git") is None:
+                return
+            git("init", "-q", "-b", "main")
+            for number in (1, 2, 3):
+                git("commit", "-q", "--allow-empty", "-m", "x")
+                self.assertEqual(turn_of_commit(self.directory), number)
+            git("clone", "-q", "--depth", "1", f"file://{self.directory}", f"{self.directory}/shallow")
+            self.assertGreater(turn_of_commit(self.directory / "shallow") or 0, 1000)
+
     def test_a_scenario_without_a_topology_is_refused(self) -> None:
-        for text in ("start_all()\n", "# boot: cold\n# topology: pair\n", "# topology: pair\n# bot: cold\n"):
+        for text in ("start_all()\n", "# boot: cold\n# topology: pair\n", "# topology: pair\n# bot: cold\n", "# topology: pair\n# core: no\n"):
             with self.subTest(text), self.assertRaises(DriverError):
                 scenario.load(self.file("x.py", text))
         with self.assertRaisesRegex(DriverError, "no scenario 'nothing'"):
