@@ -1,4 +1,5 @@
 # Stands before every scenario, in both runners: what an agent, the operator and a hostile broker do.
+import itertools
 import json
 import shlex
 from collections.abc import Callable
@@ -7,7 +8,7 @@ KEYS = "/etc/ephyr-vm/keys"
 #: A client that uses no configuration and asks nothing.
 SSH = (
     "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/root/known_hosts "
-    "-o IdentitiesOnly=yes -o ConnectTimeout=120"
+    "-o IdentitiesOnly=yes -o ConnectTimeout=600"
 )
 
 
@@ -27,14 +28,23 @@ TOO_SLOW = "nothing was run: target `web`: no answer within"
 
 def exits(machine: Machine, command: str, status: int, says: str = "") -> str:
     """Runs a command that must exit with this status and say this; its output. Asks again where only time was short."""
-    found, output = machine.execute(command, timeout=120)
-    for _ in range(5):
-        if TOO_SLOW not in output:
-            break
-        found, output = machine.execute(command, timeout=120)
+    found, output = answered(machine, command)
     t.assertEqual(found, status, f"{command}: {output}")
     t.assertIn(says, output, command)
     return output
+
+
+def answered(machine: Machine, command: str) -> tuple[int, str]:
+    """Runs a command until its time was not too short; its exit status and output."""
+    found: tuple[int, str] = (-1, "")
+
+    def in_time(_last: bool) -> bool:
+        nonlocal found
+        found = machine.execute(command, timeout=300)
+        return TOO_SLOW not in found[1]
+
+    retry(in_time, 300)
+    return found
 
 
 def runs(machine: Machine, command: str) -> str:
@@ -45,13 +55,14 @@ def runs(machine: Machine, command: str) -> str:
 def in_unit(machine: Machine, name: str, command: str) -> tuple[int, str]:
     """Runs a command inside the agent's unit; its exit status and all that it printed."""
     home = f"/var/lib/ephyr-agents/{name}"
-    number = machine.succeed(f"mktemp -u -p {home}/in").strip().rsplit("/", 1)[1]
-    machine.succeed(
-        f"printf %s {shlex.quote(command)} > {home}/{number}; chown ephyr-agent-{name} {home}/{number}; "
-        f"mv {home}/{number} {home}/in/{number}"
+    found = machine.succeed(
+        f"cd {home}; f=$(mktemp -u -p in); n=${{f##*/}}; printf %s {shlex.quote(command)} > $n; chown ephyr-agent-{name} $n; mv $n in/$n; "
+        # Opened for both, so that nothing waits where nobody reads.
+        "[ ! -p wake ] || echo 1<> wake; until [ -e out/$n ]; do sleep 0.1; done; cat out/$n.status out/$n",
+        timeout=600,
     )
-    output = machine.wait_until_succeeds(f"cat {home}/out/{number}", timeout=180)
-    return int(machine.succeed(f"cat {home}/out/{number}.status")), output
+    status, output = found.split("\n", 1)
+    return int(status), output
 
 
 def wait_for_appliance(machine: Machine) -> None:
@@ -59,28 +70,43 @@ def wait_for_appliance(machine: Machine) -> None:
     machine.wait_until_succeeds(as_agent("worker", "ephyr health --json | grep -q '\"status\": *\"ok\"'"), timeout=300)
 
 
+def reload_policy(machine: Machine) -> None:
+    """Has all three daemons take the policy that lies there; done when it is."""
+    machine.succeed("systemctl reload ephyr-broker.service", timeout=300)
+
+
+def journal(machine: Machine, options: str) -> str:
+    """What a machine's journal has, with all that was logged before."""
+    return machine.succeed(f"journalctl --sync; journalctl --no-pager -o cat {options}")
+
+
 ASK_SIGNER = """
 import json, socket, struct, sys
-connection = socket.socket(socket.AF_UNIX)
-connection.settimeout(30)
-connection.connect("/run/ephyr-signer/signer.sock")
-body = sys.argv[1].encode()
-connection.sendall(struct.pack(">I", len(body)) + body)
-data = b""
-while chunk := connection.recv(65536):
-    data += chunk
-print(data[4:].decode())
+for text in sys.argv[1:]:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(600)
+    connection.connect("/run/ephyr-signer/signer.sock")
+    body = text.encode()
+    connection.sendall(struct.pack(">I", len(body)) + body)
+    data = b""
+    while chunk := connection.recv(65536):
+        data += chunk
+    print(json.dumps(json.loads(data[4:])))
 """
 
 
-def ask_signer(machine: Machine, request: dict[str, object], user: str = "ephyr-broker") -> dict[str, object]:
+def ask_signer_all(machine: Machine, requests: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Sends the signer requests as the broker's user would, one after the other, and returns its answers."""
+    words = " ".join(shlex.quote(json.dumps(request)) for request in requests)
+    text = machine.succeed(f"runuser -u ephyr-broker -- python3 -c {shlex.quote(ASK_SIGNER)} {words}", timeout=600)
+    answers = [json.loads(line) for line in text.splitlines()]
+    t.assertEqual(len(answers), len(requests), text)
+    return answers
+
+
+def ask_signer(machine: Machine, request: dict[str, object]) -> dict[str, object]:
     """Sends the signer a request as the broker's user would, and returns its answer."""
-    text = machine.succeed(
-        f"runuser -u {user} -- python3 -c {shlex.quote(ASK_SIGNER)} {shlex.quote(json.dumps(request))}", timeout=120
-    )
-    answer = json.loads(text)
-    assert isinstance(answer, dict)
-    return answer
+    return ask_signer_all(machine, [request])[0]
 
 
 def mcp(place: str, method: str, params: dict[str, object], *headers: str) -> str:
@@ -94,6 +120,17 @@ def mcp_begin(place: str, *headers: str) -> str:
     """A command that opens an MCP session and prints its id."""
     client: dict[str, object] = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
     return mcp(place, "initialize", client, *headers) + " | tr -d '\\r' | sed -n 's/^mcp-session-id: //Ip' | grep ."
+
+
+def count_logins(target: Machine) -> None:
+    """Has a target count the connections to its sshd."""
+    target.succeed("nft 'table inet logins { counter begun {}; chain in { type filter hook input priority 0; tcp dport 22 tcp flags == syn counter name begun; }; }'")
+
+
+def logins_begun(target: Machine) -> int:
+    """How many connections to its sshd were begun since `count_logins`."""
+    found = json.loads(target.succeed("nft -j list counter inet logins begun"))["nftables"]
+    return int(next(entry["counter"]["packets"] for entry in found if "counter" in entry))
 
 
 def make_certificate(
@@ -116,8 +153,8 @@ def make_key(machine: Machine) -> str:
     return " ".join(machine.succeed("cat /root/key.pub").split()[:2])
 
 
-def ask_to_sign(machine: Machine, key: str, policy: str, **changes: object) -> dict[str, object]:
-    """Asks the signer, as the broker would, for what the policy grants scout, but for what is changed about it."""
+def signing(key: str, policy: str, **changes: object) -> dict[str, object]:
+    """The signer's request for what the policy grants scout, as the broker would make it, but for what is changed about it."""
     intent: dict[str, object] = {
         "policy": policy,
         "agent": "scout",
@@ -128,7 +165,12 @@ def ask_to_sign(machine: Machine, key: str, policy: str, **changes: object) -> d
         "lineage": [],
         "purpose": {"exec": {"command": "uptime"}},
     }
-    return ask_signer(machine, {"sign": {"intent": {**intent, **changes}}})
+    return {"sign": {"intent": {**intent, **changes}}}
+
+
+def ask_to_sign(machine: Machine, key: str, policy: str, **changes: object) -> dict[str, object]:
+    """Asks the signer for what the policy grants scout, but for what is changed about it."""
+    return ask_signer(machine, signing(key, policy, **changes))
 
 
 def policy_hash(machine: Machine) -> str:
@@ -152,17 +194,20 @@ def write_policy(machine: Machine, change: str) -> None:
 
 def log_is_whole(appliance: Machine) -> None:
     """Checks the audit log, once what is being written is written; what is wrong with it is told with its last records."""
-    command = "ephyr audit verify --log /var/log/ephyr/audit.jsonl --ca-pub /etc/ephyr/ca.pub 2>&1"
-    for last in (False, False, True):
-        status, said = appliance.execute(command, timeout=120)
-        if status == 0:
-            t.assertIn("is whole", said)
-            return
-        if last:
-            records = appliance.succeed("cat /var/log/ephyr/audit.jsonl.checkpoint; tail -n 25 /var/log/ephyr/audit.jsonl | cut -c 1-600")
-            raise AssertionError(f"{said}\n{records}")
+    said = ""
+
+    def whole(_last: bool) -> bool:
+        nonlocal said
+        status, said = appliance.execute("ephyr audit verify --log /var/log/ephyr/audit.jsonl --ca-pub /etc/ephyr/ca.pub 2>&1")
+        return status == 0
+
+    try:
         # Only a line that is being written would be whole a moment later.
-        appliance.succeed("sleep 1")
+        retry(whole, 15)
+    except Exception:
+        records = appliance.succeed("cat /var/log/ephyr/audit.jsonl.checkpoint; tail -n 25 /var/log/ephyr/audit.jsonl | cut -c 1-600")
+        raise AssertionError(f"{said}\n{records}") from None
+    t.assertIn("is whole", said)
 
 
 #: Kinds of packets that `SEND` sends, and how nftables knows each on the machine that gets it.
@@ -182,11 +227,13 @@ PACKETS = {
     "target": "ip daddr 192.168.1.2 tcp dport 22",
 }
 
-#: A program that sends all of them, whatever becomes of each, and ends with a line `sent` and its user id.
+#: A program that sends all of them, whatever becomes of each, and ends with a line `sent` and its user id. Given a number, it
+#: marks its packets with it: it is their source port, or the id of an echo request.
 SEND = """
-import os, socket, struct, time
+import os, socket, struct, sys, time
 
 v4, v6, udp, tcp = socket.AF_INET, socket.AF_INET6, socket.SOCK_DGRAM, socket.SOCK_STREAM
+mark = int(sys.argv[1]) if len(sys.argv) > 1 else 0
 opened = []
 
 
@@ -194,6 +241,9 @@ def send(family, kind, protocol, address, port, data):
     try:
         opened.append(socket.socket(family, kind, protocol))
         opened[-1].setblocking(False)
+        if mark:
+            opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened[-1].bind(("", mark))
         if kind == tcp:
             # Closed by a reset, so that nothing is left to be sent by the kernel afterwards.
             opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -218,19 +268,37 @@ send(v6, tcp, 0, "fd00:ec2::254", 80, b"")
 send(v4, udp, 0, "192.168.1.255", 7001, b"x")
 send(v4, tcp, 0, "192.168.1.2", 22, b"")
 time.sleep(0.5)
+# Whoever reads the last line finds nothing that would be sent again.
+for one in opened:
+    one.close()
 print("sent", os.geteuid())
 """
 
 
+def marked(mark: int) -> dict[str, str]:
+    """Kinds of packets that `SEND` sends with this mark, by names of their own."""
+    of_ping = {"ping": f"icmp id {mark}", "ping6": f"icmpv6 id {mark}"}
+    return {f"marked_{kind}": f"{match} {of_ping.get(kind, f'th sport {mark}')}" for kind, match in PACKETS.items()}
+
+
+#: The port of the packets that tell `arrived` what has come before them, each time another.
+MARKERS = itertools.count(30000)
+
+
 def count_packets(appliance: Machine, receivers: list[Machine], **more: str) -> None:
-    """Has machines count what comes from the appliance: PACKETS, `more` kinds, and as `other` all that is none of them."""
+    """Has machines count what comes from the appliance: `more` kinds, PACKETS, and as `other` all that is none of them."""
     # As on most systems; without it no user may send echo requests, agent or not.
     appliance.succeed("sysctl -qw net.ipv4.ping_group_range='0 2147483647'")
-    kinds = {**PACKETS, **more}
+    kinds = {**more, **PACKETS}
     # Prefixed, for some of them are words of nft's own.
     lines = [
         "table inet count {",
-        *(f"counter n_{kind} {{}}" for kind in ("marker", "marker6", "other", *kinds)),
+        "set markers {",
+        "typeof meta nfproto . udp dport",
+        "size 10000",
+        "flags dynamic",
+        "}",
+        *(f"counter n_{kind} {{}}" for kind in ("other", *kinds)),
         "chain in {",
         "type filter hook prerouting priority raw",
         # What the kernel asks its neighbours in its own name.
@@ -239,8 +307,7 @@ def count_packets(appliance: Machine, receivers: list[Machine], **more: str) -> 
         "ip6 saddr 2001:db8:1::1 jump appliance",
         "}",
         "chain appliance {",
-        "meta nfproto ipv4 udp dport 9 counter name n_marker return",
-        "meta nfproto ipv6 udp dport 9 counter name n_marker6 return",
+        "udp dport 30000-39999 add @markers { meta nfproto . udp dport } return",
         *(f"{match} counter name n_{kind} return" for kind, match in kinds.items()),
         "counter name n_other",
         "}",
@@ -254,28 +321,43 @@ def count_packets(appliance: Machine, receivers: list[Machine], **more: str) -> 
 def arrived(appliance: Machine, receivers: list[Machine]) -> set[str]:
     """Which kinds came from the appliance since the last call, with all that was sent before this one."""
     last = {"outside": 9, "web": 2}
+    mark = next(MARKERS)
+    markers = {
+        to.name: "; ".join(f"echo > /dev/udp/{prefix}{last[to.name]}/{mark} || true" for prefix in ("192.168.1.", "2001:db8:1::"))
+        for to in receivers
+    }
+    # A connection that is being closed still sends something; what it sends belongs to what was before.
+    closing = "ss -Htn state fin-wait-1 state fin-wait-2 state closing state last-ack"
+    appliance.succeed(f'for n in $(seq 600); do [ -n "$({closing})" ] || break; sleep 0.1; done; {"; ".join(markers.values())}')
     # The wire keeps the order of packets: what was sent before these two is there when they are.
-    markers = (f"echo > /dev/udp/192.168.1.{last[to.name]}/9; echo > /dev/udp/2001:db8:1::{last[to.name]}/9" for to in receivers)
-    appliance.succeed("; ".join(markers))
-    there = "; ".join(
-        f"until nft list counter inet count {name} | grep -q 'packets [1-9]'; do sleep 0.1; done" for name in ("n_marker", "n_marker6")
-    )
+    look = f"nft get element inet count markers '{{ ipv4 . {mark}, ipv6 . {mark} }}' > /dev/null 2>&1"
+    command = f"for n in $(seq 50); do if {look}; then nft -j reset counters table inet count; exit; fi; sleep 0.1; done; exit 1"
     seen: set[str] = set()
     for machine in receivers:
-        text = machine.succeed(f"{there}; nft -j reset counters table inet count", timeout=60)
+        text = ""
+
+        def there(_last: bool) -> bool:
+            nonlocal text
+            status, text = machine.execute(command)
+            if status != 0:
+                # A neighbour that is slow to say where it is costs the packets that wait for it.
+                appliance.succeed(markers[machine.name])
+            return status == 0
+
+        retry(there, 120)
         found = [entry["counter"] for entry in json.loads(text)["nftables"] if "counter" in entry]
         seen |= {counter["name"].removeprefix("n_") for counter in found if counter["packets"] > 0}
-    return seen - {"marker", "marker6"}
+    return seen
 
 
 def arrives(appliance: Machine, receivers: list[Machine], wanted: set[str], send: Callable[[], object]) -> None:
-    """Sends until all that is wanted has arrived, at most three times; nothing else may.
+    """Sends until all that is wanted has arrived, or does not after many times; nothing else may.
 
     A neighbour that is slow to say where it is costs the packets that wait for it: that is no wall. What must not arrive
     is asked of `arrived`, once.
     """
     seen: set[str] = set()
-    for _ in range(3):
+    for _ in range(8):
         send()
         seen |= arrived(appliance, receivers)
         if seen >= wanted:
@@ -294,14 +376,19 @@ FIRST_DONE = {agent: f"/var/lib/ephyr-agents/{agent}/out/first" for agent in ("w
 
 
 def put_first_work(appliance: Machine, outside: Machine) -> None:
-    """Stops the agents' units, and has them send all that they can, three times, as the first thing when they start again."""
+    """Stops the agents' units, and has them send all that they can, three times, as the first thing when they start again.
+
+    The one with an `egress` entry then goes on until that lets it through: its network may come up after it.
+    """
     outside.succeed("systemd-run --quiet nc -lk 8080")
     outside.wait_for_open_port(8080, timeout=60)
-    work = f"for n in 1 2 3; do {put_sender(appliance)}; nc -z -w 2 192.168.1.9 8080 && echo through; done"
+    door = "nc -z -w 2 192.168.1.9 8080"
+    send = f"for n in 1 2 3; do {put_sender(appliance)}; {door} && echo through; done"
+    work = {"worker": send, "caller": f"{send}; until {door}; do sleep 0.5; done"}
     for agent, done in FIRST_DONE.items():
         home = f"/var/lib/ephyr-agents/{agent}"
         appliance.succeed(
-            f"rm -f {done}*; printf %s {shlex.quote(work)} > {home}/first; "
+            f"rm -f {done}*; printf %s {shlex.quote(work[agent])} > {home}/first; "
             f"chown ephyr-agent-{agent} {home}/first; systemctl stop ephyr-agent-{agent}.service; mv {home}/first {home}/in/first"
         )
 
@@ -318,6 +405,12 @@ def power_cycle(appliance: Machine, receivers: list[Machine]) -> None:
 def same_time(machine: Machine, other: Machine) -> None:
     """Sets a machine's clock by another's: one that was booted has its time from the host, and the other may have lost some."""
     machine.succeed(f"date -s @{other.succeed('date +%s').strip()}")
+
+
+def start_process(machine: Machine, unit: str, words: str) -> str:
+    """Starts a program in a unit of its own, and waits until it is that program; its process id."""
+    machine.succeed(f"systemd-run --quiet --unit={unit} --property=Type=exec {words}")
+    return machine.get_unit_property(f"{unit}.service", "MainPID")
 
 
 def wait_for_table(appliance: Machine) -> None:

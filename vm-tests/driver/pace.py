@@ -11,7 +11,7 @@ WORK = "for n in $(seq 60); do /bin/true; done; python3 -c 'import json, socket'
 #: Seconds that it takes in a guest on two processors with nothing else to do.
 NOMINAL = 1.0
 #: The factor's bound; a machine as slow as that has other troubles.
-MOST = 40.0
+MOST = 20.0
 
 
 class Pace:

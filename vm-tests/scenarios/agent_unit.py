@@ -1,4 +1,5 @@
 # topology: site
+# core: yes
 """From inside its unit an agent reaches the broker's socket and nobody else's; no key, no other's files, no other process."""
 
 start_all()
@@ -19,16 +20,16 @@ HELPERS = [
 ]
 LISTEN = """
 import os, socket, sys, time
-kept = []
+# The abstract one first: where the last of the others is, all are.
+kept = [socket.socket(socket.AF_UNIX)]
+kept[-1].bind(chr(0) + "helper")
+kept[-1].listen(64)
 for path in sys.argv[1:]:
     os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
     kept.append(socket.socket(socket.AF_UNIX))
     kept[-1].bind(path)
     os.chmod(path, 0o666)
     kept[-1].listen(64)
-kept.append(socket.socket(socket.AF_UNIX))
-kept[-1].bind(chr(0) + "helper")
-kept[-1].listen(64)
 time.sleep(100000)
 """
 #: Tries what its arguments name; prints a mapping of each to `reached`, or to why not.
@@ -77,31 +78,27 @@ print(json.dumps(found))
 '''
 
 
-def probe(words: list[str]) -> str:
-    return f"python3 -c {shlex.quote(PROBE)} {' '.join(map(shlex.quote, words))}"
+def probe(words: set[str]) -> str:
+    return f"python3 -c {shlex.quote(PROBE)} {' '.join(map(shlex.quote, sorted(words)))}"
 
 
-def inside(agent: str, *words: str) -> dict[str, str]:
+def inside(agent: str, words: set[str]) -> dict[str, str]:
     """What becomes of each attempt inside of an agent's unit."""
-    status, output = in_unit(appliance, agent, probe(list(words)))
+    status, output = in_unit(appliance, agent, probe(words))
     t.assertEqual(status, 0, output)
-    found = json.loads(output)
-    t.assertEqual(set(found), set(words))
-    return {word: str(result) for word, result in found.items()}
+    return found(output, words)
 
 
-def outside_of_it(user: str, *words: str) -> dict[str, str]:
+def outside_of_it(user: str, words: set[str]) -> dict[str, str]:
     """The same as a user, outside of any unit."""
-    found = json.loads(appliance.succeed(f"cd /; runuser -u {user} -- {probe(list(words))}"))
-    return {word: str(result) for word, result in found.items()}
+    return found(appliance.succeed(f"cd /; runuser -u {user} -- {probe(words)}"), words)
 
 
-def only_outside(*words: str, agent: str = "worker", user: str | None = None) -> None:
-    """Nothing of it succeeds in the unit, and all of it outside: as the same user, unless there is another."""
-    reached = {word: "reached" for word in words}
-    t.assertEqual(outside_of_it(user or f"ephyr-agent-{agent}", *words), reached)
-    found = inside(agent, *words)
-    t.assertEqual({word: result for word, result in found.items() if result == "reached"}, {})
+def found(output: str, words: set[str]) -> dict[str, str]:
+    """What a probe has printed."""
+    results = json.loads(output)
+    t.assertEqual(set(results), words)
+    return {word: str(result) for word, result in results.items()}
 
 
 def places(pid: str) -> list[str]:
@@ -110,66 +107,88 @@ def places(pid: str) -> list[str]:
     return [f"memory={pid}", f"vm_read={pid}:{int(start, 16)}", f"signal={pid}"]
 
 
+# All is put in place, and then tried at once in each place: what is tried is judged below, wall by wall.
+HOMES = "/var/lib/ephyr-agents"
+appliance.succeed(f"systemd-run --quiet --unit=helpers python3 -c {shlex.quote(LISTEN)} {' '.join(HELPERS)}")
+appliance.succeed(
+    # Where their modes would let an agent, the unit must not.
+    "chmod 755 /root; chmod a+rw /run/ephyr-signer/signer.sock /run/systemd/private; "
+    f"for agent in worker caller; do echo note > {HOMES}/$agent/note; chmod 644 {HOMES}/$agent/note; done; chmod 755 {HOMES}/caller"
+)
+AGENTS = ("worker", "caller")
+BROKER = "connect=/run/ephyr/broker.sock"
+SOCKETS = [f"connect={path}" for path in HELPERS]
+ABSTRACT = "connect=@helper"
+MANAGERS = ["connect=/run/ephyr-signer/signer.sock", "connect=/run/systemd/private", "connect=/run/dbus/system_bus_socket"]
+FILES = [
+    "read=/etc/ephyr/ca_key",
+    "read=/run/credentials/ephyr-signer.service/ca_key",
+    "read=/var/lib/ephyr-signer/journal",
+    "read=/var/log/ephyr/audit.jsonl",
+    "stat=/run/ephyr-broker",
+]
+POLICY = "read=/etc/ephyr/policy.yaml"
+DAEMONS = [appliance.get_unit_property(f"ephyr-{name}.service", "MainPID") for name in ("broker", "signer")]
+OF_DAEMONS = [word for pid in DAEMONS for word in places(pid)]
+SEEN = [f"stat=/proc/{pid}" for pid in DAEMONS]
+VICTIMS = {
+    agent: places(start_process(appliance, f"victim-{agent}", f"--uid=ephyr-agent-{agent} sleep 100000")) for agent in AGENTS
+}
+NOTES = {agent: f"read={HOMES}/{agent}/note" for agent in AGENTS}
+appliance.wait_for_open_unix_socket(HELPERS[-1], timeout=60)
+
+EVERYTHING = {BROKER, *SOCKETS, ABSTRACT, *MANAGERS, *FILES, POLICY, *OF_DAEMONS, *SEEN, *NOTES.values()}
+INSIDE = {agent: inside(agent, EVERYTHING | set(VICTIMS[agent])) for agent in AGENTS}
+OUTSIDE = {f"ephyr-agent-{agent}": outside_of_it(f"ephyr-agent-{agent}", EVERYTHING | set(VICTIMS[agent])) for agent in AGENTS}
+OUTSIDE["root"] = outside_of_it("root", EVERYTHING)
+
+
+def reached(results: dict[str, str], words: list[str]) -> set[str]:
+    """What of it succeeded."""
+    return {word for word in words if results[word] == "reached"}
+
+
+def only_outside(words: list[str], agent: str, user: str | None = None) -> None:
+    """Nothing of it succeeds in the unit, and all of it outside: as the same user, unless there is another."""
+    t.assertEqual(reached(OUTSIDE[user or f"ephyr-agent-{agent}"], words), set(words))
+    t.assertEqual(reached(INSIDE[agent], words), set(), agent)
+
+
 with subtest("the broker's socket is there, in every agent's unit"):
-    for agent in ("worker", "caller"):
-        t.assertEqual(inside(agent, "connect=/run/ephyr/broker.sock"), {"connect=/run/ephyr/broker.sock": "reached"})
+    for agent in AGENTS:
+        t.assertEqual(INSIDE[agent][BROKER], "reached")
 
 with subtest("sockets of whoever acts as root are not, wherever they lie, though everyone else may use them"):
-    appliance.succeed(f"systemd-run --quiet --unit=helpers python3 -c {shlex.quote(LISTEN)} {' '.join(HELPERS)}")
-    appliance.succeed("chmod 755 /root")
-    appliance.wait_for_open_unix_socket(HELPERS[-1], timeout=60)
-    sockets = [f"connect={path}" for path in HELPERS]
-    only_outside(*sockets)
-    only_outside(*sockets, agent="caller")
+    for agent in AGENTS:
+        only_outside(SOCKETS, agent)
 
 with subtest("nor is an abstract one, which a network namespace or Landlock keeps apart"):
-    only_outside("connect=@helper")
-    only_outside("connect=@helper", agent="caller")
+    for agent in AGENTS:
+        only_outside([ABSTRACT], agent)
 
 with subtest("signer, system manager and D-Bus: the unit has no way to them even where their modes would let it"):
-    appliance.succeed("chmod a+rw /run/ephyr-signer/signer.sock /run/systemd/private")
-    for agent in ("worker", "caller"):
-        only_outside(
-            "connect=/run/ephyr-signer/signer.sock",
-            "connect=/run/systemd/private",
-            "connect=/run/dbus/system_bus_socket",
-            agent=agent,
-        )
+    for agent in AGENTS:
+        only_outside(MANAGERS, agent)
     appliance.succeed("runuser -u ephyr-agent-worker -- busctl --no-pager list > /dev/null")
     status, output = in_unit(appliance, "worker", "busctl --no-pager list")
     t.assertNotEqual(status, 0, output)
 
 with subtest("CA key, signer's journal, tasks and audit log are root's and the daemons'"):
-    files = [
-        "read=/etc/ephyr/ca_key",
-        "read=/run/credentials/ephyr-signer.service/ca_key",
-        "read=/var/lib/ephyr-signer/journal",
-        "read=/var/log/ephyr/audit.jsonl",
-        "stat=/run/ephyr-broker",
-    ]
-    for agent in ("worker", "caller"):
-        only_outside(*files, agent=agent, user="root")
-    t.assertEqual(inside("worker", "read=/etc/ephyr/policy.yaml"), {"read=/etc/ephyr/policy.yaml": "reached"})
+    for agent in AGENTS:
+        only_outside(FILES, agent, user="root")
+    t.assertEqual(INSIDE["worker"][POLICY], "reached")
 
 with subtest("the daemons' processes are not to be seen, and their memory is closed"):
-    for unit in ("ephyr-broker.service", "ephyr-signer.service"):
-        pid = appliance.get_unit_property(unit, "MainPID")
-        only_outside(*places(pid), user="root")
-        only_outside(f"stat=/proc/{pid}")
-        t.assertNotIn("reached", outside_of_it("ephyr-agent-worker", *places(pid)).values())
+    for agent in AGENTS:
+        only_outside(OF_DAEMONS, agent, user="root")
+        only_outside(SEEN, agent)
+        t.assertEqual(reached(OUTSIDE[f"ephyr-agent-{agent}"], OF_DAEMONS), set())
 
 with subtest("a process of the same user outside of the unit can be neither read nor signalled from within"):
-    for agent in ("worker", "caller"):
-        appliance.succeed(f"systemd-run --quiet --unit=victim-{agent} --uid=ephyr-agent-{agent} sleep 1000")
-        pid = appliance.get_unit_property(f"victim-{agent}.service", "MainPID")
-        only_outside(*places(pid), agent=agent)
+    for agent in AGENTS:
+        only_outside(VICTIMS[agent], agent)
 
 with subtest("another agent's files are not there, though their modes would let everyone read them"):
-    appliance.succeed(
-        "echo secret > /var/lib/ephyr-agents/caller/note; chmod 755 /var/lib/ephyr-agents/caller; "
-        "chmod 644 /var/lib/ephyr-agents/caller/note; echo own > /var/lib/ephyr-agents/worker/note; chmod 644 /var/lib/ephyr-agents/worker/note"
-    )
-    only_outside("read=/var/lib/ephyr-agents/caller/note")
-    own = "read=/var/lib/ephyr-agents/worker/note"
-    t.assertEqual(inside("worker", own), {own: "reached"})
-    only_outside(own, agent="caller", user="root")
+    only_outside([NOTES["caller"]], "worker")
+    t.assertEqual(INSIDE["worker"][NOTES["worker"]], "reached")
+    only_outside([NOTES["worker"]], "caller", user="root")

@@ -1,4 +1,5 @@
 # topology: site
+# core: yes
 """The broker's user, with a shell, reads neither the CA key nor anything else of the signer; the signer works with it."""
 
 start_all()
@@ -24,15 +25,16 @@ def writable_page(pid: str) -> int:
 
 def another_process(unit: str, user: str) -> str:
     """Starts a process of a user; its id."""
-    appliance.succeed(f"systemd-run --quiet --unit={unit} --uid={user} --property=LoadCredential=own:/etc/ephyr/ca.pub sleep 1000")
-    return appliance.get_unit_property(f"{unit}.service", "MainPID")
+    return start_process(appliance, unit, f"--uid={user} --property=LoadCredential=own:/etc/ephyr/ca.pub sleep 100000")
 
 
-def files_with(part: str) -> list[str]:
-    """In which files the broker's user finds what a command of root prints."""
-    text = shlex.quote(appliance.succeed(part).strip()[:40])
-    search = f"cd /; runuser -u ephyr-broker -- grep -rlsF -- {text} /etc /run /var /tmp /home /opt /srv"
-    return appliance.execute(search, timeout=300)[1].splitlines()
+def files_with(*parts: str) -> list[set[str]]:
+    """In which files the broker's user finds what each of root's commands prints."""
+    texts = [appliance.succeed(part).strip()[:40] for part in parts]
+    words = " ".join(f"-e {shlex.quote(text)}" for text in texts)
+    search = f"cd /; runuser -u ephyr-broker -- grep -rosaF {words} /etc /run /var /tmp /home /opt /srv"
+    found = [line.rsplit(":", 1) for line in appliance.execute(search, timeout=600)[1].splitlines()]
+    return [{path for path, text in found if text == wanted} for wanted in texts]
 
 
 with subtest("the key is in no file that the broker's user can read"):
@@ -41,8 +43,9 @@ with subtest("the key is in no file that the broker's user can read"):
     refused("ls {}", "/var/lib/ephyr-signer", "/var/lib/ephyr-broker")
     refused("cat {}", f"/run/credentials/{SIGNER}/ca_key", "/run/credentials/own.service/own")
     appliance.succeed(f"test -s /etc/ephyr/ca_key; test -s /var/lib/ephyr-signer/journal; test -s /run/credentials/{SIGNER}/ca_key")
-    t.assertEqual(files_with("sed -n 2p /etc/ephyr/ca_key"), [])
-    t.assertIn("/etc/ephyr/ca.pub", files_with("cut -d' ' -f2 /etc/ephyr/ca.pub"))
+    private, public = files_with("sed -n 5p /etc/ephyr/ca_key", "cut -d' ' -f2 /etc/ephyr/ca.pub")
+    t.assertEqual(private, set())
+    t.assertIn("/etc/ephyr/ca.pub", public)
 
 with subtest("the signer's memory is closed, even to who may trace its own user"):
     pid = appliance.get_unit_property(SIGNER, "MainPID")

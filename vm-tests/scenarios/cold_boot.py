@@ -1,5 +1,5 @@
 # topology: site
-# limit: 900
+# core: yes
 """From power-on, nothing of an agent runs before its firewall is up."""
 
 # The appliance is switched off and on in here: the machine that counts is awake before it, and counts from its first packet on.

@@ -53,7 +53,7 @@ with subtest("over TCP: a local agent's token alone is of no use to anybody who 
 
 with subtest("over TCP: a bound token works with its key, and no other agent has that"):
     write_policy(appliance, "[policy['agents'][name].update(require_pop=True) for name in ('scout', 'worker')]")
-    appliance.succeed("systemctl reload ephyr-broker.service", timeout=120)
+    reload_policy(appliance)
     for agent in ("worker", "scout"):
         appliance.succeed(
             f"install -d -m 700 -o ephyr-agent-{agent} -g ephyr-agent-{agent} /var/lib/keys-{agent}; "

@@ -1,4 +1,5 @@
 # topology: site
+# core: yes
 """From inside its unit an agent does a whole job over `ephyr mcp` and can do nothing else; one with `egress` reaches exactly that."""
 
 start_all()
@@ -8,7 +9,7 @@ count_packets(appliance, RECEIVERS, egress="ip daddr 192.168.1.9 tcp dport 8080"
 
 #: An MCP client of a few lines, and the job.
 JOB = """
-import json, os, subprocess
+import json, os, subprocess, sys
 
 
 class Server:
@@ -35,6 +36,9 @@ class Server:
 
     def call(self, tool, **arguments):
         answer = self.ask("tools/call", name=tool, arguments=arguments)
+        while sys.argv[1] in json.dumps(answer):
+            # The target was too slow, and nothing was run.
+            answer = self.ask("tools/call", name=tool, arguments=arguments)
         if "error" in answer:
             return True, answer["error"]["message"]
         result = answer["result"]
@@ -68,7 +72,7 @@ REFUSALS = {
 }
 
 with subtest("the job is done: tools, task, command, revocation"):
-    status, output = in_unit(appliance, "worker", f"python3 -c {shlex.quote(JOB)}")
+    status, output = in_unit(appliance, "worker", f"python3 -c {shlex.quote(JOB)} {shlex.quote(TOO_SLOW)}")
     t.assertEqual(status, 0, output)
     said = json.loads(output.splitlines()[-1])
     for tool in ("list_targets", "exec", "task_create", "task_revoke"):
@@ -87,7 +91,8 @@ with subtest("and nothing else: no other target, role, command or tool, and noth
         failed, result = said[refused]
         t.assertTrue(failed, f"{refused}: {result}")
         t.assertIn(why, str(result), refused)
-    t.assertEqual(web.succeed("journalctl --no-pager -o cat | grep -c 'Accepted publickey for agent-'"), "1\n")
+    log = journal(web, "").splitlines()
+    t.assertEqual({line.split()[3] for line in log if line.startswith("Accepted publickey for agent-")}, {"agent-operate"})
 
 with subtest("the log tells the job, and who did it"):
     task = json.loads(appliance.succeed("ephyr audit query --json | grep task_created | tail -1"))
@@ -105,7 +110,7 @@ import json, socket, sys
 found = {}
 for address, port in (word.rsplit("/", 1) for word in sys.argv[1:]):
     try:
-        with socket.create_connection((address, int(port)), timeout=2) as connection:
+        with socket.create_connection((address, int(port)), timeout=20) as connection:
             connection.sendall(b"x")
         found[address + "/" + port] = "reached"
     except OSError as error:
