@@ -46,7 +46,7 @@ fn make() -> String {
     setup.arg(run::target_dir().join("sdk"));
     for (what, mut command) in [
         ("the SDK clients", setup),
-        ("the guests' image", vm::prepare()),
+        ("the guests' image", vm::image()),
     ] {
         told.push(match run::run(&mut command, Show::No, LIMIT) {
             Ok(done) if done.ok => what.to_owned(),

@@ -241,7 +241,9 @@ pub(crate) fn tests(
                 "--no-tests",
                 "pass",
             ])
-            .args(["--status-level", "pass", "-E", filter]);
+            .args(["--status-level", "pass", "-E", filter])
+            // Most of them wait for daemons and timeouts rather than for a processor.
+            .args(["--test-threads", &(2 * processors()).to_string()]);
         command
     } else {
         cargo(&["test", "--locked", "--profile", "ci", "--no-fail-fast"])
@@ -269,6 +271,10 @@ pub(crate) fn tests(
     let mut tally = tally.with_exit(done.ok).with_skips(told.skipped);
     tally.failed += told.failed;
     Ok(tally)
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn doc(_: &Options) -> Result<Tally, String> {

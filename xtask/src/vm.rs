@@ -45,9 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
 /// Something is missing on this machine.
 pub(crate) fn prepare(options: &Options) -> Result<bool, String> {
     packages::for_guests(options)?;
-    let mut command = driver();
-    command.arg("--prepare");
-    Ok(run::run(&mut command, Show::Yes, LIMIT)?.ok)
+    Ok(run::run(&mut image(), Show::Yes, LIMIT)?.ok)
 }
 
 /// The core scenarios and a third of the others, which third by the commit, as a stage of `cargo xtask test`; skipped where
@@ -97,8 +95,8 @@ fn scenarios(options: &Options, choice: &[&str]) -> Result<Tally, String> {
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }
 
-/// The command that makes what the machines need and our programs are no part of.
-pub(crate) fn prepare() -> Command {
+/// The command that makes the guests' image.
+pub(crate) fn image() -> Command {
     let mut command = driver();
     command.arg("--prepare");
     command
