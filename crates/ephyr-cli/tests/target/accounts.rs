@@ -107,7 +107,7 @@ fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
     for (breaks, says, mends) in [
         (
             "echo Nonsense >> /etc/ssh/sshd_config".to_owned(),
-            "configuration is not valid as it is",
+            "present configuration is not valid",
             "sed -i '$d' /etc/ssh/sshd_config".to_owned(),
         ),
         (

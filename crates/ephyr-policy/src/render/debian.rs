@@ -12,8 +12,8 @@ const CHECK: &str = include_str!("debian/check.sh");
 const INSTALL: &str = include_str!("debian/install.sh");
 const UNINSTALL: &str = include_str!("debian/uninstall.sh");
 
-/// The directory, with paths relative to it: `install.sh`, `uninstall.sh`, `check.sh`, what they share and
-/// read, and the host's files below `files/`.
+/// Returns the files of the directory, with relative paths: `install.sh`, `uninstall.sh`, `check.sh`, the files they
+/// share, and the host's files below `files/`.
 #[must_use]
 pub fn debian_tree(host: &TargetHost) -> Vec<HostFile> {
     let file = |path: &str, mode, content: String| HostFile {
@@ -56,7 +56,7 @@ fn variables(host: &TargetHost) -> String {
     let sources: Vec<String> = host.sources.iter().map(ToString::to_string).collect();
     format!(
         "target='{}'\nauthority='{}'\nstate='{}'\n# Accounts that roles share with the operator.\nshared='{}'\n\
-         # Where the appliance connects from, and the port that it connects to, as the policy says.\n\
+         # The policy's source addresses of the appliance, and the port of this target.\n\
          sources='{}'\nport='{}'\n\
          # Names of shells that run sealed commands.\nshells='{}'\n",
         host.target,

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Checks that sshd does for the accounts of roles what the policy says. Changes nothing. Run it after each change of
-# sshd's configuration.
+# Checks that sshd treats the role accounts as the policy requires. Changes nothing. Run it after each change of sshd's
+# configuration.
 #
 # usage: check.sh [--from ADDRESS]… [--config FILE] [--host-key FILE] [--snippet FILE]
 #
-# --from: where the appliance connects from, if the policy does not say; --config and --host-key: another configuration
-# than that of the sshd that runs; --snippet: where the file that is made for sshd lies.
+# --from: an address or network of the appliance, if the policy names none; --config and --host-key: check this configuration
+# instead of the running sshd's; --snippet: the path of the file rendered for sshd.
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
 . "$here/sshd.sh"
@@ -18,4 +18,4 @@ arguments "$@"
 find_sshd
 check_sshd
 each_account check_home
-say "sshd does for the accounts of $authority what the policy says"
+say "sshd treats the accounts of $authority as the policy requires"

@@ -4,8 +4,8 @@
 #
 # usage: install.sh [--from ADDRESS]…
 #
-# --from: an address or network that the appliance connects from, as this host sees it. It takes the place of what the
-# policy says (source_address of the target).
+# --from: an address or network that the appliance connects from, as this host sees it. It overrides the target's
+# source_address in the policy.
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 . "$here/lib.sh"
 . "$here/sshd.sh"
@@ -55,7 +55,7 @@ look_first() {
         command -v visudo > /dev/null || die "a role has sudo rules, and there is no sudo here: install the package sudo"
         visudo -cqf "$here/files$sudoers" || die "sudo does not accept its rules; nothing was changed"
     fi
-    is_valid || die "sshd's configuration is not valid as it is: $(cat "$work/error"); nothing was changed"
+    is_valid || die "sshd's present configuration is not valid: $(cat "$work/error"); nothing was changed"
 }
 
 look_at() {
@@ -66,7 +66,7 @@ look_at() {
         die "there is a group $1; remove it, or give the role another principal; nothing was changed"
     fi
     [ -x "$4" ] || die "the shell of $1, $4, is not here; nothing was changed"
-    # What a link names is what runs, under the link's name: `ash` and `sh` may be busybox.
+    # A link's target runs under the link's name: `ash` and `sh` may be busybox.
     real=$(readlink -f "$4")
     case " $shells busybox mksh-static " in
         *" ${real##*/} "*) ;;
@@ -122,7 +122,7 @@ place_files() {
     [ -e "$here/files$sudoers" ] || rm -f "$sudoers"
 }
 
-# What sshd will really do, asked of sshd itself.
+# Queries sshd for its effective configuration.
 check() {
     is_valid || die "sshd does not accept the new configuration: $(cat "$work/error")"
     each_account check_home

@@ -1,4 +1,4 @@
-# What install.sh, uninstall.sh and check.sh share. target.sh, which is made of the policy, says what is to be done.
+# Shared by install.sh, uninstall.sh and check.sh. target.sh, rendered from the policy, has the values.
 set -eu
 umask 022
 export LC_ALL=C PATH="/usr/sbin:/usr/bin:/sbin:/bin:${PATH:-}"
@@ -18,18 +18,18 @@ die() { echo "ephyr: $*" >&2; exit 1; }
 as_root() {
     [ "$(id -u)" = 0 ] || die "run this as root"
     for tool in sshd useradd usermod userdel chage getent; do
-        command -v "$tool" > /dev/null || die "there is no $tool here; install openssh-server and passwd"
+        command -v "$tool" > /dev/null || die "$tool is missing; install openssh-server and passwd"
     done
 }
 
-# What the scripts that check sshd are told. `--from` takes the place of the policy's addresses.
+# Parses the options of the scripts that check sshd. `--from` overrides the policy's addresses.
 arguments() {
     from=
     while [ $# -gt 0 ]; do
         [ $# -gt 1 ] || die "$1 needs a value"
         case $1 in
             --from)
-                case $2 in '' | *[!0-9a-fA-F.:/]*) die "--from $2: this is no address or network" ;; esac
+                case $2 in '' | *[!0-9a-fA-F.:/]*) die "--from $2: not an IP address or network" ;; esac
                 from="$from $2"
                 ;;
             --config | --host-key | --snippet)
@@ -48,7 +48,7 @@ arguments() {
     sources=${from:-$sources}
 }
 
-# `$1 name system home shell` for each account that is ours to make.
+# Runs `$1 name system home shell` for each account that Ephyr creates.
 each_account() {
     while read -r name system home shell; do
         "$1" "$name" "$system" "$home" "$shell"
@@ -56,7 +56,7 @@ each_account() {
 }
 
 comment_of() { getent passwd "$1" | cut -d : -f 5; }
-# usermod says so where nothing changes.
+# usermod prints a message if nothing changes.
 set_shell() { [ "$(shell_of "$1")" = "$2" ] || usermod --shell "$2" "$1"; }
 shell_of() { getent passwd "$1" | cut -d : -f 7; }
 is_ours() { [ "$(comment_of "$1")" = "$marker" ]; }

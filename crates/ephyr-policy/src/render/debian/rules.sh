@@ -1,14 +1,14 @@
-# Whether sshd does for the accounts of roles what the policy says. install.sh and check.sh share this file; sshd.sh asks.
+# Checks that sshd treats the role accounts as the policy requires. Shared by install.sh and check.sh; sshd.sh queries sshd.
 
-# Keywords whose lists sshd adds up over all blocks that match, so that a block after ours counts too.
+# Keywords whose lists sshd merges from all matching blocks, so a block after ours counts too.
 lists=' acceptenv allowusers denyusers allowgroups denygroups '
-# Keywords that the block leaves as they are and that can keep a role out.
+# Keywords that our block does not set and that can refuse a role's login.
 limits=' maxsessions maxauthtries refuseconnection '
-# What is checked for an account that a role shares with the operator: what would replace a sealed command, or keep it out.
+# Keywords checked for an account that a role shares with the operator. They can replace a sealed command or refuse logins.
 of_shared="trustedusercakeys authorizedprincipalsfile revokedkeys forcecommand chrootdirectory permitrootlogin \
 pubkeyauthentication casignaturealgorithms pubkeyacceptedalgorithms authenticationmethods"
 
-# An address of each network that connections come from, and of each network inside it that the configuration names.
+# Prints one address of each network that the appliance connects from, and of each network inside it in the configuration.
 samples() {
     for source in $sources; do
         echo "${source%/*}"
@@ -21,8 +21,8 @@ samples() {
 }
 is_single() { case $1 in *:*/128 | *.*/32) ;; */*) return 1 ;; esac; }
 
-# Sorts the criteria of a Match into those about the account, `$about`, and those about a connection that the addresses
-# which are asked for do not decide, `$undecided`.
+# Sorts the criteria of a Match into those about the account, `$about`, and those about the connection that the queried
+# addresses do not decide, `$undecided`.
 sort_criteria() { # CRITERIA
     about='' undecided=''
     set -f
@@ -51,7 +51,7 @@ sort_criteria() { # CRITERIA
     done
 }
 
-# The place of the line that decides a keyword for an account from an address: of a block, or with `all` of any line.
+# Prints the place of the line that sets a keyword for an account from an address: a line of a block, or with `all` any line.
 decides() { # KEYWORD ACCOUNT ADDRESS [all]
     while IFS=$us read -r file number criteria place keyword written words; do
         if [ "$keyword" != "$1" ] || [ "$file" = "$snippet" ] || [ -z "$criteria" ]; then continue; fi
@@ -66,19 +66,19 @@ decides() { # KEYWORD ACCOUNT ADDRESS [all]
 
 advice() { # KEYWORD ACCOUNT
     if has "$lists$limits" "$1"; then
-        echo "Take the role's account out of that block (\`Match … User \"*,!$2\"\`)"
+        echo "Exclude the role's account from that block (\`Match … User \"*,!$2\"\`)"
     else
-        echo "Put that block into a file that is read after $snippet, such as /etc/ssh/sshd_config.d/60-local.conf, or" \
-            "take the role's account out of it (\`Match … User \"*,!$2\"\`)"
+        echo "Move that block to a file that is read after $snippet, such as /etc/ssh/sshd_config.d/60-local.conf, or" \
+            "exclude the role's account from it (\`Match … User \"*,!$2\"\`)"
     fi
 }
 
-# The lines of an answer of sshd about these keywords, in one order.
+# Prints the lines of sshd's answer about these keywords, sorted.
 about_keywords() { # KEYWORDS FILE
     awk -v keywords="$1" 'BEGIN { n = split(keywords, list, " "); for (i = 1; i <= n; i++) of[list[i]] } $1 in of' "$2" | sort
 }
 
-# Dies if a line of the block is not in force for an account of ours from an address. Leaves sshd's answer in `$work/now`.
+# Dies if a line of our block is not in force for an account from an address. Leaves sshd's answer in `$work/now`.
 check_block() { # ACCOUNT ADDRESS KEYWORDS
     effective "$1" "$2" > "$work/now"
     effective_by "$snippet" "$1" "$2" > "$work/wanted" || die "sshd does not accept $snippet: $(cat "$work/error")"
@@ -90,14 +90,14 @@ check_block() { # ACCOUNT ADDRESS KEYWORDS
         found_lines=$(about_keywords "$checked" "$work/now" | tr '\n' ' ')
         [ "$wanted_lines" != "$found_lines" ] || continue
         place=$(decides "$checked" "$1" "$2")
-        [ -n "$place" ] || die "$which does not use $snippet for $1: it has \"${found_lines% }\". Is" \
-            "\`Include /etc/ssh/sshd_config.d/*.conf\` at the top of $config, and in no Match block?"
-        die "$place decides what $which does for $1 from $2: \"${found_lines% }\" in place of \"${wanted_lines% }\"." \
+        [ -n "$place" ] || die "$which does not use $snippet for $1: its value is \"${found_lines% }\". Check that" \
+            "\`Include /etc/ssh/sshd_config.d/*.conf\` is at the top of $config and in no Match block"
+        die "$place overrides the policy in $which for $1 from $2: \"${found_lines% }\" instead of \"${wanted_lines% }\"." \
             "$(advice "$checked" "$1")"
     done
 }
 
-# Dies if a limit keeps an account out. Reads `$work/now`.
+# Dies if a limit refuses an account's login. Reads `$work/now`.
 check_limits() { # ACCOUNT ADDRESS
     for wrong in 'maxsessions 0' 'maxauthtries 0' 'refuseconnection yes'; do
         if grep -qx "$wrong" "$work/now"; then
@@ -106,7 +106,7 @@ check_limits() { # ACCOUNT ADDRESS
     done
 }
 
-# Whether a word of sshd's patterns, with * and ?, fits.
+# Whether a pattern of sshd, with * and ?, matches a text.
 fits() { # PATTERN TEXT
     glob=$(printf '%s' "$1" | sed 's/[][\\]/\\&/g')
     # shellcheck disable=SC2254
@@ -114,13 +114,13 @@ fits() { # PATTERN TEXT
     return 1
 }
 
-# Whether a word of AllowUsers or DenyUsers is about the account from the address; without an address: from any.
+# Whether a pattern of AllowUsers or DenyUsers matches the account from the address; without an address: from any.
 is_about() { # PATTERN ACCOUNT ADDRESS
     fits "${1%%@*}" "$2" || return 1
     case $1 in *@*) [ -z "$3" ] || matches "Address ${1#*@}" "$2" "$3" ;; esac
 }
 
-# Dies if AllowUsers, AllowGroups and the like do not let an account in. Reads `$work/now`.
+# Dies if AllowUsers, AllowGroups, DenyUsers or DenyGroups refuses an account. Reads `$work/now`.
 check_gates() { # ACCOUNT ADDRESS-OR-NOTHING
     for gate in denyusers allowusers denygroups allowgroups; do
         sed -n "s/^$gate //p" "$work/now" > "$work/gate"
@@ -129,13 +129,13 @@ check_gates() { # ACCOUNT ADDRESS-OR-NOTHING
         while read -r pattern; do
             case $gate in
                 *users)
-                    # Where the appliance comes from is not known: it may be from there, or not.
+                    # The appliance's address is not known, so the pattern's address may or may not match.
                     case $gate,$2,$pattern in denyusers,,*@*) continue ;; esac
                     if is_about "$pattern" "$1" "$2"; then named=yes; fi
                     ;;
                 *)
                     if ! id "$1" > /dev/null 2>&1; then
-                        say "note: $gate is not compared with the groups of $1, which is no account here"
+                        say "note: $gate is not checked for $1: the account does not exist here"
                         continue 2
                     fi
                     for group in $(id -Gn "$1"); do
@@ -154,7 +154,7 @@ check_gates() { # ACCOUNT ADDRESS-OR-NOTHING
     done
 }
 
-# Dies if an account that a role shares with the operator would not run what its certificate is sealed to, or not come in.
+# Dies if an account that a role shares with the operator would not run its sealed command, or could not log in.
 check_shared() { # ACCOUNT ADDRESS
     check_block "$1" "$2" 'trustedusercakeys authorizedprincipalsfile revokedkeys'
     refused='' keyword=''
@@ -172,12 +172,12 @@ check_shared() { # ACCOUNT ADDRESS
         case $pattern in LANG | LANGUAGE | LC_* | COLORTERM | NO_COLOR | EPHYR_NONE) ;; *) refused=acceptenv ;; esac
     done
     set +f
-    [ -z "$refused" ] || die "a role has the account $1, and $which has \"$refused $(value "$refused")\" for it from $2" \
-        "($(decides "$refused" "$1" "$2" all)): what a certificate is sealed to would not run, or not as it is." \
+    [ -z "$refused" ] || die "a role uses the account $1, and $which has \"$refused $(value "$refused")\" for it from $2" \
+        "($(decides "$refused" "$1" "$2" all)): sealed commands would not run, or would run differently." \
         "Change that for $1, or give the role an account of its own"
 }
 
-# Dies if a block could take the place of ours for connections other than those that are asked for.
+# Dies if a block could override ours for connections other than the queried ones.
 check_unseen() { # ACCOUNT KEYWORDS before|anywhere
     where=$3
     effective "$1" > "$work/now"
@@ -195,7 +195,7 @@ check_unseen() { # ACCOUNT KEYWORDS before|anywhere
         elif [ "$where" = after ] || ! has "$2" "$keyword"; then
             continue
         elif grep -qixF -- "$keyword $(printf '%s' "$words" | tr -d '"')" "$work/now"; then
-            # It says the same as ours, or as what holds.
+            # It has the same value as our block, or as the one in force.
             continue
         fi
         sort_criteria "$criteria"
@@ -203,13 +203,13 @@ check_unseen() { # ACCOUNT KEYWORDS before|anywhere
         if [ -n "$about" ]; then
             matches "$about" "$1" 127.0.0.1 || [ $? -eq 2 ] || continue
         fi
-        die "$file:$number: $written $words (below \`Match $criteria\`, $place) would hold for $1 on some connections" \
-            "from the appliance. $(advice "$keyword" "$1"). If the appliance never comes so, name its addresses:" \
+        die "$file:$number: $written $words (below \`Match $criteria\`, $place) would apply to $1 on some connections" \
+            "from the appliance. $(advice "$keyword" "$1"). If the appliance never connects that way, name its addresses:" \
             "source_address of the target in the policy, or --from ADDRESS"
     done < "$work/rows"
 }
 
-# Dies unless each sshd here does for the accounts of roles what the policy says.
+# Dies unless each sshd on this host treats the role accounts as the policy requires.
 check_sshd() {
     used=no listens=no
     for asked in "$work"/sshd/*; do
@@ -220,13 +220,13 @@ check_sshd() {
         scan "$config" '' '' 0 > "$work/rows"
         exact=no
         for source in $sources; do
-            matches "Address $source" root "${source%/*}" || die "$source is no address or network"
+            matches "Address $source" root "${source%/*}" || die "$source is not an IP address or network"
             is_single "$source" || exact=networks
             [ "$exact" = networks ] || exact=single
         done
         points=$(samples | tr '\n' ' ')
         names=$(cut -d ' ' -f 1 "$here/accounts")
-        # Another sshd may be none of the appliance's business.
+        # An sshd that does not use our block may serve other purposes.
         if [ "$(ls "$work/sshd" | wc -l)" -gt 1 ]; then
             for name in $names $shared; do
                 effective "$name" > "$work/now"
@@ -250,23 +250,23 @@ check_sshd() {
             done
             [ -n "$points" ] || check_gates "$name" ''
             if has "$shared" "$name"; then
-                # Ours leaves these as they are, so that a block after it counts too.
+                # Our block does not set these, so a block after it counts too.
                 check_unseen "$name" "$of_shared" anywhere
             else
                 check_unseen "$name" "$keywords" before
             fi
         done
     done
-    [ "$used" = yes ] || die "no sshd that runs here uses $snippet"
-    [ "$listens" = yes ] || say "note: sshd does not listen on port $port, which the policy says $target has: right only if" \
+    [ "$used" = yes ] || die "no sshd on this host uses $snippet"
+    [ "$listens" = yes ] || say "note: sshd does not listen on port $port, the port of $target in the policy: correct only if" \
         "connections to it are forwarded"
-    [ ! -e /etc/ssh/sshrc ] || say "note: /etc/ssh/sshrc runs before each command of a role, and its output is part of the command's"
+    [ ! -e /etc/ssh/sshrc ] || say "note: /etc/ssh/sshrc runs before each command of a role, and its output is mixed with the command's"
 }
 
-# Dies if a home holds what is not root's alone: shells and sshd read files there.
+# Dies if a home contains a file that a user other than root owns or can write: shells and sshd read files there.
 check_home() { # ACCOUNT SYSTEM HOME SHELL
     [ -d "$3" ] || return 0
     loose=$(find "$3" -xdev \( ! -user root -o ! -type l -perm /022 \) | head -n 1)
-    [ -z "$loose" ] || die "$loose is not root's alone, and it lies in the home of $1, where shells and sshd read files;" \
-        "remove it, or give it to root"
+    [ -z "$loose" ] || die "$loose is not root's alone; shells and sshd read files in the home of $1;" \
+        "remove it, or make root its owner and only writer"
 }

@@ -1,36 +1,36 @@
-# Which sshd runs here, what it does for an account (`sshd -T`), and what its configuration says. install.sh and check.sh
-# share this file.
+# Finds the running sshd, its effective configuration for an account (`sshd -T`), and the lines of its configuration files.
+# Shared by install.sh and check.sh.
 #
-# `$work` is an empty directory. `$given` is a file of sshd's options, one a line, or empty: then the options are those of
-# each sshd that listens here.
+# `$work` is an empty directory. `$given` is a file of sshd's options, one per line, or empty: then the options are those of
+# each sshd that listens on this host.
 
-# Separates fields. It is no white space, so that an empty field is a field.
+# Separates fields. It is not white space, so empty fields are kept.
 us=$(printf '\037')
-# sshd's option that prints a configuration. With -G it needs neither host keys nor root; OpenSSH before 9.3 lacks that.
+# sshd's option that prints the effective configuration. -G needs neither host keys nor root; OpenSSH before 9.3 lacks it.
 dump=-T
 
 lower() { printf '%s' "$1" | tr '[:upper:]' '[:lower:]'; }
 has() { case " $1 " in *" $2 "*) return 0 ;; esac; return 1; }
 
-# Runs sshd with these options, and those that decide which configuration it reads.
+# Runs sshd with these options and those that select its configuration.
 ask() {
     while IFS= read -r option; do set -- "$@" "$option"; done < "$options"
     "$program" "$@" < /dev/null 2> "$work/error"
 }
 
-# A connection for `sshd -C`. A criterion of a Match block that has no value here is an error to sshd.
+# Prints a connection for `sshd -C`. sshd fails if a Match criterion has no value here.
 connection() { # ACCOUNT ADDRESS
     case $2 in *:*) set -- "$1" "$2" ::1 ;; *) set -- "$1" "$2" 127.0.0.1 ;; esac
     echo "user=$1,host=$2,addr=$2,laddr=$3,lport=$port"
 }
 
-# Whether sshd takes its configuration.
+# Whether sshd accepts its configuration.
 is_valid() { if [ "$dump" = -T ]; then ask -t; else ask "$dump" > /dev/null; fi; }
 
-# What sshd does for an account that comes from an address.
+# Prints sshd's effective configuration for an account from an address.
 effective() { # ACCOUNT [ADDRESS]
     ask "$dump" -C "$(connection "$1" "${2:-127.0.0.1}")" ||
-        die "sshd does not say what it does for $1: $(cat "$work/error")"
+        die "sshd cannot print its configuration for $1: $(cat "$work/error")"
 }
 
 # The same, with a file as the whole configuration.
@@ -38,14 +38,14 @@ effective_by() { # FILE ACCOUNT ADDRESS
     (options=$work/keys && ask "$dump" -f "$1" -C "$(connection "$2" "$3")")
 }
 
-# Whether sshd takes these criteria of a Match to be met. 2: it does not understand them.
+# Whether these Match criteria are met, evaluated by sshd. Returns 2 if sshd rejects them.
 matches() { # CRITERIA ACCOUNT ADDRESS
     printf 'Match %s\n    MaxSessions 4242\n' "$1" > "$work/match"
     effective_by "$work/match" "$2" "$3" > "$work/answer" || return 2
     grep -qx 'maxsessions 4242' "$work/answer"
 }
 
-# Finds each sshd that listens here. Its title holds its options: with others it would read another configuration.
+# Finds each sshd that listens on this host. Its process title has its options, which select its configuration.
 find_sshd() {
     mkdir "$work/sshd"
     if [ -n "$given" ]; then
@@ -53,7 +53,7 @@ find_sshd() {
     else
         for file in $(grep -ls '^sshd: .*\[listener\]' /proc/[0-9]*/cmdline); do
             pid=${file#/proc/} pid=${pid%/cmdline}
-            # Root's own, and not of a container.
+            # Only root's processes, and none of a container.
             [ "$(stat -c %u "/proc/$pid" 2> /dev/null)" = 0 ] || continue
             [ "$(readlink "/proc/$pid/ns/pid")" = "$(readlink /proc/self/ns/pid)" ] || continue
             title=$(tr '\0' ' ' < "/proc/$pid/cmdline") || continue
@@ -61,7 +61,7 @@ find_sshd() {
             options_of "${title%%"[listener]"*}" > "$work/sshd/$pid"
         done
         if [ -z "$(ls "$work/sshd")" ]; then
-            say "note: no sshd listens here; checked is the configuration that it would be started with"
+            say "note: no sshd listens on this host; checking the configuration that it would start with"
             defaults=
             if [ -r /etc/default/ssh ]; then
                 defaults=$(sed -n "s/^SSHD_OPTS=//p" /etc/default/ssh | tail -n 1 | tr -d "\"'")
@@ -73,7 +73,7 @@ find_sshd() {
     if [ -n "$given" ] && ask -GT > /dev/null; then dump=-GT; fi
 }
 
-# Of an sshd's command line the options that decide what it reads, each with its value in one word.
+# Prints the options of an sshd command line that select its configuration, each with its value in one word.
 options_of() {
     set -f
     # shellcheck disable=SC2086
@@ -83,7 +83,7 @@ options_of() {
     while [ $# -gt 0 ]; do
         word=${1#-}
         shift
-        # Letters without a value may stand before one with a value.
+        # Flags without a value may precede one with a value.
         while :; do
             case $word in [46DGTdeiqrt]*) word=${word#?} ;; *) break ;; esac
         done
@@ -99,7 +99,7 @@ options_of() {
     done
 }
 
-# Makes one of them the sshd that is asked.
+# Selects the sshd to query.
 choose() { # FILE
     options=$1
     pid=${1##*/}
@@ -108,9 +108,9 @@ choose() { # FILE
         given) which="sshd with $(tr '\n' ' ' < "$options")" ;;
         default) ;;
         *)
-            which="the sshd that runs as process $pid"
+            which="sshd process $pid"
             [ ! -s "$options" ] || which="$which ($(tr '\n' ' ' < "$options" | sed 's/ $//'))"
-            # An upgrade may have removed the file that it was started from.
+            # An upgrade may have removed its program file.
             if [ -x "/proc/$pid/exe" ]; then program=$(readlink -f "/proc/$pid/exe"); fi
             [ -x "$program" ] || program=sshd
             ;;
@@ -124,7 +124,7 @@ choose_first() {
     done
 }
 
-# What asking sshd about a file alone needs: host keys.
+# Finds the host keys, which sshd needs to evaluate a single file.
 find_keys() {
     effective root > "$work/now"
     sed -n 's/^hostkey /-h/p; /^hostkeyagent none$/d; s/^hostkeyagent /-oHostKeyAgent=/p' "$work/now" > "$work/keys"
@@ -133,8 +133,8 @@ find_keys() {
     config=${config:-/etc/ssh/sshd_config}
 }
 
-# Every line of sshd's configuration but Match and Include, in the order in which sshd reads it: file, line, criteria of
-# its Match (none: the line is for everybody), place of that Match, keyword in lower case, keyword as written, words.
+# Prints every line of sshd's configuration but Match and Include, in the order in which sshd reads it: file, line, criteria
+# of its Match (empty: the line is global), place of that Match, keyword in lower case, keyword as written, arguments.
 scan() ( # FILE CRITERIA PLACE DEPTH
     criteria=$2 place=$3 depth=$(($4 + 1))
     # sshd's own limit.
@@ -158,7 +158,7 @@ scan() ( # FILE CRITERIA PLACE DEPTH
             written = substr(line, 1, RLENGTH)
             words = substr(line, RLENGTH + 1)
             sub(/^"?[ \t]*=?[ \t]*/, "", words)
-            # A comment begins with a word of its own outside of quotes.
+            # A comment begins at a word that starts with `#` outside quotes.
             quoted = 0
             for (i = 1; i <= length(words); i++) {
                 c = substr(words, i, 1)
@@ -176,7 +176,7 @@ scan() ( # FILE CRITERIA PLACE DEPTH
             case $keyword in
                 match)
                     place=$file:$number
-                    # `all` is met whenever the criteria around it are, and may not stand beside others.
+                    # `all` is met whenever the enclosing criteria are, and cannot be combined with others.
                     if [ "$(lower "$words")" != all ] || [ -z "$2" ]; then
                         if [ "$(lower "$2")" = all ]; then criteria=$words; else criteria="${2:+$2 }$words"; fi
                     else
