@@ -121,8 +121,8 @@ pub enum AuditError {
     },
     /// Its file is no longer the one at its path: further records would be in no file there.
     #[error(
-        "the log {} was {how} while it is being written; nothing is done unrecorded. Only its writer may rename or \
-         remove it: take it out of logrotate and of scripts that clean up",
+        "the log {} was {how} while in use; nothing is done unrecorded. Only its writer may rename or remove it: \
+         exclude it from logrotate and cleanup scripts",
         path.display()
     )]
     Displaced {
@@ -133,8 +133,8 @@ pub enum AuditError {
     },
     /// The same, and it could not be continued in a new file. Tried anew with every record.
     #[error(
-        "the log {} was {how} while it is being written, and it cannot be continued in a new file: {why}; nothing is \
-         done unrecorded, so mend that",
+        "the log {} was {how} while in use and cannot be continued in a new file: {why}; nothing is done unrecorded, so \
+         correct the cause",
         path.display()
     )]
     NotContinued {

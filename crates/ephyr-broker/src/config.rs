@@ -35,8 +35,8 @@ pub struct Config {
     #[arg(long, env = "EPHYR_MCP_LISTEN", default_value = "127.0.0.1:8554")]
     pub mcp_listen: Listen,
 
-    /// Web origins whose pages may call MCP over HTTP, such as https://console.example (repeatable); none unless named
-    /// here, but for the listener's own.
+    /// Web origins whose pages may call MCP over HTTP, such as https://console.example (repeatable), besides the
+    /// listener's own.
     #[arg(long = "mcp-origin", env = "EPHYR_MCP_ORIGINS", value_delimiter = ',')]
     pub mcp_origins: Vec<Origin>,
 

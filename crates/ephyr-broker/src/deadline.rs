@@ -62,7 +62,7 @@ pub(crate) fn end_process() {
     // Standard error may be what hangs.
     let last_words = std::thread::Builder::new().spawn(|| {
         log(&format!(
-            "the stop took longer than {} s and is cut short: something hangs, such as a file system",
+            "shutdown took longer than {} s and is cut short: a thread hangs, for example on a file system",
             LIMIT.as_secs()
         ));
     });

@@ -48,7 +48,7 @@ impl PolicyReader {
     ) -> Result<Loaded, String> {
         if self.stuck.as_ref().is_some_and(|read| !read.is_finished()) {
             return Err(
-                "an earlier reload still reads it: its file system does not answer".to_owned(),
+                "an earlier reload is still reading it: its file system does not answer".to_owned(),
             );
         }
         let mut reading = tokio::task::spawn_blocking(load);

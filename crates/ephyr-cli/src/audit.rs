@@ -165,7 +165,7 @@ fn describe(report: &Report) -> String {
             n => format!("{n} times"),
         };
         text.push_str(&format!(
-            "its file was taken away from the broker {times}, and the log continued in another: see \
+            "its file was taken away {times}, and the log continued in a new one: see \
              `ephyr audit query --event log_continued --severity alert`\n"
         ));
     }

@@ -318,8 +318,8 @@ where
 fn lost(place: &Place, effect: Effect, error: &hyper::Error) -> Failure {
     if is_not_http(error) {
         let text = format!(
-            "{place} is not the broker: what answers there does not speak HTTP ({error}); --url or EPHYR_MCP_URL names \
-             the broker's address, http://127.0.0.1:8554 unless it was set up otherwise"
+            "{place} is not the broker: the server there does not speak HTTP ({error}); set --url or \
+             EPHYR_MCP_URL to the broker's address (default http://127.0.0.1:8554)"
         );
         return Failure::new(PROTOCOL, "not_the_broker", text);
     }

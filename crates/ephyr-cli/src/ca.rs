@@ -112,7 +112,7 @@ pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
         ephyr_policy::check_point(&key).map_err(|fault| {
             let path = path.display();
             Failure::data(format!(
-                "{path} holds an ssh-ed25519 key that proves nothing: {fault}; `ephyr ca init` makes one"
+                "{path} has an unusable ssh-ed25519 key: {fault}; create one with `ephyr ca init`"
             ))
         })?;
         return Ok(key);

@@ -197,7 +197,7 @@ fn bearer(credential: &str) -> Result<HeaderValue, Failure> {
         "task token"
     } else {
         let hint = if credential.starts_with(['"', '\'']) {
-            "; it stands in quotes: leave them out"
+            "; it is in quotes: remove them"
         } else {
             ""
         };
@@ -217,7 +217,7 @@ fn bearer(credential: &str) -> Result<HeaderValue, Failure> {
         return Err(Failure::data(text));
     }
     let mut value = HeaderValue::try_from(format!("Bearer {credential}"))
-        .map_err(|_| Failure::data(format!("the {what} cannot stand in a header")))?;
+        .map_err(|_| Failure::data(format!("the {what} is not valid in an HTTP header")))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -326,7 +326,7 @@ mod tests {
                 "eph_a_secret\u{7}",
                 "the API key has a control character inside",
             ),
-            ("\"eph_a_secret\"", "it stands in quotes"),
+            ("\"eph_a_secret\"", "it is in quotes"),
         ] {
             let error = bearer(credential).unwrap_err().to_string();
             assert!(error.contains(said) && !error.contains("secret"), "{error}");

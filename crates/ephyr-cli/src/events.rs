@@ -48,7 +48,7 @@ impl<'a> Events<'a> {
         let line = std::mem::take(&mut self.line);
         self.event(&line)?;
         self.answer
-            .ok_or_else(|| Failure::protocol("its events end without an answer"))
+            .ok_or_else(|| Failure::protocol("its event stream ended without an answer"))
     }
 
     /// Each message is one line of data.

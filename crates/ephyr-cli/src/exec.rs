@@ -115,13 +115,13 @@ fn end(ran: &Ran, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
 fn lacks(ran: &Ran) -> Option<String> {
     if ran.truncated {
         return Some(format!(
-            "the output is not complete: the broker keeps 1 MiB each of standard output ({} bytes were written) \
+            "the output is incomplete: the broker keeps 1 MiB each of standard output ({} bytes were written) \
              and standard error ({} bytes); write it to a file on the target and fetch that in parts",
             ran.stdout_bytes, ran.stderr_bytes
         ));
     }
     (ran.stdout_lossy || ran.stderr_lossy).then(|| {
-        "the output is not UTF-8, which JSON cannot hold, and bytes of it were replaced; without --json it is exact"
+        "the output is not UTF-8, so bytes of it were replaced in the JSON; without --json it is exact"
             .to_owned()
     })
 }

@@ -72,8 +72,8 @@ fn validate(file: &Path, verbose: bool, output: &Output) -> Result<ExitCode, Fai
         for UnknownProgram { path, program } in &unknown {
             let file = file.display();
             text += &format!(
-                "{file}: unknown program at {path}: nothing is known of `{program}`; look at what it can do with \
-                 the arguments that the pattern leaves open\n"
+                "{file}: unknown program at {path}: nothing is known of `{program}`; check what it can do with the \
+                 arguments that the pattern leaves open\n"
             );
         }
         text

@@ -36,8 +36,8 @@ impl FromStr for Origin {
         match text {
             "" => return Err(OriginError("it is empty")),
             // Every sandboxed frame and every file sends `null`: it tells no page from another.
-            "null" => return Err(OriginError("null stands for pages of any kind")),
-            "*" => return Err(OriginError("each origin is named by itself, never *")),
+            "null" => return Err(OriginError("null matches pages of any origin")),
+            "*" => return Err(OriginError("* is not allowed; name each origin")),
             _ => {}
         }
         let text = text.to_ascii_lowercase();
@@ -48,14 +48,12 @@ impl FromStr for Origin {
             return Err(OriginError("its scheme is malformed"));
         }
         if authority.contains(['/', '?', '#']) {
-            return Err(OriginError(
-                "it ends with the host and port, without a path or a slash",
-            ));
+            return Err(OriginError("an origin has no path and no trailing slash"));
         }
         let (host, port) = split_port(authority)?;
         if !is_host(host) {
             return Err(OriginError(
-                "its host is malformed (names that are not ASCII stand in punycode, xn--…)",
+                "its host is malformed (write non-ASCII names in punycode, xn--…)",
             ));
         }
         let is_default = matches!((scheme, port), ("http", Some(80)) | ("https", Some(443)));

@@ -102,7 +102,8 @@ fn check_number(
             ("E-RANGE", message)
         }
         None => {
-            let message = format!("`{short}` is no whole number; write {min} to {max} in digits");
+            let message =
+                format!("`{short}` is not a whole number; write {min} to {max} in digits");
             ("E-TYPE", message)
         }
     };
@@ -196,7 +197,7 @@ fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mu
     let name = shorten(&key.name);
     if key.name.is_empty() {
         let message = format!(
-            "before the `:` stands no key; {} has keys with names",
+            "the key before the `:` is empty; {} has keys with names",
             record.what
         );
         findings.add("E-UNKNOWN-KEY", key.at, path, message);
@@ -227,16 +228,16 @@ fn no_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
     let what = names.what();
     if names.check(word).is_err() {
         return match word {
-            "" => format!("before the `:` stands nothing; a name ({what}) belongs there"),
-            _ => format!("`{word}` is YAML's word for nothing; a name ({what}) belongs here"),
+            "" => format!("the name before the `:` is empty; write a name ({what})"),
+            _ => format!("`{word}` means null in YAML; write a name ({what})"),
         };
     }
     let taken = match reads_as {
-        ReadsAs::Nothing => "for nothing",
-        ReadsAs::Bool => "for a truth value",
+        ReadsAs::Nothing => "null",
+        ReadsAs::Bool => "a boolean",
     };
     format!(
-        "`{word}` is YAML's word {taken}, but a name ({what}) belongs here; if it is the name, put it in quotes: \
+        "`{word}` means {taken} in YAML, but a name ({what}) is required; if it is the name, put it in quotes: \
          \"{word}\""
     )
 }
@@ -245,14 +246,14 @@ fn no_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
 fn no_value(word: &str, shape: &Shape) -> String {
     let quotes = match shape {
         Shape::Text(_) if !word.is_empty() && word != "~" => {
-            format!("; if the text is meant, put it in quotes: \"{word}\"")
+            format!("; if it is meant as text, put it in quotes: \"{word}\"")
         }
         _ => String::new(),
     };
     let said = if word.is_empty() {
         "has no value".to_owned()
     } else {
-        format!("`{word}` is YAML's word for nothing")
+        format!("`{word}` means null in YAML")
     };
     format!(
         "{said}; give it {} or leave the key out{quotes}",

@@ -92,7 +92,7 @@ pub static CODES: &[Code] = &[
     ),
     only_here(
         "E-NUMBER",
-        "A number is written in another form than plain decimal digits, such as `022`, `0x16` or `1e3`.",
+        "A number is not written in plain decimal digits, such as `022`, `0x16` or `1e3`.",
     ),
     shown("E-RANGE", "A number is out of bounds."),
     shown("E-CHOICE", "A word is none of those that are possible."),
@@ -118,7 +118,7 @@ pub static CODES: &[Code] = &[
     ),
     only_here(
         "E-NAME-WORD",
-        "A name stands without quotes and is YAML's word for nothing, true or false.",
+        "A name without quotes means null, true or false in YAML.",
     ),
     only_here(
         "E-TEXT",
@@ -354,7 +354,7 @@ pub static CODES: &[Code] = &[
     ),
     only_here(
         "W-COMMAND-OPEN",
-        "A command pattern leaves the arguments open of a program that can run others, write files or load code.",
+        "A command pattern leaves open the arguments of a program that can run others, write files or load code.",
     ),
     only_here(
         "W-UNSEALED-COMMANDS",

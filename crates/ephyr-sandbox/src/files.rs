@@ -18,8 +18,8 @@ use rustix::io::Errno;
 /// Why a file is not read although the system would let us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Unreadable {
-    /// It is something else than a file.
-    #[error("it is {0}, and only a regular file is read")]
+    /// It is not a file.
+    #[error("it is {0}; only a regular file is read")]
     NotRegular(&'static str),
     /// It is longer than it may be.
     #[error("it is longer than {0} bytes")]
@@ -89,7 +89,7 @@ fn require_regular(stat: &Stat) -> Result<(), Unreadable> {
             FileType::Socket => "a socket",
             FileType::CharacterDevice => "a character device",
             FileType::BlockDevice => "a block device",
-            _ => "something else than a file",
+            _ => "not a file",
         },
     ))
 }

@@ -326,14 +326,14 @@ impl Journal {
 
     fn use_spare(&mut self, time: Timestamp, how: &str) {
         let began = match &mut self.spare {
-            None => Err("it was continued once already".to_owned()),
+            None => Err("it was already continued once".to_owned()),
             Some(spare) => spare::begin(spare, &self.file, self.folds.values(), time, how)
                 .map_err(|error| error.to_string()),
         };
         match (began, self.spare.take()) {
             (Ok(()), Some(spare)) => {
                 log::warning(&format!(
-                    "the journal was {how} while the signer served; it is continued in {}, which takes its name at \
+                    "the journal was {how} while in use; it continues in {}, which takes the journal's name at \
                      the next start",
                     spare.path().display()
                 ));
@@ -343,8 +343,8 @@ impl Journal {
                 self.spare = spare;
                 let why = began.err().unwrap_or_default();
                 log::error(&format!(
-                    "the journal was {how} while the signer served and cannot be continued ({why}): nothing is \
-                     signed until the signer is restarted"
+                    "the journal was {how} while in use and cannot be continued ({why}): nothing is signed until \
+                     the signer is restarted"
                 ));
             }
         }
@@ -353,12 +353,12 @@ impl Journal {
 
 fn continued(path: &Path, aside: Option<&Path>) -> String {
     let mut text = format!(
-        "the journal {} had been taken away while the signer served; it is the file in which it was continued then",
+        "the journal {} had been taken away while in use; the spare file in which it continued has taken its name",
         path.display()
     );
     if let Some(aside) = aside {
         text.push_str(&format!(
-            ", and what lay there meanwhile is in {}",
+            ", and the file found at its path was moved to {}",
             aside.display()
         ));
     }
@@ -367,8 +367,8 @@ fn continued(path: &Path, aside: Option<&Path>) -> String {
 
 fn missing(path: &Path) -> String {
     format!(
-        "the journal {} was there before and is missing, and a new one is begun: what was signed before, and how far \
-         audit logs were countersigned, is known only from a copy. Put it back and restart if there is one",
+        "the journal {} was there before and is missing; a new one is begun. The earlier signatures, and how far audit \
+         logs were countersigned, are lost. If there is a copy, stop the signer, put it back and start the signer",
         path.display()
     )
 }

@@ -39,7 +39,7 @@ pub enum KeyError {
         /// The system's answer.
         why: std::io::Error,
     },
-    /// It is something else than a file.
+    /// It is not a file.
     #[error("the CA key {0} is no regular file of at most {MAX_KEY_FILE} bytes")]
     NotAFile(PathBuf),
     /// Another user owns it.

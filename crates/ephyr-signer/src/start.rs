@@ -70,8 +70,8 @@ pub enum PolicyError {
     },
     /// Whoever writes it decides what is signed.
     #[error(
-        "{path}, on the way to the policy, can be written by {who}, who could grant itself anything: give it to root, \
-         a file with mode 0644, a directory with 0755"
+        "{path}, on the path to the policy, can be written by {who}, who could grant itself anything: make root its \
+         owner and set mode 0644 for a file, 0755 for a directory"
     )]
     Writable {
         /// The file.
@@ -288,7 +288,7 @@ impl PolicySource {
         let found = Metadata::of(&file).map_err(io)?;
         if steps.last().map(|last| last.metadata.id) != Some(found.id) {
             return Err(io(io::Error::other(
-                "it was replaced while it was read; reload again",
+                "it was replaced while being read; reload again",
             )));
         }
         read_at_most(&file, MAX_POLICY_BYTES).map_err(io)

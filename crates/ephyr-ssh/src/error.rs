@@ -113,7 +113,7 @@ pub enum SshError {
          TrustedUserCAKeys names this CA, that the account exists and its AuthorizedPrincipalsFile holds \
          the role's principal, that the certificate is not revoked, and that \
          source-address fits",
-        if *further { " alone and wants a further login method".to_owned() } else { window.to_string() }
+        if *further { " alone and requires a further login method".to_owned() } else { window.to_string() }
     )]
     CertificateRefused {
         /// The target.
@@ -187,7 +187,7 @@ impl std::fmt::Display for ClockWindow {
         let (behind, ahead) = (now.since(*from).as_secs(), to.since(*now).as_secs());
         write!(
             f,
-            ". First compare the clocks: `date -u` on the target must say a time from {from} to {to} (-{behind}/+{ahead} s \
+            ". First compare the clocks: `date -u` on the target must show a time from {from} to {to} (-{behind}/+{ahead} s \
              from this host's). If it does"
         )
     }

@@ -200,7 +200,7 @@ pub enum AuthError {
     Malformed,
     /// An API key or a token with a character that neither has.
     #[error(
-        "the {what} has {stray}, which no {what} has; was it copied with quotes, or read from a file with a line break?"
+        "the {what} has {stray}; was it copied with quotes, or read from a file with a line break?"
     )]
     Stray {
         /// Which of the two it looks like.
@@ -372,7 +372,7 @@ fn stray(text: &str) -> Option<AuthError> {
     let stray = if bare.len() < text.len() {
         "quotes around it"
     } else if is_break {
-        "a line break written out (such as \\n)"
+        "an escaped line break (such as \\n)"
     } else if from_there.trim_start().is_empty() {
         "white space at its end"
     } else if from_there.starts_with(char::is_whitespace) {
@@ -401,8 +401,8 @@ mod tests {
             ("eph_a_@\u{a0}", "API key", "white space at its end"),
             ("eph_a_@\t", "API key", "white space at its end"),
             ("eph_a_@ x", "API key", "white space inside"),
-            ("eph_a_@\\n", "API key", "a line break written out"),
-            ("mac_@%0A", "task token", "a line break written out"),
+            ("eph_a_@\\n", "API key", "an escaped line break"),
+            ("mac_@%0A", "task token", "an escaped line break"),
             ("\"eph_a_@\"", "API key", "quotes around it"),
             ("mac_@=", "task token", "a character inside"),
         ] {

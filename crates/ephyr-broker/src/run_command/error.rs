@@ -51,10 +51,10 @@ pub enum RunError {
     Lost(String),
     /// The target reported an end, but not that the command began.
     #[error(
-        "the target ran something else than the command, or nothing: it reported {0}, and its login shell did \
-         not say that the command began. Check there that the account's shell is one that runs sealed commands \
-         (`getent passwd`; bash, dash or zsh, not fish, csh or nologin) and that no ForceCommand of sshd_config \
-         holds for the account"
+        "the target ran another program instead of the command, or nothing: it reported {0} without proof that the \
+         command started. Check on the target that the account's shell runs sealed commands (`getent passwd`; \
+         bash, dash or zsh, not fish, csh or nologin) and that no ForceCommand of sshd_config applies to the \
+         account"
     )]
     Unproven(String),
 }

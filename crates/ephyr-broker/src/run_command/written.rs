@@ -84,7 +84,7 @@ impl<'a> Written<'a> {
             }
         }
         if self.truncated {
-            message.push_str("\n\n(there was more output than is kept)");
+            message.push_str("\n\n(output beyond the limit was dropped)");
         }
     }
 }

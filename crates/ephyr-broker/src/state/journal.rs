@@ -116,7 +116,7 @@ impl Journal {
     pub(super) fn append_frame(&mut self, frame: &Frame) -> io::Result<()> {
         if let Some(how) = self.displaced()? {
             return Err(io::Error::other(format!(
-                "{} was {how} while it is in use; it is written anew from memory within a second, so try again",
+                "{} was {how} while in use; it is rewritten from memory within a second, so retry",
                 self.dir.join(FILE_NAME).display()
             )));
         }

@@ -318,7 +318,7 @@ impl Log {
     ) -> io::Result<()> {
         if let Some(how) = self.displaced()? {
             return Err(io::Error::other(format!(
-                "{} was {how} while it is in use; it is written anew within a second, so try again",
+                "{} was {how} while in use; it is rewritten within a second, so retry",
                 self.dir.join(FILE).display()
             )));
         }

@@ -137,7 +137,7 @@ impl State {
         for (what, found) in [(JOURNAL, journal), (NONCES, self.nonces.displaced())] {
             match found {
                 Ok(None) => {}
-                Ok(Some(how)) => return Some(format!("{what} was {how} while it is in use")),
+                Ok(Some(how)) => return Some(format!("{what} was {how} while in use")),
                 Err(error) => return Some(format!("{what}: {error}")),
             }
         }

@@ -41,9 +41,9 @@ pub enum TaskError {
     NotYourTask(TaskId),
     /// The token was narrowed by a holder, and binding and revoking are not for those.
     #[error(
-        "the token was narrowed since the broker made it, and a narrowed token neither binds nor revokes a task: \
-         use the token as the broker gave it, or revoke without a token, as the agent that started the task; a \
-         helper that should bind or revoke gets a task of its own (task_delegate with envelope)"
+        "a narrowed token can neither bind nor revoke a task: use the token as the broker issued it, or revoke \
+         without a token, as the agent that started the task; delegate a task of its own to a helper that must \
+         bind or revoke (task_delegate with envelope)"
     )]
     NarrowedToken,
     /// The agent does not take delegations from this one.

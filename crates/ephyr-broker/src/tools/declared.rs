@@ -136,19 +136,19 @@ fn exec() -> Tool {
             Schema::one_of(["text", "base64"])
                 .default_value(&"text")
                 .describe(
-                    "how output is given; base64 keeps every byte, also in progress messages",
+                    "encoding of the output; base64 keeps every byte, also in progress messages",
                 ),
         )
         .optional("dry_run", dry_run());
     let output = Object::new()
         .optional("stdout", text("what it wrote to standard output"))
         .optional("stderr", text("what it wrote to standard error"))
-        .optional("encoding", text("base64, where that was asked for"))
+        .optional("encoding", text("base64, if requested"))
         .optional("stdout_bytes", Schema::integer(0..=i64::MAX))
         .optional("stderr_bytes", Schema::integer(0..=i64::MAX))
         .optional(
             "stdout_lossy",
-            Schema::boolean().describe("true: bytes that are no UTF-8 were replaced"),
+            Schema::boolean().describe("true: bytes that are not UTF-8 were replaced"),
         )
         .optional("stderr_lossy", Schema::boolean())
         .optional(

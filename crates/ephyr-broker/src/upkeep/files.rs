@@ -40,7 +40,7 @@ impl Files {
             (self.failing_since, self.is_failing) = (Some(last.since), true);
         }
         if self.is_failing && writer.failure().is_none() {
-            log("the audit log can be written again; its record of that says what happened");
+            log("the audit log can be written again; its records say what happened");
             self.is_failing = false;
         }
     }
@@ -53,8 +53,8 @@ impl Files {
             Ok(Ok(restored)) => {
                 for (what, how) in restored {
                     log(&format!(
-                        "{what} was {how} while it is in use, and is written anew from memory: nothing is lost. \
-                         Leave the state directory to the broker"
+                        "{what} was {how} while in use; it was rewritten from memory and nothing is lost. \
+                         Keep other programs out of the state directory"
                     ));
                     let record = broker.own_record(Event::StateRestored);
                     let record = record.with_detail("what", what);
@@ -69,8 +69,8 @@ impl Files {
         };
         if let Some(why) = error.as_ref().filter(|_| self.state != error) {
             log(&format!(
-                "error: the state in the state directory was taken away and cannot be written anew ({why}): \
-                 no task is made, bound or revoked until it can"
+                "error: files of the state directory were taken away and cannot be rewritten ({why}): \
+                 no task is created, bound or revoked until they are"
             ));
         }
         self.state = error;

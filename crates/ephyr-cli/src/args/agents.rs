@@ -26,7 +26,7 @@ pub(crate) struct Exec {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Accept output that was cut or, with --json, is not text, instead of exiting with 79
+    /// Accept output that was truncated or, with --json, is not text, instead of exiting with 79
     #[arg(long)]
     pub(crate) lossy: bool,
 

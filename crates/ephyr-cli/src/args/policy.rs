@@ -17,7 +17,7 @@ pub(crate) enum Policy {
             default_value = "/etc/ephyr/policy.yaml"
         )]
         file: PathBuf,
-        /// Also list the programs of `commands` patterns of which the compiler knows nothing
+        /// Also list the programs in `commands` patterns that the compiler's table does not contain
         #[arg(long, short)]
         verbose: bool,
     },

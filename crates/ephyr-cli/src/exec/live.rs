@@ -44,7 +44,9 @@ impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> Live<P> {
         };
         let offset = words.next().and_then(|offset| offset.parse().ok());
         let (Some(stream), Some(offset), Some(data)) = (stream, offset, words.next()) else {
-            return Err(Failure::protocol("a piece of output has another form"));
+            return Err(Failure::protocol(
+                "a piece of output has an unexpected format",
+            ));
         };
         self.next(stream, offset, &decode(data)?)
     }

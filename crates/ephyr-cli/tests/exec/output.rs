@@ -124,7 +124,7 @@ fn an_account_whose_shell_runs_nothing_is_an_error_that_says_so() {
     let (code, output, errors) = ran(&world, &[], "echo ran");
     assert_eq!(code, 74, "{errors}");
     assert!(
-        errors.contains("shell did not say that the command began"),
+        errors.contains("without proof that the command started"),
         "{errors}"
     );
     let said = String::from_utf8_lossy(&output);

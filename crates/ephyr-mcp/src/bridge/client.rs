@@ -35,7 +35,7 @@ pub(crate) enum PostError {
     #[error("the server cannot be reached: {0}")]
     Unreachable(io::Error),
     /// Whoever answers there is not the server: what it sends is not HTTP.
-    #[error("what answers there does not speak HTTP; is it the broker's address? ({0})")]
+    #[error("the server there does not speak HTTP; is it the broker's address? ({0})")]
     NotHttp(hyper::Error),
     /// The connection broke after the request went out.
     #[error("the connection broke before an answer came: {0}")]

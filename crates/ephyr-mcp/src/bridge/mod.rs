@@ -432,7 +432,7 @@ impl<C: Connect> Shared<C> {
                 let shared = Arc::clone(&self);
                 async move {
                     let notification = format!(
-                        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client has gone"}}}}"#
+                        r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client disconnected"}}}}"#
                     );
                     // A server that cannot be told now is told by nobody: the bridge ends.
                     let notification = Bytes::from(notification);

@@ -106,7 +106,7 @@ fn check_shell(view: &View<'_>, findings: &mut Findings) {
     let name = shell.rsplit('/').next().unwrap_or_default();
     if shell.starts_with('/') && !runs_sealed_commands(shell) {
         let message = format!(
-            "`{name}` is not known to run what `exec` certificates are sealed to; use a shell named {}",
+            "`{name}` is not known to run sealed commands; use a shell named {}",
             SEALED_SHELLS.join(", ")
         );
         findings.add("E-SHELL", view.at("shell"), view.path("shell"), message);
@@ -115,8 +115,8 @@ fn check_shell(view: &View<'_>, findings: &mut Findings) {
 
 fn check_stdin(view: &View<'_>, findings: &mut Findings) {
     if view.bool("stdin") == Some(true) {
-        let message = "no way of running commands passes standard input yet, so `true` would promise what nothing \
-                       does; remove the key";
+        let message = "standard input is not passed to commands yet, so `true` would have no effect; remove the \
+                       key";
         findings.add("E-STDIN", view.at("stdin"), view.path("stdin"), message);
     }
 }

@@ -224,7 +224,7 @@ fn not_granted(subject: &Subject, action: &SshAction) -> Denial {
         ", or an agent above it in the task's lineage,"
     };
     let message = format!(
-        "agent `{agent}`{or_above} has no role `{}` on a target `{}`; list_targets shows what there is",
+        "agent `{agent}`{or_above} has no role `{}` on a target `{}`; list_targets shows the targets and roles available to you",
         action.role, action.target
     );
     Denial::new(

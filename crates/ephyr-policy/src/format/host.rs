@@ -22,17 +22,15 @@ pub(super) fn check(text: &str) -> Result<(), Wrong> {
 }
 
 /// Every appliance names its interfaces by itself, and a renamed one would lead to another network.
-const LINK_LOCAL: &str = "A link-local address means another host on every interface; use a name or an \
-                          address that is routed, such as a unique local one (fd00::/8)";
+const LINK_LOCAL: &str = "A link-local address means a different host on each interface; use a name or a \
+                          routed address, such as a unique local one (fd00::/8)";
 
 /// Why an address is not that of one host.
 fn address_fault(address: IpAddr) -> Option<String> {
     let said = match address {
         IpAddr::V6(v6) => {
             if let Some(v4) = v6.to_ipv4_mapped() {
-                return Some(format!(
-                    "is an IPv4 address in the form of IPv6; write {v4}"
-                ));
+                return Some(format!("is an IPv4-mapped IPv6 address; write {v4}"));
             }
             if v6.is_unicast_link_local() {
                 return Some(format!("has no zone. {LINK_LOCAL}"));
@@ -48,7 +46,7 @@ fn address_fault(address: IpAddr) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "is {kind}, which no single host has; write the target's own"
+        "is {kind}, not the address of a single host; write the target's own"
     ))
 }
 

@@ -20,12 +20,12 @@ pub(super) fn check_host_key(text: &str) -> Result<(), String> {
     match key.algorithm() {
         Algorithm::Ed25519 => Ok(()),
         kind @ Algorithm::Ecdsa { .. } => Err(format!(
-            "a key of type {kind}, which `host_key` does not take; pin it by its fingerprint instead: \
+            "a key of type {kind}, which `host_key` does not accept; pin its fingerprint instead: \
              `host_key_fingerprint: {}`",
             key.fingerprint(HashAlg::Sha256)
         )),
         other => Err(format!(
-            "a key of type {other}, which is not used for host keys here; pin the target's ssh-ed25519 key, or \
+            "a key of type {other}, which is not supported for host keys; pin the target's ssh-ed25519 key, or \
              the fingerprint (`SHA256:…`) of its ECDSA key under `host_key_fingerprint`"
         )),
     }
@@ -38,9 +38,7 @@ fn read(text: &str) -> Result<PublicKey, String> {
             .to_owned()
     })?;
     check_point(&key).map_err(|fault| {
-        format!(
-            "an ssh-ed25519 key that proves nothing: {fault}; take the key from its owner again"
-        )
+        format!("an unusable ssh-ed25519 key: {fault}; get the key from its owner again")
     })?;
     Ok(key)
 }

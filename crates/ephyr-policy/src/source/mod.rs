@@ -80,7 +80,7 @@ impl Value {
 pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
     if bytes.len() > MAX_POLICY_BYTES {
         let message = format!(
-            "the file has {} bytes, at most {MAX_POLICY_BYTES} are read",
+            "the file has {} bytes; the limit is {MAX_POLICY_BYTES}",
             bytes.len()
         );
         findings.add("E-TOO-BIG", START, "", message);
