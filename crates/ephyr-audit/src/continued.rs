@@ -1,6 +1,6 @@
-//! A log that goes on in a new file: when its file has grown long, and when somebody took the file away while it
-//! was open. Either way the new file begins with a record that names the log and the records before it, so that
-//! the chain goes through both as if they were one.
+//! Continues a log in a new file: after its file reached the size limit, or after the open file was removed,
+//! renamed or replaced. In both cases the new file begins with a record that names the log and the records
+//! before it, so the chain spans both files.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -22,13 +22,13 @@ use crate::torn;
 use crate::writer::{Shared, lock, own_record};
 
 impl OpenLog {
-    /// Begins a new file because this one is long enough. The old one gets its second name before the new one
-    /// takes its first, so that a crash at any point leaves the log under its name.
+    /// Rotates the log. The old file gets its second name before the new one takes its first, so a crash at
+    /// any point leaves the log under its name.
     ///
     /// # Errors
-    /// The log goes on in its file.
+    /// Returns an error if rotation fails; the log continues in the old file.
     pub(crate) fn rotate(&mut self, shared: &Shared, policy: Digest) -> Result<PathBuf, OpenError> {
-        // Somebody else's file at the path must not become one of this log.
+        // A foreign file at the path must not become part of this log.
         self.chain.check_place()?;
         let path = &shared.path;
         let old = files::rotated_name(path, self.fold.log(), self.first);
@@ -41,12 +41,12 @@ impl OpenLog {
         Ok(old)
     }
 
-    /// Begins a new file because this one was taken away. Its records are kept under the name that it would have
-    /// got by rotation, and the new file's first record tells what happened. What lies at the path meanwhile is
-    /// moved aside.
+    /// Begins a new file after the open one was taken away. The records so far are kept under the name that a
+    /// rotation would give them, and the new file's first record says what happened. A foreign file at the path
+    /// is moved aside.
     ///
     /// # Errors
-    /// Nothing can be recorded yet; another call goes on from here.
+    /// Nothing can be recorded yet; another call resumes from here.
     pub(crate) fn continue_elsewhere(
         &mut self,
         shared: &Shared,
@@ -68,7 +68,7 @@ impl OpenLog {
         self.go_on_in(next, hash, shared)
     }
 
-    /// The record that begins the next file.
+    /// Returns the first record of the next file.
     fn link_record(&self, policy: Digest) -> Record {
         let mut record = own_record(Event::LogContinued, policy);
         record.log = Some(LogLink {
@@ -80,7 +80,7 @@ impl OpenLog {
         record
     }
 
-    /// Writes the next file under its first name.
+    /// Writes the next file under its temporary name.
     fn begin_next(&self, path: &Path, record: &Record) -> Result<(ChainFile, Digest), OpenError> {
         let next = next_name(path);
         match std::fs::remove_file(&next) {
@@ -95,7 +95,7 @@ impl OpenLog {
         Ok((chain, hash))
     }
 
-    /// Puts the next file in its place and goes on in it.
+    /// Renames the next file into place and continues in it.
     fn go_on_in(
         &mut self,
         mut next: ChainFile,
@@ -113,7 +113,7 @@ impl OpenLog {
     }
 }
 
-/// Under this name the first record of a file tells what became of the one before it.
+/// The key under which a file's first record says what happened to the previous file.
 pub(crate) const TAKEN_AWAY: &str = "taken_away";
 
 fn name_of(path: &Path) -> String {
@@ -121,8 +121,8 @@ fn name_of(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Gives the records of a file that is no longer at its path a name: the file itself while it has another one, a copy
-/// of it otherwise.
+/// Gives a name to the records of a file that is no longer at its path: links the file if it still has another name,
+/// else copies it.
 fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     let file = chain.file();
     let is_kept = || look_at(file, kept).is_ok_and(|kept| kept.displaced.is_none());
@@ -131,7 +131,7 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     if linked.is_ok() || is_kept() {
         return sync_directory(kept);
     }
-    // It has no name that a link could be made of, or one on a file system of its own.
+    // It has no name to link from, or only one on another file system.
     let copy = files::with_suffix(kept, ".next");
     match std::fs::remove_file(&copy) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -146,7 +146,7 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
         .open(&copy)
         .and_then(|out| copy_to(file, chain.length(), out));
     copied.map_err(OpenError::io("write", &copy))?;
-    // What has the name already may be evidence, or the copy of an attempt that failed later.
+    // A file with this name may be evidence, or the copy of an earlier attempt that failed later.
     match std::fs::hard_link(&copy, kept) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_copy(kept, chain.length()) => {}
         linked => linked.map_err(OpenError::io("make", kept))?,
@@ -172,7 +172,7 @@ fn copy_to(file: &File, length: u64, mut out: File) -> io::Result<()> {
     out.sync_all()
 }
 
-/// Moves what lies at the path out of the way: an empty file as logrotate makes one, or a copy that somebody changed.
+/// Moves a foreign file at the path aside: an empty file from logrotate, or a modified copy.
 fn set_aside(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -185,7 +185,7 @@ fn set_aside(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     Ok(Some(aside))
 }
 
-/// Why the log could not be continued, as whoever waits for a record is told.
+/// Returns the error for callers that wait for a record when the log cannot be continued.
 pub(crate) fn not_continued(path: &Path, how: Displaced, why: &OpenError) -> AuditError {
     AuditError::NotContinued {
         path: path.into(),

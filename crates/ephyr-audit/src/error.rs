@@ -119,7 +119,7 @@ pub enum AuditError {
         /// Bytes found.
         found: u64,
     },
-    /// Its file is no longer the one at its path: further records would be in no file there.
+    /// The open file is no longer the one at its path, so further records would be lost.
     #[error(
         "the log {} was {how} while in use; nothing is done unrecorded. Only its writer may rename or remove it: \
          exclude it from logrotate and cleanup scripts",
@@ -128,10 +128,10 @@ pub enum AuditError {
     Displaced {
         /// The path.
         path: Arc<Path>,
-        /// What became of the file.
+        /// What happened to the file.
         how: Displaced,
     },
-    /// The same, and it could not be continued in a new file. Tried anew with every record.
+    /// As `Displaced`, and the log could not be continued in a new file. Retried with every record.
     #[error(
         "the log {} was {how} while in use and cannot be continued in a new file: {why}; nothing is done unrecorded, so \
          correct the cause",
@@ -140,7 +140,7 @@ pub enum AuditError {
     NotContinued {
         /// The path.
         path: Arc<Path>,
-        /// What became of the file.
+        /// What happened to the file.
         how: Displaced,
         /// What failed.
         why: Arc<str>,

@@ -104,7 +104,7 @@ events! {
     EpochStarted = "epoch_started", Info;
     /// The signer did not answer or refused.
     SignerFailed = "signer_failed", Error;
-    /// The state journal or the file of nonces was taken away, and was written anew from memory.
+    /// The state journal or the nonce file was taken away and was rewritten from memory.
     StateRestored = "state_restored", Alert;
     /// A command is about to run.
     ExecAttempt = "exec_attempt", Info;

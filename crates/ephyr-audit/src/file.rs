@@ -164,11 +164,12 @@ impl ChainFile {
         })
     }
 
-    /// Whether the file is as it was left, and still the one at its path: what is written to another one is
-    /// in no file after the process has ended.
+    /// Checks that the file is unchanged and still the one at its path: records written to any other file
+    /// are lost when the process ends.
     ///
     /// # Errors
-    /// [`AuditError::Changed`] or [`AuditError::Displaced`]; the system's answer where it cannot be told.
+    /// [`AuditError::Changed`] or [`AuditError::Displaced`]; the system's error if the check itself
+    /// fails.
     pub(crate) fn check_place(&mut self) -> Result<(), AuditError> {
         if self.dirty {
             self.cut().map_err(|e| self.failed(&e))?;

@@ -68,7 +68,7 @@ pub(crate) struct Work {
     pub(crate) orders: Vec<Order>,
     /// Events lost so far and not yet recorded as lost.
     pub(crate) lost: u64,
-    /// Somebody asked whether the file is still at its path.
+    /// A check whether the file is still at its path was requested.
     pub(crate) look: bool,
     pub(crate) closing: bool,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Queue {
     /// The thread waits and has not been woken: waking it costs a system call, so it is done once.
     sleeping: bool,
     pub(crate) failure: Option<Failure>,
-    /// The last failure, over or not.
+    /// The last failure, resolved or not.
     pub(crate) last_failure: Option<Failure>,
 }
 
@@ -206,8 +206,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Has the thread look whether the file is still at its path. Says whether it has to be woken: where something
-    /// waits already, the look comes with writing it.
+    /// Requests a check whether the file is still at its path. Returns whether the thread must be woken: a pending
+    /// record is checked when it is written.
     pub(crate) fn look(&mut self) -> bool {
         if self.deadline.is_some() {
             return false;
@@ -266,7 +266,7 @@ impl Queue {
         self.bytes += kept.iter().map(|job| job.body.len()).sum::<usize>();
         kept.append(&mut self.jobs);
         std::mem::swap(kept, &mut self.jobs);
-        // Even where nothing waits: that the log can be written again is told without anybody acting.
+        // Even if nothing waits: recovery must be recorded without a new action.
         self.deadline = Some(retry);
     }
 

@@ -56,7 +56,7 @@ pub(crate) fn names_beside(path: &Path, word: &str) -> impl Iterator<Item = Path
     })
 }
 
-/// Makes the file whose name is the log's with the time behind it.
+/// Creates the file named like the log with the time appended.
 fn create_beside(path: &Path) -> Result<(PathBuf, File), OpenError> {
     for aside in names_beside(path, "torn") {
         let made = OpenOptions::new()

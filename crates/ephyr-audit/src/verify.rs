@@ -47,7 +47,7 @@ pub struct Report {
     pub open_attempts: Vec<RecordId>,
     /// Events that were lost while the log could not be written.
     pub lost: u64,
-    /// How often the log's file was taken away while it was open, after which it was continued in another one.
+    /// How often the open log file was taken away and the log continued in another file.
     pub taken_away: u64,
     /// Hash of the last record.
     pub hash: Digest,

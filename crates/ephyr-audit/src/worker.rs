@@ -265,7 +265,7 @@ impl Worker {
         Ok(old)
     }
 
-    /// Looks whether the file is still at its path, where nothing was written for a while.
+    /// Checks that the file is still at its path when nothing was written for a while.
     fn look(&mut self) {
         if self.failure.is_none()
             && let Err(error) = self.log.chain.check_place()
@@ -274,7 +274,7 @@ impl Worker {
         }
     }
 
-    /// Continues a log whose file was taken away; nothing to do where it was put back.
+    /// Continues a log whose file was taken away; does nothing if the file was put back.
     fn return_to_path(&mut self) -> Result<(), AuditError> {
         let how = match self.log.chain.check_place() {
             Ok(()) => return Ok(()),

@@ -237,14 +237,14 @@ impl Writer {
         lock(&self.inner.shared.queue).failure.clone()
     }
 
-    /// The last failure, whether or not the log can be written again.
+    /// Returns the last failure, even if the log can be written again.
     #[must_use]
     pub fn last_failure(&self) -> Option<Failure> {
         lock(&self.inner.shared.queue).last_failure.clone()
     }
 
-    /// Has the thread look whether the file is still the one at its path, as it does before it writes; a failure
-    /// shows in [`Writer::failure`]. For a log at rest.
+    /// Has the thread check that the file is still the one at its path, as it does before each write; a failure
+    /// shows in [`Writer::failure`]. For an idle log.
     pub fn look(&self) {
         let wake = lock(&self.inner.shared.queue).look();
         self.wake_if(wake);

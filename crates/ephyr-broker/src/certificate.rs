@@ -162,7 +162,7 @@ pub(crate) fn is_reloading(error: &SignerError) -> bool {
     )
 }
 
-/// Notes a denial with its true cause, which the caller may not be told.
+/// Records a denial with its true cause, which the caller's answer may hide.
 pub(crate) fn note_denial(broker: &Broker, caller: &Caller, action: &SshAction, denial: &Denial) {
     let cause = denial.cause();
     let mut record = broker.record(Event::Denied, caller);

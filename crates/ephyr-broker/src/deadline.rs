@@ -1,5 +1,5 @@
-//! A stop has an end, whatever a thread does: one that hangs in a system call, on a file system that does not answer
-//! or on a log that nobody reads, must not keep the process.
+//! Bounds the duration of a shutdown: a thread that hangs in a system call, such as on a dead file system or a
+//! blocked log, must not keep the process alive.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -11,24 +11,25 @@ use rustix::io::Errno;
 
 use crate::upkeep::log;
 
-/// How long a stop may take: running requests end and clean up within 14 s, and the service manager kills after 25.
+/// Maximum duration of a shutdown: running requests end and clean up within 14 s, and the service manager kills
+/// after 25 s.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-/// Exit code of a stop that was cut short (sysexits' `EX_SOFTWARE`).
+/// Exit code of a shutdown that was cut short (sysexits' `EX_SOFTWARE`).
 const EX_SOFTWARE: i32 = 70;
-/// How long the last line may take to be written.
+/// Time allowed for writing the last log line.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// Begins a stop's time when it is dropped. A SIGTERM or SIGINT begins it too, seen by a thread of its own: the one
-/// that takes signals otherwise may be the one that hangs.
+/// Starts the shutdown timer when dropped. SIGTERM and SIGINT start it too, seen by a dedicated thread: the usual
+/// signal thread may be the one that hangs.
 pub(crate) struct StopDeadline {
     _begin: UnixStream,
 }
 
 impl StopDeadline {
-    /// Watches for a stop from here on; `end` is called when one has lasted for `limit`.
+    /// Watches for a shutdown; calls `end` when it has lasted for `limit`.
     ///
     /// # Errors
-    /// Where the system has no thread or no descriptor to give.
+    /// No thread or no descriptor is available.
     pub(crate) fn start(limit: Duration, end: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let signals = Signals::install()?;
         let (begin, begun) = UnixStream::pair()?;
@@ -51,15 +52,15 @@ fn wait(signals: &Signals, begun: &UnixStream) {
         ];
         match poll(&mut fds, None) {
             Err(Errno::INTR) => {}
-            // Two descriptors that are open can be polled; where they cannot, a stop is safer than none.
+            // Polling two open descriptors cannot fail; if it does, stopping is the safer choice.
             Ok(_) | Err(_) => return,
         }
     }
 }
 
-/// Ends the process now. What was not recorded by now is not; the log says so of attempts without an outcome.
+/// Ends the process now. Outcomes not yet recorded are lost; the log then has attempts without an outcome.
 pub(crate) fn end_process() {
-    // Standard error may be what hangs.
+    // Standard error may be the cause of the hang.
     let last_words = std::thread::Builder::new().spawn(|| {
         log(&format!(
             "shutdown took longer than {} s and is cut short: a thread hangs, for example on a file system",
@@ -82,7 +83,7 @@ mod tests {
 
     const CHILD: &str = "EPHYR_TEST_STOP";
 
-    /// A process of which one thread never comes back, told to stop in this way.
+    /// A process with a hanging thread that is stopped in this way.
     fn hang(way: &str) {
         let soon = Duration::from_millis(50);
         let deadline = StopDeadline::start(soon, end_process).unwrap();
@@ -95,13 +96,13 @@ mod tests {
         match way {
             "signal" => kill_process(getpid(), Signal::TERM).unwrap(),
             "of itself" => drop(deadline),
-            // Nobody asks for a stop, and there is none.
+            // Without a stop request nothing happens.
             _ => {
                 std::thread::sleep(4 * soon);
                 std::process::exit(0);
             }
         }
-        // Waits for the thread, for ever.
+        // Waits for the thread forever.
         drop(runtime);
         std::process::exit(1);
     }

@@ -17,7 +17,7 @@ use crate::policy::Loaded;
 use crate::signer::Signer;
 use crate::upkeep::log;
 
-/// How long reading the policy may take.
+/// Timeout for reading the policy.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the signer may take to load the same policy.
 const SIGNER_PATIENCE: Duration = Duration::from_secs(10);
@@ -34,8 +34,8 @@ pub async fn reload_on(mut hangup: Signal, broker: &Broker, config: &Config, not
     std::future::pending::<()>().await;
 }
 
-/// Reads policies on a thread that may hang: a file system that does not answer must not keep later reloads from
-/// being tried, nor take a thread with each of them.
+/// Reads policies on a thread that may hang: a dead file system must neither block later reloads nor cost one
+/// thread each.
 #[derive(Default)]
 pub struct PolicyReader {
     stuck: Option<JoinHandle<Result<Loaded, String>>>,

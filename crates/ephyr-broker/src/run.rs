@@ -35,7 +35,7 @@ use crate::upkeep::{self, Always, log};
 const DRAIN: Duration = Duration::from_secs(8);
 /// How long what was ended then may take to clean up.
 const CLEAN_UP: Duration = Duration::from_secs(6);
-/// How long threads may take to end once everything else has.
+/// Time allowed for threads to end after everything else.
 const LEFT_OVER: Duration = Duration::from_millis(200);
 /// `f_type` of tmpfs and ramfs (statfs(2)).
 const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
@@ -125,7 +125,7 @@ fn start(config: Config) -> Result<(), Failure> {
         .max_blocking_threads(MOST_BLOCKING)
         .build()?;
     let outcome = runtime.block_on(run(broker, config, sockets, opened, notifier, deadline));
-    // A thread that still reads or compares something is not waited for.
+    // Do not wait for a thread that is still reading or comparing.
     runtime.shutdown_timeout(LEFT_OVER);
     outcome
 }

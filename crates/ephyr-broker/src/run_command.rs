@@ -39,7 +39,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What the command wrote; text that was cut ends with a whole character.
+    /// The command's output; truncated text ends with a complete character.
     #[must_use]
     pub fn written(&self, encoding: Encoding) -> Written<'_> {
         Written::new(&self.output, encoding)
@@ -79,7 +79,8 @@ impl Outcome {
 /// Runs a command on behalf of a caller.
 ///
 /// # Errors
-/// [`Failed`]: why, and what the command wrote until then. A command that ran and failed is no error.
+/// [`Failed`] with the reason and the output received so far. A command that ran and failed is not an
+/// error.
 pub async fn run(
     broker: &Arc<Broker>,
     caller: &Caller,
@@ -107,12 +108,12 @@ pub async fn run(
     }
 }
 
-/// How a command is to be run.
+/// The options for running a command.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// How long it may run.
+    /// The timeout.
     pub timeout: Duration,
-    /// How its output is written while it runs.
+    /// The encoding of its output while it runs.
     pub encoding: Encoding,
 }
 

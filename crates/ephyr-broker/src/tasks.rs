@@ -257,8 +257,8 @@ fn own_task<'c>(
         .ok_or(TaskError::NotFound(token.task()))
 }
 
-/// Refuses a token that a holder narrowed. Whoever hands one out keeps the task: binding would lock out all who hold a
-/// fuller token of it, and revoking would end their work.
+/// Refuses a token that a holder narrowed. The holder of the full token keeps the task: binding would lock out
+/// holders of a fuller token, and revoking would end their work.
 fn refuse_narrowed(caller: &Caller) -> Result<(), TaskError> {
     if caller.token().is_some_and(VerifiedToken::is_narrowed) {
         return Err(TaskError::NarrowedToken);
@@ -438,7 +438,7 @@ pub fn find(broker: &Broker, caller: &Caller, id: TaskId) -> Result<Arc<TaskReco
     record.ok_or(TaskError::NotFound(id))
 }
 
-/// The task of this id, if the caller may revoke it.
+/// Returns the task of this id, if the caller may revoke it.
 ///
 /// # Errors
 /// [`TaskError::NotFound`] as [`find`], and [`TaskError::NarrowedToken`].

@@ -218,7 +218,8 @@ async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
 
 /// Has the signer countersign the log, and asks it now and then whether it is there.
 async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
-    // What earlier lives left: a broker that never lives as long as a round is would leave ever more.
+    // Countersign what earlier processes left: a broker that restarts before each round would
+    // accumulate records.
     let mut owed = !checkpoint(&broker).await;
     let mut files = Files::default();
     let mut since_checkpoint = Duration::ZERO;
@@ -245,7 +246,7 @@ async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Has the signer countersign the log now; says whether it has.
+/// Has the signer countersign the log now; returns whether it succeeded.
 pub async fn checkpoint(broker: &Broker) -> bool {
     let policy = broker.policy_hash();
     match broker.audit().checkpoint(broker.signer(), policy).await {

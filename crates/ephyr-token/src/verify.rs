@@ -161,7 +161,7 @@ impl VerifiedToken {
         &self.envelope
     }
 
-    /// Whether a holder appended caveats since the broker made it.
+    /// Whether a holder has appended caveats.
     #[must_use]
     pub fn is_narrowed(&self) -> bool {
         self.token.caveats().count() > self.token.broker_caveats()

@@ -198,14 +198,14 @@ pub enum AuthError {
     /// A header that is neither.
     #[error("the Authorization header is not `Bearer eph_…` or `Bearer mac_…`")]
     Malformed,
-    /// An API key or a token with a character that neither has.
+    /// An API key or a token with an invalid character.
     #[error(
         "the {what} has {stray}; was it copied with quotes, or read from a file with a line break?"
     )]
     Stray {
-        /// Which of the two it looks like.
+        /// Which of the two it resembles.
         what: &'static str,
-        /// What does not belong to it, and where.
+        /// The invalid characters, and where they are.
         stray: &'static str,
     },
     /// An API key on the Unix socket.
@@ -352,10 +352,10 @@ fn credential(value: &[u8]) -> Result<&str, AuthError> {
     }
 }
 
-/// What does not belong to a credential that is an API key or a token but for that: characters that come from quoting or
-/// from the end of a file. Nothing of the credential stands in the error.
+/// Checks an otherwise valid API key or token for stray characters from quoting or from the end of a file. The error
+/// never contains any part of the credential.
 fn stray(text: &str) -> Option<AuthError> {
-    // Line breaks as headers can carry them: written out, or percent-encoded.
+    // Line breaks in a form that headers can carry: escaped or percent-encoded.
     const BREAKS: [&str; 4] = ["\\n", "\\r", "%0A", "%0D"];
     let bare = text.trim_start_matches(['"', '\'']);
     let what = if bare.starts_with("eph_") {
@@ -383,7 +383,7 @@ fn stray(text: &str) -> Option<AuthError> {
     Some(AuthError::Stray { what, stray })
 }
 
-/// The text after `Bearer` (RFC 6750; the scheme's case does not matter).
+/// Returns the text after `Bearer` (RFC 6750; the scheme is case-insensitive).
 fn bearer(value: &[u8]) -> Option<&str> {
     let (scheme, credential) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     let credential = credential.trim_matches(' ');

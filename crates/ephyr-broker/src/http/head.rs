@@ -1,9 +1,7 @@
-//! What a request's head must not be, whatever its path: headers that say two things at once, and expectations
-//! that this server does not know.
+//! Checks a request's head on every path: refuses repeated headers and unknown expectations.
 //!
-//! A header that names the caller, the server or the page decides who may do what. Two of them are two answers,
-//! and two programs on the way may each believe another one (CWE-444, RFC 9110 section 5.3): such a request is
-//! refused, not read by its first.
+//! A header that identifies the caller, the server or the page decides authorization. With two values, a proxy
+//! and the server may each use a different one (CWE-444, RFC 9110 section 5.3), so such a request is refused.
 
 use ephyr_mcp::{METHOD, NAME, PROTOCOL_VERSION, SESSION_ID};
 use http::header::{AUTHORIZATION, EXPECT, HOST, HeaderName, ORIGIN};
@@ -15,7 +13,7 @@ pub(crate) const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-session-
 /// The proof of possession ([`ephyr_token::proof::HEADER`]).
 const PROOF: HeaderName = HeaderName::from_static("ephyr-proof");
 
-/// Headers of which no value has a comma: a proxy that joins two into one leaves one.
+/// Headers whose values never contain a comma: a comma means that a proxy joined two of them.
 static SINGLE: [HeaderName; 6] = [
     AUTHORIZATION,
     HOST,
@@ -24,13 +22,13 @@ static SINGLE: [HeaderName; 6] = [
     SESSION_ID,
     SESSION_TOKEN,
 ];
-/// Headers that stand once, too, and may have commas in a value.
+/// Headers that may also appear only once, but may have commas in a value.
 static SINGLE_LINE: [HeaderName; 3] = [PROTOCOL_VERSION, METHOD, NAME];
 
-/// Why a request is refused by its head alone.
+/// Why a request's head is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeadError {
-    /// A header that must be single stands twice.
+    /// A header that must be unique is repeated.
     #[error("the header {0} is given more than once; send exactly one")]
     Repeated(HeaderName),
     /// An expectation other than `100-continue` (RFC 9110, 10.1.1).
@@ -47,7 +45,7 @@ impl HeadError {
         }
     }
 
-    /// Why, for programs of the API.
+    /// The reason code of the API.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Repeated(_) => "header_repeated",
@@ -69,7 +67,7 @@ pub(super) fn check(head: &Parts) -> Result<(), HeadError> {
     if let Some(name) = repeated(&head.headers) {
         return Err(HeadError::Repeated(name));
     }
-    // A request of HTTP/1.0 has no expectations; there the header means nothing.
+    // HTTP/1.0 has no expectations, so the header is ignored there.
     let known = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     if head.version > Version::HTTP_10 && !head.headers.get_all(EXPECT).iter().all(known) {
         return Err(HeadError::Expectation);
@@ -84,7 +82,7 @@ fn repeated(headers: &HeaderMap) -> Option<HeaderName> {
             .is_some_and(|value| value.as_bytes().contains(&b','))
     };
     let joined = SINGLE.iter().find(is_joined);
-    // The map counts values and names; only where the two differ is there anything to look for.
+    // If the numbers of values and names are equal, no header is repeated.
     let twice = (headers.len() > headers.keys_len())
         .then(|| {
             let is_twice = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();

@@ -1,13 +1,13 @@
-//! Answers to clients that look for OAuth. There is none here, and MCP clients try it all the same when they are
-//! refused for want of a credential: they look for metadata, then register, and show what that answers. So the
-//! answer has the form of an OAuth error (RFC 6749 section 5.2, RFC 7591 section 3.2.2) and names the remedy.
+//! Answers OAuth requests. Ephyr has no OAuth, but MCP clients try it when they are refused for a missing
+//! credential: they request metadata, then register, and show the answer. So the answer is an OAuth error (RFC
+//! 6749 section 5.2, RFC 7591 section 3.2.2) that names the remedy.
 
 use http::{Response, StatusCode};
 use serde::Serialize;
 
 use super::router::{Body, json};
 
-/// Not a code of RFC 6749: some of those make clients drop what they have stored, or try once more.
+/// Not a code of RFC 6749: some of those make clients discard stored data or retry.
 const CODE: &str = "oauth_not_supported";
 const DESCRIPTION: &str = "Ephyr has no OAuth: configure the client to send the fixed header `Authorization: Bearer` \
     with the agent's API key (eph_…, from `ephyr keys new`) or a task token (mac_…); on the appliance use `ephyr mcp`, \
@@ -19,8 +19,8 @@ struct OAuthError {
     error_description: &'static str,
 }
 
-/// Whether a client asks there for OAuth: metadata (RFC 9728, RFC 8414, OpenID Connect Discovery; with the path of the
-/// resource behind or before it), registration, authorization or tokens.
+/// Returns whether the path is one of OAuth: metadata (RFC 9728, RFC 8414, OpenID Connect Discovery; with the
+/// resource's path after or before it), registration, authorization or tokens.
 pub(super) fn asks(path: &str) -> bool {
     const ENDPOINTS: [&str; 5] = [
         "/register",
@@ -45,7 +45,7 @@ pub(super) fn asks(path: &str) -> bool {
     ENDPOINTS.contains(&path) || METADATA.iter().any(is_below)
 }
 
-/// The answer: 404, which tells clients that look for metadata to look no further.
+/// Returns 404, so that clients stop looking for metadata.
 pub(super) fn refusal() -> Response<Body> {
     let error = OAuthError {
         error: CODE,

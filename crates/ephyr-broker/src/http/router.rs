@@ -159,10 +159,9 @@ impl Router {
         uid == 0 || policy.agent_by_uid(uid).is_some() || policy.admin_by_uid(uid).is_some()
     }
 
-    /// The answer to a request that goes no further for its head alone, whatever its path: it is refused, or it is a
-    /// browser's preflight.
+    /// Returns the response to a request that ends at its head, on any path: a refusal or a browser's preflight.
     fn answer_to_head(&self, head: &Parts) -> Option<Response<Body>> {
-        // First of all: what follows reads the first of several headers.
+        // This check comes first: later code reads only the first of repeated headers.
         if let Err(error) = head::check(head) {
             let codes = (error.code(), error.rpc_code());
             return Some(refusal(head, error.status(), codes, &error.to_string()));
@@ -273,8 +272,8 @@ impl Service for Router {
     }
 }
 
-/// Refuses a request in the form of its path: a JSON-RPC error at the MCP endpoint, the API's elsewhere. `codes` are the
-/// API's and JSON-RPC's.
+/// Refuses a request in the format of its path: a JSON-RPC error at the MCP endpoint, an API error elsewhere. `codes`
+/// are the API's and JSON-RPC's.
 fn refusal(
     head: &Parts,
     status: StatusCode,

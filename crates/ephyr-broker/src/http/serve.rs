@@ -35,8 +35,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Greatest request body, in bytes.
 const MAX_BODY: usize = 1 << 20;
-/// What is still taken of a body after its request was refused, and for how long: a client that is sending reads
-/// the answer only if the connection is not reset under it.
+/// Bounds, in bytes and time, for draining a body after its request was refused: a client that is still sending
+/// reads the answer only if the connection is not reset.
 const MAX_REST: usize = 16 << 20;
 const REST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Buffer of a connection: the greatest request head.
@@ -62,8 +62,8 @@ pub enum BodyError {
     Broken,
 }
 
-/// Reads a body. One that says that it is too long is refused before any of it is read, and before a client that
-/// waits for `100 Continue` gets it.
+/// Reads a body. If the declared length is over the limit, refuses it before reading and before sending `100
+/// Continue`.
 async fn read_body(body: &mut Incoming) -> Result<Bytes, BodyError> {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(BodyError::TooLarge);
@@ -77,8 +77,8 @@ async fn read_body(body: &mut Incoming) -> Result<Bytes, BodyError> {
     }
 }
 
-/// Reads what is left of a refused request's body and drops it. A client that waits for `100 Continue` sends none,
-/// and reading would ask it to.
+/// Drains the rest of a refused request's body. A client that waits for `100 Continue` sends none, and reading
+/// would send it the `100`.
 fn drain(head: &Parts, mut body: Incoming) {
     if body.is_end_stream() || head.headers.contains_key(EXPECT) {
         return;
@@ -93,7 +93,7 @@ fn drain(head: &Parts, mut body: Incoming) {
                 }
             }
         };
-        // Whichever comes first, dropping the body closes the connection unless all of it was read.
+        // Whichever limit is reached first, dropping an unread body closes the connection.
         let _ = tokio::time::timeout(REST_TIMEOUT, rest).await;
     });
 }
@@ -118,10 +118,10 @@ pub trait Service: Send + Sync + 'static {
     /// The response to an admitted request whose body did not come.
     fn no_body(&self, head: &Parts, error: BodyError) -> Response<Self::Body>;
 
-    /// The web origin that a request comes from, where its pages may call.
+    /// Returns the request's web origin, if its pages may call.
     fn allowed_origin(&self, head: &Parts) -> Option<HeaderValue>;
 
-    /// Adds to a response what pages of its request's origin need to read it.
+    /// Adds the headers that let pages of the request's origin read the response.
     fn expose(&self, origin: Option<HeaderValue>, response: &mut Response<Self::Body>);
 
     /// Answers an admitted request.
@@ -327,7 +327,7 @@ async fn answer<S: Service>(
     response.map(|body| Watched::new(body, answering))
 }
 
-/// Takes a request as far as its body, or gives the response to one that goes no further.
+/// Processes a request up to its body, or returns the response if it ends earlier.
 async fn admit_and_read<S: Service>(
     service: &Arc<S>,
     peer: Peer,

@@ -49,7 +49,7 @@ pub enum RunError {
          may have run, in part or to its end; look before you ask for it again"
     )]
     Lost(String),
-    /// The target reported an end, but not that the command began.
+    /// The target reported an exit, but no proof that the command started.
     #[error(
         "the target ran another program instead of the command, or nothing: it reported {0} without proof that the \
          command started. Check on the target that the account's shell runs sealed commands (`getent passwd`; \
@@ -59,7 +59,7 @@ pub enum RunError {
     Unproven(String),
 }
 
-/// A command that did not run, or not to its end, and what it wrote until then.
+/// A command that did not run to its end, with the output received so far.
 #[derive(Debug)]
 pub struct Failed {
     /// Why.
@@ -77,7 +77,7 @@ impl From<RunError> for Failed {
 }
 
 impl Failed {
-    /// What happened, for people; with output as text, what the command wrote until then follows.
+    /// Returns the message for people, followed by the output so far if output is text.
     #[must_use]
     pub fn message(&self, encoding: Encoding) -> String {
         let mut message = self.error.to_string();
@@ -99,7 +99,7 @@ impl Failed {
     }
 }
 
-/// What programs read of a [`Failed`].
+/// The details of a [`Failed`] for programs.
 #[derive(Serialize)]
 pub struct Details<'a> {
     reason: &'static str,
@@ -126,7 +126,8 @@ impl RunError {
         }
     }
 
-    /// Whether the signer only reads a new policy, so that the same request may succeed at once.
+    /// Whether the signer is only reloading its policy, so that the same request may succeed when
+    /// retried.
     pub(super) fn is_reloading(&self) -> bool {
         matches!(self, Self::Signer(error) if certificate::is_reloading(error))
     }

@@ -1,5 +1,5 @@
-//! Output piece by piece. As text, no piece ends within a character that the next one goes on with; as base64,
-//! each says where it belongs, so that a reader notices what it missed.
+//! Output in pieces. As text, no piece ends inside a character; as base64, each has its offset, so that a
+//! reader notices gaps.
 
 use ephyr_mcp::Progress;
 use ephyr_ssh::{Chunk, Stream};

@@ -1,4 +1,4 @@
-//! What a command wrote, as answers give it: text for models, base64 for programs that need every byte.
+//! A command's output in results: text for models, base64 for programs that need every byte.
 
 use std::borrow::Cow;
 
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::pieces;
 
-/// How an answer writes a command's output.
+/// The encoding of a command's output in a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// As text; bytes that are no UTF-8 are replaced, and the answer says so.
+    /// Text; bytes that are not UTF-8 are replaced, and the result says so.
     #[default]
     Text,
-    /// As base64 of the bytes.
+    /// Base64 of the bytes.
     Base64,
 }
 
@@ -25,14 +25,13 @@ impl Encoding {
         *self == Self::Text
     }
 
-    /// One piece of output on its way to a caller that watches: which output, how many bytes were there before
-    /// it, and the bytes.
+    /// Formats one piece of output for a caller's progress: the stream, the byte offset and the bytes.
     pub(super) fn piece(stream: &str, offset: u64, data: &[u8]) -> String {
         format!("{stream} {offset} {}", STANDARD.encode(data))
     }
 }
 
-/// What a command wrote until it ended, or until its connection did.
+/// The output of a command until it or its connection ended.
 #[derive(Serialize)]
 pub struct Written<'a> {
     stdout: Cow<'a, str>,
@@ -42,17 +41,17 @@ pub struct Written<'a> {
     /// How many bytes the command wrote, kept or not.
     stdout_bytes: u64,
     stderr_bytes: u64,
-    /// Whether bytes that are no UTF-8 were replaced.
+    /// Whether bytes that are not UTF-8 were replaced.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stdout_lossy: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stderr_lossy: bool,
-    /// Whether there was more than is kept.
+    /// Whether output beyond the limit was dropped.
     truncated: bool,
 }
 
 impl<'a> Written<'a> {
-    /// What the command wrote, in this encoding.
+    /// Encodes the command's output.
     #[must_use]
     pub fn new(output: &'a ExecOutput, encoding: Encoding) -> Self {
         let (stdout, stdout_lossy) = encode(&output.stdout, output.stdout_truncated, encoding);
@@ -69,7 +68,7 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// Adds what was written to an error, for a reader of text.
+    /// Appends the output to an error message.
     pub(super) fn append_to(&self, message: &mut String) {
         use std::fmt::Write as _;
         if self.encoding != Encoding::Text {
@@ -89,7 +88,7 @@ impl<'a> Written<'a> {
     }
 }
 
-/// The bytes in an encoding, and whether some could not be written in it.
+/// Returns the encoded bytes, and whether some could not be represented.
 fn encode(bytes: &[u8], truncated: bool, encoding: Encoding) -> (Cow<'_, str>, bool) {
     match encoding {
         Encoding::Base64 => (STANDARD.encode(bytes).into(), false),

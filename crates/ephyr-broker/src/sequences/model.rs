@@ -96,7 +96,7 @@ pub(super) struct Token {
     expires: i64,
     may_delegate: bool,
     generations: usize,
-    /// Whether a holder appended a caveat since the broker made it.
+    /// Whether a holder has appended a caveat.
     narrowed: bool,
     /// The token that it was made of.
     from: Option<usize>,

@@ -1,13 +1,13 @@
 //! The frames of the state journal.
 //!
 //! Format (version 2): the line `ephyr-broker-state 2`, then frames of `u32be length`, `first 4 bytes of
-//! SHA-256(length)`, `first 4 bytes of SHA-256(length ‖ payload)`, `payload` (compact JSON of [`Entry`](super::Entry)). The length
-//! has a checksum of its own, which is checked before the length is believed: a wrong one would make the rest of
-//! the journal look like an incomplete last frame.
+//! SHA-256(length)`, `first 4 bytes of SHA-256(length ‖ payload)`, `payload` (compact JSON of
+//! [`Entry`](super::Entry)). The length has its own checksum, verified before the length is used: a wrong length
+//! would make the rest of the journal look like an incomplete last frame.
 //!
-//! An incomplete last frame is what a kill in the middle of a write leaves; its answer never went out, so it is cut
-//! off. Any other damage, or a newer version, makes the whole journal worthless: the broker starts a fresh epoch and
-//! all tokens are dead. Version 1 had one checksum, over the payload alone; it is read and rewritten at the start.
+//! A kill during a write leaves an incomplete last frame; its answer was never sent, so the frame is cut off. Any
+//! other damage, or a newer version, invalidates the whole journal: the broker starts a fresh epoch and all tokens
+//! are dead. Version 1 had one checksum, over the payload alone; it is read and rewritten at startup.
 
 use std::io;
 
@@ -15,14 +15,14 @@ use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// How a journal begins.
+/// The first line of a journal.
 pub(super) const HEADER: &[u8] = b"ephyr-broker-state 2\n";
-/// How one of version 1 did.
+/// The first line of a version 1 journal.
 pub(super) const HEADER_1: &[u8] = b"ephyr-broker-state 1\n";
-/// No entry comes near this; a greater length is damage.
+/// Far above any entry; a greater length is damage.
 const MAX_FRAME: usize = 1 << 20;
 
-/// An entry as it stands in the journal.
+/// An encoded entry of the journal.
 pub(super) struct Frame(Zeroizing<Vec<u8>>);
 
 /// Bytes before a frame's payload.
@@ -32,7 +32,7 @@ impl Frame {
     /// Encodes an entry.
     ///
     /// # Errors
-    /// When it is longer than any entry may be.
+    /// The entry is too long.
     pub(super) fn of<E: Serialize>(entry: &E) -> io::Result<Self> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(768));
         bytes.extend_from_slice(&[0; HEAD]);
@@ -40,7 +40,7 @@ impl Frame {
         Self::seal(bytes)
     }
 
-    /// The frame of a payload that was encoded before.
+    /// Returns the frame of an already encoded payload.
     ///
     /// # Errors
     /// As [`Frame::of`].
@@ -50,12 +50,12 @@ impl Frame {
         Self::seal(bytes)
     }
 
-    /// As it stands in the journal.
+    /// Returns the encoded bytes.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Fills in what stands before the payload.
+    /// Fills in the header before the payload.
     fn seal(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Self> {
         let payload = bytes.len() - HEAD;
         let length = u32::try_from(payload).ok().filter(|_| payload <= MAX_FRAME);
@@ -69,7 +69,7 @@ impl Frame {
     }
 }
 
-/// The checksums of a length, and of it and the payload.
+/// Returns the checksums of the length, and of length and payload.
 fn sums(length: [u8; 4], payload: &[u8]) -> ([u8; 4], [u8; 4]) {
     let all = Sha256::new_with_prefix(length).chain_update(payload);
     (
@@ -82,15 +82,15 @@ fn first_four([a, b, c, d, ..]: [u8; 32]) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// What a journal's bytes hold.
+/// The frames of a journal.
 pub(super) struct Frames<'a> {
     pub(super) version: u8,
-    /// Each whole frame's payload, and where it begins.
+    /// Each complete frame's payload and its offset.
     pub(super) payloads: Vec<(usize, &'a [u8])>,
 }
 
 impl<'a> Frames<'a> {
-    /// Splits a journal into its frames. What is wrong with it makes all of it worthless.
+    /// Splits a journal into its frames. Any error invalidates the whole journal.
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let (version, header) = if bytes.starts_with(HEADER) {
             (2, HEADER)
@@ -119,7 +119,7 @@ impl<'a> Frames<'a> {
         self.payloads.iter().map(entry).collect()
     }
 
-    /// How long these frames are in the version that is written.
+    /// Returns the length of these frames in the current version.
     pub(super) fn length_now(&self) -> u64 {
         let frames = self.payloads.iter();
         let frames: usize = frames.map(|(_, payload)| HEAD + payload.len()).sum();
@@ -127,7 +127,7 @@ impl<'a> Frames<'a> {
     }
 }
 
-/// The payload of the frame that begins at `at`, and where it ends; none where the bytes end first.
+/// Returns the payload of the frame at `at` and its end; `None` if the bytes end first.
 fn next_frame(version: u8, bytes: &[u8], at: usize) -> Result<Option<(&[u8], usize)>, String> {
     let rest = bytes.get(at..).unwrap_or_default();
     let Some((length, rest)) = rest.split_first_chunk::<4>() else {
@@ -139,7 +139,8 @@ fn next_frame(version: u8, bytes: &[u8], at: usize) -> Result<Option<(&[u8], usi
         let Some((sum, after)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
         };
-        // Before the length is believed: one that is too great would hide all that follows.
+        // Verified before the length is used: a length that is too great would hide all later
+        // frames.
         if sums(*length, b"").0 != *sum {
             return Err(format!("byte {at}: the length's checksum does not match"));
         }

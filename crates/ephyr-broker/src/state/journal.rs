@@ -1,7 +1,7 @@
 //! The state journal: an append-only file on tmpfs that is written before an answer goes out, so that a
 //! restart, a crash or an upgrade loses nothing that was answered.
 //!
-//! [`frames`](super::frames) says what stands in it.
+//! [`frames`](super::frames) documents its format.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -136,18 +136,19 @@ impl Journal {
         }
     }
 
-    /// Whether and how the file is no longer the one at its path: a restart would not find what is written to it.
+    /// Returns how the file was displaced, if it is no longer the one at its path: a restart would not find data
+    /// written to it.
     ///
     /// # Errors
-    /// Where the system cannot say.
+    /// The check itself fails.
     pub(super) fn displaced(&self) -> io::Result<Option<Displaced>> {
         Ok(look_at(&self.file, &self.dir.join(FILE_NAME))?.displaced)
     }
 
-    /// The file itself, for whoever reads what is appended while it is rewritten.
+    /// Returns a handle to read what is appended during a rewrite.
     ///
     /// # Errors
-    /// Where the system has no descriptor to give.
+    /// No descriptor is available.
     pub(super) fn reader(&self) -> io::Result<File> {
         self.file.try_clone()
     }
@@ -176,7 +177,7 @@ impl Journal {
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
         if self.displaced()? == Some(Displaced::Replaced) {
-            // Whatever somebody put there is not ours to destroy.
+            // Do not destroy a foreign file at the path.
             std::fs::rename(self.dir.join(FILE_NAME), self.dir.join(DAMAGED_NAME))?;
         }
         std::fs::rename(self.dir.join(NEW_NAME), self.dir.join(FILE_NAME))?;
@@ -195,8 +196,8 @@ pub(super) struct Successor {
 }
 
 impl Successor {
-    /// Writes `entries`, which stand for the first `mark` bytes of the journal in `dir`, whose file is `old`. They may
-    /// say more already, since what follows is read again after them.
+    /// Writes `entries`, which replace the first `mark` bytes of the journal in `dir`, whose file is `old`. They may
+    /// include later changes, since the rest is replayed after them.
     ///
     /// # Errors
     /// When it could not be written.
@@ -243,7 +244,8 @@ impl Successor {
     }
 }
 
-/// Opens a regular file for reading, or for appending and reading; never a link, and never waiting as for a FIFO.
+/// Opens a regular file for reading, or for appending and reading. Does not follow links and does not block on a
+/// FIFO.
 pub(super) fn open_file(path: &Path, write: bool) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut options = OpenOptions::new();
@@ -261,7 +263,7 @@ pub(super) fn open_file(path: &Path, write: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes the journal of a version before anew, with the same entries, before anything is appended to it.
+/// Rewrites a journal of an earlier version with the same entries, before anything is appended.
 fn rewrite(dir: &Path, payloads: &[(usize, &[u8])]) -> io::Result<()> {
     let new = dir.join(NEW_NAME);
     let file = open_file(&new, true)?;
@@ -366,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_wrong_length_is_damage_and_no_incomplete_frame() {
-        // Any bit of the length of each frame, the last one too.
+        // Flip each bit of each frame's length, including the last frame's.
         let starts: Vec<usize> =
             ["\"one\"", "\"two\""]
                 .iter()
@@ -384,7 +386,7 @@ mod tests {
         }
     }
 
-    /// A journal as version 1 wrote it.
+    /// A version 1 journal.
     fn version_1(entries: &[&str]) -> Vec<u8> {
         let mut bytes = HEADER_1.to_vec();
         for entry in entries {
@@ -408,7 +410,7 @@ mod tests {
         assert!(std::fs::read(&path).unwrap().starts_with(HEADER));
         journal.append(&"three").unwrap();
         assert_eq!(entries(dir.path()).unwrap(), ["one", "two", "three"]);
-        // One that is damaged is not guessed at either.
+        // A damaged version 1 journal is refused too.
         before[HEADER_1.len() + 6] ^= 1;
         std::fs::write(&path, &before).unwrap();
         assert!(entries(dir.path()).is_err());
@@ -424,7 +426,7 @@ mod tests {
         assert!(why.contains("was renamed"), "{why}");
         std::fs::write(&path, "somebody else's").unwrap();
         assert!(journal.append(&"four").is_err());
-        // Written anew, it goes on, and what lay there is kept.
+        // After a rewrite the journal continues, and the foreign file is kept.
         let all = ["one", "two", "three"];
         let old = journal.reader().unwrap();
         let new = Successor::write(dir.path(), old, journal.len(), all.iter()).unwrap();

@@ -211,17 +211,16 @@ impl Nonces {
         Ok(())
     }
 
-    /// Whether and how the file is no longer the one at its path.
+    /// Returns how the file was displaced, if it is no longer the one at its path.
     ///
     /// # Errors
-    /// Where the system cannot say.
+    /// The check itself fails.
     pub(super) fn displaced(&self) -> io::Result<Option<Displaced>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.log.displaced()
     }
 
-    /// Writes the file anew where somebody took it away; tells what had become of it. All nonces that count are in
-    /// memory.
+    /// Rewrites the file if it was taken away and returns what happened to it. All valid nonces are in memory.
     pub(super) fn restore(&self, now: Timestamp) -> io::Result<Option<Displaced>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let displaced = seen.log.displaced()?;

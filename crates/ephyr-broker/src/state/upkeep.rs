@@ -130,7 +130,7 @@ impl State {
         }
     }
 
-    /// What of the state cannot be written, since somebody took its file away; for people.
+    /// Returns a message about a state file that was taken away and cannot be written.
     #[must_use]
     pub fn displaced(&self) -> Option<String> {
         let journal = self.lock().journal.displaced();
@@ -144,11 +144,11 @@ impl State {
         None
     }
 
-    /// Writes what somebody took away anew from memory, where everything still is: until then nothing is changed and
-    /// no proof accepted. Tells what was restored, and what had become of it.
+    /// Rewrites files that were taken away from memory, which has the full state: until then nothing is changed and
+    /// no proof is accepted. Returns each restored file and what happened to it.
     ///
     /// # Errors
-    /// When it cannot be written; nothing is changed then until it can.
+    /// The file cannot be written; nothing is changed until it can.
     pub fn restore_files(&self, now: Timestamp) -> io::Result<Vec<(&'static str, Displaced)>> {
         let mut restored = Vec::new();
         let journal = self.lock().journal.displaced()?;

@@ -39,7 +39,7 @@ pub enum TaskError {
         "the token is for task {0}; a child is made below, and a key bound to, the token's own task"
     )]
     NotYourTask(TaskId),
-    /// The token was narrowed by a holder, and binding and revoking are not for those.
+    /// The token was narrowed by a holder, so it can neither bind nor revoke.
     #[error(
         "a narrowed token can neither bind nor revoke a task: use the token as the broker issued it, or revoke \
          without a token, as the agent that started the task; delegate a task of its own to a helper that must \
@@ -114,8 +114,8 @@ impl TaskError {
         }
     }
 
-    /// What `caller` is told of it. Which other agents the policy knows is not told: one that does not exist looks
-    /// like one that does not accept the delegation.
+    /// Returns the error as shown to `caller`. It hides which other agents exist: an unknown agent looks like one
+    /// that does not accept the delegation.
     #[must_use]
     pub fn told(self, caller: &AgentName) -> Self {
         match self {

@@ -180,7 +180,7 @@ async fn a_delegation_can_be_asked_about_without_being_made() {
     assert_eq!(would["agent"], "away");
     assert_eq!(would.get("token"), None);
     for (agent, envelope, reason) in [
-        // An agent that there is not looks like one that accepts nothing.
+        // An agent that does not exist looks like one that accepts nothing.
         ("nobody", json!({}), "delegation_not_accepted"),
         (HOME, json!({"targets": ["elsewhere"]}), "mint_refused"),
     ] {
@@ -359,7 +359,7 @@ async fn w17_a_proof_is_refused_after_a_restart_too() {
     );
 }
 
-/// What a holder makes of a token by itself.
+/// Narrows a token as a holder does, without the broker.
 fn narrowed(token: &str) -> String {
     let caveat = "role IN [read]".parse().unwrap();
     let token = Token::from_text(token).unwrap();
@@ -398,7 +398,8 @@ async fn a_narrowed_token_neither_binds_nor_revokes() {
     );
     desk.good(&whole, "task_info", json!({})).await;
 
-    // The twins: a helper ends its own task by that task's token, and whoever holds the whole token binds it.
+    // The twins: a helper revokes its own task with that task's token, and a holder of the full token binds
+    // it.
     let below = child["token"].as_str().unwrap();
     let revoke = json!({"task_id": child["task_id"]});
     desk.good(below, "task_revoke", revoke).await;
@@ -423,7 +424,7 @@ async fn a_denial_does_not_tell_whether_a_target_exists() {
     let (_, web_only) = desk.create(json!({"targets": ["web"]})).await;
     for token in ["", &token, &web_only] {
         let mut answers = Vec::new();
-        // One that the policy gives to others, one that is switched off, and one that there is not.
+        // One granted to others, one switched off, and one that does not exist.
         for target in ["db", "off", "nil"] {
             let mut said = Vec::new();
             for dry_run in [true, false] {
@@ -468,7 +469,7 @@ async fn a_denial_does_not_tell_whether_a_target_exists() {
         assert!(!reasons.is_empty(), "{target}");
         assert!(reasons.iter().all(|found| found == reason), "{reasons:?}");
     }
-    // The twin: of a target that it may use it hears what is wrong.
+    // The twin: for a target that it may use, the answer gives the reason.
     let mut arguments = exec("web");
     arguments["role"] = json!("operator");
     let asked = desk.good("", "exec", arguments).await;

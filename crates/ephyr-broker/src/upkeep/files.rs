@@ -1,5 +1,4 @@
-//! The files that the broker keeps open: whether they are still where they belong, and what the log of the service
-//! says when they are not.
+//! Checks that the broker's open files are still at their paths, and logs when they are not.
 
 use std::sync::Arc;
 
@@ -10,10 +9,10 @@ use super::log;
 use crate::broker::Broker;
 use crate::clock;
 
-/// What was said already, so that nothing is said twice.
+/// What was already logged, to avoid repeats.
 #[derive(Default)]
 pub(super) struct Files {
-    /// Since when the failure lasts that was told.
+    /// The start of the failure that was logged.
     failing_since: Option<Timestamp>,
     is_failing: bool,
     /// Why the state cannot be restored.
@@ -21,7 +20,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Looks at all of them, restores what can be, and tells of it.
+    /// Checks all files, restores what it can, and logs it.
     pub(super) async fn look(&mut self, broker: &Arc<Broker>) {
         broker.audit().writer().look();
         self.tell_of_log(broker);
@@ -30,7 +29,7 @@ impl Files {
         }
     }
 
-    /// The log's own thread restores it. It may be over before anybody looks, hence the last failure.
+    /// The log's own thread restores it, possibly before this check, hence the last failure.
     fn tell_of_log(&mut self, broker: &Broker) {
         let writer = broker.audit().writer();
         if let Some(last) = writer.last_failure()
