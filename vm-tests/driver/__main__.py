@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from . import check, image, mutation, scenario, topology, world
@@ -44,8 +45,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--programs", type=Path, help="where the built programs lie")
     options = parser.parse_args(words)
     # So that the guests are ended on these signals too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGHUP, end)
     try:
         if options.list:
             listing(options.names)
@@ -72,6 +73,13 @@ def main(words: list[str]) -> int:
     except DriverError as error:
         print(f"vm: {error}", file=sys.stderr, flush=True)
         return 2
+
+
+def end(number: int, _frame: FrameType | None) -> None:
+    """Ends the run; a second signal, from a parent that ends its whole group, does not interrupt the cleaning up."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def summary(passed: int, failed: int, skipped: int) -> int:

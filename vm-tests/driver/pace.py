@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 #: A fixed piece of a guest's work: it starts programs, which is what most of a scenario's time goes into.
 WORK = "for n in $(seq 60); do /bin/true; done; python3 -c 'import json, socket'"
-#: Seconds that it takes in a guest on two processors with nothing else to do.
-NOMINAL = 1.0
+#: Seconds that it takes in a guest that has just woken up, beside another scenario, on two processors with nothing else to do.
+NOMINAL = 2.0
 #: The factor's bound; a machine as slow as that has other troubles.
 MOST = 20.0
 
