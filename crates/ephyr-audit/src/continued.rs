@@ -3,13 +3,13 @@
 //! before it, so the chain spans both files.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ephyr_names::Digest;
-use ephyr_sandbox::{Displaced, look_at};
+use ephyr_sandbox::{Displaced, look_at, open_regular};
 use rustix::fs::{AtFlags, CWD, linkat};
 
 use crate::error::{AuditError, OpenError};
@@ -148,15 +148,37 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     copied.map_err(OpenError::io("write", &copy))?;
     // A file with this name may be evidence, or the copy of an earlier attempt that failed later.
     match std::fs::hard_link(&copy, kept) {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_copy(kept, chain.length()) => {}
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_copy(kept, &copy) => {}
         linked => linked.map_err(OpenError::io("make", kept))?,
     }
     std::fs::remove_file(&copy).map_err(OpenError::io("remove", &copy))?;
     sync_directory(kept)
 }
 
-fn is_copy(kept: &Path, length: u64) -> bool {
-    std::fs::symlink_metadata(kept).is_ok_and(|kept| kept.is_file() && kept.len() == length)
+/// Whether the file at `kept` has the content of `copy`. Its length alone would not do: the copy is then removed, and a
+/// removed log has no other.
+fn is_copy(kept: &Path, copy: &Path) -> bool {
+    let equal = || -> io::Result<bool> {
+        if !std::fs::symlink_metadata(kept)?.is_file() {
+            return Ok(false);
+        }
+        let mut files = (open_regular(kept)?, open_regular(copy)?);
+        if files.0.metadata()?.len() != files.1.metadata()?.len() {
+            return Ok(false);
+        }
+        let (mut one, mut other) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+        loop {
+            let read = files.0.read(&mut one)?;
+            if read == 0 {
+                return Ok(true);
+            }
+            files.1.read_exact(&mut other[..read])?;
+            if one[..read] != other[..read] {
+                return Ok(false);
+            }
+        }
+    };
+    equal().unwrap_or(false)
 }
 
 fn copy_to(file: &File, length: u64, mut out: File) -> io::Result<()> {

@@ -80,7 +80,10 @@ impl Capture {
             return self.keep(stream, data);
         }
         let before = self.proof.before_command(data);
-        if !self.proof.is_seen() {
+        if self.proof.is_seen() {
+            // A hostile target would otherwise have us keep it beside both outputs.
+            self.before = Kept::new(0);
+        } else {
             self.before.push(data);
         }
         if before < data.len() {
@@ -153,6 +156,19 @@ mod tests {
         capture.push(Stream::Stdout, &Bytes::from_static(b"out"));
         assert!(capture.has_begun());
         assert_eq!(capture.take_stdout().data, b"out");
+    }
+
+    #[test]
+    fn output_before_the_command_is_dropped_once_it_began() {
+        let mut capture = Capture::new(16, 16, None);
+        capture.push(
+            Stream::Stdout,
+            &Bytes::from_static(b"from a startup file\n"),
+        );
+        assert_eq!(capture.before.data.len(), 16);
+        capture.push(Stream::Stdout, &Bytes::from(SEALED_BEGINS));
+        assert_eq!(capture.before.data.capacity(), 0);
+        assert!(capture.take_stdout().data.is_empty());
     }
 
     #[test]

@@ -86,6 +86,34 @@ fn a_log_taken_away_refuses_and_continues_in_a_new_file() {
 }
 
 #[test]
+fn a_file_of_the_same_length_is_not_taken_for_the_copy() {
+    for (same, kept) in [(false, "x"), (true, "")] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let writer = open(&path);
+        append(&writer, &exec("before"));
+        let content = text(&path);
+        let log = content
+            .split("\"log\":\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next();
+        let name = format!("audit.log.{}.000000000000", log.unwrap());
+        let other = format!("{kept}{}", &content[kept.len()..]);
+        assert_eq!((other.len(), other == content), (content.len(), same));
+        fs::write(dir.path().join(&name), other).unwrap();
+        fs::remove_file(&path).unwrap();
+        writer.append_durable_blocking(&exec("never")).unwrap_err();
+        let next = writer.append_durable_blocking(&exec("after"));
+        assert_eq!(next.is_ok(), same, "{next:?}");
+        // Its records are nowhere else.
+        let copy = dir.path().join(format!("{name}.next"));
+        assert_eq!(copy.exists(), !same);
+    }
+}
+
+#[test]
 fn another_link_and_a_rotation_stop_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");

@@ -8,6 +8,7 @@ use super::{Granted, Reachable, SshAction, Subject, Switches, reachable};
 use crate::commands::{CommandPolicy, MAX_COMMAND_BYTES};
 use crate::model::{Agent, Policy, Role};
 use crate::pairing::{Pairing, Unpaired};
+use crate::sealed::SEALED_BEGINS;
 
 /// Why an action was refused, in a word; on the wire in `snake_case`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -344,6 +345,14 @@ pub(super) fn not_unsealed(pairing: &Pairing<'_>) -> Denial {
 
 pub(super) fn bad_command() -> Denial {
     let message = format!("a command has 1 to {MAX_COMMAND_BYTES} bytes and no NUL among them");
+    Denial::new(3, ReasonCode::CommandInvalid, "command".into(), message)
+}
+
+pub(super) fn command_with_proof() -> Denial {
+    let message = format!(
+        "a command must not contain `{}`: that text proves to the broker that a command began",
+        SEALED_BEGINS.trim_end()
+    );
     Denial::new(3, ReasonCode::CommandInvalid, "command".into(), message)
 }
 

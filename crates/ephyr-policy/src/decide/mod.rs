@@ -33,6 +33,7 @@ use crate::commands::MAX_COMMAND_BYTES;
 use crate::ledger::{Full, Ledger, Limits, Room, Wanted};
 use crate::model::{Agent, Approval, Policy, Role, Target};
 use crate::pairing::{self, Pairing};
+use crate::sealed::SEALED_BEGINS;
 
 /// Longest life of a certificate that is sealed to one command: long enough to log in.
 pub const SEALED_TTL: Ttl = Ttl::from_secs(60);
@@ -223,6 +224,11 @@ fn check_purpose(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<(), Denial>
         } => {
             if command.is_empty() || command.len() > MAX_COMMAND_BYTES || command.contains('\0') {
                 return Err(denial::bad_command());
+            }
+            // sshd passes the words of the request on. A target that runs something else in the command's place and
+            // repeats them would seem to have run it.
+            if command.contains(SEALED_BEGINS.trim_end()) {
+                return Err(denial::command_with_proof());
             }
             if !role.allows_command(command) {
                 return Err(denial::command_not_allowed(role));
