@@ -52,8 +52,8 @@ pub(crate) fn run(mut endpoint: Endpoint, bind: bool) -> Result<ExitCode, Failur
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until the client has gone: it ends this program by a signal, or nobody holds the other end of standard output.
-/// Clients close standard input first and may still read, so that alone says nothing.
+/// Waits until the client has exited: it signals this program, or the other end of standard output is closed. A
+/// closed standard input is not enough, since clients close it first and may still read.
 async fn client_gone() {
     tokio::select! {
         () = ended_by(SignalKind::terminate()) => {}
@@ -63,7 +63,7 @@ async fn client_gone() {
     }
 }
 
-/// Waits for a signal; for ever where it cannot be waited for, since it then ends the program by itself.
+/// Waits for a signal; forever if no handler can be set, since the signal then ends the program.
 async fn ended_by(kind: SignalKind) {
     match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),
@@ -71,23 +71,23 @@ async fn ended_by(kind: SignalKind) {
     }
 }
 
-/// Waits until nobody can read standard output any more. A write would tell as well, but while a command runs there is
-/// nothing to write.
+/// Waits until the reader of standard output is closed. A write would fail too, but there is nothing to write while a
+/// command runs.
 async fn reader_gone() {
     let (tell, told) = oneshot::channel();
     let watch = move || {
         let stdout = io::stdout();
-        // No event is asked for: what is left is that the other end was closed, which is always told.
+        // No event is requested: poll always reports a closed other end.
         let mut end = [PollFd::new(&stdout, PollFlags::empty())];
         loop {
             match poll(&mut end, None) {
                 Ok(_) => break,
                 Err(rustix::io::Errno::INTR) => {}
-                // It cannot be waited for; a write will tell.
+                // Polling is not possible; a write will fail instead.
                 Err(_) => return,
             }
         }
-        // The bridge may have ended by itself.
+        // The bridge may already have ended.
         let _ = tell.send(());
     };
     let watching = std::thread::Builder::new()

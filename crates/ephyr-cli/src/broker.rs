@@ -21,17 +21,17 @@ use crate::failure::{BROKE_OFF, DATA, DENIED, Failure, PROTOCOL, TEMPORARY, UNAV
 
 const VERSION: &str = "2026-07-28";
 
-/// What a request that was sent and not answered may have done.
+/// The possible effect of a request that was sent and not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// Nothing: it only asked.
+    /// None: it only reads.
     None,
-    /// What it asked for.
+    /// It may have taken effect.
     Possible,
 }
 
 impl Effect {
-    /// Of a call of a tool.
+    /// Returns the effect of calling a tool.
     fn of(tool: &str, arguments: &Value) -> Self {
         let reads = ["list_targets", "list_certs", "task_list", "task_info"];
         if reads.contains(&tool) || arguments["dry_run"] == true {
@@ -41,7 +41,7 @@ impl Effect {
         }
     }
 
-    /// The failure of a request that got no answer.
+    /// Returns the failure of a request without an answer.
     fn failure(self, code: &str, text: &str) -> Failure {
         match self {
             Self::None => Failure::new(UNAVAILABLE, code, format!("{text}; nothing was changed")),
@@ -97,10 +97,10 @@ pub(crate) fn call(
     request(endpoint, tool, &arguments, patience, None)
 }
 
-/// As [`call`], with each progress message as it comes.
+/// As [`call`], and passes on each progress message as it arrives.
 ///
 /// # Errors
-/// As [`call`], and what the listener says.
+/// As [`call`], and errors of the listener.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "callers write `json!` in place"
@@ -206,7 +206,7 @@ pub(crate) fn get(endpoint: &Endpoint, path: &str) -> Result<Value, Failure> {
     }
 }
 
-/// What came after the head.
+/// The body of a response.
 enum Body {
     Whole(Bytes),
     /// The last of several events, which is the answer.
@@ -314,7 +314,8 @@ where
     Ok((Response::from_parts(head, ()), body))
 }
 
-/// A connection that gave no answer: because whoever listens there is not the broker, or because it broke.
+/// Returns the failure of a connection without an answer: the server is not the broker, or the connection
+/// broke.
 fn lost(place: &Place, effect: Effect, error: &hyper::Error) -> Failure {
     if is_not_http(error) {
         let text = format!(
@@ -323,7 +324,7 @@ fn lost(place: &Place, effect: Effect, error: &hyper::Error) -> Failure {
         );
         return Failure::new(PROTOCOL, "not_the_broker", text);
     }
-    // hyper gives the request back: it was never sent.
+    // hyper returns the request, so it was never sent.
     let effect = if error.is_canceled() {
         Effect::None
     } else {

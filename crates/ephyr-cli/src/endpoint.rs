@@ -47,7 +47,7 @@ pub(crate) enum Place {
 
 impl Environment {
     pub(crate) fn read() -> Self {
-        // As in a file: what fills a variable from one often keeps the line break at its end.
+        // As for a file: variables filled from files often keep the trailing line break.
         let text = |name| {
             let value = std::env::var(name).ok()?;
             Some(value.trim().to_owned()).filter(|value| !value.is_empty())

@@ -1,16 +1,16 @@
-//! A reply of server-sent events, read while it comes: progress is handed on, the answer is kept.
+//! Reads a reply of server-sent events as it arrives: passes progress on and keeps the answer.
 
 use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Takes each progress message.
+/// Called with each progress message.
 pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(&str) -> Result<(), Failure>;
 
 /// Reads the events of one reply.
 pub(crate) struct Events<'a> {
     on_progress: OnProgress<'a>,
-    /// The beginning of a line that is not whole yet.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
     answer: Option<Value>,
 }
@@ -24,10 +24,10 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Takes a piece of the body.
+    /// Processes a piece of the body.
     ///
     /// # Errors
-    /// An event that is no JSON, or what the listener says of a progress message.
+    /// An event is not JSON, or the listener failed.
     pub(crate) fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let mut lines = piece.split(|byte| *byte == b'\n');
         let rest = lines.next_back().unwrap_or_default();
@@ -40,10 +40,10 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// The answer, which stands last.
+    /// Returns the answer, the last event.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no answer.
     pub(crate) fn answer(mut self) -> Result<Value, Failure> {
         let line = std::mem::take(&mut self.line);
         self.event(&line)?;

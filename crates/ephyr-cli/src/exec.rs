@@ -94,12 +94,12 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
     end(&ran, exec, output)
 }
 
-/// The command's status, unless its output is not all here.
+/// Returns the command's status, or an error if its output is incomplete.
 fn end(ran: &Ran, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
     let Some(lacks) = lacks(ran) else {
         return Ok(ExitCode::from(status(ran)));
     };
-    // Nobody takes a command that was ended for one whose output is complete.
+    // The output of a command that was ended is never considered complete, so that is no error.
     if exec.lossy || ran.timed_out {
         output.note(&lacks);
         return Ok(ExitCode::from(status(ran)));
@@ -111,7 +111,7 @@ fn end(ran: &Ran, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
     Err(Failure::new(OUTPUT_INCOMPLETE, "output_incomplete", text))
 }
 
-/// Why the output that was printed is not exactly the command's.
+/// Returns why the printed output is not exactly the command's.
 fn lacks(ran: &Ran) -> Option<String> {
     if ran.truncated {
         return Some(format!(

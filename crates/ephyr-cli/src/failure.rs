@@ -23,7 +23,7 @@ pub(crate) const TEMPORARY: u8 = 75;
 pub(crate) const PROTOCOL: u8 = 76;
 /// Refused: who asks may not (`EX_NOPERM`).
 pub(crate) const DENIED: u8 = 77;
-/// The remote command's output is not all here. No status of sysexits means that.
+/// The remote command's output is incomplete. No sysexits status means that.
 pub(crate) const OUTPUT_INCOMPLETE: u8 = 79;
 /// The command ran out of its time (as timeout(1)).
 pub(crate) const TIMED_OUT: u8 = 124;

@@ -170,7 +170,7 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     read_regular(file, MAX_POLICY_BYTES).map_err(|error| Failure::unreadable(file, &error))
 }
 
-/// Reads a policy from standard input, one byte past the limit at most, so that the loader can say that it is too long.
+/// Reads a policy from standard input, up to one byte past the limit, so that the loader can report the length.
 fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut source = Vec::new();
     let most = u64::try_from(MAX_POLICY_BYTES)

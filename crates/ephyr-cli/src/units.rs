@@ -16,7 +16,7 @@ use crate::output::Output;
 
 const AGENT_UNITS: &str = "systemd/system";
 const AGENT_PREFIX: &str = "ephyr-agent-";
-/// As long as the policy that names the same agents.
+/// The same limit as for the policy, which names the same agents.
 const MAX_SETTINGS: usize = 1024 * 1024;
 
 pub(crate) fn run(units: &Units, output: &Output) -> Result<ExitCode, Failure> {

@@ -1,6 +1,6 @@
-//! What a browser must hear before a page may call this server and read its answers: the server's half of the
-//! CORS protocol (Fetch standard, 3.2). Only origins that the guard allows hear it, each by its own name: never
-//! `*`, and never with credentials of the browser's own (cookies), which this server does not use.
+//! The server side of the CORS protocol (Fetch standard, 3.2), which lets a page call this server and read its
+//! responses. Only origins that the guard allows get these headers, with their own name: never `*`, and never
+//! with browser credentials (cookies), which this server does not use.
 
 use bytes::Bytes;
 use http::header::{
@@ -16,24 +16,25 @@ use crate::body::Body;
 /// The methods of the Streamable HTTP transport. GET and DELETE are answered with 405, which a client must be
 /// able to see: browsers hide the answer to a method that the preflight did not allow.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
-/// Headers that a client sends in any of the versions served.
+/// Headers that clients send in any supported version.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "accept, authorization, content-type, ephyr-proof, last-event-id, mcp-method, mcp-name, \
      mcp-protocol-version, mcp-session-id",
 );
-/// Headers of an answer that a page may read.
+/// Response headers that a page may read.
 const RESPONSE_HEADERS: HeaderValue =
     HeaderValue::from_static("mcp-protocol-version, mcp-session-id, retry-after, www-authenticate");
-/// Seconds for which a browser may remember a preflight: shorter than anyone waits for a changed configuration.
+/// Seconds for which a browser may cache a preflight: short, so that a changed configuration soon applies.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Private Network Access: asked by browsers for servers on loopback and private addresses.
+/// Private Network Access: browsers request it for servers on loopback and private addresses.
 const REQUEST_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
 
-/// The answer to a preflight of an allowed origin; none where the request is not a preflight.
+/// Returns the response to a preflight of an allowed origin; `None` if the request is not a
+/// preflight.
 pub(crate) fn preflight(parts: &Parts) -> Option<Response<Body>> {
     let asks = parts.method == Method::OPTIONS
         && parts.headers.contains_key(ORIGIN)
@@ -57,8 +58,8 @@ pub(crate) fn preflight(parts: &Parts) -> Option<Response<Body>> {
     Some(response)
 }
 
-/// Lets pages of an allowed origin read a response. Every response says that it depends on the origin, so that no
-/// cache gives one origin what was meant for another.
+/// Lets pages of an allowed origin read a response. Every response has `Vary: Origin`, so that no cache serves
+/// one origin the response for another.
 pub(crate) fn expose(origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {

@@ -30,8 +30,8 @@ pub enum Hosts {
 pub struct Guard {
     /// The names it answers to.
     pub hosts: Hosts,
-    /// The web origins that may call it, besides a loopback listener's own. A request without an `Origin`
-    /// does not come from a web page and passes.
+    /// The web origins that may call, besides a loopback listener's own. A request without an `Origin` is
+    /// not from a web page and is allowed.
     pub origins: Vec<Origin>,
 }
 
@@ -69,15 +69,15 @@ impl Guard {
     ///
     /// # Errors
     /// The reply to send instead of serving it: 403, 405, 406 or 415, or 204 to a browser's preflight.
-    /// [`Server::handle`] checks the same again; a program that calls this before it authenticates spares
-    /// itself that work.
+    /// [`Server::handle`] repeats these checks; calling this first avoids authenticating a request that
+    /// will be refused.
     ///
     /// [`Server::handle`]: crate::Server::handle
     pub fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
         self.accepted(parts).map(drop)
     }
 
-    /// Checks the `Host` and `Origin` headers alone: what holds for every path of the listener.
+    /// Checks only the `Host` and `Origin` headers, which applies to every path of the listener.
     ///
     /// # Errors
     /// [`SourceError`] says which of the two is refused; the status is 403.
@@ -91,21 +91,22 @@ impl Guard {
         Ok(())
     }
 
-    /// The answer to a browser's preflight; none where the request is not a preflight of an allowed origin.
+    /// Returns the response to a browser's preflight; `None` if the request is not a preflight of an
+    /// allowed origin.
     #[must_use]
     pub fn preflight(&self, parts: &Parts) -> Option<Response<Body>> {
         self.allowed_origin(parts)?;
         cors::preflight(parts)
     }
 
-    /// The web origin that the request comes from, where its pages may call.
+    /// Returns the request's web origin, if its pages may call.
     #[must_use]
     pub fn allowed_origin(&self, parts: &Parts) -> Option<HeaderValue> {
         let origin = parts.headers.get(ORIGIN)?;
         self.check_source(parts).ok().map(|()| origin.clone())
     }
 
-    /// Adds to a response what lets pages of `origin` read it. A program calls this for every response,
+    /// Adds the headers that let pages of `origin` read a response. Call this for every response,
     /// refusals included, with the [`allowed_origin`](Self::allowed_origin) of its request.
     pub fn expose(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
         // No browser opens a Unix socket.
@@ -166,8 +167,8 @@ impl Guard {
         })
     }
 
-    /// Whether an origin is a loopback listener's own: that of the URL which this request was sent to. The name in
-    /// `Host` was checked before, so that a name which was rebound to this machine is not an origin of its own.
+    /// Returns whether an origin is the loopback listener's own, that of the request's URL. `Host` was checked
+    /// before, so a name rebound to this machine (DNS rebinding) is not accepted.
     fn is_own(&self, origin: &[u8], parts: &Parts) -> bool {
         const SCHEME: &[u8] = b"http://";
         let Some((scheme, authority)) = origin.split_at_checked(SCHEME.len()) else {

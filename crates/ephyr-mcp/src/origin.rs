@@ -1,4 +1,4 @@
-//! Web origins as an operator names them: read once, in the form in which browsers send them.
+//! Configured web origins, parsed once into the form that browsers send.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ pub struct Origin(String);
 pub struct OriginError(&'static str);
 
 impl Origin {
-    /// The origin as it stands in an `Origin` header.
+    /// Returns the origin as in an `Origin` header.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -35,7 +35,7 @@ impl FromStr for Origin {
     fn from_str(text: &str) -> Result<Self, OriginError> {
         match text {
             "" => return Err(OriginError("it is empty")),
-            // Every sandboxed frame and every file sends `null`: it tells no page from another.
+            // Every sandboxed frame and every file sends `null`, so it does not identify a page.
             "null" => return Err(OriginError("null matches pages of any origin")),
             "*" => return Err(OriginError("* is not allowed; name each origin")),
             _ => {}

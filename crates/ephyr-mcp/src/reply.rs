@@ -126,8 +126,8 @@ pub(crate) fn error(version: Version, id: Option<Id<'_>>, error: &RpcError) -> R
     json(error.status(version), error_message(version, id, error))
 }
 
-/// A reply to a message that was not read: one error in the protocol version that the headers name, with the
-/// status and the JSON-RPC code given. For what the transport refuses, such as a body that is too long.
+/// Returns the reply to a message refused by the transport, such as a body over the limit: an error in the
+/// protocol version of the headers, with the given status and JSON-RPC code.
 #[must_use]
 pub fn refusal(
     headers: &HeaderMap,

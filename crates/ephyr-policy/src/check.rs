@@ -223,7 +223,7 @@ fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mu
     findings.add("E-UNKNOWN-KEY", key.at, path, message);
 }
 
-/// A key that should be a name and that YAML takes for something else.
+/// Returns the message for a key that should be a name but means null or a boolean in YAML.
 fn no_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
     let what = names.what();
     if names.check(word).is_err() {
@@ -242,7 +242,7 @@ fn no_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
     )
 }
 
-/// Nothing where something belongs.
+/// Returns the message for a missing value.
 fn no_value(word: &str, shape: &Shape) -> String {
     let quotes = match shape {
         Shape::Text(_) if !word.is_empty() && word != "~" => {
@@ -288,7 +288,7 @@ fn wrong_type(shape: &Shape, found: &Value, plain: bool) -> String {
     )
 }
 
-/// The value as it would stand in quotes, unless it may be a secret.
+/// Returns the quoted value, unless it may be a secret.
 fn quoted(found: &Value, format: Format) -> String {
     let text = match found {
         _ if format.may_be_secret() => return String::new(),
@@ -300,7 +300,7 @@ fn quoted(found: &Value, format: Format) -> String {
     format!(": \"{text}\"")
 }
 
-/// What a word means that other versions of YAML, or people, take for a truth value.
+/// Returns the boolean that other YAML versions, or people, mean by a word.
 fn truth(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "y" | "on" => Some("true"),

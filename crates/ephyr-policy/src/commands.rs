@@ -72,7 +72,7 @@ pub(crate) fn check(text: &str) -> Result<(), String> {
     parse(text).map(drop)
 }
 
-/// The words of a pattern that leaves further arguments open: the program and its first arguments.
+/// Returns the words of a pattern with open arguments: the program and its first arguments.
 pub(crate) fn open_words(text: &str) -> Option<Vec<&str>> {
     Some(text.strip_suffix(" *")?.split(' ').collect())
 }

@@ -1,5 +1,5 @@
-//! The text that an `exec` certificate is sealed to: the command, what makes it possible to end it, and the
-//! proof that it began.
+//! The sealed text of an `exec` certificate: the command, the watcher that can end it, and the proof that
+//! it started.
 //!
 //! sshd delivers no signals to a forced command and lets it run on when the connection is cut (seen with
 //! OpenSSH 9.2 and 10), so a timeout or a revoked task could not end it. Therefore a small watcher goes
@@ -7,33 +7,33 @@
 //! ends while the command's shell still lives. It is no child of that shell, keeps none of its output
 //! and goes away with it, so that the command means what it meant without.
 //!
-//! sshd hands the text to the account's login shell, which may understand something else or nothing. The
-//! three lines are therefore written so that a shell which does not start the watcher does not reach the command.
+//! sshd passes the text to the account's login shell, which may parse it differently or not at all. So the three
+//! lines are written such that a shell that does not start the watcher does not reach the command.
 
-/// Ends a csh at once: there `$?PATH` says whether `PATH` is set, and `exit` would not leave the text. In a
-/// POSIX shell it is the status of `:`, followed by `PATH`. fish refuses the whole text because of it.
+/// Makes csh exit at once: there `$?PATH` tests whether `PATH` is set, and `exit` would not leave the text.
+/// In a POSIX shell it is the status of `:`, followed by `PATH`. fish rejects the whole text because of it.
 const GUARD: &str = ":; test \"$?PATH\" = 0PATH || exec false\n";
 
-/// The watcher keeps the channel's standard input: the broker ends the command by closing it, and a broken
-/// connection closes it too. Lines that come in are for nobody. The command gets `/dev/null`.
+/// The watcher holds the channel's standard input: the broker ends the command by closing it, and a broken
+/// connection closes it too. Input lines are discarded. The command gets `/dev/null`.
 const WATCHER: &str = "( exec 3<&0; ( exec <&3 3<&- 1</dev/null 2</dev/null; trap '' HUP INT TERM; \
     while read -r x; do :; done; kill -0 $$ && { kill -s TERM 0; sleep 2; kill -s KILL 0; } ) & ) || exit 126; \
     exec </dev/null; ";
 
-/// Prints [`SEALED_BEGINS`]. A shell that only repeats the text, in an error for instance, does not print that.
+/// Prints [`SEALED_BEGINS`]. A shell that only echoes the text, for example in an error, does not print it.
 const ANNOUNCE: &str = "echo \"ephyr-sealed-$((6*7))\"\n";
 
-/// The line on standard output with which a sealed text says that its watcher runs and the command begins.
-/// Output that a shell's startup files write comes before it.
+/// The line on standard output that proves that the watcher runs and the command starts. Output of the
+/// shell's startup files comes before it.
 pub const SEALED_BEGINS: &str = "ephyr-sealed-42\n";
 
-/// Names of shells that run a sealed text as it is meant: each was tested with OpenSSH's server. `ash` is
-/// busybox. AT&T's ksh (`ksh`, `ksh93`) is none: the watcher is a child of its shell, so `wait` waits for it.
+/// Names of shells that run a sealed text correctly, each tested with OpenSSH's server. `ash` is busybox.
+/// AT&T's ksh (`ksh`, `ksh93`) is excluded: the watcher is a child of the shell, so `wait` waits for it.
 pub const SEALED_SHELLS: [&str; 9] = [
     "ash", "bash", "dash", "lksh", "mksh", "rbash", "sh", "yash", "zsh",
 ];
 
-/// Returns whether a login shell is known to run sealed texts, judged by the last part of its path.
+/// Returns whether a login shell is known to run sealed texts, by the last component of its path.
 #[must_use]
 pub fn runs_sealed_commands(shell: &str) -> bool {
     let name = shell.rsplit('/').next().unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A command's output on this program's own, as it comes, each byte once.
+//! Prints a command's output as it arrives, each byte once.
 //!
-//! The broker sends pieces while the command runs and the kept output at its end. A piece that was dropped on the
-//! way (nothing waits for a slow reader) shows as a gap: what follows waits then for the end.
+//! The broker sends pieces while the command runs and the kept output at its end. A dropped piece (the command
+//! does not wait for a slow reader) shows as a gap: later pieces then wait for the end.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,7 +34,7 @@ impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> Live<P> {
     /// Prints a piece, `stdout OFFSET BASE64`, if it is the next one.
     ///
     /// # Errors
-    /// It cannot be printed, or cannot be read.
+    /// Printing or decoding fails.
     pub(crate) fn piece(&mut self, piece: &str) -> Result<(), Failure> {
         let mut words = piece.split(' ');
         let stream = match words.next() {
@@ -51,15 +51,15 @@ impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> Live<P> {
         self.next(stream, offset, &decode(data)?)
     }
 
-    /// Prints what of the kept output has not been printed.
+    /// Prints the rest of the kept output.
     ///
     /// # Errors
-    /// It cannot be printed, or cannot be read.
+    /// Printing or decoding fails.
     pub(crate) fn rest(&mut self, stream: Stream, kept: &str) -> Result<(), Failure> {
         let kept = decode(kept)?;
         let printed = *self.printed(stream);
         let from = usize::try_from(printed).unwrap_or(usize::MAX);
-        // More than is kept may have come in pieces.
+        // The pieces may have contained more than the kept output.
         kept.get(from..)
             .map_or(Ok(()), |rest| self.next(stream, printed, rest))
     }
@@ -89,7 +89,7 @@ fn decode(text: &str) -> Result<Vec<u8>, Failure> {
 mod tests {
     use super::*;
 
-    /// What is printed after these pieces and this kept output.
+    /// Returns what is printed for these pieces and this kept output.
     fn printed(pieces: &[&str], kept: &str) -> String {
         let mut all = String::new();
         let mut live = Live::new(|stream, data: &[u8]| {

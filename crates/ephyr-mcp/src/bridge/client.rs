@@ -34,7 +34,7 @@ pub(crate) enum PostError {
     /// The server never saw the request.
     #[error("the server cannot be reached: {0}")]
     Unreachable(io::Error),
-    /// Whoever answers there is not the server: what it sends is not HTTP.
+    /// The server there does not speak HTTP.
     #[error("the server there does not speak HTTP; is it the broker's address? ({0})")]
     NotHttp(hyper::Error),
     /// The connection broke after the request went out.
@@ -43,7 +43,7 @@ pub(crate) enum PostError {
 }
 
 impl PostError {
-    /// Whether the request may have taken effect all the same, where it is one that acts.
+    /// Returns whether a request with effects may have taken effect.
     pub(crate) fn may_have_acted(&self) -> bool {
         matches!(self, Self::Broken(_))
     }
@@ -65,8 +65,8 @@ impl PostError {
     }
 }
 
-/// Whether a connection failed because its peer sends something other than HTTP: in place of a response, or before
-/// it was asked anything, as an SSH server does.
+/// Returns whether a connection failed because the peer does not speak HTTP: its response is not HTTP, or it sends
+/// data before any request, as an SSH server does.
 #[must_use]
 pub fn is_not_http(error: &hyper::Error) -> bool {
     let unasked =

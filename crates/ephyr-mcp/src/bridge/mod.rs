@@ -4,8 +4,8 @@
 //! A line in is a POST; its answer, or each event of it, is a line out. Nothing else is ever written.
 //! Requests run beside each other. A client of 2026-07-28 cancels by a `notifications/cancelled`, which
 //! here means dropping the connection that carries the request; for the versions before it the
-//! notification itself is carried. When the client has gone, what still runs is cancelled in the same way:
-//! nobody is left to want its answer.
+//! notification itself is carried. When the client has exited, running requests are cancelled in the same
+//! way.
 
 mod client;
 mod events;
@@ -40,7 +40,7 @@ use crate::version::Version;
 const MAX_RUNNING: usize = 128;
 /// Lines that wait for a client that reads slowly.
 const OUT_QUEUE: usize = 64;
-/// How long cancelling what a client left behind may take, and the last lines to one that reads no more.
+/// Timeout for cancelling the requests of an exited client, and for writing the last lines.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// Headers to add to a request, made from its body: a credential, or a proof over the body.
@@ -83,7 +83,7 @@ impl fmt::Debug for Options {
     }
 }
 
-/// Runs a bridge until the input ends or nobody reads the output; see [`run_until`].
+/// Runs a bridge until the input ends or the output is closed; see [`run_until`].
 ///
 /// # Errors
 /// As [`run_until`].
@@ -96,10 +96,11 @@ where
     run_until(connect, options, input, output, std::future::pending()).await
 }
 
-/// Runs a bridge until the input ends, nobody reads the output, or `gone` says that the client has gone.
+/// Runs a bridge until the input ends, the output is closed, or `gone` resolves because the client has
+/// exited.
 ///
-/// After the end of the input running requests have [`Options::drain`] to finish; otherwise none. Then they are
-/// cancelled.
+/// When the input ends, running requests have [`Options::drain`] to finish; in the other cases no time. Then
+/// they are cancelled.
 ///
 /// # Errors
 /// The input cannot be read, the output cannot be written (other than because its reader left), or
@@ -139,7 +140,7 @@ where
         let shared = Arc::clone(&bridge.shared);
         let rest = async { while bridge.tasks.join_next().await.is_some() {} };
         tokio::select! {
-            // What still runs after the grace is cancelled.
+            // Requests still running after the grace period are cancelled.
             _ = tokio::time::timeout(drain, rest) => {}
             () = shared.out.closed() => {}
             () = &mut gone => {}
@@ -151,7 +152,7 @@ where
     drop(bridge);
     let written = match &read {
         Ok(End::Input) => writer.await,
-        // It may wait for a client that reads no more.
+        // The writer may be blocked on a client that no longer reads.
         _ => match tokio::time::timeout(LEAVE, &mut writer).await {
             Ok(written) => written,
             Err(_) => {
@@ -169,7 +170,7 @@ where
 enum End {
     /// The input has ended; the client may still read.
     Input,
-    /// Nobody reads what comes out.
+    /// The output is closed, or the client has exited.
     Client,
 }
 
@@ -202,7 +203,7 @@ struct Shared<C> {
     out: mpsc::Sender<Vec<u8>>,
     /// Requests that run, by their id as JSON.
     running: Mutex<HashMap<String, Request>>,
-    /// The ids, as JSON, of the requests in batches that run, by the task that carries the batch.
+    /// The ids, as JSON, of running requests in batches, by the task that carries the batch.
     batches: Mutex<HashMap<tokio::task::Id, Vec<String>>>,
 }
 
@@ -300,12 +301,12 @@ impl<C: Connect> Bridge<C> {
     }
 }
 
-/// What a request is.
+/// The properties of a request that cancelling and errors depend on.
 #[derive(Clone, Copy)]
 struct Kind {
     /// Whether it is of a version without handshake.
     is_modern: bool,
-    /// Whether it asks for something that may take effect.
+    /// Whether it may take effect.
     acts: bool,
 }
 
@@ -418,7 +419,7 @@ impl<C: Connect> Shared<C> {
         })
     }
 
-    /// Tells the server to cancel the requests that a lost connection does not cancel: those of the 2025 versions.
+    /// Sends cancellations for the requests that a lost connection does not cancel: those of the 2025 versions.
     async fn cancel_rest(self: Arc<Self>) {
         let mut left: Vec<String> = {
             let running = self.running();
@@ -434,7 +435,7 @@ impl<C: Connect> Shared<C> {
                     let notification = format!(
                         r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id},"reason":"the client disconnected"}}}}"#
                     );
-                    // A server that cannot be told now is told by nobody: the bridge ends.
+                    // No retry if the server cannot be reached: the bridge is ending.
                     let notification = Bytes::from(notification);
                     shared.relay.legacy(&notification, &mut |_| {}).await.ok();
                 }

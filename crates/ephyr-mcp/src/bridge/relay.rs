@@ -32,7 +32,7 @@ pub(crate) enum RelayError {
 }
 
 impl RelayError {
-    /// The error in words for the client. `acts` says whether the message asked for something that takes effect.
+    /// Returns the error text for the client. `acts`: the message may take effect.
     pub(crate) fn words(&self, acts: bool) -> String {
         let may_have_acted = match self {
             Self::Post(error) => error.may_have_acted(),

@@ -98,7 +98,7 @@ fn check_root(view: &View<'_>, sudo: &Sudo, findings: &mut Findings) {
     }
 }
 
-/// A shell that does not run a sealed text would run nothing, or a command that outlives its timeout.
+/// Refuses unknown shells: they would run nothing, or a command that outlives its timeout.
 fn check_shell(view: &View<'_>, findings: &mut Findings) {
     let Some(shell) = view.text("shell") else {
         return;

@@ -85,14 +85,14 @@ impl fmt::Display for ReasonCode {
     }
 }
 
-/// A refusal, as the agent is told it. Of a target that the agent cannot see it is told nothing, not even whether it
-/// exists; [`Denial::cause`] is for the audit log.
+/// A refusal as shown to the agent. It hides whether a target exists that the agent cannot see; [`Denial::cause`] is
+/// for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Denial {
     /// The step that refused, 1 to 8.
     pub step: u8,
-    /// Why, in a word.
+    /// The reason code.
     pub reason: ReasonCode,
     /// The rule: a key path of the policy, `token envelope`, or what else stood against it.
     pub rule: String,
@@ -100,7 +100,7 @@ pub struct Denial {
     pub message: String,
     /// What the agent could ask for instead, such as `web as read`.
     pub alternatives: Vec<String>,
-    /// What stood against the action, where the agent is told something else.
+    /// The true cause, if the agent gets a different answer.
     #[serde(skip)]
     withheld: Option<Box<Withheld>>,
 }
@@ -112,12 +112,12 @@ struct Withheld {
     rule: String,
 }
 
-/// What stood against an action, whatever the agent was told.
+/// The true cause of a denial, whatever the agent's answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause<'a> {
     /// The step that refused, 1 to 8.
     pub step: u8,
-    /// Why, in a word.
+    /// The reason code.
     pub reason: ReasonCode,
     /// The rule.
     pub rule: &'a str,
@@ -135,7 +135,7 @@ impl Denial {
         }
     }
 
-    /// What stood against the action: for the audit log and for operators, not for the agent.
+    /// Returns the true cause, for the audit log and operators, not for the agent.
     #[must_use]
     pub fn cause(&self) -> Cause<'_> {
         match &self.withheld {
@@ -152,7 +152,7 @@ impl Denial {
         }
     }
 
-    /// The same denial in the words of `told`.
+    /// Returns the denial with the answer of `told`, keeping the true cause.
     fn told_as(self, told: Self) -> Self {
         let withheld = Withheld {
             step: self.step,
@@ -174,11 +174,11 @@ impl Denial {
 /// At most so many alternatives are named.
 const MOST_ALTERNATIVES: usize = 10;
 
-/// Completes a denial of step 2 or 3: with what the subject may use, the asked target's other roles first, and in words
-/// that do not tell whether a target exists which the subject cannot see.
+/// Completes a denial of step 2 or 3: lists what the subject may use, the requested target's other roles first, and
+/// hides whether a target exists that the subject cannot see.
 ///
-/// What is told then follows from the action, the subject's own envelope and the names of its lineage alone, so that it is
-/// the same for a target that there is not, one that others have, and one that is switched off.
+/// The answer then depends only on the action, the subject's own envelope and the names of its lineage, so it is the
+/// same for a target that does not exist, one granted to others and one switched off.
 fn told(policy: &Policy, subject: &Subject, action: &SshAction, denial: Denial) -> Denial {
     let seen = reachable(policy, &Switches::default(), subject);
     let is_seen = seen.iter().any(|seen| seen.target.name == action.target);
@@ -215,7 +215,7 @@ fn others(seen: &[Reachable<'_>], action: &SshAction) -> Vec<String> {
     list.into_iter().map(|(_, text)| text).collect()
 }
 
-/// No grant, in words that are true of a target that there is not as well.
+/// Returns the denial for a missing grant; its text also fits a target that does not exist.
 fn not_granted(subject: &Subject, action: &SshAction) -> Denial {
     let agent = &subject.agent;
     let is_alone = subject.agents().all(|other| other == agent);
@@ -236,7 +236,7 @@ fn not_granted(subject: &Subject, action: &SshAction) -> Denial {
     )
 }
 
-/// Nothing in the token for it, whether or not there is such a target.
+/// Returns the denial for a target outside the token, whether or not the target exists.
 fn not_in_envelope(action: &SshAction) -> Denial {
     let message = format!(
         "the task's token does not allow role `{}` on `{}`",

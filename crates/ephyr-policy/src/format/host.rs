@@ -21,11 +21,12 @@ pub(super) fn check(text: &str) -> Result<(), Wrong> {
     }
 }
 
-/// Every appliance names its interfaces by itself, and a renamed one would lead to another network.
+/// Interface names differ between appliances, and a renamed interface would lead to another
+/// network.
 const LINK_LOCAL: &str = "A link-local address means a different host on each interface; use a name or a \
                           routed address, such as a unique local one (fd00::/8)";
 
-/// Why an address is not that of one host.
+/// Returns why an address is not that of a single host.
 fn address_fault(address: IpAddr) -> Option<String> {
     let said = match address {
         IpAddr::V6(v6) => {

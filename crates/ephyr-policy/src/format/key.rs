@@ -43,7 +43,7 @@ fn read(text: &str) -> Result<PublicKey, String> {
     Ok(key)
 }
 
-/// Checks that the point of an Ed25519 key is usable; keys of other types are not looked at.
+/// Checks that the point of an Ed25519 key is usable; keys of other types are not checked.
 ///
 /// # Errors
 /// [`PointFault`]: signatures would prove nothing, or the same key would have two fingerprints.

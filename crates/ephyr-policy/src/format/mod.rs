@@ -151,7 +151,7 @@ impl Format {
         )
     }
 
-    /// Whether people may put a secret there by mistake, so that the text is not repeated.
+    /// Whether the value may be a secret put there by mistake, so that messages must not repeat it.
     pub(crate) fn may_be_secret(self) -> bool {
         matches!(self, Self::Bcrypt | Self::Credential)
     }

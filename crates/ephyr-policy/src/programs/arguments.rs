@@ -6,8 +6,8 @@ const CONTAINERS: &str = "starts containers, which can mount the host";
 const RUNS: &str = "runs other programs";
 const WRITES: &str = "writes files";
 
-/// systemctl(1). A fixed verb cannot become another one; open words are units and options then, and a pager is
-/// opened on a terminal alone, which a command that is sealed does not have.
+/// systemctl(1). A fixed verb cannot become another one; open words are then units and options, and a pager
+/// needs a terminal, which a sealed command does not have.
 pub(super) fn systemctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     const SHOWS: [&str; 3] = ["status", "show", "list-units"];
     const HARMLESS: [&str; 13] = [
@@ -45,7 +45,7 @@ pub(super) fn journalctl(fixed: &[&str], _: bool) -> Option<&'static str> {
     (!fixed.contains(&"--no-pager")).then_some(PAGES)
 }
 
-/// The other clients of systemd: what lists and shows goes through a pager.
+/// The other clients of systemd: listings go through a pager.
 pub(super) fn shows(fixed: &[&str], open: bool) -> Option<&'static str> {
     let verb = fixed.iter().find(|a| !a.starts_with('-'));
     let shows = verb.is_none_or(|verb| {
@@ -58,13 +58,13 @@ pub(super) fn shows(fixed: &[&str], open: bool) -> Option<&'static str> {
     ((open || shows) && !fixed.contains(&"--no-pager")).then_some(PAGES)
 }
 
-/// busctl(1): `--address=unixexec:…` may stand anywhere among its arguments. In a sudo list it cannot, for
-/// want of the `=`.
+/// busctl(1): `--address=unixexec:…` may be anywhere among its arguments. A sudo list cannot contain it,
+/// since `=` is not allowed there.
 pub(super) fn busctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     if open { Some(RUNS) } else { shows(fixed, open) }
 }
 
-/// docker(1) and what is like it.
+/// docker(1) and similar programs.
 pub(super) fn containers(fixed: &[&str], _: bool) -> Option<&'static str> {
     const HARMLESS: [&str; 12] = [
         "ps", "logs", "inspect", "stats", "top", "version", "info", "images", "port", "restart",
@@ -91,7 +91,7 @@ pub(super) fn git(fixed: &[&str], open: bool) -> Option<&'static str> {
     (!confined).then_some("runs other programs, writes files, opens a pager")
 }
 
-/// Programs whose options write or set something, and that only show something without any.
+/// Programs that only print without options, and write or set something with some.
 pub(super) fn no_options(fixed: &[&str], open: bool) -> Option<&'static str> {
     (open || fixed.iter().any(|a| a.starts_with('-'))).then_some(WRITES)
 }
@@ -102,7 +102,7 @@ pub(super) fn sed(fixed: &[&str], open: bool) -> Option<&'static str> {
     options.map(|_| "runs other programs, writes files")
 }
 
-/// date(1): `-f` reads a file, `-s` sets the clock; an argument that begins with `+` is a form.
+/// date(1): `-f` reads a file, `-s` sets the clock; an argument that begins with `+` is a format.
 pub(super) fn date(fixed: &[&str], open: bool) -> Option<&'static str> {
     let form = fixed.iter().any(|a| a.starts_with('+'));
     let options = fixed.iter().any(|a| a.starts_with('-'));
@@ -123,7 +123,7 @@ pub(super) fn dmsetup(fixed: &[&str], open: bool) -> Option<&'static str> {
     (open || fixed.iter().any(|a| a.starts_with("--exec"))).then_some(RUNS)
 }
 
-/// psql(1): without a statement among its arguments it is a prompt with a shell escape.
+/// psql(1): without a statement in its arguments it is a prompt with a shell escape.
 pub(super) fn psql(fixed: &[&str], open: bool) -> Option<&'static str> {
     let statement = ["-c", "-l", "--command", "--list"];
     prompt(fixed, open, &statement)
@@ -138,7 +138,7 @@ fn prompt(fixed: &[&str], open: bool, statement: &[&str]) -> Option<&'static str
     (open || !fixed.iter().any(|a| statement.contains(a))).then_some(PROMPT)
 }
 
-/// sqlite3(1): statements stand after the name of the database.
+/// sqlite3(1): statements follow the name of the database.
 pub(super) fn sqlite(fixed: &[&str], open: bool) -> Option<&'static str> {
     (open || fixed.iter().filter(|a| !a.starts_with('-')).count() < 2).then_some(PROMPT)
 }
@@ -146,7 +146,7 @@ pub(super) fn sqlite(fixed: &[&str], open: bool) -> Option<&'static str> {
 const PROMPT: &str =
     "runs other programs from its prompt (`\\!`, `.shell`), reads and writes files";
 
-/// Launchers that act on a process that runs already, if `-p` says so.
+/// Launchers that act on a running process with `-p`.
 pub(super) fn pid(fixed: &[&str], open: bool) -> Option<&'static str> {
     let process = |a: &&str| *a == "-p" || a.starts_with("--pid");
     (open || !fixed.iter().any(process)).then_some(RUNS)

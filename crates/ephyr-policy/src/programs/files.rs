@@ -1,4 +1,4 @@
-//! Programs that write or read files of the caller’s choice.
+//! Programs that write or read files of the caller's choice.
 
 use super::Ability::{Evaluates, Reads, Runs, System, Writes};
 use super::{GTFO, Program, always, arguments, fixed};

@@ -1,5 +1,5 @@
-//! Shells, what is built into shells, and interpreters. A pattern is matched against what a login shell
-//! is given, so a word may name something that is built into the shell.
+//! Shells, shell built-ins and interpreters. A pattern is matched against the login shell's command, so
+//! a word may name a built-in.
 
 use super::Ability::{Evaluates, LoadsCode, Reads, Runs, Shell, Writes};
 use super::{GTFO, Program, always, fixed};

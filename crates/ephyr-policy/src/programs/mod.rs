@@ -1,11 +1,11 @@
 //! What programs can do beyond their purpose: the one table behind `sudo` and `commands`.
 //!
-//! sudo runs a listed command with exactly the arguments listed, so there the question is whether the program
-//! is as good as root in spite of that. A pattern of `commands` that ends with ` *` leaves the arguments open,
-//! so there the question is what arguments can make of the program.
+//! sudo runs a listed command with exactly the listed arguments, so the question is whether the program is
+//! still as good as root. A pattern of `commands` that ends with ` *` leaves the arguments open, so the
+//! question is what arguments can make the program do.
 //!
-//! The table cannot be complete. It is a net below the operator's own judgement, not a replacement for it, and
-//! a program that it does not hold is not judged: `policy validate --verbose` lists those.
+//! The table cannot be complete and does not replace the operator's judgement. Programs that it does not
+//! contain are not judged: `policy validate --verbose` lists them.
 
 mod arguments;
 mod files;
@@ -20,7 +20,7 @@ use std::cmp::Ordering;
 use crate::commands::{self, CommandPolicy};
 use crate::model::Policy;
 
-/// What a program can do when someone else chooses its arguments.
+/// What a program can do with untrusted arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ability {
     /// Is a shell, or starts one.
@@ -68,8 +68,8 @@ impl Ability {
     }
 }
 
-/// Why a program with these arguments can do more than it should; `None` if the arguments confine it. The
-/// flag says whether further arguments are open.
+/// Returns why a program with these arguments is dangerous; `None` if the arguments confine it. The flag
+/// says whether further arguments are open.
 type Judge = fn(&[&str], bool) -> Option<&'static str>;
 
 /// A row of the table.
@@ -82,7 +82,7 @@ pub(crate) struct Program {
     abilities: &'static [Ability],
     /// Whether it is as good as root even with fixed arguments, if run as root.
     always: bool,
-    /// Judges its arguments, where these matter.
+    /// Judges its arguments, if they matter.
     judge: Option<Judge>,
 }
 
@@ -120,7 +120,7 @@ impl Program {
         phrases.join(", ")
     }
 
-    /// Why it is as good as root with exactly these arguments, if it is.
+    /// Returns why it is as good as root with exactly these arguments, if it is.
     pub(crate) fn as_root(&self, arguments: &[&str]) -> Option<String> {
         match self.judge {
             _ if self.always => Some(self.described()),
@@ -129,8 +129,8 @@ impl Program {
         }
     }
 
-    /// What it can do where further arguments may follow these. Reading counts only for root, who alone
-    /// reads everything: to read is what an operator lists `cat *` for.
+    /// Returns what it can do if further arguments may follow these. Reading counts only for root, who
+    /// can read everything; for other accounts, an operator who lists `cat *` wants reading.
     pub(crate) fn with_open_arguments(&self, fixed: &[&str], root: bool) -> Option<String> {
         let why = match self.judge {
             Some(judge) => judge(fixed, true).map(str::to_owned),
@@ -151,7 +151,8 @@ const TABLES: [&[Program]; 6] = [
     system::TABLE,
 ];
 
-/// The row of a program, by its path or name. `/usr/bin/python3.11` is `python`, `vim.basic` is `vim`.
+/// Returns the row of a program, by its path or name. `/usr/bin/python3.11` is `python`, `vim.basic`
+/// is `vim`.
 pub(crate) fn find(path: &str) -> Option<&'static Program> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
@@ -178,7 +179,7 @@ fn compare(a: &str, b: &str) -> Ordering {
     a.as_bytes().cmp(b.as_bytes())
 }
 
-/// The dynamic loader, which runs the program that it is given (ld.so(8)): `ld-linux-x86-64.so.2`,
+/// The dynamic loader, which runs the program in its argument (ld.so(8)): `ld-linux-x86-64.so.2`,
 /// `ld-musl-x86_64.so.1`, `ld-2.31.so`, `ld64.so.2`.
 fn is_loader(name: &str) -> bool {
     let rest = name.strip_prefix("ld");
@@ -187,17 +188,17 @@ fn is_loader(name: &str) -> bool {
     })
 }
 
-/// A pattern of `commands` with a program that the table does not hold.
+/// A pattern of `commands` with a program that is not in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownProgram {
     /// Where the pattern stands, as in `roles.read.commands[1]`.
     pub path: String,
-    /// The program as it is written there.
+    /// The program as written in the pattern.
     pub program: String,
 }
 
-/// The patterns that leave the arguments open of programs of which nothing is known, in the order of the
-/// roles. They may be harmless; the compiler cannot say.
+/// Returns the patterns with open arguments whose programs are not in the table, in the order of the
+/// roles. They may be harmless; the compiler cannot tell.
 #[must_use]
 pub fn unknown_programs(policy: &Policy) -> Vec<UnknownProgram> {
     let mut unknown = Vec::new();

@@ -1,4 +1,4 @@
-//! Programs that talk to other machines or change how this one does.
+//! Programs that use the network or change its settings.
 
 use super::Ability::{Evaluates, LoadsCode, Network, Reads, Runs, System, Writes};
 use super::{GTFO, Program, always, arguments, fixed};

@@ -1,4 +1,4 @@
-//! Programs that somebody talks to: editors, pagers, prompts, browsers.
+//! Interactive programs: editors, pagers, prompts, browsers.
 
 use super::Ability::{Edits, Evaluates, Network, Pages, Reads, Runs, Writes};
 use super::{GTFO, Program, always, arguments, fixed};

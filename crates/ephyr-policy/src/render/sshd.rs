@@ -39,9 +39,9 @@ fn trust(paths: &Paths) -> String {
     )
 }
 
-/// What holds for role accounts: certificates of this CA and nothing else, no way out but the command, and
-/// no environment that could change what the command does. The certificate itself says the same of all but
-/// the environment, for which certificates have no option: there the command is only as sealed as this block.
+/// The rules for role accounts: only certificates of this CA, no forwarding, only the command, and no
+/// environment that could change what the command does. The certificate repeats all but the environment, for
+/// which certificates have no option: only this block protects it.
 ///
 /// Every keyword here is known to OpenSSH 9.2. `docs/targets.md` has a table of the keywords that are left out.
 const CLOSED: &str = "    \

@@ -26,7 +26,7 @@ pub struct TargetHost {
     /// The port of its sshd, as the appliance sees it.
     #[serde(skip)]
     pub(super) port: u16,
-    /// Where the appliance connects from, as the target sees it; empty: the policy does not say.
+    /// The appliance's source addresses, as the target sees them; empty if the policy names none.
     #[serde(skip)]
     pub(super) sources: Vec<IpNet>,
 }
