@@ -1,7 +1,7 @@
-//! What a whole run fetches and makes while cargo compiles: system packages, the guests' image, the SDK clients.
+//! Fetches and builds while cargo compiles: system packages, the guests' image, the SDK clients.
 //!
-//! It only saves time. Each stage makes what it needs itself where this has failed or was not begun, so nothing here
-//! decides whether a check runs.
+//! This only saves time. Each stage makes what it needs if this failed or did not run, so it never decides whether a
+//! check runs.
 
 use std::process::Command;
 use std::thread::{self, JoinHandle};
@@ -12,15 +12,15 @@ use crate::packages;
 use crate::run::{self, Show};
 use crate::vm;
 
-/// Longer than an image takes on a slow machine.
+/// Longer than building an image takes on a slow machine.
 const LIMIT: Duration = Duration::from_secs(1800);
 
-/// Work that goes on beside the first stages. Stages that use apt or what is made must wait for it.
+/// Work that runs beside the first stages. Stages that use apt or its results must wait for it.
 #[derive(Default)]
 pub(crate) struct Ahead(Option<JoinHandle<String>>);
 
 impl Ahead {
-    /// Begins, unless the run may not install anything.
+    /// Starts the work, unless the run may not install anything.
     pub(crate) fn begin(options: &Options) -> Self {
         if options.no_install {
             return Self::default();
@@ -28,7 +28,7 @@ impl Ahead {
         Self(Some(thread::spawn(make)))
     }
 
-    /// Waits until all is made, and tells what came of it.
+    /// Waits for the work and prints the result.
     pub(crate) fn wait(&mut self) {
         if let Some(thread) = self.0.take() {
             let told = thread.join();

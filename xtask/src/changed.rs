@@ -1,4 +1,4 @@
-//! Which crates somebody is working on, for `cargo xtask test --quick`.
+//! The changed crates, for `cargo xtask test --quick`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::run::{self, Show};
 
-/// Files outside a crate whose change is a change of that crate.
+/// Files outside a crate that count as part of it.
 const OUTSIDE: [(&str, &str); 5] = [
     ("nft/", "ephyr-netguard"),
     ("nixos-module/units.toml", "ephyr-units"),
@@ -15,7 +15,7 @@ const OUTSIDE: [(&str, &str); 5] = [
     ("docs/faults.md", "ephyr-testkit"),
 ];
 
-/// The crates with changes that are not committed, or those of the last commit where there are none.
+/// Returns the crates with uncommitted changes, or those of the last commit if there are none.
 ///
 /// # Errors
 /// git is missing, or this is no working tree.
@@ -28,7 +28,7 @@ pub(crate) fn crates() -> Result<BTreeSet<String>, String> {
     Ok(files.iter().filter_map(|file| crate_of(file)).collect())
 }
 
-/// The integration test binaries of a crate, by the names that cargo gives them.
+/// Returns the integration test binaries of a crate, by cargo's names.
 pub(crate) fn test_binaries(name: &str) -> Vec<String> {
     let folder = run::root().join("crates").join(name).join("tests");
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

@@ -9,7 +9,7 @@ use crate::run::{self, cargo};
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     packages::for_targets(options)?;
     run::say("building signer, broker, command and demo (a minute or two the first time)");
-    // Not by package: cargo would resolve other features, and the tests would compile everything anew.
+    // Not by package: cargo would resolve other features and recompile everything for the tests.
     let mut build = cargo(&[
         "build",
         "--locked",

@@ -1,8 +1,7 @@
-//! What may become part of Ephyr: the rules of `deny.toml` about bans, licences and sources, checked against
-//! `cargo metadata`.
+//! Checks the bans, licences and sources of `deny.toml` against `cargo metadata`.
 //!
 //! cargo-deny reads the same file and checks the same rules, and more (advisories, the texts of licences). It takes
-//! minutes to build, so the tests ask it only where it is installed.
+//! minutes to build, so the tests run it only if it is installed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -108,7 +107,7 @@ pub(crate) fn check() -> Result<Tally, String> {
     Ok(tally)
 }
 
-/// Every package that is built for one of the targets with all features, by id.
+/// Returns every package built for one of the targets with all features, by id.
 fn packages(targets: &[String]) -> Result<Vec<Package>, String> {
     let mut found = BTreeMap::new();
     for target in targets {
@@ -119,7 +118,7 @@ fn packages(targets: &[String]) -> Result<Vec<Package>, String> {
         let metadata: Value = line
             .and_then(|line| serde_json::from_str(line).ok())
             .ok_or_else(|| format!("cargo metadata failed: {}", done.last_line()))?;
-        // `packages` also lists what other platforms need; the resolved nodes do not.
+        // `packages` also lists packages of other platforms; the resolved nodes do not.
         let nodes = metadata["resolve"]["nodes"].as_array();
         let resolved: Vec<&str> = nodes
             .ok_or("cargo metadata has no resolved graph")?

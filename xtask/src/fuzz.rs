@@ -1,5 +1,5 @@
-//! `cargo xtask fuzz`: hunting for inputs that break a property, by coverage; and the stage `fuzz` of the tests, which
-//! replays and changes every committed input without a fuzzer.
+//! `cargo xtask fuzz`: coverage-guided fuzzing; and the test stage `fuzz`, which replays and mutates every committed
+//! input without a fuzzer.
 //!
 //! The targets are instrumented for coverage and not for memory errors: no crate of ours can make one
 //! (`unsafe_code = forbid`). So they build with the same toolchain as everything else.
@@ -46,8 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     Ok(tally.failed == 0)
 }
 
-/// The stage of the tests: every committed input, and inputs made of them by chance. A test holds the targets to their
-/// one line, so what is left to check of them here is that their versions are locked.
+/// The test stage: every committed input, and mutations of them. A test ensures that each fuzz target is one line, so
+/// here only their locked versions are checked.
 pub(crate) fn stage(_: &Options) -> Result<Tally, String> {
     let mut tally = tests("package(ephyr-properties)", &["--test", "corpora"], &[])?;
     let mut locked = cargo(&["metadata", "--locked", "--format-version", "1"]);

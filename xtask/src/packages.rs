@@ -210,7 +210,7 @@ for package; do
 done
 "#;
 
-/// Installs what any stage of the tests needs, at once.
+/// Installs the packages of all test stages at once.
 ///
 /// # Errors
 /// As [`for_targets`].

@@ -39,10 +39,10 @@ const STAGES: &[(&str, Check)] = &[
     ("vm", vm::stage),
 ];
 
-/// The stages of a run for people at work.
+/// The stages of a quick run.
 const QUICK: [&str; 6] = ["fmt", "layers", "deny", "clippy", "unit", "integration"];
 
-/// Stages before which nothing may be installed or made any more.
+/// Stages before which the background work must have finished.
 const NEED_PACKAGES: [&str; 6] = ["unit", "integration", "fuzz", "sdk", "nix", "vm"];
 
 /// Longer than any stage takes on a cold machine; a stage that hangs must not hang the run.
@@ -125,8 +125,8 @@ fn build(_: &Options) -> Result<Tally, String> {
     simple(command)
 }
 
-/// What the tests need, built at once so that both processors have work. Always the whole workspace: a part of it would
-/// resolve other features. Of the examples one is part of a test.
+/// Builds everything for the tests at once, to use both processors. Always the whole workspace: a part of it would
+/// resolve other features. One of the examples is part of a test.
 const TARGETS: [&str; 6] = [
     "--workspace",
     "--lib",
@@ -177,7 +177,7 @@ fn integration(options: &Options) -> Result<Tally, String> {
     tests(filter, &["--tests"], &[])
 }
 
-/// The integration tests of the crates that are being worked on.
+/// Runs the integration tests of the changed crates.
 fn changed_integration() -> Result<Tally, String> {
     let crates = changed::crates()?;
     let crates: Vec<_> = crates
@@ -221,8 +221,8 @@ fn changed_integration() -> Result<Tally, String> {
     tests(&filter, &kinds, &[])
 }
 
-/// Runs tests through nextest, which takes `filter`, or through cargo's own runner where there is no nextest. `kinds`
-/// are the targets that are built for it, of the whole workspace.
+/// Runs tests through nextest, which takes `filter`, or through cargo's own runner without nextest. `kinds` are the
+/// target kinds to build, of the whole workspace.
 pub(crate) fn tests(
     filter: &str,
     kinds: &[&str],
@@ -358,7 +358,7 @@ fn advisory_databases() -> PathBuf {
 
 fn advisories(options: &Options) -> Result<Tally, String> {
     let fetch = std::env::var_os(FETCH_ADVISORIES).is_some();
-    // Built for this only where it was asked for: that takes minutes.
+    // Built only on request, since it takes minutes.
     let program = if fetch {
         tools::cargo_deny(options)
     } else {

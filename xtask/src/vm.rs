@@ -95,7 +95,7 @@ fn scenarios(options: &Options, choice: &[&str]) -> Result<Tally, String> {
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }
 
-/// The command that makes the guests' image.
+/// Returns the command that builds the guests' image.
 pub(crate) fn image() -> Command {
     let mut command = driver();
     command.arg("--prepare");

@@ -99,7 +99,7 @@ fn end(ran: &Ran, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
     let Some(lacks) = lacks(ran) else {
         return Ok(ExitCode::from(status(ran)));
     };
-    // The output of a command that was ended is never considered complete, so that is no error.
+    // A command that was ended is not expected to have complete output.
     if exec.lossy || ran.timed_out {
         output.note(&lacks);
         return Ok(ExitCode::from(status(ran)));

@@ -1,8 +1,8 @@
-//! Files that others can change: configuration, which is read whole without ever waiting, and files that a daemon
-//! keeps open, which somebody may take away meanwhile.
+//! Files that other programs can change: configuration, which is read completely without blocking, and files that
+//! a daemon keeps open, which may be removed, renamed or replaced.
 //!
-//! The signer's system call filter knows the calls that take a directory (`openat`, `newfstatat`, `readlinkat`) and not
-//! those before them.
+//! Uses only system calls that take a directory (`openat`, `newfstatat`, `readlinkat`): the signer's filter does not
+//! allow the older ones.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,13 +15,13 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-/// Why a file is not read although the system would let us.
+/// Why a readable file is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Unreadable {
-    /// It is not a file.
+    /// It is not a regular file.
     #[error("it is {0}; only a regular file is read")]
     NotRegular(&'static str),
-    /// It is longer than it may be.
+    /// It is longer than the limit.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
 }
@@ -32,16 +32,16 @@ impl From<Unreadable> for io::Error {
     }
 }
 
-/// Opens a regular file, or a link to one, for reading. Never waits for a writer, as opening a FIFO would.
+/// Opens a regular file, or a link to one, for reading. Never blocks, as opening a FIFO would.
 ///
 /// # Errors
-/// The system's answer, or that it is a FIFO, a directory, a socket or a device.
+/// The system's error, or that it is a FIFO, a directory, a socket or a device.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    // Before it is opened: a socket cannot be, and opening a device can have an effect.
+    // Check before opening: a socket cannot be opened, and opening a device can have an effect.
     require_regular(&statat(CWD, path, AtFlags::empty())?)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(openat(CWD, path, flags, Mode::empty())?);
-    // Since then the name may have been given to something else.
+    // Check again: the name may have been reused since.
     require_regular(&fstat(&file)?)?;
     Ok(file)
 }
@@ -49,7 +49,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`open_regular`]; and where it is longer.
+/// As [`open_regular`], or it is longer.
 pub fn read_regular(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     read_at_most(&open_regular(path)?, most)
 }
@@ -57,21 +57,21 @@ pub fn read_regular(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 /// Reads a regular file of at most `most` bytes as UTF-8.
 ///
 /// # Errors
-/// As [`read_regular`]; and where it is something else than text.
+/// As [`read_regular`], or it is not UTF-8.
 pub fn read_regular_text(path: &Path, most: usize) -> io::Result<String> {
     let bytes = read_regular(path, most)?;
     String::from_utf8(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
 }
 
-/// Reads the rest of a file, which may have at most `most` bytes.
+/// Reads the rest of a file, at most `most` bytes.
 ///
 /// # Errors
-/// The system's answer, or that there is more.
+/// The system's error, or that there is more.
 pub fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     let expected = usize::try_from(file.metadata()?.len()).unwrap_or(most);
-    // Sized at once, so that a secret leaves no copy behind by growing.
+    // Allocated in full, so that growing leaves no copy of a secret behind.
     let mut bytes = Vec::with_capacity(expected.min(most).saturating_add(1));
     file.take(limit).read_to_end(&mut bytes)?;
     if bytes.len() > most {
@@ -94,16 +94,16 @@ fn require_regular(stat: &Stat) -> Result<(), Unreadable> {
     ))
 }
 
-/// A name that is looked up on the way to a file: a directory, a symbolic link, or the file itself.
+/// A name looked up during path resolution: a directory, a symbolic link, or the file itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Where it lies, without links.
+    /// Its path, without links.
     pub path: PathBuf,
-    /// What is there.
+    /// Its metadata.
     pub metadata: Metadata,
 }
 
-/// What of a file's metadata says who can change it.
+/// The metadata that decides who can change a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata {
     /// Its type and permission bits (`st_mode`, inode(7)).
@@ -112,12 +112,12 @@ pub struct Metadata {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
-    /// Its device and inode: which file it is.
+    /// Its device and inode, which identify the file.
     pub id: (u64, u64),
 }
 
 impl Metadata {
-    /// Of an open file.
+    /// Returns the metadata of an open file.
     ///
     /// # Errors
     /// The system's answer.
@@ -141,14 +141,14 @@ impl Metadata {
     }
 }
 
-/// As many links as the kernel follows in one path (path_resolution(7)).
+/// Maximum number of links that the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
 
-/// Every name that the kernel looks up to find the file at `path`, from the root on, the file itself last. Whoever can
-/// write one of these directories, or replace one of these links, can put another file there.
+/// Returns every name that the kernel looks up to resolve `path`, from the root, the file itself last. A user who can
+/// write one of these directories, or replace one of these links, can substitute another file.
 ///
 /// # Errors
-/// The system's answer; too many links.
+/// The system's error; too many links.
 pub fn steps_to(path: &Path) -> io::Result<Vec<Step>> {
     let mut ahead: Vec<PathBuf> = components_backwards(&std::path::absolute(path)?);
     let mut at = PathBuf::new();
@@ -174,7 +174,7 @@ pub fn steps_to(path: &Path) -> io::Result<Vec<Step>> {
             return Err(Errno::LOOP.into());
         }
         let target = readlinkat(CWD, &next, Vec::new())?;
-        // An absolute one begins with the root, which takes the place of what was joined so far.
+        // An absolute target replaces the path joined so far.
         ahead.extend(components_backwards(Path::new(OsStr::from_bytes(
             target.as_bytes(),
         ))));
@@ -195,16 +195,16 @@ fn components_backwards(path: &Path) -> Vec<PathBuf> {
 /// How an open file is no longer the one at its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Displaced {
-    /// It has no name any more: it is gone when it is closed.
+    /// It has no name any more and is lost when closed.
     Removed,
-    /// Nothing is at its path; it has another name.
+    /// Its path is empty; it has another name.
     Renamed,
     /// Another file is at its path.
     Replaced,
 }
 
 impl Displaced {
-    /// The word for it in a record.
+    /// Returns its name in audit records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -221,20 +221,20 @@ impl fmt::Display for Displaced {
     }
 }
 
-/// An open file, as the system describes it at one moment.
+/// The state of an open file at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFile {
     /// Its length in bytes.
     pub length: u64,
-    /// Whether and how it is no longer the file at its path. A further hard link does not matter: what is written
-    /// is still found at the path.
+    /// How it was displaced, if it is no longer the file at its path. An additional hard link does not matter:
+    /// data is still found at the path.
     pub displaced: Option<Displaced>,
 }
 
-/// Compares an open file with the one at its path: two system calls.
+/// Compares an open file with the one at its path, with two system calls.
 ///
 /// # Errors
-/// Where the system cannot say what is at the path.
+/// The system's error when examining the path.
 pub fn look_at(file: impl AsFd, path: &Path) -> io::Result<OpenFile> {
     let own = fstat(file)?;
     let displaced = match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
@@ -294,7 +294,7 @@ mod tests {
         assert!(read_regular(&path, 5).is_ok());
         let why = read_regular(&path, 4).unwrap_err().to_string();
         assert!(why.contains("longer than 4 bytes"), "{why}");
-        // A gigabyte without content takes no room, and is not read through.
+        // A sparse gigabyte takes no disk space and is not read.
         File::options()
             .write(true)
             .open(&path)
@@ -318,7 +318,7 @@ mod tests {
         symlink(at("store/x"), at("store/y")).unwrap();
         let steps = steps_to(&at("etc/file")).unwrap();
         assert_eq!(steps[0].path, Path::new("/"));
-        // What lies above is met twice: an absolute link begins at the root again.
+        // The parents appear twice: an absolute link starts at the root again.
         let below = steps.iter().filter(|step| step.path.starts_with(at("")));
         let below: Vec<_> = below.map(|step| step.path.clone()).collect();
         let expected = [

@@ -48,11 +48,11 @@ pub enum Event {
         previous: Digest,
         /// How many entries the other file has.
         entries: u64,
-        /// `removed`, `renamed` or `replaced`, where somebody took the other file away while the signer served.
+        /// `removed`, `renamed` or `replaced`, if the previous file was taken away while the signer ran.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         taken_away: Option<String>,
     },
-    /// First line of a file that should not be the first: there was a journal once, and nothing is left of it.
+    /// First line of a new journal although there was one before, which is missing.
     Missing {},
     /// It was told to end, and did.
     Stopped {},
@@ -140,7 +140,7 @@ pub const MAX_LOGS: usize = 256;
 #[derive(Debug)]
 pub struct Journal {
     file: ChainFile,
-    /// Where it goes on if `file` is taken away; none once that has happened.
+    /// The spare file to continue in if `file` is taken away; `None` once it is in use.
     spare: Option<ChainFile>,
     folds: BTreeMap<RecordId, Fold>,
     /// Heads that stand in entries staged in this round.
@@ -158,7 +158,7 @@ pub struct JournalOpened {
     pub torn: bool,
     /// It had grown long, and is continued in a new file; the old one lies here.
     pub set_aside: Option<PathBuf>,
-    /// What an operator must know of a journal that was taken away.
+    /// A message to the operator about a journal that was taken away.
     pub warning: Option<String>,
 }
 
@@ -195,7 +195,8 @@ impl Journal {
             Found::Nothing => None,
             Found::Continued(aside) => Some(continued(path, aside.as_deref())),
             Found::Missing => {
-                // The heads of the audit logs went with it: that has to be told where they begin anew.
+                // The heads of the audit logs are lost with it, so the new journal must say why they
+                // begin again.
                 journal.stage(now, Event::Missing {})?;
                 Some(missing(path))
             }
@@ -297,8 +298,8 @@ impl Journal {
         }
     }
 
-    /// Takes everything staged to disk. Where the file was taken away, nothing of it is, and the journal goes on in
-    /// the spare file from the next round on.
+    /// Writes everything staged to disk. If the file was taken away, writes nothing, and the journal continues in
+    /// the spare file from the next round.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
-//! The file in which the journal goes on when somebody takes it away while the signer serves.
+//! The file in which the journal continues after it was removed, renamed or replaced while the
+//! signer runs.
 //!
-//! The sandbox lets a serving signer make no file, so an empty one is opened beside the journal at every start,
-//! `<journal>.spare`. Its first entries are those that a rotated journal begins with: the hash and number of those
-//! before, and the heads of the audit logs. At the next start it takes the journal's name.
+//! The sandbox keeps a running signer from creating files, so it opens an empty one beside the journal at every
+//! start, `<journal>.spare`. Its first entries are those of a rotated journal: the hash and number of the earlier
+//! entries, and the heads of the audit logs. At the next start it takes the journal's name.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -15,18 +16,19 @@ use ephyr_sandbox::open_regular;
 use crate::journal::{Entry, Event};
 use crate::rotation::{failed, rename, with_suffix};
 
-/// What was found of a journal that had been taken away.
+/// The state found at startup after a journal was taken away.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Nothing: the journal is where it was left, or there was never one.
+    /// None: the journal is unchanged, or there never was one.
     Nothing,
-    /// The spare file had been used and has the journal's name now; what lay there was moved aside.
+    /// The spare file was in use and now has the journal's name; a file found there was moved
+    /// aside.
     Continued(Option<PathBuf>),
-    /// There was a journal once and nothing is left of it.
+    /// There was a journal before, and it is missing.
     Missing,
 }
 
-/// Puts a spare file that was used in the journal's place.
+/// Renames a used spare file to the journal's name.
 pub(crate) fn take_place(path: &Path) -> Result<Found, OpenError> {
     let spare = name(path);
     let there = |path: &Path| match fs::symlink_metadata(path) {
@@ -45,13 +47,13 @@ pub(crate) fn take_place(path: &Path) -> Result<Found, OpenError> {
             rename(&spare, path)?;
             Ok(Found::Continued(aside))
         }
-        // That it is empty says that the journal was not seen to be taken away, not that it was not.
+        // An empty spare file means that no removal was noticed; the journal may still be gone.
         Some(_) if journal.is_none() => Ok(Found::Missing),
         Some(_) => Ok(Found::Nothing),
     }
 }
 
-/// Whether there is a whole line in it: a crash may have left the beginning of the first one.
+/// Returns whether it has a complete line: a crash may have left a partial first one.
 fn has_entry(spare: &Path) -> Result<bool, OpenError> {
     let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
     let mut line = Vec::new();
@@ -70,7 +72,7 @@ fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(aside)
 }
 
-/// Opens an empty one for this run.
+/// Opens an empty spare file for this run.
 pub(crate) fn open(path: &Path) -> Result<ChainFile, OpenError> {
     let (file, _) = ChainFile::open(&name(path), from_zero, &mut |_| Ok(()))?;
     Ok(file)
@@ -79,7 +81,7 @@ pub(crate) fn open(path: &Path) -> Result<ChainFile, OpenError> {
 /// Continues the journal in the spare file.
 ///
 /// # Errors
-/// Then nothing is in it, and it can be tried again.
+/// Nothing was written; the call can be retried.
 pub(crate) fn begin<'a>(
     spare: &mut ChainFile,
     old: &ChainFile,

@@ -279,12 +279,13 @@ impl PolicySource {
             why,
         };
         let file = open_regular(&self.path).map_err(io)?;
-        // Every directory on the way, that of a link's target too: whoever writes one of them puts another file there.
+        // Every directory on the path, also of a link's target: a user who can write one can substitute the file.
         let steps = steps_to(&self.path).map_err(io)?;
         for step in &steps {
             self.check_writers(step)?;
         }
-        // Those steps lead to the file that was opened, and not to one that has its name since.
+        // Ensures that the checked path leads to the opened file and not to a later one of the same
+        // name.
         let found = Metadata::of(&file).map_err(io)?;
         if steps.last().map(|last| last.metadata.id) != Some(found.id) {
             return Err(io(io::Error::other(
@@ -310,7 +311,8 @@ impl PolicySource {
         }
     }
 
-    /// A link's mode says nothing; its owner may replace it even in a directory with the sticky bit.
+    /// A link's mode is meaningless; its owner can replace it even in a directory with the sticky
+    /// bit.
     fn replacer(&self, owner: u32) -> Option<&'static str> {
         let is_other = self.broker_uid != self.own_uid && self.broker_uid != 0;
         (is_other && owner == self.broker_uid).then_some("the broker")
@@ -399,7 +401,7 @@ mod tests {
                 error.contains(&format!("{}, on", named.display())),
                 "{error}"
             );
-            // As /tmp is: whose it is not cannot replace what lies there.
+            // Sticky, like /tmp: others than the owner cannot replace its files.
             mode(name, 0o1777);
             assert!(source.load().is_ok(), "{name}");
             mode(name, 0o755);

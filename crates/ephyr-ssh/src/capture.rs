@@ -29,7 +29,7 @@ pub struct Chunk {
 /// Both outputs of one command.
 pub(crate) struct Capture {
     proof: Proof,
-    /// What came on standard output before the command began: no output of the command's.
+    /// Standard output from before the command started; not output of the command.
     before: Kept,
     stdout: Kept,
     pub(crate) stderr: Kept,
@@ -59,12 +59,12 @@ impl Capture {
         }
     }
 
-    /// Whether the sealed command proved that it began.
+    /// Whether the sealed command proved that it started.
     pub(crate) fn has_begun(&self) -> bool {
         self.proof.is_seen()
     }
 
-    /// The command's standard output; where it did not begin, what came instead.
+    /// The command's standard output; if it did not start, the output that came instead.
     pub(crate) fn take_stdout(&mut self) -> Kept {
         let kept = if self.has_begun() {
             &mut self.stdout
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    /// After the line with which the command begins.
+    /// After the line that proves the command's start.
     fn begun(mut capture: Capture) -> Capture {
         let line = Bytes::from(format!("from a startup file\n{SEALED_BEGINS}"));
         capture.push(Stream::Stdout, &line);

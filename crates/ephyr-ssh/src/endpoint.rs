@@ -10,7 +10,7 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
     pub(crate) account: Account,
     pub(crate) host_key: HostKey,
-    /// The one command of an `exec` permit.
+    /// Returns the command of an `exec` permit.
     pub(crate) command: Option<String>,
 }
 

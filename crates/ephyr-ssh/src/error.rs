@@ -122,7 +122,7 @@ pub enum SshError {
         account: Account,
         /// Whether the target took the certificate, but wants another login method on top.
         further: bool,
-        /// What the target's clock must say.
+        /// The valid range for the target's clock.
         window: ClockWindow,
     },
     /// The target logged us in, but did not run the command.
@@ -169,8 +169,8 @@ pub enum SshError {
     },
 }
 
-/// The times at which a target's clock lets a certificate in. SSH does not tell what its clock says, so a
-/// refusal names these for comparison.
+/// The range of target times in which a certificate is valid. SSH does not report the target's time, so a
+/// refusal states this range for comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockWindow {
     /// When the certificate begins to be valid.
@@ -312,7 +312,7 @@ mod tests {
         let clock = text.find("(-30/+60 s").unwrap();
         assert!(clock < text.find("TrustedUserCAKeys").unwrap(), "{text}");
         assert!(text.contains("2026-11-24T"), "{text}");
-        // A certificate that was taken says that the clock is right.
+        // An accepted certificate proves that the clock is right.
         assert!(!refused(true).to_string().contains("clock"));
     }
 

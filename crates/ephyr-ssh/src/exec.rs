@@ -68,8 +68,8 @@ pub enum Exit {
     Cancelled,
     /// Not known: the connection broke. The command was told to end, if anything there still listened.
     Lost(String),
-    /// The target reported an end (`exit status 0`), and nothing shows that the sealed command began: the login
-    /// shell did not understand it, or sshd ran something else. Never a success.
+    /// The target reported an exit (`exit status 0`) without proof that the sealed command started: the login
+    /// shell could not parse it, or sshd ran another program. Never a success.
     Unproven(String),
 }
 
@@ -84,8 +84,8 @@ pub struct ExecOutput {
     /// Whether the target itself reported the end. `false` after a time-out or a cancellation means that
     /// the connection was cut, and that the target ends the command by itself.
     pub end_reported: bool,
-    /// The beginning of its standard output, without what the shell's startup files wrote there. Where nothing
-    /// shows that the command began: the beginning of what came instead.
+    /// The beginning of its standard output, without output of the shell's startup files. Without proof that
+    /// the command started: the beginning of the output that came instead.
     pub stdout: Vec<u8>,
     /// How many bytes it wrote there, as far as they arrived.
     pub stdout_bytes: u64,
@@ -164,7 +164,7 @@ impl LoggedIn {
     }
 }
 
-/// The permit's command.
+/// Returns the permit's command.
 fn covered(endpoint: &Endpoint) -> Result<&str, SshError> {
     endpoint
         .command
@@ -284,7 +284,7 @@ impl Run {
         }
     }
 
-    /// The reported end, if the command proved that it began.
+    /// Returns the reported exit, if the command proved that it started.
     fn proven(&self, status: Exit) -> Exit {
         if self.capture.has_begun() {
             return status;

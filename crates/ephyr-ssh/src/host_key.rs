@@ -67,15 +67,15 @@ pub(crate) fn offers(
 /// Whether this key is the one that the policy pins.
 ///
 /// # Errors
-/// [`SshError::HostKeyUnsupported`] for a key that proves nothing, whatever is pinned;
-/// [`SshError::HostKeyChanged`]; [`SshError::HostKeyUnpinned`] where nothing is pinned and `strict` is set.
+/// [`SshError::HostKeyUnsupported`] for an unusable key, whatever is pinned; [`SshError::HostKeyChanged`];
+/// [`SshError::HostKeyUnpinned`] where nothing is pinned and `strict` is set.
 pub(crate) fn check(
     target: &TargetName,
     pinned: &HostKey,
     strict: bool,
     shown: &PublicKey,
 ) -> Result<HostKeySeen, SshError> {
-    // A fingerprint may have been taken from whoever answered first, so the key behind it is looked at too.
+    // A fingerprint may come from an unverified first connection, so the key itself is checked too.
     if let Err(fault) = ephyr_policy::check_point(shown) {
         return Err(SshError::HostKeyUnsupported {
             target: target.clone(),

@@ -71,7 +71,7 @@ impl Connection {
     }
 }
 
-/// When the certificate is valid, and what the time is here.
+/// Returns the certificate's validity and this host's time.
 fn window(identity: &Identity) -> ClockWindow {
     let at = |seconds| Timestamp::from_unix_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
     let now = SystemTime::now().duration_since(UNIX_EPOCH);

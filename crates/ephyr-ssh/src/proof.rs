@@ -1,29 +1,29 @@
-//! The proof that a sealed command began, taken out of what comes on standard output.
+//! Detects and removes the proof on standard output that a sealed command started.
 //!
-//! sshd reports the exit status of whatever it ran: a login shell that refuses the text, an account that is
-//! closed (`nologin`), or a `ForceCommand` of its own configuration. Only a shell that understood the sealed
-//! text prints [`SEALED_BEGINS`], so nothing counts as a command's end without it. A target that lies can
-//! print the line, too: the proof protects from mistakes there, not from a hostile host.
+//! sshd reports the exit status of any program that it ran: a login shell that rejects the text, a closed
+//! account (`nologin`), or a `ForceCommand` of its own configuration. Only a shell that ran the sealed text
+//! prints [`SEALED_BEGINS`], so without it an exit does not count as the command's. A hostile target can
+//! print the line too: the proof protects against mistakes, not against a hostile host.
 
 use bytes::Bytes;
 use ephyr_policy::SEALED_BEGINS;
 
-/// Watches standard output for the line with which the sealed text begins.
+/// Scans standard output for the line that the sealed text prints at its start.
 #[derive(Default)]
 pub(crate) struct Proof {
     seen: bool,
-    /// The end of what came so far, one byte shorter than the line: it may hold the line's first part.
+    /// The last bytes so far, one fewer than the line has: they may contain the line's first part.
     tail: Vec<u8>,
 }
 
 impl Proof {
-    /// Whether the line came.
+    /// Whether the line was seen.
     pub(crate) fn is_seen(&self) -> bool {
         self.seen
     }
 
-    /// Returns how many bytes of the next piece were written before the command began; all of them where the
-    /// line has not come yet.
+    /// Returns how many bytes of the next piece were written before the command started; all of them if the
+    /// line was not seen yet.
     pub(crate) fn before_command(&mut self, piece: &Bytes) -> usize {
         if self.seen {
             return 0;
@@ -34,7 +34,7 @@ impl Proof {
         if let Some(at) = self.tail.windows(line.len()).position(|part| part == line) {
             self.seen = true;
             self.tail = Vec::new();
-            // The tail alone is too short to hold the line, so the line ends within the piece.
+            // The tail is shorter than the line, so the line ends within the piece.
             return at + line.len() - carried;
         }
         let surplus = self.tail.len().saturating_sub(line.len() - 1);

@@ -33,7 +33,7 @@ pub struct Account {
 /// All users and groups of a world.
 #[derive(Debug, Clone)]
 pub struct Accounts {
-    /// Everybody's login shell.
+    /// The login shell of all accounts.
     pub(crate) shell: String,
     /// On what footing.
     pub footing: Footing,

@@ -24,7 +24,7 @@ pub enum CaKeysError {
     /// A key is of another kind.
     #[error("line {0} is not an Ed25519 key: make one with `ephyr ca init`")]
     Algorithm(usize),
-    /// A key proves nothing.
+    /// A key is unusable.
     #[error("line {0} is not a usable Ed25519 key: {1}; make one with `ephyr ca init`")]
     Point(usize, PointFault),
     /// More than [`MAX_CA_LIST`].

@@ -1,18 +1,18 @@
-//! Which 32 bytes are an Ed25519 public key that proves something.
+//! Checks that 32 bytes are a usable Ed25519 public key.
 
 use ed25519_dalek::VerifyingKey;
 
-/// Why 32 bytes are no Ed25519 public key to rely on.
+/// Why 32 bytes are not a usable Ed25519 public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PointFault {
-    /// They are no point of the curve.
+    /// They are not a point of the curve.
     #[error("its 32 bytes are not a point of the Ed25519 curve")]
     NotOnCurve,
-    /// They are not the one encoding of their point (RFC 8032 section 5.1.3), so that the same key would have
-    /// two fingerprints.
+    /// They are not the canonical encoding of their point (RFC 8032 section 5.1.3), so the same key would
+    /// have two fingerprints.
     #[error("its 32 bytes are not the canonical encoding of their point")]
     NotCanonical,
-    /// The point has a small order: signatures can be made that verify under it without a private key.
+    /// The point has a small order: signatures that verify can be made without a private key.
     #[error("its point has a small order, so that anyone can sign for it")]
     SmallOrder,
 }
@@ -26,7 +26,7 @@ pub fn usable_point(bytes: &[u8; 32]) -> Result<VerifyingKey, PointFault> {
     if key.is_weak() {
         return Err(PointFault::SmallOrder);
     }
-    // Decoding takes the coordinate modulo p and the sign of zero as it comes; encoding again does not.
+    // Decoding accepts the coordinate modulo p and any sign of zero; re-encoding does not.
     if key.to_edwards().compress().as_bytes() != bytes {
         return Err(PointFault::NotCanonical);
     }

@@ -1,9 +1,9 @@
-//! From bytes to a tree in which every node knows its place.
+//! Parses bytes to a tree in which every node has its position.
 //!
-//! The tree is built from the events of the YAML parser itself, without serde between them: so every scalar is
-//! known as it is written, every node by its tag and anchor, and every message is worded here. Duplicate keys
-//! and merge keys are passed through, so that they are reported together with everything else. Anchors, aliases,
-//! tags and second documents refuse the file: nothing in the tree stands anywhere else than where it is read.
+//! The tree is built from the events of the YAML parser, without serde, so every scalar keeps its spelling,
+//! every node its tag and anchor, and all messages are Ephyr's own. Duplicate keys and merge keys are passed
+//! through, so that they are reported with all other findings. Anchors, aliases, tags and second documents
+//! refuse the file, so every node is at the position where it takes effect.
 
 mod scalar;
 mod words;
@@ -16,16 +16,16 @@ pub(crate) use self::scalar::{ReadsAs, Surprise, surprise};
 use crate::diagnostic::{Findings, Place};
 use crate::format::shorten;
 
-/// Greatest size of a policy, in bytes.
+/// Maximum size of a policy, in bytes.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
 
-/// Greatest depth of mappings and lists in each other.
+/// Maximum nesting depth of mappings and lists.
 const MAX_DEPTH: usize = 32;
 
-/// Greatest number of keys and values.
+/// Maximum number of keys and values.
 const MAX_NODES: usize = 200_000;
 
-/// Where what is wrong with a file as a whole is shown.
+/// The position of findings about the whole file.
 const START: Place = Place { line: 1, column: 1 };
 
 /// A node of the tree.
@@ -37,15 +37,15 @@ pub(crate) struct Node {
     pub(crate) value: Value,
 }
 
-/// What a node is.
+/// The value of a node.
 #[derive(Debug)]
 pub(crate) enum Value {
-    /// Nothing, and the word that says so, which may be empty.
+    /// Null, with its spelling, which may be empty.
     Null(String),
     Bool(bool),
     /// A whole number in decimal digits.
     Int(i128),
-    /// Any other number, as it is written.
+    /// Any other number, as written.
     Number(String),
     Text(String),
     List(Vec<Node>),
@@ -57,12 +57,12 @@ pub(crate) enum Value {
 pub(crate) struct Key {
     pub(crate) at: Place,
     pub(crate) name: String,
-    /// What YAML takes the word for instead of text, since it stands without quotes.
+    /// The YAML type of an unquoted word, if it is not text.
     pub(crate) reads_as: Option<ReadsAs>,
 }
 
 impl Value {
-    /// What it is, for people.
+    /// Returns its type for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null(_) => "nothing",
@@ -76,7 +76,7 @@ impl Value {
     }
 }
 
-/// Parses the file; what is wrong with it is added to `findings`, and then there is no tree.
+/// Parses the file. Errors are added to `findings`; then there is no tree.
 pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
     if bytes.len() > MAX_POLICY_BYTES {
         let message = format!(
@@ -110,7 +110,7 @@ pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
     }
 }
 
-/// The file as text that shows what it says: UTF-8 without control characters.
+/// Returns the file as text: UTF-8 without control characters.
 fn text<'b>(bytes: &'b [u8], findings: &mut Findings) -> Option<&'b str> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -132,19 +132,19 @@ fn text<'b>(bytes: &'b [u8], findings: &mut Findings) -> Option<&'b str> {
     Some(text)
 }
 
-/// The file cannot be read further; why has been added to the findings.
+/// Parsing cannot continue; the reason is in the findings.
 struct Stopped;
 
 struct Reader<'t, 'f> {
     events: Parser<'t, StrInput<'t>>,
     findings: &'f mut Findings,
     nodes: usize,
-    /// Something was found that refuses the file but does not end the reading.
+    /// An error was found that refuses the file but does not end parsing.
     refused: bool,
 }
 
 impl<'t> Reader<'t, '_> {
-    /// The one document; nothing where there is none.
+    /// Returns the only document; `None` if there is none.
     fn document(&mut self) -> Result<Option<Node>, Stopped> {
         self.next()?;
         let (event, at) = self.next()?;
@@ -285,7 +285,7 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
-/// A scalar as it is written: the parser gives `~` for one that is not there.
+/// Returns a scalar's spelling: the parser gives `~` for an empty one.
 fn written(text: &str, span: Span) -> &str {
     if span.is_empty() && text == "~" {
         ""
@@ -301,7 +301,7 @@ fn place(marker: Marker) -> Place {
     }
 }
 
-/// The place of a byte before which everything is valid UTF-8.
+/// Returns the position of a byte; all bytes before it are valid UTF-8.
 fn place_of_byte(bytes: &[u8], at: usize) -> Place {
     let before = String::from_utf8_lossy(&bytes[..at]);
     let line = before.matches('\n').count();

@@ -1,21 +1,21 @@
-//! Scalars without quotes: what they are, and those that people and programs read differently.
+//! Types of unquoted scalars, and the scalars that people and programs read differently.
 //!
 //! The rules are those of the YAML 1.2 core schema (section 10.3.2), narrowed: a number counts only in plain
-//! decimal digits. `022`, `0x16`, `1_000`, `1e3` and `1:30` are numbers to some readers of YAML 1.1 or 1.2, and
-//! not all of them agree which, so none of them is taken where a number belongs.
+//! decimal digits. `022`, `0x16`, `1_000`, `1e3` and `1:30` are numbers to some readers of YAML 1.1 or 1.2,
+//! which disagree on their values, so all of them are refused as numbers.
 
 use super::Value;
 
-/// What YAML takes a word for that stands without quotes.
+/// The YAML type of an unquoted word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadsAs {
-    /// `null`, `~` or nothing at all.
+    /// `null`, `~` or empty.
     Nothing,
     /// `true` or `false`.
     Bool,
 }
 
-/// What YAML takes the word for, if it is not text and not a number.
+/// Returns the YAML type of a word, if it is not text and not a number.
 pub(super) fn reads_as(text: &str) -> Option<ReadsAs> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => Some(ReadsAs::Nothing),
@@ -24,7 +24,7 @@ pub(super) fn reads_as(text: &str) -> Option<ReadsAs> {
     }
 }
 
-/// What a scalar without quotes is.
+/// Returns the value of an unquoted scalar.
 pub(super) fn resolve(text: &str) -> Value {
     match reads_as(text) {
         Some(ReadsAs::Nothing) => Value::Null(text.to_owned()),
@@ -41,7 +41,7 @@ fn digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Decimal digits without a superfluous zero or sign.
+/// Whether a text is decimal digits without a leading zero or `+`.
 fn is_decimal(text: &str) -> bool {
     let number = text.strip_prefix('-').unwrap_or(text);
     digits(number) && (number == "0" || !number.starts_with('0'))
@@ -51,7 +51,7 @@ fn unsigned(text: &str) -> &str {
     text.strip_prefix(['+', '-']).unwrap_or(text)
 }
 
-/// A number to YAML 1.2 or to the readers most in use.
+/// Whether a text is a number in YAML 1.2 or in common YAML readers.
 fn is_number(text: &str) -> bool {
     let number = unsigned(text);
     digits(number)
@@ -60,7 +60,7 @@ fn is_number(text: &str) -> bool {
         || matches!(number, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
 }
 
-/// The base and the digits of `0x16`, `0o26` and `0b10110`.
+/// Returns the base and the digits of `0x16`, `0o26` and `0b10110`.
 fn radix(number: &str) -> Option<(u32, &str)> {
     let lower = number.get(..2)?.to_ascii_lowercase();
     let (radix, digits) = match lower.as_str() {
@@ -73,7 +73,7 @@ fn radix(number: &str) -> Option<(u32, &str)> {
     good.then_some((radix, digits))
 }
 
-/// `22.5`, `.5`, `5.` or `1e3`.
+/// Whether a text is a float: `22.5`, `.5`, `5.` or `1e3`.
 fn is_float(number: &str) -> bool {
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(unsigned(exponent))),
@@ -84,7 +84,7 @@ fn is_float(number: &str) -> bool {
     some && (fraction.is_empty() || digits(fraction)) && exponent.is_none_or(digits)
 }
 
-/// What a number is that is not written in decimal digits alone.
+/// Returns the type, for messages, of a number that is not plain decimal digits.
 pub(super) fn kind_of_number(text: &str) -> &'static str {
     let number = unsigned(text);
     if number.starts_with('.') && !is_float(number) {
@@ -96,7 +96,7 @@ pub(super) fn kind_of_number(text: &str) -> &'static str {
     }
 }
 
-/// The whole number that a float is, if it is one of a size that a policy could mean.
+/// Returns the whole number equal to a float, if it is of a plausible size.
 fn whole(text: &str) -> Option<u64> {
     let value: f64 = is_float(unsigned(text)).then(|| text.parse().ok())??;
     let text = format!("{value:.0}");
@@ -106,16 +106,17 @@ fn whole(text: &str) -> Option<u64> {
     if same { text.parse().ok() } else { None }
 }
 
-/// Why a scalar without quotes, where a whole number belongs, is not taken for one.
+/// Why an unquoted scalar is not accepted as a whole number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Surprise {
-    /// It is a number in another form; what to do.
+    /// It is a number in another form; the text says what to write.
     Form(String),
-    /// It has more digits than any number that counts here.
+    /// It has too many digits for any valid number.
     TooGreat,
 }
 
-/// Why text that looks like a whole number is not taken for one; `None` if it does not look like one.
+/// Returns why a text that looks like a whole number is not accepted as one; `None` if it does not
+/// look like one.
 pub(crate) fn surprise(text: &str) -> Option<Surprise> {
     let number = unsigned(text);
     let form = |said: String| Some(Surprise::Form(said));

@@ -36,7 +36,7 @@ impl Builder {
         self
     }
 
-    /// Gives the accounts another login shell than the policy says, where accounts can be made.
+    /// Gives the accounts another login shell than the policy's, if accounts can be created.
     #[must_use]
     pub fn login_shell(mut self, path: &str) -> Self {
         self.login_shell = Some(path.to_owned());
