@@ -47,8 +47,8 @@ in
         touch "$out/etc/sudoers.d/ephyr-${authority}"
       '';
 
-  # Asks the sshd of the machine that builds what the whole configuration comes to for the accounts, from loopback and
-  # from the policy's addresses. The build fails with file, line and keyword where something takes the place of ours.
+  # Queries the build machine's sshd for the effective configuration of the accounts, from loopback and from the policy's
+  # addresses. If a setting overrides ours, the build fails with file, line and keyword.
   sshd =
     {
       package,

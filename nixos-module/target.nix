@@ -237,8 +237,8 @@ in
         ) (accountsOf authority)
       );
 
-      # sshd takes the first value that it reads, so these come before every block of the operator's: right behind what
-      # the sshd module says for everybody (order 0). An Include outside of blocks leaves none open behind it.
+      # sshd uses the first value that it reads, so these come before every block of the operator: directly after the
+      # sshd module's global settings (order 0). An Include outside a block leaves no block open after it.
       services.openssh.extraConfig = mkOrder 1 (
         concatMapStrings (name: ''
           Include ${snippet name}

@@ -267,7 +267,7 @@ def target_sshd(ephyr: str, builds: dict[str, Any]) -> None:
         includes, own = target.made["sshd"].split("Match User alice")
         own = "PermitUserEnvironment no\nMatch User alice" + own
         before.write_text(NIXOS.format(key=key) + own)
-        # What somebody orders behind it, outside of blocks, is for everybody.
+        # Settings ordered after it, outside of blocks, are global.
         after.write_text(
             NIXOS.format(key=key) + make.placed(includes) + "\nMaxSessions 7\n" + own
         )
@@ -305,7 +305,7 @@ def target_sshd(ephyr: str, builds: dict[str, Any]) -> None:
 
 
 def target_sshd_check(ephyr: str, builds: dict[str, Any]) -> None:
-    """A configuration in which something takes the place of the accounts' block fails the build, with its line."""
+    """A setting that overrides the accounts' block fails the build, with its line."""
     need("sshd")
     if os.geteuid() != 0:
         raise Skipped("OpenSSH before 9.3 prints a configuration for root alone")
@@ -317,7 +317,7 @@ def target_sshd_check(ephyr: str, builds: dict[str, Any]) -> None:
         config = make.directory / "sshd_config"
         make.places[target.made["sshdConfig"]] = config
         sshd = make.placed(target.made["sshd"])
-        # A role of the first appliance is root, which the operator's block is about as well.
+        # A role of the first appliance is root, which the operator's block matches too.
         ours, others = target.made["checks"]
         lines = NIXOS.format(key=key).count("\n")
 

@@ -365,7 +365,7 @@ in
         Match Address 127.0.0.0/8
           ForceCommand /bin/echo hi
       '';
-      # As NixOS' own module makes it.
+      # As NixOS' own module sets it.
       environment.etc."ssh/sshd_config".source = "/nix/store/00000000000000000000000000000000-sshd.conf-final";
       security.sudo.extraConfig = "alice ALL=(ALL) ALL";
     };

@@ -18,7 +18,7 @@ def sign(command: str) -> None:
     appliance.succeed(f"echo {shlex.quote(str(certificate['certificate']))} > /root/key-cert.pub")
 
 
-# What the broker takes for the proof that a sealed command began.
+# The line that proves to the broker that a sealed command started.
 BEGINS = "ephyr-sealed-42\n"
 CLIENT = f"{SSH} -i /root/key agent-operate@192.168.1.2"
 # The end of its input ends a sealed command, so the client has one that never ends.

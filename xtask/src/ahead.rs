@@ -32,16 +32,18 @@ impl Ahead {
     pub(crate) fn wait(&mut self) {
         if let Some(thread) = self.0.take() {
             let told = thread.join();
-            run::say(&told.unwrap_or_else(|_| "made ahead: nothing, the thread ended".into()));
+            run::say(
+                &told.unwrap_or_else(|_| "prepared ahead: nothing, the thread panicked".into()),
+            );
         }
     }
 }
 
 fn make() -> String {
     if let Err(why) = packages::for_all_stages() {
-        return format!("made ahead: nothing: {why}");
+        return format!("prepared ahead: nothing: {why}");
     }
-    let mut told = vec!["made ahead: system packages".to_owned()];
+    let mut told = vec!["prepared ahead: system packages".to_owned()];
     let mut setup = Command::new(run::root().join("tests/sdk/setup.sh"));
     setup.arg(run::target_dir().join("sdk"));
     for (what, mut command) in [

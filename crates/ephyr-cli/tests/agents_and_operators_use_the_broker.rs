@@ -486,7 +486,7 @@ fn a_connection_that_breaks_says_what_may_have_happened() {
     let world = World::start().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    // It takes a request, and closes.
+    // It accepts a request and closes the connection.
     let server = std::thread::spawn(move || {
         for _ in 0..3 {
             let (mut stream, _) = listener.accept().unwrap();

@@ -44,9 +44,9 @@ enum Answers {
     Server(Arc<Server<Mock>>),
     Nobody,
     Garbage(StatusCode, &'static str),
-    /// Takes the request and says nothing.
+    /// Accepts the request and does not answer.
     Hangs,
-    /// Says what an SSH server says, and speaks no HTTP.
+    /// Sends an SSH banner and does not speak HTTP.
     Banner,
 }
 
@@ -134,7 +134,7 @@ impl Host {
         })
     }
 
-    /// How many requests the server saw.
+    /// The number of requests that the server received.
     fn requests(&self) -> usize {
         self.state.lock().unwrap().seen.len()
     }
@@ -163,7 +163,7 @@ impl Client {
         Self::until(host, options, std::future::pending())
     }
 
-    /// A client of which `gone` says when it has gone.
+    /// A client whose exit is signalled by `gone`.
     fn until(
         host: &Arc<Host>,
         options: Options,

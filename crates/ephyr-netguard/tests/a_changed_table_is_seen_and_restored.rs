@@ -267,7 +267,7 @@ fn a_policy_with_errors_changes_nothing_and_the_status_says_why() {
     assert!(watching.log().contains("E-UID-ROOT"));
     assert_eq!(net.status()["in_force"], true);
     assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
-    // One that is no file is refused too, and not waited for.
+    // A policy that is not a regular file is refused without blocking.
     std::fs::remove_file(net.policy()).unwrap();
     let mode = rustix::fs::Mode::from_raw_mode(0o644);
     let kind = rustix::fs::FileType::Fifo;

@@ -136,7 +136,7 @@ fn every_finding_says_what_to_do_in_a_sentence_and_keeps_secrets_to_itself() {
             assert!(finding.message.len() < 400, "{finding}");
             assert!(!finding.message.contains('\n'), "{finding}");
             assert_eq!(finding.file, name);
-            // The words of Rust and serde are nobody's who writes a policy.
+            // Policy authors must not see terms of Rust or serde.
             for word in [
                 "Option",
                 "i64",

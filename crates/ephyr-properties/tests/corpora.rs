@@ -31,7 +31,7 @@ fn every_property_has_a_target_and_a_corpus_and_there_are_no_others() {
     let manifest = fs::read_to_string(fuzz().join("Cargo.toml")).unwrap();
     for name in &known {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
-        // To the letter, since the tests do not compile the targets.
+        // Compared literally, since the tests do not compile the targets.
         let target = fs::read_to_string(fuzz().join("fuzz_targets").join(format!("{name}.rs")));
         let call = format!("ephyr_fuzz::hunt(ephyr_properties::{name}(input))");
         let wanted =
@@ -45,7 +45,7 @@ fn property(name: &str) -> Property {
     *property
 }
 
-/// The committed inputs of a target, in the order of their names.
+/// Returns the committed inputs of a target, sorted by name.
 fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(fuzz().join("corpus").join(name)).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -81,9 +81,9 @@ fn replay(name: &str) {
     assert!(seen > 1, "only {seen} inputs");
 }
 
-/// How many inputs are made by chance for each target; `EPHYR_FUZZ_ROUNDS` asks for more.
+/// The number of random inputs per target; `EPHYR_FUZZ_ROUNDS` overrides it.
 const ROUNDS: u64 = 1500;
-/// Where chance begins. Always the same, so that a run fails by its change alone; `EPHYR_FUZZ_SEED` sets another.
+/// The seed. Fixed, so that only a code change can make a run fail; `EPHYR_FUZZ_SEED` overrides it.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn set(variable: &str) -> Option<u64> {
@@ -106,8 +106,7 @@ impl Chance {
         usize::try_from(drawn).unwrap() % end.max(1)
     }
 
-    /// Changes an input in one of the ways that fuzzers change them: bits and bytes, pieces taken out, doubled or taken
-    /// from another input.
+    /// Mutates an input as fuzzers do: changes bits and bytes, and removes, duplicates or splices pieces.
     fn change(&mut self, input: &mut Vec<u8>, other: &[u8]) {
         let at = self.below(input.len() + 1);
         let end = (at + 1 + self.below(16)).min(input.len());
@@ -129,12 +128,12 @@ impl Chance {
     }
 }
 
-/// Asks the property of inputs that are made of the committed ones by chance.
+/// Checks the property on random mutations of the committed inputs.
 fn smoke(name: &str) {
     let property = property(name);
     let corpus = corpus(name);
     let seed = set("EPHYR_FUZZ_SEED").unwrap_or(SEED);
-    // From zero it would never come away.
+    // xorshift never leaves zero.
     let mut chance = Chance(seed.max(1));
     for round in 0..set("EPHYR_FUZZ_ROUNDS").unwrap_or(ROUNDS) {
         let mut input = corpus[chance.below(corpus.len())].1.clone();

@@ -116,7 +116,7 @@ fn a_foreign_origin_is_403_and_a_configured_one_is_not() {
     assert_eq!(response.status, 200, "{}", response.text());
 }
 
-/// A world that lets pages of `ORIGIN` call.
+/// A world that allows pages of `ORIGIN` to call.
 #[cfg(test)]
 fn world_for_pages() -> World {
     World::builder()
@@ -178,7 +178,7 @@ fn a_browser_may_call_from_a_configured_origin_and_from_no_other() {
     assert_eq!(evil.status, 403, "{}", evil.text());
     assert_eq!(evil.header("access-control-allow-origin"), None);
 
-    // Whatever is answered, the page may read it: also that and why it is refused.
+    // The page may read every response, refusals included.
     let body = list_body();
     let key = format!("Bearer {}", world.api_key("scout").unwrap());
     let long = (1 << 20) + 1;
@@ -320,7 +320,7 @@ fn a_client_that_looks_for_oauth_is_told_what_to_use() {
     assert_eq!(other.json().unwrap()["code"], "not_found");
 }
 
-/// A connection on which a request's head was sent, and nothing of its body.
+/// A connection on which only a request's head was sent.
 #[cfg(test)]
 fn sent_head(world: &World, path: &str, more: &str) -> ephyr_testkit::http::Connection {
     let mut connection = world.tcp().unwrap().connect().unwrap();
@@ -376,7 +376,8 @@ fn a_client_that_waits_for_continue_gets_it_or_the_refusal() {
 
 #[test]
 fn a_body_that_was_sent_to_be_refused_costs_no_answer() {
-    // More than a socket holds: many a client reads no answer where it could not send all of its request.
+    // Larger than the socket buffers: many clients do not read the answer until the whole request is
+    // sent.
     let world = World::start().unwrap();
     let key = world.api_key("scout").unwrap();
     let body = vec![b' '; 8 << 20];

@@ -1,5 +1,5 @@
-//! A log whose file is taken away from its writer: nothing acts on a record that no file would hold, and the log
-//! goes on in a new one that tells of it.
+//! A log whose file is taken away: no action succeeds without a record, and the log continues in a new file that
+//! begins with an alert.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use ephyr_audit::{
 
 use crate::support::*;
 
-/// The records that begin a file after its predecessor was taken away.
+/// Returns the first records of a file whose predecessor was taken away.
 fn alerts(path: &Path) -> Vec<Stored> {
     let filter = Filter {
         events: vec![Event::LogContinued],
@@ -75,7 +75,7 @@ fn a_log_taken_away_refuses_and_continues_in_a_new_file() {
         assert!(aside.is_none_or(|aside| dir.path().join(aside).exists()));
         drop(writer);
 
-        // After a restart it is one log: more can be written, and all of it countersigned.
+        // After a restart it is one log: it accepts records, and all of them can be countersigned.
         let (writer, found) = Writer::open(&path, &options()).unwrap();
         assert!(!found.created);
         append(&writer, &exec("later"));
@@ -123,7 +123,7 @@ fn another_link_and_a_rotation_stop_nothing() {
     append(&writer, &exec("true"));
     writer.rotate().unwrap();
     append(&writer, &exec("true"));
-    // Taken away and put back before anyone acted.
+    // The file is renamed and put back before any action.
     fs::rename(&path, dir.path().join("away")).unwrap();
     fs::rename(dir.path().join("away"), &path).unwrap();
     append(&writer, &exec("true"));
@@ -148,7 +148,7 @@ fn a_file_of_somebody_elses_is_not_rotated_into_the_log() {
     verify_files(&path, &Signer::new(1).ca(), &VerifyOptions::default()).unwrap();
 }
 
-/// Waits for what comes by itself.
+/// Waits for a result of the background check.
 fn eventually(what: &str, mut there: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !there() {
@@ -180,7 +180,7 @@ fn a_log_that_cannot_be_continued_refuses_until_it_can() {
     let writer = open(&path);
     append(&writer, &exec("before"));
     let log = writer.position().log;
-    // Something of another origin has the name that the records would be kept under.
+    // A foreign file has the name under which the records would be kept.
     let taken = dir.path().join(format!("audit.log.{log}.000000000000"));
     fs::write(&taken, "evidence").unwrap();
     fs::remove_file(&path).unwrap();

@@ -71,7 +71,7 @@ fn w25_with_a_full_disk_nothing_runs_and_afterwards_it_does() {
     );
 }
 
-/// What an operator's account sees of the broker's health.
+/// Returns the broker's health as an operator sees it.
 #[cfg(test)]
 fn health(world: &World) -> Value {
     let builder = world.unix("builder").unwrap();
@@ -98,7 +98,7 @@ fn a_log_taken_away_stops_actions_until_it_is_continued() {
         let before = file(&log);
         take();
         let there = file(&log);
-        // Whoever acts is refused, unless the broker has seen it of itself by then and continued the log.
+        // Actions are refused, unless the broker has already noticed and continued the log.
         let ran = exec(&mut scout, "web", "read", "true");
         assert!(
             ran.text.contains("nothing is done unrecorded") || file(&log) != there,

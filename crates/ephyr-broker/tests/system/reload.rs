@@ -76,7 +76,7 @@ fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
             std::os::unix::fs::symlink("/dev/zero", &policy).unwrap();
         }),
         ("it is longer than", &|| {
-            // A gigabyte that takes no room.
+            // A sparse gigabyte.
             let file = std::fs::File::create(&policy).unwrap();
             file.set_len(1 << 30).unwrap();
         }),

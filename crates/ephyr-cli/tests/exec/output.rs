@@ -24,7 +24,7 @@ fn ran(world: &World, flags: &[&str], command: &str) -> (i32, Vec<u8>, String) {
     (status.code().unwrap(), stdout, errors)
 }
 
-/// Starts it; the lines that it has printed so far can be read while it runs.
+/// Starts `ephyr exec`; its output can be read while it runs.
 fn running(world: &World, command: &str) -> (Child, BufReader<std::process::ChildStdout>) {
     let mut ephyr = exec(world, &["--timeout", "60"], command);
     ephyr.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -47,7 +47,7 @@ fn signal(name: &str, pid: &str) {
 #[test]
 fn exec_prints_every_byte_or_says_that_it_does_not() {
     let world = World::start().unwrap();
-    // The target is this machine, so the archive can be compared. A program is no UTF-8.
+    // The target is this machine, so the archive can be compared. A program is not UTF-8.
     let archive = "tar c -C /usr/bin env";
     let here = Command::new("sh").args(["-c", archive]).output().unwrap();
     assert!(String::from_utf8(here.stdout.clone()).is_err());
@@ -67,7 +67,7 @@ fn exec_prints_every_byte_or_says_that_it_does_not() {
     let (code, _, errors) = ran(&world, &["--lossy"], long);
     assert!(code == 3 && errors.contains("not complete"), "{errors}");
 
-    // JSON holds text alone.
+    // JSON can only hold text.
     let (code, output, errors) = ran(&world, &["--json"], "printf 'a\\377b'");
     assert_eq!(code, 79, "{errors}");
     let value: Value = serde_json::from_slice(&output).unwrap();
@@ -85,7 +85,7 @@ fn exec_prints_every_byte_or_says_that_it_does_not() {
 #[test]
 fn exec_prints_output_while_the_command_runs() {
     let world = World::start().unwrap();
-    // It goes on only when its first line has been read here.
+    // It continues only after its first line was read here.
     let waits = "trap 'go=1' USR1; echo $$; printf 'no line' >&2; until [ $go ]; do sleep 0.05; done; echo end; exit 5";
     let (mut child, mut output) = running(&world, waits);
     let pid = line(&mut output);

@@ -116,7 +116,7 @@ fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
             format!("cp /tmp/rules {rules}"),
         ),
         (
-            // A name that is right, and a file that is no shell.
+            // A valid shell name whose file is not a shell.
             format!("ln -s /usr/bin/env /tmp/bash; sed -i 's|/bin/sh$|/tmp/bash|' {accounts}"),
             "/usr/bin/env, which is not known to run sealed commands",
             "ln -sf /bin/dash /tmp/bash".to_owned(),

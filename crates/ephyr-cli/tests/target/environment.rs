@@ -42,7 +42,7 @@ fn no_variable_of_the_client_changes_a_sealed_command() {
                 "{ran:?}"
             );
         }
-        // Without the block they do: the operator's own login is as it was.
+        // Without the block they do: the operator's own login is unchanged.
         let open = host.ssh_with("ops", "ops", "uptime", &HOSTILE);
         assert_eq!(open.out, "hostile\n");
         assert!(open.err.contains("+ uptime"), "{open:?}");
@@ -78,7 +78,7 @@ fn files_of_the_home_set_nothing_unless_they_are_roots() {
     let ran = host.ssh("agent", "eph-op", "");
     assert!(!ran.out.contains("hostile"), "{ran:?}");
     host.ok(&format!("[ ! -e {home}/.ssh ]"));
-    // Left there by somebody.
+    // A leftover file.
     host.ok(&format!(
         "touch {home}/.bashrc; chown eph-op {home}/.bashrc"
     ));

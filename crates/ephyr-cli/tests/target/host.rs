@@ -206,7 +206,7 @@ impl Host {
         self.ok(&format!("cp {INSIDE}/configuration {path}"));
     }
 
-    /// Renders it, and returns what installing it says when it fails and leaves all as it was.
+    /// Renders and installs it; expects failure with everything restored, and returns the error.
     pub(crate) fn refused(&self, policy: &Value, arguments: &str) -> String {
         let before = self.state();
         self.render("web", policy, &[]);
@@ -217,7 +217,7 @@ impl Host {
         ran.err
     }
 
-    /// What `check.sh` says, which must not agree.
+    /// Returns the error of `check.sh`, which must fail.
     pub(crate) fn complaint(&self, arguments: &str) -> String {
         let ran = self.sh(&format!("{INSIDE}/web/check.sh {arguments}"));
         assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);

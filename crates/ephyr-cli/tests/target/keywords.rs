@@ -1,4 +1,4 @@
-//! The table of sshd's keywords in `docs/targets.md` is whole, and true of what is rendered.
+//! The table of sshd's keywords in `docs/targets.md` is complete and matches the rendered block.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::host::{Host, INSIDE, policy};
 
-/// The keywords of the table, in lower case, with what is done about them.
+/// Returns the table's keywords, in lower case, with their class.
 fn table() -> BTreeMap<String, String> {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/targets.md");
     let text = fs::read_to_string(docs).unwrap();
@@ -29,7 +29,7 @@ fn table() -> BTreeMap<String, String> {
     table
 }
 
-/// Every word at the end of a string in the program: the linker lets strings share their ends.
+/// Returns every word at the end of a string in the program: the linker merges string tails.
 fn words_of(program: &[u8]) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -49,19 +49,19 @@ fn words_of(program: &[u8]) -> BTreeSet<String> {
     words
 }
 
-/// The number behind the last `line ` of a message.
+/// Returns the number after the last `line ` of a message.
 fn line_of(message: &str) -> Option<usize> {
     let (_, rest) = message.rsplit_once("line ")?;
     rest.split(':').next()?.split(' ').next()?.parse().ok()
 }
 
-/// Which of these sshd takes for a keyword that means something to it.
+/// Returns which of these words sshd accepts as keywords.
 fn known(host: &Host, candidates: &[String]) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for part in candidates.chunks(100) {
         let mut rest = part;
         while !rest.is_empty() {
-            // A value that fits nothing, so that a keyword ends the reading of the file or is complained of.
+            // An invalid value, so that sshd stops at a keyword or reports it.
             let text: String = rest.iter().map(|word| format!("{word} \u{1}\n")).collect();
             fs::write(host.outside("words"), text).unwrap();
             let said = host
@@ -108,7 +108,7 @@ fn every_keyword_that_sshd_knows_is_in_the_table() {
         .into_iter()
         .collect();
     let known = known(&host, &candidates);
-    // What sshd prints it knows: the search above misses nothing.
+    // sshd knows every keyword that it prints, so the search above must find them.
     let printed = host.ok("sshd -T");
     for keyword in printed.lines().filter_map(|line| line.split(' ').next()) {
         assert!(known.contains(keyword), "{keyword}");

@@ -1,4 +1,5 @@
-//! What the operator tells sshd before or after the block for role accounts: it holds, or nothing is installed.
+//! sshd configuration before or after the block for role accounts: either our block stays in force, or nothing
+//! is installed.
 
 use ephyr_testkit::{Value, json};
 
@@ -58,13 +59,13 @@ fn a_block_that_takes_the_place_of_ours_is_refused_by_its_line() {
             "Match Address 127.0.0.1\n  Include more\n",
             "/etc/ssh/more:3: SetEnv",
         ),
-        // Lists add up, whatever the order.
+        // Lists are merged in any order.
         (
             LATE,
             "Match User eph-*\n  AcceptEnv X\n",
             "60-local.conf:2: AcceptEnv",
         ),
-        // From elsewhere than those that sshd is asked for.
+        // For other addresses than the queried ones.
         (
             EARLY,
             "Match Address 10.0.0.0/8\n  ForceCommand /bin/echo hi\n",
@@ -192,7 +193,7 @@ fn a_role_that_sshd_would_not_let_in_is_not_installed() {
         let said = host.complaint("");
         assert!(said.contains(says), "{text}\n{said}");
     }
-    // What is for everybody the block itself puts right, and lists may name the role.
+    // The block itself overrides global settings, and lists may include the role.
     host.configure(
         EARLY,
         "PubkeyAuthentication no\nCASignatureAlgorithms rsa-sha2-512\nAuthenticationMethods password\n\
@@ -269,7 +270,7 @@ fn the_configuration_that_counts_is_that_of_the_sshd_that_runs() {
         "{said}"
     );
     host.ok("kill $(cat /run/other.pid); while [ -e /run/other.pid ]; do sleep 0.05; done");
-    // Nothing runs: the options that its service would get.
+    // No sshd runs: the options of its service apply.
     host.ok("echo 'SSHD_OPTS=\"-f /etc/ssh/other\"' > /etc/default/ssh");
     let said = host.refused(&policy(), "");
     assert!(said.contains("of /etc/ssh/other"), "{said}");
@@ -290,7 +291,7 @@ fn check_finds_a_later_change_of_sshd_and_changes_nothing() {
         "{ran:?}"
     );
     host.assert_state(&before);
-    // Another configuration than that of the sshd that runs.
+    // A configuration other than the running sshd's.
     host.ok("grep -v ^Include /etc/ssh/sshd_config > /etc/ssh/other");
     let ran = host.sh(&format!("{check} --config /etc/ssh/other"));
     assert!(ran.code == 1 && ran.err.contains("does not use"), "{ran:?}");

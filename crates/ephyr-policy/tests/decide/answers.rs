@@ -41,7 +41,7 @@ fn a_target_out_of_sight_is_told_like_one_that_does_not_exist() {
     let (switched_off, reason) = told(&mut world, "db");
     assert_eq!(reason, ReasonCode::TargetDisabled);
     assert_eq!(switched_off, of_none);
-    // Of one that it sees it hears what is wrong.
+    // For a target that it can see, the answer gives the reason.
     world
         .switches
         .disabled_targets

@@ -67,7 +67,7 @@ fn judge(
     }
 }
 
-/// What stood against the action, whatever its subject is told.
+/// The true cause, whatever the subject's answer says.
 fn cause(denial: &Denial) -> (u8, ReasonCode) {
     let cause = denial.cause();
     (cause.step, cause.reason)
@@ -284,7 +284,8 @@ impl History {
         }
     }
 
-    /// Of a target that the subject does not see it hears what it would hear of one that there is not.
+    /// For a target that the subject cannot see, the answer is the same as for a target that does not
+    /// exist.
     fn check_told(&self, subject: &Subject, action: &SshAction, denial: &Denial) {
         let seen = reachable(&self.policy, &self.switches, subject);
         if seen.iter().any(|seen| seen.target.name == action.target) {
@@ -294,7 +295,7 @@ impl History {
             target: "nowhere".parse().unwrap(),
             ..action.clone()
         };
-        // What its own token says of the two it knows anyhow.
+        // The subject already knows what its own token allows.
         let in_token = |action: &SshAction| {
             let envelope = subject.envelope.as_ref();
             envelope.is_none_or(|e| e.allows_ssh(&action.target, &action.role))

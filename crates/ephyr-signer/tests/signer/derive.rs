@@ -386,7 +386,7 @@ fn keys_other_than_well_formed_ed25519_are_refused() {
     neutral[0] = 1;
     let mut off_the_curve = [0; 32];
     off_the_curve[0] = 2;
-    // A point of the curve whose coordinate, 3, is written as p + 3.
+    // A point whose coordinate, 3, is encoded as p + 3.
     let mut not_canonical = [0xff; 32];
     not_canonical[0] = 0xf0;
     not_canonical[31] = 0x7f;

@@ -92,7 +92,7 @@ fn an_unfinished_line_is_put_aside_and_a_changed_one_stops_the_start() {
     assert!(said.contains("line 2"), "{said}");
 }
 
-/// What the signer says instead of a certificate.
+/// Returns the signer's refusal.
 #[cfg(test)]
 fn refused(world: &World) -> (ErrorCode, String) {
     match world.sign(&world.intent()) {
@@ -142,7 +142,7 @@ fn a_journal_taken_away_refuses_and_continues_in_the_spare() {
         assert_eq!(entries[0]["entries"], before.len());
         assert_eq!(entries[0]["previous"], before.last().unwrap()["hash"]);
         assert_eq!(world.events("issued").len(), 1, "the one after it");
-        // The heads of the audit logs came along.
+        // The heads of the audit logs were carried over.
         let signed = world.ask(&checkpoint(5, 1, &hashes[1..]));
         assert!(
             matches!(signed, Reply::Checkpoint { count: 2, .. }),

@@ -419,7 +419,7 @@ fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
         put();
         world.signal(Signal::HUP);
         world.wait_for_log(why);
-        // By the policy that stays in force.
+        // Decided by the policy still in force.
         world.granted(&first);
         let check = world.command().arg("--check").output().unwrap();
         let said = String::from_utf8_lossy(&check.stderr).into_owned();

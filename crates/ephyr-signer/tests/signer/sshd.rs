@@ -148,7 +148,7 @@ fn certified(world: &World, change: impl FnOnce(&mut Intent)) -> (PrivateKey, St
     }
 }
 
-/// What the command wrote, behind the line with which a sealed one begins.
+/// Returns the command's output after the proof line.
 fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let own = text.strip_prefix(ephyr_policy::SEALED_BEGINS);

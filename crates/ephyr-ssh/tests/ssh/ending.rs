@@ -135,7 +135,7 @@ async fn a_timeout_ends_commands_in_other_shells_as_well() {
     if !rustix::process::geteuid().is_root() {
         return ephyr_testkit::skip("only root gives the lab's account another shell");
     }
-    // Side by side: each takes as long as its timeout.
+    // In parallel: each takes as long as its timeout.
     let mut all = tokio::task::JoinSet::new();
     for shell in SHELLS.into_iter().filter_map(shell) {
         all.spawn(async move {

@@ -178,7 +178,7 @@ async fn a_restricted_or_a_small_shell_runs_commands_as_well() {
     if !rustix::process::geteuid().is_root() {
         return ephyr_testkit::skip("only root gives the lab's account another shell");
     }
-    // busybox is a shell by the name of `ash`.
+    // busybox is a shell when called `ash`.
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
     let ash = dir.path().join("ash");

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use ephyr_ssh::{ExecOptions, ExecOutput, KeyPair, LoggedIn, Options, SshError, connect};
 
-/// Shells that run sealed commands, where Debian puts them.
+/// Shells that run sealed commands, at Debian's paths.
 pub(crate) const SHELLS: [&str; 8] = [
     "/bin/sh",
     "/bin/bash",
