@@ -160,7 +160,7 @@ pub enum AuditError {
 }
 
 impl AuditError {
-    /// What became of the file, where it is no longer the one at its path.
+    /// Returns what happened to the file, if it is no longer the one at its path.
     #[must_use]
     pub fn displaced(&self) -> Option<Displaced> {
         match self {

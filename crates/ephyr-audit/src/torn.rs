@@ -41,7 +41,8 @@ pub(crate) fn put_aside(file: &File, path: &Path, good: u64) -> Result<Torn, Ope
     })
 }
 
-/// Names beside the log: its own, with a word and the time behind it, and a number where that is taken.
+/// File names beside the log: the log's name with a word and the time appended, and a number if that is
+/// taken.
 pub(crate) fn names_beside(path: &Path, word: &str) -> impl Iterator<Item = PathBuf> {
     let time = clock::now().to_string().replace(['-', ':'], "");
     let name: OsString = path.as_os_str().to_owned();

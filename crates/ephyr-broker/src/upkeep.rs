@@ -221,7 +221,7 @@ async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     // Countersign what earlier processes left: a broker that restarts before each round would
     // accumulate records.
     let mut owed = !checkpoint(&broker).await;
-    let mut files = Files::default();
+    let mut files = OpenFiles::default();
     let mut since_checkpoint = Duration::ZERO;
     let mut since_ping = PING;
     loop {
@@ -269,4 +269,4 @@ mod files;
 #[cfg(test)]
 mod tests;
 
-use files::Files;
+use files::OpenFiles;

@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::failure::{Failure, OUTPUT_INCOMPLETE, TIMED_OUT};
 use crate::lists;
 use crate::output::Output;
-use live::{Live, Stream};
+use live::{LiveOutput, Stream};
 
 /// Beyond the command's own time: connecting, signing, waiting for a slot.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
         output.show(&value, String::new)?;
         return end(&ran, exec, output);
     }
-    let mut live = Live::new(|stream, data: &[u8]| match stream {
+    let mut live = LiveOutput::new(|stream, data: &[u8]| match stream {
         Stream::Stdout => output.raw(data),
         Stream::Stderr => {
             // The remote command's errors are shown even where nobody reads ours.

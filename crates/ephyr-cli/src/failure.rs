@@ -39,7 +39,7 @@ pub(crate) struct Failure {
     error: String,
     /// The same in a word.
     code: String,
-    /// What the broker said besides.
+    /// Details from the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Value>,
     /// The exit status.
@@ -89,7 +89,7 @@ impl Failure {
         self
     }
 
-    /// What the broker said besides.
+    /// Details from the broker.
     pub(crate) fn details(&self) -> Option<&Value> {
         self.details.as_ref()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::diagnostic::{Findings, Place};
 use crate::format::{Format, shorten};
 use crate::shape::{Field, Record, Shape};
-use crate::source::{Key, Node, ReadsAs, Surprise, Value, surprise};
+use crate::source::{Key, Node, NumberFault, ReadsAs, Value, number_fault};
 use crate::suggest;
 
 /// A path with one more key; a key that is not a plain word stands in quotes.
@@ -76,7 +76,9 @@ pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findi
         (Shape::Int { min, max }, Value::Number(text)) => {
             check_number(text, (*min, *max), node.at, path, findings);
         }
-        (Shape::Int { min, max }, Value::Text(text)) if node.plain && surprise(text).is_some() => {
+        (Shape::Int { min, max }, Value::Text(text))
+            if node.plain && number_fault(text).is_some() =>
+        {
             check_number(text, (*min, *max), node.at, path, findings);
         }
         (_, found) => {
@@ -95,9 +97,9 @@ fn check_number(
     findings: &mut Findings,
 ) {
     let short = shorten(text);
-    let (code, message) = match surprise(text) {
-        Some(Surprise::Form(said)) => ("E-NUMBER", format!("`{short}` {said}")),
-        Some(Surprise::TooGreat) => {
+    let (code, message) = match number_fault(text) {
+        Some(NumberFault::Form(said)) => ("E-NUMBER", format!("`{short}` {said}")),
+        Some(NumberFault::TooGreat) => {
             let message = format!("{short} is out of bounds; write {min} to {max}");
             ("E-RANGE", message)
         }

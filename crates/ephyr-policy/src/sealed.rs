@@ -59,7 +59,7 @@ mod tests {
         assert!(sealed.contains("exec </dev/null; "), "{sealed}");
         assert!(
             !sealed.contains(SEALED_BEGINS.trim_end()),
-            "whoever repeats the text would seem to run it"
+            "a shell that echoes the text would seem to run it"
         );
     }
 

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_line_is_taken_out_and_without_it_nothing_began() {
+    fn only_the_first_proof_line_is_removed_and_it_is_required() {
         let mut proof = Proof::default();
         let twice = Bytes::from(SEALED_BEGINS.repeat(2));
         let before = proof.before_command(&twice);

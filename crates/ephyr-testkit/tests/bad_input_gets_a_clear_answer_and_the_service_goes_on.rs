@@ -146,7 +146,7 @@ fn list_body() -> Vec<u8> {
 }
 
 #[test]
-fn a_browser_may_call_from_a_configured_origin_and_from_no_other() {
+fn browsers_may_call_only_from_configured_origins() {
     let world = world_for_pages();
     let tcp = world.tcp().unwrap();
     let preflight = |origin: &str| {

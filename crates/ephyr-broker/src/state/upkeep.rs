@@ -144,8 +144,8 @@ impl State {
         None
     }
 
-    /// Rewrites files that were taken away from memory, which has the full state: until then nothing is changed and
-    /// no proof is accepted. Returns each restored file and what happened to it.
+    /// Restores files that were taken away; memory has the full state. Until then nothing is changed and no proof
+    /// is accepted. Returns each restored file and what happened to it.
     ///
     /// # Errors
     /// The file cannot be written; nothing is changed until it can.

@@ -11,7 +11,7 @@ use crate::clock;
 
 /// What was already logged, to avoid repeats.
 #[derive(Default)]
-pub(super) struct Files {
+pub(super) struct OpenFiles {
     /// The start of the failure that was logged.
     failing_since: Option<Timestamp>,
     is_failing: bool,
@@ -19,7 +19,7 @@ pub(super) struct Files {
     state: Option<String>,
 }
 
-impl Files {
+impl OpenFiles {
     /// Checks all files, restores what it can, and logs it.
     pub(super) async fn look(&mut self, broker: &Arc<Broker>) {
         broker.audit().writer().look();

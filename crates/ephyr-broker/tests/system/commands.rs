@@ -120,7 +120,7 @@ fn output_is_bounded_and_the_command_still_ends_by_itself() {
 }
 
 #[test]
-fn output_that_is_no_text_is_said_to_be_lossy_or_given_as_base64() {
+fn non_utf8_output_is_marked_lossy_or_returned_as_base64() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let mut run = |encoding: &str| {

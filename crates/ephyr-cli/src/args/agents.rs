@@ -8,8 +8,8 @@ use ephyr_names::{AgentName, RoleName, TargetName, TaskId, Ttl};
 Standard output and error are the remote command's, and so is the exit status; 128 and the signal's \
 number when a signal ended it, 124 when the timeout did. When the command did not run, the status is \
 one of those that `ephyr --help` lists: 77 refused, 69 the target cannot be reached. 74: the command was \
-given to the target and how it ended is not known; it may have run. 79: the command ended, and its output \
-is not complete (the broker keeps 1 MiB each of output and errors) or, with --json, not text.")]
+given to the target and how it ended is not known; it may have run. 79: the command ended, but its output \
+is incomplete (the broker keeps 1 MiB each of output and errors) or, with --json, not text.")]
 pub(crate) struct Exec {
     /// The target, as `ephyr targets` lists it
     pub(crate) target: TargetName,

@@ -28,7 +28,7 @@ credential does: a task token in EPHYR_TOKEN, an API key in EPHYR_API_KEY, or ei
 with --credential-file. Credentials are never taken from the command line, where others can see them.\n\n\
 Exit status: exec exits as the remote command did. Otherwise 0; 64 the command line is wrong; 65 what \
 was given is wrong; 66 a file cannot be read; 69 broker or target is not there; 73 a file cannot be \
-made; 74 it broke off and may have taken effect; 75 try again later; 76 the broker is not understood; 77 refused; 79 output is missing; 124 the command took too long."
+made; 74 it broke off and may have taken effect; 75 try again later; 76 the broker is not understood; 77 refused; 79 output is incomplete; 124 the command took too long."
 )]
 pub(crate) struct Args {
     /// Print JSON, errors included

@@ -16,13 +16,13 @@ pub(crate) enum Stream {
 }
 
 /// How far each of the two outputs has been printed.
-pub(crate) struct Live<P> {
+pub(crate) struct LiveOutput<P> {
     print: P,
     stdout: u64,
     stderr: u64,
 }
 
-impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> Live<P> {
+impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> LiveOutput<P> {
     pub(crate) fn new(print: P) -> Self {
         Self {
             print,
@@ -92,7 +92,7 @@ mod tests {
     /// Returns what is printed for these pieces and this kept output.
     fn printed(pieces: &[&str], kept: &str) -> String {
         let mut all = String::new();
-        let mut live = Live::new(|stream, data: &[u8]| {
+        let mut live = LiveOutput::new(|stream, data: &[u8]| {
             let text = std::str::from_utf8(data).unwrap();
             all.push_str(&format!("{stream:?}:{text} "));
             Ok(())
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_piece_of_another_form_is_not_understood() {
-        let mut live = Live::new(|_, _: &[u8]| Ok(()));
+        let mut live = LiveOutput::new(|_, _: &[u8]| Ok(()));
         for piece in ["hello", "stdout x YQ==", "stdin 0 YQ==", "stdout 0 %"] {
             assert!(live.piece(piece).is_err(), "{piece}");
         }

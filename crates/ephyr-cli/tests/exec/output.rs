@@ -100,7 +100,7 @@ fn exec_prints_output_while_the_command_runs() {
 #[test]
 fn output_before_a_broken_connection_is_kept_and_marked() {
     let world = World::start().unwrap();
-    // The shell's parent is what sshd keeps for the connection.
+    // The shell's parent is sshd's process for the connection.
     let (mut child, mut output) = running(&world, "echo begun; echo $PPID; sleep 600");
     assert_eq!(line(&mut output), "begun");
     let sshd = line(&mut output);

@@ -134,9 +134,9 @@ where
     let mut gone = std::pin::pin!(gone);
     let read = tokio::select! {
         read = bridge.read(input) => read,
-        () = &mut gone => Ok(End::Client),
+        () = &mut gone => Ok(EndReason::Client),
     };
-    if matches!(read, Ok(End::Input)) {
+    if matches!(read, Ok(EndReason::Input)) {
         let shared = Arc::clone(&bridge.shared);
         let rest = async { while bridge.tasks.join_next().await.is_some() {} };
         tokio::select! {
@@ -151,7 +151,7 @@ where
     Arc::clone(&bridge.shared).cancel_rest().await;
     drop(bridge);
     let written = match &read {
-        Ok(End::Input) => writer.await,
+        Ok(EndReason::Input) => writer.await,
         // The writer may be blocked on a client that no longer reads.
         _ => match tokio::time::timeout(LEAVE, &mut writer).await {
             Ok(written) => written,
@@ -167,7 +167,7 @@ where
 
 /// Why a bridge ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+enum EndReason {
     /// The input has ended; the client may still read.
     Input,
     /// The output is closed, or the client has exited.
@@ -213,17 +213,17 @@ struct Request {
 }
 
 impl<C: Connect> Bridge<C> {
-    async fn read<R: AsyncRead + Unpin>(&mut self, input: R) -> io::Result<End> {
+    async fn read<R: AsyncRead + Unpin>(&mut self, input: R) -> io::Result<EndReason> {
         let mut input = BufReader::new(input);
         let mut partial = Partial::default();
         loop {
             let line = tokio::select! {
                 line = lines::next(&mut input, &mut partial) => line?,
-                () = self.shared.out.closed() => return Ok(End::Client),
+                () = self.shared.out.closed() => return Ok(EndReason::Client),
                 Some(_) = self.tasks.join_next() => continue,
             };
             match line {
-                None => return Ok(End::Input),
+                None => return Ok(EndReason::Input),
                 Some(Line::Text(text)) if text.trim_ascii().is_empty() => {}
                 Some(Line::Text(text)) => self.take(Bytes::from(text)).await,
                 Some(Line::TooLong) => {
@@ -249,7 +249,7 @@ impl<C: Connect> Bridge<C> {
                 if method == "initialize" {
                     return shared.initialize(id, line.clone()).await;
                 }
-                let request = Kind {
+                let request = RequestKind {
                     is_modern: matches!(params.meta.protocol_version(), Ok(Some(_))),
                     acts: method == "tools/call",
                 };
@@ -283,7 +283,7 @@ impl<C: Connect> Bridge<C> {
         }
     }
 
-    async fn start(&mut self, id: Id<'_>, kind: Kind, line: Bytes) {
+    async fn start(&mut self, id: Id<'_>, kind: RequestKind, line: Bytes) {
         let shared = Arc::clone(&self.shared);
         if shared.running().len() >= MAX_RUNNING {
             let message = format!("{MAX_RUNNING} requests are running; wait for one to end");
@@ -303,7 +303,7 @@ impl<C: Connect> Bridge<C> {
 
 /// The properties of a request that cancelling and errors depend on.
 #[derive(Clone, Copy)]
-struct Kind {
+struct RequestKind {
     /// Whether it is of a version without handshake.
     is_modern: bool,
     /// Whether it may take effect.

@@ -141,7 +141,7 @@ impl Program {
     }
 }
 
-/// Sorted by name; no name stands in two of them.
+/// Sorted by name; no name is in two tables.
 const TABLES: [&[Program]; 6] = [
     files::TABLE,
     interpreters::TABLE,
@@ -191,7 +191,7 @@ fn is_loader(name: &str) -> bool {
 /// A pattern of `commands` with a program that is not in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownProgram {
-    /// Where the pattern stands, as in `roles.read.commands[1]`.
+    /// The pattern's path, such as `roles.read.commands[1]`.
     pub path: String,
     /// The program as written in the pattern.
     pub program: String,
@@ -229,7 +229,7 @@ mod tests {
         for table in TABLES {
             for pair in table.windows(2) {
                 let (a, b) = (pair[0].name, pair[1].name);
-                assert_eq!(compare(a, b), Ordering::Less, "{a} stands before {b}");
+                assert_eq!(compare(a, b), Ordering::Less, "{a} comes before {b}");
             }
             all.extend(table.iter().map(|program| program.name));
         }

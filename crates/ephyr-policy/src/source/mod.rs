@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
-pub(crate) use self::scalar::{ReadsAs, Surprise, surprise};
+pub(crate) use self::scalar::{NumberFault, ReadsAs, number_fault};
 use crate::diagnostic::{Findings, Place};
 use crate::format::shorten;
 

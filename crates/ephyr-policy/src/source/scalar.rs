@@ -108,7 +108,7 @@ fn whole(text: &str) -> Option<u64> {
 
 /// Why an unquoted scalar is not accepted as a whole number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Surprise {
+pub(crate) enum NumberFault {
     /// It is a number in another form; the text says what to write.
     Form(String),
     /// It has too many digits for any valid number.
@@ -117,9 +117,9 @@ pub(crate) enum Surprise {
 
 /// Returns why a text that looks like a whole number is not accepted as one; `None` if it does not
 /// look like one.
-pub(crate) fn surprise(text: &str) -> Option<Surprise> {
+pub(crate) fn number_fault(text: &str) -> Option<NumberFault> {
     let number = unsigned(text);
-    let form = |said: String| Some(Surprise::Form(said));
+    let form = |said: String| Some(NumberFault::Form(said));
     if digits(number) {
         let plain = number.trim_start_matches('0');
         return match u64::from_str_radix(number, 8) {
@@ -129,7 +129,7 @@ pub(crate) fn surprise(text: &str) -> Option<Surprise> {
             )),
             _ if number.starts_with('0') => form(format!("begins with a zero; write {plain}")),
             _ if text.starts_with('+') => form(format!("has a sign; write {number}")),
-            _ => Some(Surprise::TooGreat),
+            _ => Some(NumberFault::TooGreat),
         };
     }
     if let Some((radix, digits)) = radix(number) {
@@ -241,14 +241,14 @@ mod tests {
             ("1e3", "write 1000"),
             ("1:30", "base 60"),
         ] {
-            match surprise(text) {
-                Some(Surprise::Form(found)) => assert!(found.contains(said), "{text}: {found}"),
+            match number_fault(text) {
+                Some(NumberFault::Form(found)) => assert!(found.contains(said), "{text}: {found}"),
                 other => panic!("{text}: {other:?}"),
             }
         }
-        assert_eq!(surprise(&"9".repeat(50)), Some(Surprise::TooGreat));
+        assert_eq!(number_fault(&"9".repeat(50)), Some(NumberFault::TooGreat));
         for text in ["22.5", ".inf", "ssh", "2026-11-30", "", "_", "1e999", "-"] {
-            assert_eq!(surprise(text), None, "{text}");
+            assert_eq!(number_fault(text), None, "{text}");
         }
     }
 }
