@@ -133,8 +133,8 @@ pub enum AuditError {
     },
     /// As `Displaced`, and the log could not be continued in a new file. Retried with every record.
     #[error(
-        "the log {} was {how} while in use and cannot be continued in a new file: {why}; nothing is done unrecorded, so \
-         correct the cause",
+        "the log {} was {how} while in use and cannot be continued in a new file: {why}; nothing is done \
+         unrecorded, so correct the cause",
         path.display()
     )]
     NotContinued {

@@ -6,7 +6,7 @@
 //! - [`Accounts`], [`peer`]: who a user name is, and who is at the other end of a socket;
 //! - [`Activated`], [`open_socket`]: listening sockets from systemd, or opened by the daemon itself;
 //! - [`read_regular`]: configuration, bounded and without blocking; [`look_at`]: checks whether an open file is still
-//! at its path;
+//!   at its path;
 //! - [`Notifier`] for `sd_notify`;
 //! - [`Signals`] for poll loops.
 //!
