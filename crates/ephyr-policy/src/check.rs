@@ -228,16 +228,16 @@ fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mu
 /// Returns the message for a key that should be a name but means null or a boolean in YAML.
 fn no_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
     let what = names.what();
-    if names.check(word).is_err() {
-        return match word {
-            "" => format!("the name before the `:` is empty; write a name ({what})"),
-            _ => format!("`{word}` means null in YAML; write a name ({what})"),
-        };
-    }
     let taken = match reads_as {
         ReadsAs::Nothing => "null",
         ReadsAs::Bool => "a boolean",
     };
+    if names.check(word).is_err() {
+        return match word {
+            "" => format!("the name before the `:` is empty; write a name ({what})"),
+            _ => format!("`{word}` means {taken} in YAML; write a name ({what})"),
+        };
+    }
     format!(
         "`{word}` means {taken} in YAML, but a name ({what}) is required; if it is the name, put it in quotes: \
          \"{word}\""
