@@ -24,7 +24,7 @@ usage: cargo xtask <command>
   demo [--keep] [--no-install]
         builds Ephyr and plays its main job against a real sshd, step by step
   test [--only STAGE | --quick] [--no-install]
-        runs every check; stages: fmt, layers, scripts, deny, build, clippy, unit, integration, doc,
+        runs every check; stages: fmt, layers, deny, build, clippy, scripts, unit, integration, doc,
         fuzz, sdk, nix, advisories, vm (property tests are among unit and integration).
         --quick: fmt, layers, deny, clippy, unit, and the integration tests of changed crates
   fuzz NAME...|--all [--time SECONDS] [--no-install]

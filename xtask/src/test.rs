@@ -18,32 +18,38 @@ use crate::tally::Tally;
 use crate::tools;
 use crate::vm;
 
-type Check = fn(&Options) -> Result<Tally, String>;
+use self::Check::{Counted, Noted};
+
+enum Check {
+    Counted(fn(&Options) -> Result<Tally, String>),
+    /// With a line for the summary: which part of the checks ran.
+    Noted(fn(&Options) -> Result<(Tally, String), String>),
+}
 
 /// The stages in the order in which they run: what fails fast comes first, and everything is built
 /// once before anything is tested.
 const STAGES: &[(&str, Check)] = &[
-    ("fmt", fmt),
-    ("layers", |_| layers::check()),
-    ("scripts", vm::check),
-    ("deny", |_| deny::check()),
-    ("build", build),
-    ("clippy", clippy),
-    ("unit", unit),
-    ("integration", integration),
-    ("doc", doc),
-    ("fuzz", fuzz::stage),
-    ("sdk", sdk),
-    ("nix", nix),
-    ("advisories", advisories),
-    ("vm", vm::stage),
+    ("fmt", Counted(fmt)),
+    ("layers", Counted(|_| layers::check())),
+    ("deny", Counted(|_| deny::check())),
+    ("build", Counted(build)),
+    ("clippy", Counted(clippy)),
+    ("scripts", Counted(vm::check)),
+    ("unit", Counted(unit)),
+    ("integration", Counted(integration)),
+    ("doc", Counted(doc)),
+    ("fuzz", Counted(fuzz::stage)),
+    ("sdk", Counted(sdk)),
+    ("nix", Counted(nix)),
+    ("advisories", Counted(advisories)),
+    ("vm", Noted(vm::stage)),
 ];
 
 /// The stages of a quick run.
 const QUICK: [&str; 6] = ["fmt", "layers", "deny", "clippy", "unit", "integration"];
 
-/// Stages before which the background work must have finished.
-const NEED_PACKAGES: [&str; 6] = ["unit", "integration", "fuzz", "sdk", "nix", "vm"];
+/// Stages before which the background work must have finished: they install packages themselves or use what it makes.
+const NEED_PACKAGES: [&str; 7] = ["scripts", "unit", "integration", "fuzz", "sdk", "nix", "vm"];
 
 /// Longer than any stage takes on a cold machine; a stage that hangs must not hang the run.
 const LIMIT: Duration = Duration::from_secs(1500);
@@ -51,6 +57,7 @@ const LIMIT: Duration = Duration::from_secs(1500);
 struct Line {
     stage: &'static str,
     tally: Tally,
+    note: String,
     seconds: f64,
 }
 
@@ -85,14 +92,19 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         if matches!(*stage, "unit" | "integration" | "sdk") {
             packages::for_targets(options)?;
         }
-        let tally = check(options).unwrap_or_else(|message| {
+        let checked = match check {
+            Counted(check) => check(options).map(|tally| (tally, String::new())),
+            Noted(check) => check(options),
+        };
+        let (tally, note) = checked.unwrap_or_else(|message| {
             run::say(&message);
             run::say(&format!("FAIL {stage}"));
-            Tally::one(false)
+            (Tally::one(false), String::new())
         });
         lines.push(Line {
             stage,
             tally,
+            note,
             seconds: start.elapsed().as_secs_f64(),
         });
     }
@@ -105,10 +117,12 @@ fn summarize(lines: &[Line]) -> bool {
     for Line {
         stage,
         tally,
+        note,
         seconds,
     } in lines
     {
-        run::say(&format!("{stage:<12} {seconds:>7.1} s  {tally}"));
+        let line = format!("{stage:<12} {seconds:>7.1} s  {tally}  {note}");
+        run::say(line.trim_end());
         sum += *tally;
     }
     run::say(&sum.to_string());
@@ -427,6 +441,7 @@ mod tests {
         let line = |tally| Line {
             stage: "fmt",
             tally,
+            note: String::new(),
             seconds: 0.0,
         };
         assert!(!summarize(&[]));

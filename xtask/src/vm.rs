@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     if let Some(turn) = &options.turn {
         choice.extend(["--turn", turn]);
     }
-    scenarios(options, &choice).map(|tally| tally.failed == 0 && tally.passed > 0)
+    scenarios(options, &choice).map(|(tally, _)| tally.failed == 0 && tally.passed > 0)
 }
 
 /// Makes the guests' image, which needs no program of ours, so that it can be made while they are compiled.
@@ -53,24 +53,25 @@ pub(crate) fn prepare(options: &Options) -> Result<bool, String> {
 ///
 /// # Errors
 /// The programs do not build.
-pub(crate) fn stage(options: &Options) -> Result<Tally, String> {
+pub(crate) fn stage(options: &Options) -> Result<(Tally, String), String> {
+    let skip = |why: &str| Ok((test::skip("vm", why), String::new()));
     if !packages::is_root() {
-        let why = "building the machines' system needs root";
-        return Ok(test::skip("vm", why));
+        return skip("building the machines' system needs root");
     }
     if let Err(why) = packages::for_guests(options) {
-        return Ok(test::skip("vm", &why));
+        return skip(&why);
     }
     let all = std::env::var_os(ALL).is_some_and(|value| value == "1");
     let choice: &[&str] = if all { &[] } else { &["--turn", "commit"] };
     scenarios(options, choice)
 }
 
-/// Builds the programs, runs the scenarios that `choice` tells the driver to run, and counts them.
+/// Builds the programs, runs the scenarios that `choice` tells the driver to run, and counts them; with the driver's line
+/// that names those which were not chosen.
 ///
 /// # Errors
 /// As [`run`].
-fn scenarios(options: &Options, choice: &[&str]) -> Result<Tally, String> {
+fn scenarios(options: &Options, choice: &[&str]) -> Result<(Tally, String), String> {
     packages::for_guests(options)?;
     // All of the workspace: a part of it would resolve other features, and compile its dependencies anew.
     if test::programs()?.failed > 0 {
@@ -92,7 +93,10 @@ fn scenarios(options: &Options, choice: &[&str]) -> Result<Tally, String> {
     }
     command.args(choice).args(&options.names);
     let done = run::run(&mut command, Show::Yes, LIMIT)?;
-    Ok(Tally::of_driver(&done.output).with_exit(done.ok))
+    let mut lines = done.output.lines();
+    let note = lines.find(|line| line.contains(" scenarios in this run"));
+    let tally = Tally::of_driver(&done.output).with_exit(done.ok);
+    Ok((tally, note.unwrap_or_default().to_owned()))
 }
 
 /// Returns the command that builds the guests' image.
