@@ -1,6 +1,6 @@
 //! Host names and addresses.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Wrong, shorten};
 
@@ -30,13 +30,13 @@ const LINK_LOCAL: &str = "A link-local address means a different host on each in
 fn address_fault(address: IpAddr) -> Option<String> {
     let said = match address {
         IpAddr::V6(v6) => {
-            if let Some(v4) = v6.to_ipv4_mapped() {
-                return Some(format!("is an IPv4-mapped IPv6 address; write {v4}"));
-            }
-            if v6.is_unicast_link_local() {
-                return Some(format!("has no zone. {LINK_LOCAL}"));
+            if let Some(fault) = ipv6_form_fault(v6) {
+                return Some(fault);
             }
             (v6.is_unspecified(), v6.is_multicast(), false)
+        }
+        IpAddr::V4(v4) if v4.is_link_local() => {
+            return Some(format!("is link-local. {LINK_LOCAL}"));
         }
         IpAddr::V4(v4) => (v4.octets()[0] == 0, v4.is_multicast(), v4.is_broadcast()),
     };
@@ -51,9 +51,48 @@ fn address_fault(address: IpAddr) -> Option<String> {
     ))
 }
 
+/// Why an IPv6 address of a special form is not accepted.
+fn ipv6_form_fault(v6: Ipv6Addr) -> Option<String> {
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return Some(format!("is an IPv4-mapped IPv6 address; write {v4}"));
+    }
+    if v6.is_unicast_link_local() {
+        return Some(format!("has no zone. {LINK_LOCAL}"));
+    }
+    let segments = v6.segments();
+    // RFC 3879: a site-local address means a different host in each site.
+    if segments[0] & 0xffc0 == 0xfec0 {
+        let said =
+            "is a site-local address (deprecated by RFC 3879); use a unique local one (fd00::/8)";
+        return Some(said.to_owned());
+    }
+    let [.., a, b, c, d] = v6.octets();
+    let v4 = Ipv4Addr::new(a, b, c, d);
+    // RFC 4291 section 2.5.5.1; `::` and `::1` have the same form and are not IPv4-compatible.
+    if segments[..6] == [0; 6] && !v6.is_unspecified() && !v6.is_loopback() {
+        return Some(format!(
+            "is an IPv4-compatible IPv6 address (deprecated by RFC 4291); write {v4}"
+        ));
+    }
+    // RFC 6052 and RFC 8215. A prefix of the latter can hold the IPv4 address elsewhere; the last 32 bits
+    // are zero then.
+    let translated = match segments {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
+        [0x64, 0xff9b, 1, ..] => !v4.is_unspecified(),
+        _ => false,
+    };
+    // The translator would connect to itself for a loopback address.
+    if translated && (v4.is_loopback() || address_fault(IpAddr::V4(v4)).is_some()) {
+        return Some(format!(
+            "is the NAT64 form of {v4}, which is not the address of a single host; write the target's own"
+        ));
+    }
+    None
+}
+
 fn has_zone(text: &str) -> bool {
     text.split_once('%')
-        .is_some_and(|(address, _)| address.parse::<std::net::Ipv6Addr>().is_ok())
+        .is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
 }
 
 /// A DNS name, or `*.` and one.
@@ -99,10 +138,12 @@ mod tests {
             "localhost",
             "127.0.0.1",
             "::1",
-            "169.254.7.7",
+            "169.253.255.255",
+            "169.255.0.0",
             "fd00::7",
-            "fec0::1",
             "::ffff:0:a00:1",
+            "64:ff9b::cb00:7107",
+            "64:ff9b:1:cb00:71:700::",
         ] {
             assert!(check(good).is_ok(), "{good}");
         }
@@ -139,6 +180,18 @@ mod tests {
             ("fe80::1%eth0", "link-local"),
             ("::ffff:10.0.0.1", "write 10.0.0.1"),
             ("::ffff:a00:1", "write 10.0.0.1"),
+            ("169.254.0.0", "link-local"),
+            ("169.254.1.1", "link-local"),
+            ("169.254.169.254", "link-local"),
+            ("fec0::1", "site-local"),
+            ("feff::1", "site-local"),
+            ("::127.0.0.1", "write 127.0.0.1"),
+            ("::2", "write 0.0.0.2"),
+            ("64:ff9b::7f00:1", "NAT64 form of 127.0.0.1"),
+            ("64:ff9b::a9fe:a9fe", "NAT64 form of 169.254.169.254"),
+            ("64:ff9b::", "NAT64 form of 0.0.0.0"),
+            ("64:ff9b::e000:1", "NAT64 form of 224.0.0.1"),
+            ("64:ff9b:1::7f00:1", "NAT64 form of 127.0.0.1"),
             ("0.0.0.0", "unspecified"),
             ("0.1.2.3", "unspecified"),
             ("::", "unspecified"),
