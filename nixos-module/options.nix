@@ -264,7 +264,7 @@ in
         {
           roles.read = {
             principal = "agent-read";
-            commands = [ "uptime" "journalctl --no-pager -u *" ];
+            commands = [ "uptime" "journalctl --no-pager -u nginx" ];
           };
           targets.web = {
             host = "web.internal.example";

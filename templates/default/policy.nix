@@ -13,7 +13,7 @@
         commands = [
           "uptime"
           "systemctl status *"
-          "journalctl --no-pager -u *"
+          "journalctl --no-pager -u nginx"
         ];
       };
       targets.web = {
