@@ -1,6 +1,6 @@
 //! Interactive programs: editors, pagers, prompts, browsers.
 
-use super::Ability::{Edits, Evaluates, Network, Pages, Reads, Runs, Writes};
+use super::Ability::{Edits, Evaluates, Network, Pages, Reads, Runs, System, Writes};
 use super::{GTFO, Program, always, arguments, fixed};
 
 pub(super) static TABLE: &[Program] = &[
@@ -9,11 +9,11 @@ pub(super) static TABLE: &[Program] = &[
     fixed("aws", GTFO, &[Pages, Writes, Network]),
     fixed("bat", GTFO, &[Pages, Reads]),
     fixed("batcat", GTFO, &[Pages, Reads]),
-    fixed("bootctl", "bootctl(1)", &[Pages, Writes]).judged(arguments::shows),
+    fixed("bootctl", "bootctl(1)", &[Pages, Writes]).judged(arguments::bootctl),
     fixed("busctl", GTFO, &[Runs, Pages]).judged(arguments::busctl),
     always("bzless", "zless(1)", &[Pages, Reads]),
     always("bzmore", "zless(1)", &[Pages, Reads]),
-    fixed("coredumpctl", "coredumpctl(1)", &[Pages, Runs, Writes]).judged(arguments::shows),
+    fixed("coredumpctl", "coredumpctl(1)", &[Pages, Runs, Writes]).judged(arguments::coredumpctl),
     fixed("dmesg", GTFO, &[Pages, Reads]).judged(arguments::dmesg),
     fixed("dpkg-query", "dpkg-query(1)", &[Pages]),
     fixed("eb", GTFO, &[Pages]),
@@ -46,7 +46,7 @@ pub(super) static TABLE: &[Program] = &[
     always("links", "mc(1)", &[Pages]),
     always("links2", "mc(1)", &[Pages]),
     always("litecli", "pgcli(1)", &[Runs, Writes, Reads]),
-    fixed("loginctl", GTFO, &[Pages]).judged(arguments::shows),
+    fixed("loginctl", GTFO, &[Pages, System]).judged(arguments::loginctl),
     always("lv", "less(1)", &[Pages, Reads]),
     always("lynx", "mc(1)", &[Pages]),
     always("lzless", "zless(1)", &[Pages, Reads]),
@@ -71,7 +71,7 @@ pub(super) static TABLE: &[Program] = &[
     always("ncdu", "mc(1)", &[Pages]),
     always("ne", "mcedit(1)", &[Edits]),
     always("neomutt", "mutt(1)", &[Runs, Writes, Reads]),
-    fixed("networkctl", "networkctl(1)", &[Pages, Writes]).judged(arguments::shows),
+    fixed("networkctl", "networkctl(1)", &[Edits, Pages, Writes]).judged(arguments::networkctl),
     always("nnn", "mc(1)", &[Pages]),
     always("nvi", "mcedit(1)", &[Edits]),
     always("nvim", "vim(1)", &[Edits]),
@@ -88,7 +88,7 @@ pub(super) static TABLE: &[Program] = &[
     always("ranger", "mc(1)", &[Pages]),
     always("red", GTFO, &[Edits]),
     fixed("redis-cli", GTFO, &[Evaluates, Writes]),
-    fixed("resolvectl", "resolvectl(1)", &[Pages]).judged(arguments::shows),
+    fixed("resolvectl", "resolvectl(1)", &[Pages, System]).judged(arguments::resolvectl),
     always("rjoe", "joe(1)", &[Edits]),
     always("rnano", "nano(1)", &[Edits]),
     always("rview", GTFO, &[Edits]),
@@ -99,11 +99,12 @@ pub(super) static TABLE: &[Program] = &[
     always("sensible-pager", "less(1)", &[Pages, Reads]),
     fixed("sqlite3", GTFO, &[Runs, Writes, Reads]).judged(arguments::sqlite),
     always("sudoedit", "sudo(8)", &[Edits]),
-    fixed("systemd-analyze", "systemd-analyze(1)", &[Pages]).judged(arguments::shows),
-    fixed("systemd-resolve", GTFO, &[Pages]).judged(arguments::shows),
+    fixed("systemd-analyze", "systemd-analyze(1)", &[Pages, Runs])
+        .judged(arguments::systemd_analyze),
+    fixed("systemd-resolve", GTFO, &[Pages, System]).judged(arguments::systemd_resolve),
     always("tig", "mc(1)", &[Pages]),
     always("tilde", "mcedit(1)", &[Edits]),
-    fixed("timedatectl", GTFO, &[Pages]).judged(arguments::shows),
+    fixed("timedatectl", GTFO, &[Pages, System]).judged(arguments::timedatectl),
     fixed("valkey-cli", GTFO, &[Evaluates, Writes]),
     always("vi", GTFO, &[Edits]),
     always("vidir", "vipe(1)", &[Edits]),
