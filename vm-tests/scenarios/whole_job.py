@@ -64,7 +64,7 @@ print(json.dumps(said))
 
 #: What the job tries besides, and why it is refused.
 REFUSALS = {
-    "another target": "the policy has no target `nowhere`",
+    "another target": "has no role `read` on a target `nowhere`",
     "another role": "agent `worker` has no role `root` on `web`",
     "another command": "role `read` may run only the commands of its list",
     "unknown tool": "there is no tool",
