@@ -6,7 +6,9 @@
 #
 # --from: an address or network of the appliance, if the policy names none; --config and --host-key: check this configuration
 # instead of the running sshd's; --snippet: the path of the file rendered for sshd.
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+# Only builtins before lib.sh sets PATH: root must not run a program from the caller's directories.
+case $0 in */*) here=${0%/*}/ ;; *) here=. ;; esac
+here=$(CDPATH='' cd -- "$here" && pwd)
 . "$here/lib.sh"
 . "$here/sshd.sh"
 . "$here/rules.sh"

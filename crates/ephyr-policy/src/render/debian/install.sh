@@ -6,7 +6,9 @@
 #
 # --from: an address or network that the appliance connects from, as this host sees it. It overrides the target's
 # source_address in the policy.
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+# Only builtins before lib.sh sets PATH: root must not run a program from the caller's directories.
+case $0 in */*) here=${0%/*}/ ;; *) here=. ;; esac
+here=$(CDPATH='' cd -- "$here" && pwd)
 . "$here/lib.sh"
 . "$here/sshd.sh"
 . "$here/rules.sh"

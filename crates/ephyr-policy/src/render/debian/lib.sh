@@ -1,7 +1,18 @@
 # Shared by install.sh, uninstall.sh and check.sh. target.sh, rendered from the policy, has the values.
 set -eu
 umask 022
-export LC_ALL=C PATH="/usr/sbin:/usr/bin:/sbin:/bin:${PATH:-}"
+# For root these are the only directories of programs. A build of a NixOS system has its programs on its own PATH, and does
+# not run as root. Without /proc this counts as root.
+callers_path=${PATH:-}
+export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
+while read -r key _ effective_user _; do
+    case $key,$effective_user in
+        Uid:,0) break ;;
+        Uid:,*) PATH=$PATH${callers_path:+:$callers_path} ;;
+    esac
+done 2> /dev/null < /proc/self/status || true
+newline='
+'
 
 # shellcheck source=/dev/null
 . "$here/target.sh"
@@ -12,8 +23,9 @@ revoked=$state/$authority.revoked_keys
 # In the comment field of an account it says whose the account is.
 marker="Ephyr role ($authority)"
 
-say() { echo "ephyr: $*"; }
-die() { echo "ephyr: $*" >&2; exit 1; }
+# Not `echo`, which expands backslashes in dash.
+say() { printf '%s\n' "ephyr: $*"; }
+die() { printf '%s\n' "ephyr: $*" >&2; exit 1; }
 
 as_root() {
     [ "$(id -u)" = 0 ] || die "run this as root"
@@ -27,6 +39,7 @@ arguments() {
     from=
     while [ $# -gt 0 ]; do
         [ $# -gt 1 ] || die "$1 needs a value"
+        case $2 in *"$newline"*) die "the value of $1 contains a line break" ;; esac
         case $1 in
             --from)
                 case $2 in '' | *[!0-9a-fA-F.:/]*) die "--from $2: not an IP address or network" ;; esac
@@ -35,8 +48,8 @@ arguments() {
             --config | --host-key | --snippet)
                 [ "${0##*/}" = check.sh ] || die "unknown option $1"
                 case $1 in
-                    --config) echo "-f$2" >> "$work/given" ;;
-                    --host-key) echo "-h$2" >> "$work/given" ;;
+                    --config) printf '%s\n' "-f$2" >> "$work/given" ;;
+                    --host-key) printf '%s\n' "-h$2" >> "$work/given" ;;
                     --snippet) snippet=$2 ;;
                 esac
                 ;;

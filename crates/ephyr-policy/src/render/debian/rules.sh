@@ -6,7 +6,8 @@ lists=' acceptenv allowusers denyusers allowgroups denygroups '
 limits=' maxsessions maxauthtries refuseconnection '
 # Keywords checked for an account that a role shares with the operator. They can replace a sealed command or refuse logins.
 of_shared="trustedusercakeys authorizedprincipalsfile revokedkeys forcecommand chrootdirectory permitrootlogin \
-pubkeyauthentication casignaturealgorithms pubkeyacceptedalgorithms authenticationmethods"
+pubkeyauthentication casignaturealgorithms pubkeyacceptedalgorithms authenticationmethods setenv \
+authorizedprincipalscommand permituserenvironment"
 
 # Prints one address of each network that the appliance connects from, and of each network inside it in the configuration.
 samples() {
@@ -51,7 +52,8 @@ sort_criteria() { # CRITERIA
     done
 }
 
-# Prints the place of the line that sets a keyword for an account from an address: a line of a block, or with `all` any line.
+# Prints the place of the line that sets a keyword for an account from an address: a line of a block, or with `all` any line
+# or option of the command line.
 decides() { # KEYWORD ACCOUNT ADDRESS [all]
     while IFS=$us read -r file number criteria place keyword written words; do
         if [ "$keyword" != "$1" ] || [ "$file" = "$snippet" ] || [ -z "$criteria" ]; then continue; fi
@@ -61,6 +63,12 @@ decides() { # KEYWORD ACCOUNT ADDRESS [all]
         fi
     done < "$work/rows"
     [ "${4:-}" = all ] || return 0
+    # sshd reads these before its files.
+    option=$(option_for "$1")
+    if [ -n "$option" ]; then
+        printf '%s\n' "option $option of its command line"
+        return
+    fi
     awk -F "$us" -v keyword="$1" '$5 == keyword && $3 == "" { print $1 ":" $2 ": " $6 " " $7; exit }' "$work/rows"
 }
 
@@ -90,6 +98,12 @@ check_block() { # ACCOUNT ADDRESS KEYWORDS
         found_lines=$(about_keywords "$checked" "$work/now" | tr '\n' ' ')
         [ "$wanted_lines" != "$found_lines" ] || continue
         place=$(decides "$checked" "$1" "$2")
+        option=$(option_for "$checked")
+        if [ -z "$place" ] && [ -n "$option" ] && grep -qF -- "$snippet$us" "$work/rows"; then
+            die "the option $option of its command line overrides the policy in $which for $1 from $2:" \
+                "\"${found_lines% }\" instead of \"${wanted_lines% }\". Start sshd without it (SSHD_OPTS in /etc/default/ssh, or" \
+                "the unit)"
+        fi
         [ -n "$place" ] || die "$which does not use $snippet for $1: its value is \"${found_lines% }\". Check that" \
             "\`Include /etc/ssh/sshd_config.d/*.conf\` is at the top of $config and in no Match block"
         die "$place overrides the policy in $which for $1 from $2: \"${found_lines% }\" instead of \"${wanted_lines% }\"." \
@@ -114,10 +128,19 @@ fits() { # PATTERN TEXT
     return 1
 }
 
-# Whether a pattern of AllowUsers or DenyUsers matches the account from the address; without an address: from any.
-is_about() { # PATTERN ACCOUNT ADDRESS
+# Whether a pattern of AllowUsers or DenyUsers matches the account from the address. Without an address, a host part other
+# than `*` may or may not match: then it does not refuse the account, and a note says so.
+is_about() { # PATTERN ACCOUNT ADDRESS GATE
     fits "${1%%@*}" "$2" || return 1
-    case $1 in *@*) [ -z "$3" ] || matches "Address ${1#*@}" "$2" "$3" ;; esac
+    case $1 in *@*) ;; *) return 0 ;; esac
+    if [ -n "$3" ]; then
+        matches "Address ${1#*@}" "$2" "$3"
+        return
+    fi
+    case ${1#*@} in *[!*]*) ;; *) return 0 ;; esac
+    say "note: $4 $1 decides about $2 by the appliance's address, which is not known here: name it (source_address of the" \
+        "target in the policy, or --from ADDRESS)"
+    [ "$4" = allowusers ]
 }
 
 # Dies if AllowUsers, AllowGroups, DenyUsers or DenyGroups refuses an account. Reads `$work/now`.
@@ -129,9 +152,7 @@ check_gates() { # ACCOUNT ADDRESS-OR-NOTHING
         while read -r pattern; do
             case $gate in
                 *users)
-                    # The appliance's address is not known, so the pattern's address may or may not match.
-                    case $gate,$2,$pattern in denyusers,,*@*) continue ;; esac
-                    if is_about "$pattern" "$1" "$2"; then named=yes; fi
+                    if is_about "$pattern" "$1" "$2" "$gate"; then named=yes; fi
                     ;;
                 *)
                     if ! id "$1" > /dev/null 2>&1; then
@@ -159,17 +180,21 @@ check_shared() { # ACCOUNT ADDRESS
     check_block "$1" "$2" 'trustedusercakeys authorizedprincipalsfile revokedkeys'
     refused='' keyword=''
     value() { sed -n "s/^$1 //p" "$work/now" | tr '\n' ' '; }
-    for keyword in forcecommand chrootdirectory; do
+    for keyword in forcecommand chrootdirectory authorizedprincipalscommand; do
         [ "$(value "$keyword")" = 'none ' ] || refused=$keyword
     done
+    [ "$(value permituserenvironment)" = 'no ' ] || refused=permituserenvironment
     [ "$(value permitrootlogin)" != 'no ' ] || refused=permitrootlogin
     [ "$(value pubkeyauthentication)" = 'yes ' ] || refused=pubkeyauthentication
     has "$(value casignaturealgorithms | tr ',' ' ')" ssh-ed25519 || refused=casignaturealgorithms
     has "$(value pubkeyacceptedalgorithms | tr ',' ' ')" ssh-ed25519-cert-v01@openssh.com || refused=pubkeyacceptedalgorithms
     case " $(value authenticationmethods)" in *' any '* | *' publickey '*) ;; *) refused=authenticationmethods ;; esac
     set -f
-    for pattern in $(value acceptenv); do
-        case $pattern in LANG | LANGUAGE | LC_* | COLORTERM | NO_COLOR | EPHYR_NONE) ;; *) refused=acceptenv ;; esac
+    for keyword in acceptenv setenv; do
+        # A value of SetEnv may contain spaces: only its name counts.
+        for pattern in $(sed -n "s/^$keyword //p" "$work/now" | sed 's/[= ].*//'); do
+            case $pattern in LANG | LANGUAGE | LC_* | COLORTERM | NO_COLOR | EPHYR_NONE) ;; *) refused=$keyword ;; esac
+        done
     done
     set +f
     [ -z "$refused" ] || die "a role uses the account $1, and $which has \"$refused $(value "$refused")\" for it from $2" \
@@ -217,7 +242,7 @@ check_sshd() {
         is_valid || die "$which does not accept its configuration: $(cat "$work/error")"
         find_keys
         if grep -qE "^listenaddress .*:$port\$" "$work/now"; then listens=yes; fi
-        scan "$config" '' '' 0 > "$work/rows"
+        scan "$config" '' '' 0 > "$work/rows" || exit 1
         exact=no
         for source in $sources; do
             matches "Address $source" root "${source%/*}" || die "$source is not an IP address or network"
@@ -260,7 +285,8 @@ check_sshd() {
     [ "$used" = yes ] || die "no sshd on this host uses $snippet"
     [ "$listens" = yes ] || say "note: sshd does not listen on port $port, the port of $target in the policy: correct only if" \
         "connections to it are forwarded"
-    [ ! -e /etc/ssh/sshrc ] || say "note: /etc/ssh/sshrc runs before each command of a role, and its output is mixed with the command's"
+    [ ! -e /etc/ssh/sshrc ] || say "note: /etc/ssh/sshrc runs before each command of a role; its standard" \
+        "error is mixed with the command's, its standard output is dropped"
 }
 
 # Dies if a home contains a file that a user other than root owns or can write: shells and sshd read files there.

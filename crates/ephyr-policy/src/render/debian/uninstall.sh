@@ -1,6 +1,8 @@
 #!/bin/sh
 # Takes away what install.sh made on this host for this appliance: configuration, accounts, what they left behind.
-here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+# Only builtins before lib.sh sets PATH: root must not run a program from the caller's directories.
+case $0 in */*) here=${0%/*}/ ;; *) here=. ;; esac
+here=$(CDPATH='' cd -- "$here" && pwd)
 . "$here/lib.sh"
 as_root
 
