@@ -1,6 +1,8 @@
 //! sshd configuration before or after the block for role accounts: either our block stays in force, or nothing
 //! is installed.
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use ephyr_testkit::{Value, json};
 
 use crate::host::{Host, INSIDE, policy};
@@ -218,8 +220,17 @@ fn what_a_role_shares_with_root_must_run_as_it_is_sealed() {
         "PermitRootLogin no",
         "PubkeyAuthentication no",
         "AuthenticationMethods publickey,password",
+        "SetEnv BASH_ENV=/tmp/x",
+        "SetEnv LC_ALL=C \"ZDOTDIR=/tmp/a b\"",
+        "PermitUserEnvironment LANG,BASH_*",
+        "AuthorizedPrincipalsCommand /bin/echo web/op",
     ] {
-        host.configure(EARLY, &format!("{line}\n"));
+        let user = if line.starts_with("AuthorizedPrincipalsCommand") {
+            "AuthorizedPrincipalsCommandUser nobody\n"
+        } else {
+            ""
+        };
+        host.configure(EARLY, &format!("{line}\n{user}"));
         let said = host.complaint("");
         assert!(said.contains(&format!("10-local.conf:1: {line}")), "{said}");
     }
@@ -229,10 +240,20 @@ fn what_a_role_shares_with_root_must_run_as_it_is_sealed() {
     );
     host.configure(
         EARLY,
-        "AcceptEnv LC_ALL\nPermitRootLogin forced-commands-only\n",
+        "AcceptEnv LC_ALL\nPermitRootLogin forced-commands-only\nSetEnv LC_ALL=C LANG=\"a b\"\n\
+         PermitUserEnvironment no\nAuthorizedPrincipalsCommand none\n",
     );
     let said = host.complaint("");
     assert!(said.contains("60-local.conf:2: ForceCommand"), "{said}");
+    host.configure(
+        LATE,
+        "Match LocalPort 22\n  AuthorizedPrincipalsCommand /bin/echo\n",
+    );
+    let said = host.complaint("");
+    assert!(
+        said.contains("60-local.conf:2: AuthorizedPrincipalsCommand"),
+        "{said}"
+    );
     host.ok(&format!("rm {LATE}"));
     host.install(&policy);
     assert!(
@@ -299,4 +320,208 @@ fn check_finds_a_later_change_of_sshd_and_changes_nothing() {
     host.ok(&format!(
         "{check} --config /etc/ssh/other --host-key /etc/ssh/ssh_host_ed25519_key"
     ));
+}
+
+#[test]
+fn an_option_that_overrides_the_files_is_named_as_the_cause() {
+    let Some(host) = Host::start() else { return };
+    let mut policy = policy();
+    policy["roles"]["op"] = json!({"principal": "root", "allow_root_equivalent": true});
+    host.install(&policy);
+    for option in [
+        "SetEnv=BASH_ENV=/tmp/x",
+        "DenyUsers=eph-*@*",
+        "MaxSessions=0",
+    ] {
+        let said =
+            while_another_sshd_runs(&host, "/usr/sbin/sshd", &format!("-o {option}"), || {
+                host.complaint("")
+            });
+        assert!(
+            said.contains(&format!("option -o{option} of its command line")),
+            "{said}"
+        );
+    }
+    let check = format!("{INSIDE}/web/check.sh");
+    while_another_sshd_runs(&host, "/usr/sbin/sshd", "-o SetEnv=LC_ALL=C", || {
+        host.ok(&check)
+    });
+}
+
+/// Runs `body` while a second sshd listens, and ends that sshd.
+fn while_another_sshd_runs(
+    host: &Host,
+    program: &str,
+    options: &str,
+    body: impl FnOnce() -> String,
+) -> String {
+    // Tests share the network.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    host.ok(&format!(
+        "{program} -p {port} -o PidFile=/run/other.pid -o ListenAddress=127.0.0.1 {options}
+         while [ ! -s /run/other.pid ]; do sleep 0.05; done"
+    ));
+    let said = body();
+    host.ok("kill $(cat /run/other.pid); while [ -e /run/other.pid ]; do sleep 0.05; done");
+    said
+}
+
+/// Starts a program with the title of an sshd that listens, and waits until it has that title.
+fn start_decoy(host: &Host, prefix: &str, program: &str) {
+    host.ok(&format!(
+        "{prefix} bash -c 'exec -a \"sshd: /usr/sbin/sshd -c/tmp/evil -o ForceCommand=/tmp/evil \
+         [listener] 0 of 10-100 startups\" {program} 1000' < /dev/null > /dev/null 2>&1 &
+         pid=$!
+         until [ \"$(readlink /proc/$pid/exe)\" = {program} ]; do sleep 0.05; done"
+    ));
+}
+
+#[test]
+fn processes_that_pose_as_sshd_are_ignored_and_never_run() {
+    let Some(host) = Host::start() else { return };
+    host.install(&policy());
+    host.ok("install -m 4755 /bin/sleep /tmp/mount
+         install -m 755 /bin/sleep /tmp/sudo
+         install -d -o ops -m 755 /tmp/home
+         install -m 755 /bin/sleep /tmp/home/sshd
+         install -d /tmp/own
+         install -m 4755 /bin/sleep /tmp/own/sshd
+         printf '#!/bin/sh\ntouch /tmp/ran\n' > /tmp/trap
+         chmod 755 /tmp/trap");
+    let as_ops = "setpriv --reuid ops --regid ops --clear-groups";
+    for (prefix, program) in [
+        // As `mount` and `su`, which are setuid root.
+        (as_ops, "/tmp/mount"),
+        (as_ops, "/tmp/own/sshd"),
+        // A user's own process.
+        (as_ops, "/tmp/sudo"),
+        // As sudo, which sets all user IDs.
+        ("", "/tmp/sudo"),
+        // A program that a user could have made, and one that any user can start.
+        ("", "/tmp/home/sshd"),
+        ("", "/tmp/own/sshd"),
+    ] {
+        start_decoy(&host, prefix, program);
+    }
+    let decoys = "grep -l '^sshd: /usr/sbin/sshd -c/tmp/evil' /proc/[0-9]*/cmdline | wc -l";
+    assert_eq!(host.ok(decoys), "6\n");
+    // To run one of these programs now leaves a file.
+    for program in ["/tmp/mount", "/tmp/sudo", "/tmp/home/sshd", "/tmp/own/sshd"] {
+        host.ok(&format!("mount --bind /tmp/trap {program}"));
+    }
+    let said = host.ok(&format!("{INSIDE}/web/check.sh; {INSIDE}/web/install.sh"));
+    assert!(!said.contains("evil"), "{said}");
+    for program in ["/tmp/home/sshd", "/tmp/own/sshd"] {
+        assert!(
+            said.lines()
+                .any(|line| line.contains("is ignored") && line.ends_with(program)),
+            "{said}"
+        );
+    }
+    assert!(!said.contains("no sshd listens"), "{said}");
+    host.ok("[ ! -e /tmp/ran ]");
+}
+
+#[test]
+fn sshd_at_another_path_or_deleted_is_queried() {
+    let Some(host) = Host::start() else { return };
+    host.install(&policy());
+    host.ok("grep -v ^Include /etc/ssh/sshd_config > /etc/ssh/other");
+    let check = format!("{INSIDE}/web/check.sh");
+    for after in ["true", "rm /tmp/own/sshd"] {
+        host.ok("mkdir -p /tmp/own; cp /usr/sbin/sshd /tmp/own/sshd");
+        let said = while_another_sshd_runs(&host, "/tmp/own/sshd", "-f /etc/ssh/other", || {
+            host.ok(&format!("{after}; {check}"))
+        });
+        assert!(
+            said.contains("-f/etc/ssh/other") && said.contains("agents do not come in there"),
+            "{after}\n{said}"
+        );
+    }
+}
+
+#[test]
+fn root_runs_no_program_of_the_callers_path() {
+    let Some(host) = Host::start() else { return };
+    host.install(&policy());
+    host.ok(
+        "mkdir /tmp/evil; printf '#!/bin/sh\ntouch /tmp/ran\n' > /tmp/evil/dirname
+         chmod 755 /tmp/evil/dirname
+         for name in id sed awk mktemp sshd stat loginctl; do cp /tmp/evil/dirname /tmp/evil/$name; done",
+    );
+    let said = host.ok(&format!(
+        "cd /tmp/evil; PATH=/tmp/evil: {INSIDE}/web/check.sh; unset PATH; {INSIDE}/web/check.sh"
+    ));
+    assert!(said.contains("as the policy requires"), "{said}");
+    host.ok("[ ! -e /tmp/ran ]");
+}
+
+#[test]
+fn lines_that_sshd_reads_differently_are_refused() {
+    let Some(host) = Host::start() else { return };
+    host.install(&policy());
+    let check = format!("{INSIDE}/web/check.sh");
+    let hidden = "Match LocalPort 22\n  ForceCommand /bin/echo hi\n";
+    host.configure("/etc/ssh/more", hidden);
+    host.configure("'/etc/ssh/a b'", hidden);
+    for (line, cause) in [
+        ("Include '/etc/ssh/more'", "single quotes"),
+        ("Include \"/etc/ssh/a b\"", "spaces inside quotes"),
+        ("Include /etc/ssh/a\\ b", "a backslash"),
+        ("Include\r/etc/ssh/more", "carriage return"),
+        ("=Include /etc/ssh/more", "`=` at the beginning"),
+    ] {
+        host.configure(EARLY, &format!("\n{line}\n"));
+        let said = host.complaint("");
+        assert!(
+            said.contains("10-local.conf:2: ")
+                && said.contains("cannot be followed")
+                && said.contains(cause),
+            "{line}\n{said}"
+        );
+    }
+    for line in [
+        "Include /etc/ssh/more",
+        "Include \"/etc/ssh/more\"\t# it's followed \\",
+        "include=\"/etc/ssh/mor?\" \r",
+    ] {
+        host.configure("/etc/ssh/more", hidden);
+        host.configure(EARLY, &format!("# '\r\\\n{line}\n"));
+        let said = host.complaint("");
+        assert!(
+            said.contains("/etc/ssh/more:2: ForceCommand"),
+            "{line}\n{said}"
+        );
+        host.configure("/etc/ssh/more", "X11DisplayOffset 20\n");
+        host.ok(&check);
+    }
+}
+
+#[test]
+fn deny_users_for_every_host_counts_without_a_known_address() {
+    let Some(host) = Host::start() else { return };
+    host.install(&policy());
+    for pattern in ["*@*", "eph-*@**"] {
+        host.configure(EARLY, &format!("DenyUsers {pattern}\n"));
+        let said = host.complaint("");
+        assert!(
+            said.contains("denyusers names it") && said.contains("10-local.conf:1: DenyUsers"),
+            "{said}"
+        );
+    }
+    let check = format!("{INSIDE}/web/check.sh");
+    host.configure(EARLY, "DenyUsers ops@* *@10.0.0.0/8\n");
+    let said = host.ok(&check);
+    assert!(
+        said.contains("note: denyusers *@10.0.0.0/8 decides about eph-read")
+            && !said.contains("ops@"),
+        "{said}"
+    );
+    host.configure(EARLY, "AllowUsers ops eph-*@10.0.0.0/8\n");
+    let said = host.ok(&check);
+    assert!(said.contains("note: allowusers eph-*@10.0.0.0/8"), "{said}");
+    let said = host.ok(&format!("{check} --from 10.0.0.7"));
+    assert!(!said.contains("note: allowusers"), "{said}");
 }
