@@ -111,7 +111,7 @@ fn a_log_taken_away_stops_actions_until_it_is_continued() {
         });
         let told = eventually("what the service's log says", || {
             let said = world.broker().unwrap().log();
-            let told = said.matches("take it out of logrotate").count();
+            let told = said.matches("exclude it from logrotate").count();
             (told == times + 1).then_some(said)
         });
         assert!(told.contains("can be written again"), "{told}");

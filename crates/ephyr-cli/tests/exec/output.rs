@@ -65,7 +65,7 @@ fn exec_prints_every_byte_or_says_that_it_does_not() {
     );
     assert!(output.len() >= 1 << 20, "{}", output.len());
     let (code, _, errors) = ran(&world, &["--lossy"], long);
-    assert!(code == 3 && errors.contains("not complete"), "{errors}");
+    assert!(code == 3 && errors.contains("incomplete"), "{errors}");
 
     // JSON can only hold text.
     let (code, output, errors) = ran(&world, &["--json"], "printf 'a\\377b'");

@@ -33,7 +33,7 @@ async fn a_certificate_that_ended_or_has_not_begun_is_refused() {
         let error = login_by(&lab, "id", &spec).await.err();
         let text = error.as_ref().map(ToString::to_string).unwrap_or_default();
         is_refused(error, &lab);
-        let clock = text.find("`date -u` on the target must say");
+        let clock = text.find("`date -u` on the target must show");
         assert!(clock < text.find("TrustedUserCAKeys"), "{text}");
         assert!(clock.is_some(), "{text}");
     }
