@@ -63,6 +63,40 @@ const TARGETS: &[Need] = &[
     },
 ];
 
+/// Login shells of targets, for the tests of which run sealed commands and which are refused.
+const SHELLS: [Need; 6] = [
+    Need {
+        program: "zsh",
+        package: "zsh",
+        purpose: "a target's login shell",
+    },
+    Need {
+        program: "mksh",
+        package: "mksh",
+        purpose: "a target's login shell",
+    },
+    Need {
+        program: "yash",
+        package: "yash",
+        purpose: "a target's login shell",
+    },
+    Need {
+        program: "busybox",
+        package: "busybox-static",
+        purpose: "a target's login shell",
+    },
+    Need {
+        program: "fish",
+        package: "fish",
+        purpose: "a target's login shell",
+    },
+    Need {
+        program: "tcsh",
+        package: "tcsh",
+        purpose: "a target's login shell",
+    },
+];
+
 /// For the official MCP clients.
 const CLIENTS: [Need; 3] = [
     Need {
@@ -217,6 +251,7 @@ done
 pub(crate) fn for_all_stages() -> Result<(), String> {
     let options = &Options::default();
     let mut needs = missing(TARGETS);
+    needs.extend(missing(&SHELLS));
     needs.extend(missing(&GUESTS));
     needs.extend(missing_scripts());
     needs.extend(missing_clients());
@@ -230,6 +265,14 @@ pub(crate) fn for_all_stages() -> Result<(), String> {
 /// Something is missing and was not installed; the text names it.
 pub(crate) fn for_targets(options: &Options) -> Result<(), String> {
     ensure(&missing(TARGETS), options)
+}
+
+/// Sees to it that the login shells of targets are there.
+///
+/// # Errors
+/// As [`for_targets`].
+pub(crate) fn for_shells(options: &Options) -> Result<(), String> {
+    ensure(&missing(&SHELLS), options)
 }
 
 /// Sees to it that the MCP clients can be run.

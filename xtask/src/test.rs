@@ -92,6 +92,12 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         if matches!(*stage, "unit" | "integration" | "sdk") {
             packages::for_targets(options)?;
         }
+        if *stage == "integration"
+            && let Err(why) = packages::for_shells(options)
+        {
+            // Tests count the shells that are missing as skipped.
+            run::say(&why);
+        }
         let checked = match check {
             Counted(check) => check(options).map(|tally| (tally, String::new())),
             Noted(check) => check(options),

@@ -39,9 +39,15 @@ pub(crate) const SHELLS: [&str; 8] = [
     "/bin/zsh",
 ];
 
-/// A shell, if it is installed.
-pub(crate) fn shell(path: &'static str) -> Option<&'static str> {
-    std::path::Path::new(path).exists().then_some(path)
+/// Splits shells into those that are installed, and the reason to skip a part of the test if any is not.
+pub(crate) fn installed(
+    shells: impl IntoIterator<Item = &'static str>,
+) -> (Vec<&'static str>, Option<String>) {
+    let (there, missing): (Vec<_>, Vec<_>) = shells
+        .into_iter()
+        .partition(|path| std::path::Path::new(path).exists());
+    let why = format!("without {}, which is not installed", missing.join(", "));
+    (there, (!missing.is_empty()).then_some(why))
 }
 
 /// The result of one command in the lab, from key pair to output.
