@@ -268,7 +268,7 @@ send(v6, tcp, 0, "fd00:ec2::254", 80, b"")
 send(v4, udp, 0, "192.168.1.255", 7001, b"x")
 send(v4, tcp, 0, "192.168.1.2", 22, b"")
 time.sleep(0.5)
-# Whoever reads the last line finds nothing that would be sent again.
+# The sockets close before the last line, so nothing is retransmitted after it.
 for one in opened:
     one.close()
 print("sent", os.geteuid())

@@ -107,7 +107,7 @@ def places(pid: str) -> list[str]:
     return [f"memory={pid}", f"vm_read={pid}:{int(start, 16)}", f"signal={pid}"]
 
 
-# All is put in place, and then tried at once in each place: what is tried is judged below, wall by wall.
+# Everything is set up first and probed at once in each place; each result is checked below, wall by wall.
 HOMES = "/var/lib/ephyr-agents"
 appliance.succeed(f"systemd-run --quiet --unit=helpers python3 -c {shlex.quote(LISTEN)} {' '.join(HELPERS)}")
 appliance.succeed(

@@ -95,7 +95,7 @@ mod tests {
         });
         match way {
             "signal" => kill_process(getpid(), Signal::TERM).unwrap(),
-            "of itself" => drop(deadline),
+            "error" => drop(deadline),
             // Without a stop request nothing happens.
             _ => {
                 std::thread::sleep(4 * soon);
@@ -112,7 +112,7 @@ mod tests {
         if let Ok(way) = std::env::var(CHILD) {
             return hang(&way);
         }
-        for (way, code) in [("signal", 70), ("of itself", 70), ("not at all", 0)] {
+        for (way, code) in [("signal", 70), ("error", 70), ("not at all", 0)] {
             let child = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture"])
                 .arg("deadline::tests::a_stop_ends_although_a_thread_hangs")

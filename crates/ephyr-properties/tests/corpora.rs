@@ -88,13 +88,11 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 fn set(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number")),
-    )
+    let number = text.parse().ok().filter(|number| *number > 0);
+    Some(number.unwrap_or_else(|| panic!("{variable}={text}: not a positive number")))
 }
 
-/// xorshift64*.
+/// The generator xorshift64*, whose state must not be zero.
 struct Chance(u64);
 
 impl Chance {
@@ -133,8 +131,7 @@ fn smoke(name: &str) {
     let property = property(name);
     let corpus = corpus(name);
     let seed = set("EPHYR_FUZZ_SEED").unwrap_or(SEED);
-    // xorshift never leaves zero.
-    let mut chance = Chance(seed.max(1));
+    let mut chance = Chance(seed);
     for round in 0..set("EPHYR_FUZZ_ROUNDS").unwrap_or(ROUNDS) {
         let mut input = corpus[chance.below(corpus.len())].1.clone();
         for _ in 0..=chance.below(4) {

@@ -424,7 +424,7 @@ mod tests {
         std::fs::rename(&path, dir.path().join("away")).unwrap();
         let why = journal.append(&"four").unwrap_err().to_string();
         assert!(why.contains("was renamed"), "{why}");
-        std::fs::write(&path, "somebody else's").unwrap();
+        std::fs::write(&path, "another program's").unwrap();
         assert!(journal.append(&"four").is_err());
         // After a rewrite the journal continues, and the foreign file is kept.
         let all = ["one", "two", "three"];
@@ -437,7 +437,7 @@ mod tests {
             ["one", "two", "three", "four"]
         );
         let kept = std::fs::read_to_string(dir.path().join(DAMAGED_NAME)).unwrap();
-        assert_eq!(kept, "somebody else's");
+        assert_eq!(kept, "another program's");
     }
 
     #[test]
