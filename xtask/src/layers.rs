@@ -21,7 +21,18 @@ const LAYERS: &[(&str, &[&str])] = &[
         "ephyr-audit",
         &["ephyr-names", "ephyr-token", "ephyr-sandbox"],
     ),
-    ("ephyr-ssh", &["ephyr-names", "ephyr-policy"]),
+    ("ephyr-ssh", &["ephyr-names", "ephyr-policy", "ephyr-audit"]),
+    (
+        "ephyr-core",
+        &[
+            "ephyr-names",
+            "ephyr-token",
+            "ephyr-policy",
+            "ephyr-signer-ipc",
+            "ephyr-sandbox",
+            "ephyr-audit",
+        ],
+    ),
     ("ephyr-units", &["ephyr-names"]),
     (
         "ephyr-signer",
@@ -44,6 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-signer-ipc",
             "ephyr-sandbox",
             "ephyr-heap",
+            "ephyr-core",
             "ephyr-ssh",
             "ephyr-mcp",
         ],
@@ -65,7 +77,6 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["ephyr-names", "ephyr-policy", "ephyr-sandbox"],
     ),
     ("ephyr-testkit", &["ephyr-names"]),
-    // It measures the broker's state and authentication in its own process.
     (
         "ephyr-bench",
         &[
@@ -73,7 +84,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-token",
             "ephyr-policy",
             "ephyr-signer-ipc",
-            "ephyr-broker",
+            "ephyr-audit",
+            "ephyr-core",
             "ephyr-testkit",
         ],
     ),
@@ -84,7 +96,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-names",
             "ephyr-token",
             "ephyr-policy",
+            "ephyr-signer-ipc",
             "ephyr-sandbox",
+            "ephyr-audit",
         ],
     ),
     (

@@ -4,13 +4,14 @@
 //! batches ([`Writer`]), countersigned by the signer ([`Checkpoint`]) and checked offline with nothing
 //! but the log and the CA's public key ([`verify`]). Three laws:
 //!
-//! - Who acts appends an attempt and waits for [`Appended`]; without it nothing may take effect.
+//! - An effect needs an [`Attempt`]: its record is on disk before anything happens, and its outcome follows.
 //! - A record is wholly in the log or not at all, and a line has at most [`MAX_LINE`] bytes, whatever
 //!   stands in it.
 //! - Secrets never enter. This crate cannot know one; whoever fills a [`Record`] must.
 //!
 //! The signer keeps its own journal with the same chain and its own records ([`ChainFile`]).
 
+mod attempt;
 mod chain;
 mod checkpoint;
 mod clock;
@@ -20,6 +21,7 @@ mod error;
 mod event;
 mod file;
 mod files;
+mod handover;
 mod ledger;
 mod query;
 mod queue;
@@ -32,6 +34,7 @@ mod verify;
 mod worker;
 mod writer;
 
+pub use attempt::{Attempt, AttemptKind};
 pub use chain::{Line, LineFault, SealError};
 pub use checkpoint::{Checkpoint, Fold};
 pub use clock::new_record_id;
@@ -41,6 +44,7 @@ pub use error::{AuditError, CheckpointFault, Failure, OpenError};
 pub use event::{Event, EventError, Severity};
 pub use file::{ChainFile, ChainOpened, FirstPrevious, from_zero};
 pub use files::{checkpoint_file, log_files};
+pub use handover::Inbox;
 pub use ledger::{Position, Unsigned};
 pub use query::{Filter, QueryError, find_delegation, find_record, query};
 pub use record::{ActionInfo, ActionKind, DecisionInfo, LogLink, Record, Stored};

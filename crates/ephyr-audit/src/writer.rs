@@ -372,7 +372,11 @@ impl Inner {
     fn end(&self) {
         lock(&self.shared.queue).close();
         self.shared.wake.notify_one();
-        if let Some(thread) = lock(&self.thread).take() {
+        let thread = lock(&self.thread).take();
+        // An attempt that was given up may hold the last writer, and is dropped by the thread itself, which then ends
+        // by itself.
+        let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
+        if let Some(thread) = thread.filter(|thread| !is_own(thread)) {
             // The thread does not panic; if it did, it has refused all that waited (see its Drop).
             let _ = thread.join();
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ephyr_names::{EpochId, TaskId, Timestamp, Ttl};
-use ephyr_policy::{Action, Purpose, SshAction, Subject, Switches, evaluate};
+use ephyr_policy::{Purpose, SshAction, Subject, evaluate};
 use ephyr_token::{
     ChildSpec, Envelope, EpochSecret, Grants, Narrowing, RootKey, RootSpec, Scope, Token,
     UnverifiedToken, mint_child, mint_root,
@@ -156,23 +156,19 @@ fn decision() -> Result<Row, Failure> {
     let policy =
         ephyr_policy::load(text.as_bytes(), "bench.yaml").map_err(|errors| errors.to_string())?;
     let subject = Subject::direct("agent37".parse()?);
-    let action = Action::Ssh(SshAction {
+    let action = SshAction {
         target: "host41".parse()?,
         role: "read".parse()?,
         purpose: Purpose::Exec {
             command: "uptime".to_owned(),
-            stdin_digest: None,
         },
         ttl: None,
-    });
-    let switches = Switches::default();
-    let allowed = evaluate(&policy, &switches, &subject, &action, NOW);
+    };
+    let allowed = evaluate(&policy, &subject, &action, NOW);
     if let Err(denial) = allowed {
         return Err(denial.message.into());
     }
-    let ours = time(20_000, || {
-        evaluate(&policy, &switches, &subject, &action, NOW).is_ok()
-    });
+    let ours = time(20_000, || evaluate(&policy, &subject, &action, NOW).is_ok());
     Ok(Row::at_most(
         "policy: one decision (ns against 1 us)",
         ours,

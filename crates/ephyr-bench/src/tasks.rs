@@ -1,31 +1,23 @@
-//! Tasks in number: the broker's own state and authentication, in this process, so that nothing but they is
-//! measured. What stands beside each figure is the least that it could cost.
+//! Many tasks: the broker's state, token check and log, in this process, so that nothing else is measured. What stands beside each figure is the least that it could cost.
 
 use std::hint::black_box;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
-use ephyr_broker::audit::Audit;
-use ephyr_broker::auth::{self, Caller};
-use ephyr_broker::broker::{Broker, Parts, SandboxView};
-use ephyr_broker::clock;
-use ephyr_broker::epoch::Candidate;
-use ephyr_broker::http::Peer;
-use ephyr_broker::policy::Loaded;
-use ephyr_broker::signer::Signer;
-use ephyr_broker::state::{State, TaskRecord};
-use ephyr_broker::tasks;
-use ephyr_names::{AgentName, Digest, TaskId, Ttl};
+use ephyr_audit::{AttemptKind, Event, Record};
+use ephyr_core::audit::Audit;
+use ephyr_core::epoch::Candidate;
+use ephyr_core::live::Live;
+use ephyr_core::state::{State, TaskRecord};
+use ephyr_core::{ids, tokens};
+use ephyr_names::{AgentName, Digest, TaskId, Timestamp, Ttl};
 use ephyr_token::{
     DelegationCertificate, DelegationPayload, Envelope, HolderKey, Nonce, Proof, ProofRequest,
     RootSpec, mint_root, proof,
 };
-use http::HeaderMap;
-use http::header::{AUTHORIZATION, HeaderValue};
 use ssh_key::{PrivateKey, private::Ed25519Keypair};
 
 use crate::Failure;
@@ -40,9 +32,9 @@ const LIFE: Ttl = Ttl::from_secs(3600);
 
 pub(crate) fn rows() -> Result<Vec<Row>, Failure> {
     let mut rows = vec![proof_check()?];
-    let few = Crowd::new(FEW)?;
+    let few = Tasks::new(FEW)?;
     let before = resident()?;
-    let many = Crowd::new(MANY)?;
+    let many = Tasks::new(MANY)?;
     let grown = resident()? - before;
     rows.push(Row::at_most(
         "100 000 live tasks (MB against 100 MB)",
@@ -79,7 +71,7 @@ fn proof_check() -> Result<Row, Failure> {
         body: Digest([1; 32]),
         token: Digest([2; 32]),
     };
-    let now = clock::now();
+    let now = now();
     let text = Proof::sign(&key, &request, Nonce([3; 16]), now).to_string();
     let check =
         || Proof::parse(&text).and_then(|proof| proof.check(&holder, &request, now, proof::SKEW));
@@ -105,35 +97,29 @@ fn proof_check() -> Result<Row, Failure> {
 }
 
 /// Medians of single revocations among few tasks and among many, in turns.
-fn revocations(few: &Crowd, many: &Crowd) -> Result<(f64, f64), Failure> {
-    let (of_few, of_many) = (few.caller()?, many.caller()?);
+fn revocations(few: &Tasks, many: &Tasks) -> Result<(f64, f64), Failure> {
     let (mut short, mut long) = (Vec::new(), Vec::new());
     for (one, other) in few.singles.iter().zip(&many.singles) {
-        short.push(few.revokes(&of_few, one)?);
-        long.push(many.revokes(&of_many, other)?);
+        short.push(few.revokes(one)?);
+        long.push(many.revokes(other)?);
     }
     Ok((median(short), median(long)))
 }
 
-/// A broker with so many live tasks, each the root of its own tree but those below one.
-struct Crowd {
-    broker: Arc<Broker>,
+/// A state with so many live tasks, each the root of its own tree but those below one.
+struct Tasks {
+    state: State,
+    live: Live,
+    audit: Audit,
     runtime: tokio::runtime::Runtime,
-    headers: HeaderMap,
+    token: String,
     /// Tasks that can be revoked one by one.
     singles: Vec<TaskRecord>,
     tree: TaskRecord,
     dir: tempfile::TempDir,
 }
 
-const POLICY: &str = r#"{
-    "roles": {"read": {"principal": "agent-read"}},
-    "agents": {"a": {"uid": 4001}}
-}"#;
-/// The UID of its agent.
-const UID: u32 = 4001;
-
-impl Crowd {
+impl Tasks {
     fn new(tasks: usize) -> Result<Self, Failure> {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() {
@@ -141,14 +127,15 @@ impl Crowd {
         } else {
             tempfile::tempdir()?
         };
-        let broker = broker(dir.path())?;
-        let (record, token) = first(&broker)?;
-        broker.state().create_task(record)?;
+        let (audit, _) = Audit::open(&dir.path().join("audit.jsonl"), 1 << 26, Digest::ZERO)?;
+        let state = state(dir.path())?;
+        let (record, token) = first(&state)?;
+        state.create_task(record)?;
         let tree = task(&[])?;
-        broker.state().create_task(tree.clone())?;
+        state.create_task(tree.clone())?;
         let below = TREE.min(tasks / 2);
         for _ in 0..below {
-            broker.state().create_task(task(&tree.lineage)?)?;
+            state.create_task(task(&tree.lineage)?)?;
         }
         let mut singles = Vec::new();
         for n in below + 2..tasks {
@@ -157,54 +144,60 @@ impl Crowd {
             if n % (tasks / FEW.min(tasks)) == 0 {
                 singles.push(single.clone());
             }
-            broker.state().create_task(single)?;
+            state.create_task(single)?;
         }
-        let mut headers = HeaderMap::new();
-        let bearer = HeaderValue::from_str(&format!("Bearer {token}"))?;
-        headers.insert(AUTHORIZATION, bearer);
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         Ok(Self {
-            broker,
+            state,
+            live: Live::default(),
+            audit,
             runtime,
-            headers,
+            token,
             singles,
             tree,
             dir,
         })
     }
 
-    /// Nanoseconds to know a caller by its token.
+    /// Nanoseconds to find the live task behind a token.
     fn admits(&self) -> Result<f64, Failure> {
         self.admit()?;
         Ok(time(1_000, || self.admit().is_ok()))
     }
 
     fn admit(&self) -> Result<(), Failure> {
-        let admitted = auth::admit(&self.broker, Peer::Uid(UID), &self.headers);
-        black_box(self.runtime.block_on(admitted)?);
+        black_box(tokens::verify(&self.state, &self.token, now())?);
         Ok(())
     }
 
-    /// The agent itself, without a token.
-    fn caller(&self) -> Result<Caller, Failure> {
-        let (head, ()) = http::Request::post("/mcp").body(())?.into_parts();
-        let admitted = auth::admit(&self.broker, Peer::Uid(UID), &head.headers);
-        let caller = self.runtime.block_on(admitted)?;
-        Ok(caller.caller(&self.broker, &head, &[])?)
-    }
-
-    /// Microseconds to revoke a task as an agent does, its records included.
-    fn revokes(&self, caller: &Caller, single: &TaskRecord) -> Result<f64, Failure> {
+    /// Microseconds to revoke a task as `task_revoke` does, attempt and outcome included.
+    fn revokes(&self, single: &TaskRecord) -> Result<f64, Failure> {
         let begun = Instant::now();
-        let revoked = tasks::revoke(&self.broker, caller, single.id);
-        black_box(self.runtime.block_on(revoked)?.cascade);
+        self.runtime.block_on(async {
+            let stamp = now();
+            let record = Record::new(
+                ids::record_id(stamp),
+                stamp,
+                Event::TaskRevokeAttempt,
+                Digest::ZERO,
+            );
+            let record = record.with_lineage(single.lineage.iter().copied());
+            let attempt = self.audit.attempt(AttemptKind::TaskRevoke, record).await?;
+            let ended = self.live.revoke(&self.state, single, now())?;
+            let cascade = self.state.subtree(single.id).len();
+            attempt.finish(ids::record_id(stamp), now(), |outcome| {
+                outcome.with_detail("tasks", cascade.to_string())
+            });
+            black_box(ended);
+            Ok::<_, Failure>(())
+        })?;
         Ok(begun.elapsed().as_secs_f64() * 1e6)
     }
 
     /// Writes to the state journal for one task that is made, and what one append of as many bytes costs.
     fn writes(&self) -> Result<Row, Failure> {
         const TASKS: usize = 2_000;
-        let state = self.broker.state();
+        let state = &self.state;
         let before = written()?;
         for _ in 0..TASKS {
             state.create_task(task(&[])?)?;
@@ -228,11 +221,8 @@ impl Crowd {
     /// other core is as busy with what concerns nobody.
     fn others_meanwhile(&self) -> Result<Row, Failure> {
         let revoking = || {
-            let revoked = self
-                .broker
-                .live()
-                .revoke(self.broker.state(), &self.tree, clock::now());
-            black_box(revoked.is_ok() && self.broker.state().subtree(self.tree.id).len() > 1);
+            let revoked = self.live.revoke(&self.state, &self.tree, now());
+            black_box(revoked.is_ok() && self.state.subtree(self.tree.id).len() > 1);
         };
         let alone = vec![TaskId::from_bits(1); TREE];
         let idle = || {
@@ -273,12 +263,16 @@ impl Crowd {
     }
 }
 
-fn broker(dir: &Path) -> Result<Arc<Broker>, Failure> {
-    let now = clock::now();
-    let path = dir.join("policy.json");
-    std::fs::write(&path, POLICY)?;
-    let policy = Loaded::load(&path, None).map_err(|error| error.to_string())?;
-    let (audit, _) = Audit::open(&dir.join("audit.jsonl"), 1 << 26, policy.hash())?;
+/// The present time.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    Timestamp::from_unix_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+}
+
+/// A state with an epoch that may mint.
+fn state(dir: &Path) -> Result<State, Failure> {
+    let now = now();
     let (state, _) = State::open(dir, now)?;
     let candidate = Candidate::generate(now);
     let payload = DelegationPayload {
@@ -291,23 +285,12 @@ fn broker(dir: &Path) -> Result<Arc<Broker>, Failure> {
     };
     let ca = PrivateKey::from(Ed25519Keypair::from_seed(&[7; 32]));
     state.add_epoch(candidate.certified(DelegationCertificate::sign(payload, &ca)?))?;
-    let parts = Parts {
-        state,
-        audit,
-        signer: Signer::new(dir.join("signer.sock")),
-        sandbox: SandboxView {
-            landlock_abi: 0,
-            landlock: Vec::new(),
-            state_in_memory: true,
-        },
-        ca_pins: None,
-    };
-    Ok(Arc::new(Broker::new(parts, Arc::new(policy), now)))
+    Ok(state)
 }
 
 /// A task with a token, by which a caller is known.
-fn first(broker: &Broker) -> Result<(TaskRecord, String), Failure> {
-    let epoch = broker.state().newest_epoch().ok_or("no epoch")?;
+fn first(state: &State) -> Result<(TaskRecord, String), Failure> {
+    let epoch = state.newest_epoch().ok_or("no epoch")?;
     let mut record = task(&[])?;
     record.epoch = epoch.id();
     let spec = RootSpec {
@@ -323,15 +306,15 @@ fn first(broker: &Broker) -> Result<(TaskRecord, String), Failure> {
 
 /// A task as `task_create` makes it.
 fn task(above: &[TaskId]) -> Result<TaskRecord, Failure> {
-    let now = clock::now();
-    let id = clock::task_id(now);
+    let now = now();
+    let id = ids::task_id(now);
     let agent: AgentName = "a".parse()?;
     let expires = now.after(LIFE);
     let envelope = serde_json::to_string(&Envelope::any(expires, true, 5))?;
     Ok(TaskRecord {
         id,
         lineage: above.iter().copied().chain([id]).collect(),
-        epoch: clock::epoch_id(now),
+        epoch: ids::epoch_id(now),
         agent: agent.clone(),
         initiated_by: agent,
         description: "tidy up the temporary files of the nightly build".into(),

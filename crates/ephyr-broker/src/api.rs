@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use ephyr_audit::{DecisionInfo, Event};
 use ephyr_names::{AgentName, Digest, RoleName, Serial, TargetName, TaskId, Timestamp, Ttl};
-use ephyr_policy::{Action, Purpose, SshAction, reachable};
+use ephyr_policy::{Purpose, SshAction, reachable};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{Caller, Via};
 use crate::broker::Broker;
 use crate::certificate;
 use crate::clock;
 use crate::http::{Body, json};
 use crate::tools::{Certificates, Targets};
+use ephyr_core::caller::{AgentCaller, Via};
 
 pub use error::ApiError;
 pub use health::health;
@@ -86,7 +86,7 @@ struct Allowed {
 /// Answers a call of the API.
 pub async fn answer(
     broker: &Arc<Broker>,
-    caller: &Caller,
+    caller: &AgentCaller,
     route: Route,
     head: &Parts,
     body: &[u8],
@@ -105,7 +105,7 @@ pub async fn answer(
         }
         Route::Targets => {
             broker.note_read(caller, route.what());
-            let found = reachable(&policy, &broker.gate().switches(), caller.subject());
+            let found = reachable(&policy, caller.subject());
             json(StatusCode::OK, &Targets::of(&found))
         }
         Route::Certs => {
@@ -129,7 +129,7 @@ pub async fn answer(
 ///
 /// # Errors
 /// 429, with the time to wait.
-pub(crate) fn take_turn(broker: &Broker, caller: &Caller) -> Result<(), ApiError> {
+pub(crate) fn take_turn(broker: &Broker, caller: &AgentCaller) -> Result<(), ApiError> {
     let rate = broker.policy().global().rate_limit;
     let taken = broker
         .sessions()
@@ -148,7 +148,12 @@ pub(crate) fn take_turn(broker: &Broker, caller: &Caller) -> Result<(), ApiError
 }
 
 /// The rate of the policy, and the session token where one is given.
-fn admit(broker: &Broker, caller: &Caller, route: Route, head: &Parts) -> Result<(), ApiError> {
+fn admit(
+    broker: &Broker,
+    caller: &AgentCaller,
+    route: Route,
+    head: &Parts,
+) -> Result<(), ApiError> {
     take_turn(broker, caller)?;
     let Some(token) = head.headers.get("X-Session-Token") else {
         return Ok(());
@@ -175,14 +180,14 @@ fn admit(broker: &Broker, caller: &Caller, route: Route, head: &Parts) -> Result
     ))
 }
 
-fn uid(caller: &Caller) -> Option<u32> {
+fn uid(caller: &AgentCaller) -> Option<u32> {
     match caller.via() {
         Via::Uid(uid) => Some(uid),
         Via::Key | Via::Token => None,
     }
 }
 
-fn who_am_i<'a>(policy: &'a ephyr_policy::Policy, caller: &'a Caller) -> WhoAmI<'a> {
+fn who_am_i<'a>(policy: &'a ephyr_policy::Policy, caller: &'a AgentCaller) -> WhoAmI<'a> {
     WhoAmI {
         agent: caller.agent(),
         via: caller.via().as_str(),
@@ -195,7 +200,11 @@ fn who_am_i<'a>(policy: &'a ephyr_policy::Policy, caller: &'a Caller) -> WhoAmI<
     }
 }
 
-fn open_session(broker: &Broker, caller: &Caller, body: &[u8]) -> Result<Response<Body>, ApiError> {
+fn open_session(
+    broker: &Broker,
+    caller: &AgentCaller,
+    body: &[u8],
+) -> Result<Response<Body>, ApiError> {
     let asked: OpenSession = if body.is_empty() {
         OpenSession { agent_name: None }
     } else {
@@ -226,7 +235,7 @@ fn open_session(broker: &Broker, caller: &Caller, body: &[u8]) -> Result<Respons
     Ok(json(StatusCode::OK, &view))
 }
 
-fn session(broker: &Broker, caller: &Caller) -> Result<Response<Body>, ApiError> {
+fn session(broker: &Broker, caller: &AgentCaller) -> Result<Response<Body>, ApiError> {
     let Some(expires_at) = broker.sessions().expiry(caller.agent(), clock::now()) else {
         let message = "you have no session; POST /v1/session opens one";
         return Err(ApiError::new(StatusCode::NOT_FOUND, "no_session", message));
@@ -242,7 +251,7 @@ fn session(broker: &Broker, caller: &Caller) -> Result<Response<Body>, ApiError>
 
 async fn request(
     broker: &Arc<Broker>,
-    caller: &Caller,
+    caller: &AgentCaller,
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let asked: CertificateRequest = parse(body)?;
@@ -253,7 +262,6 @@ async fn request(
         ttl: asked.duration,
     };
     if asked.dry_run {
-        let action = Action::Ssh(action);
         let policy = broker.policy();
         return match broker
             .gate()

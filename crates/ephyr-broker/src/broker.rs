@@ -6,22 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ephyr_audit::{Appended, Event, Record};
+use ephyr_audit::Event;
+use ephyr_core::audit::Audit;
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::gate::Gate;
+use ephyr_core::live::{Ended, Live};
+use ephyr_core::signer::{Pong, Signer, SignerError};
+use ephyr_core::state::State;
 use ephyr_names::{Digest, Timestamp};
-use ephyr_signer_ipc::{Reply, SandboxReport};
-use ephyr_token::{CaKeys, Receipt};
+use ephyr_signer_ipc::SandboxReport;
+use ephyr_token::CaKeys;
 use serde::Serialize;
 
-use crate::audit::Audit;
-use crate::auth::{Caller, Keys};
+use crate::auth::keys::Keys;
 use crate::clock;
-use crate::gate::Gate;
-use crate::live::Live;
 use crate::policy::Loaded;
 use crate::reads::{Reads, What};
 use crate::sessions::Sessions;
-use crate::signer::{Signer, SignerError};
-use crate::state::State;
 
 const UNPINNED: &str = "started without --ca-pub, so delegations of any CA key are taken and the signer vouches \
                         for itself: name the file with the CA's public key";
@@ -83,7 +84,7 @@ impl Broker {
     pub fn new(parts: Parts, policy: Arc<Loaded>, now: Timestamp) -> Self {
         let gate = Arc::new(Gate::default());
         for record in parts.state.certificates() {
-            gate.restore(&record.into(), now);
+            gate.restore(&record, now);
         }
         Self {
             parts,
@@ -110,11 +111,9 @@ impl Broker {
         self.policy.store(policy);
         self.keys.forget();
         let (policy, now) = (self.policy(), clock::now());
-        let switches = self.gate.switches();
-        self.live
-            .end(crate::live::Ended::PolicyChanged, |subject, action| {
-                ephyr_policy::evaluate(&policy, &switches, subject, action, now).is_err()
-            });
+        self.live.end(Ended::PolicyChanged, |subject, action| {
+            action.evaluate(&policy, subject, now).is_err()
+        });
     }
 
     /// Epochs, tasks, revocations.
@@ -195,20 +194,14 @@ impl Broker {
         self.signer_view.load_full()
     }
 
-    /// Notes what came of asking the signer whether it is there.
-    pub fn note_ping(&self, answer: Result<Reply, SignerError>) {
+    /// Stores the signer's answer to a ping.
+    pub fn note_ping(&self, answer: Result<Pong, SignerError>) {
         self.set_signer_ok(answer.is_ok());
-        if let Ok(Reply::Pong {
-            version,
-            policy,
-            sandbox,
-            ..
-        }) = answer
-        {
+        if let Ok(pong) = answer {
             let view = SignerView {
-                version,
-                policy,
-                sandbox,
+                version: pong.version,
+                policy: pong.policy,
+                sandbox: pong.sandbox,
             };
             self.signer_view.store(Some(Arc::new(view)));
         }
@@ -244,16 +237,8 @@ impl Broker {
         let _ = self.mcp_address.set(address);
     }
 
-    /// A record of something that a caller did.
-    #[must_use]
-    pub fn record(&self, event: Event, caller: &Caller) -> Record {
-        let mut record = self.own_record(event).with_lineage(caller.lineage());
-        record.agent = Some(caller.agent().clone());
-        record
-    }
-
     /// Counts something that a caller looked at.
-    pub fn note_read(&self, caller: &Caller, what: What) {
+    pub fn note_read(&self, caller: &AgentCaller, what: What) {
         if let Some(record) = self.reads.count(caller, what, self.policy_hash()) {
             self.audit().note(record);
         }
@@ -266,23 +251,9 @@ impl Broker {
         }
     }
 
-    /// A record of something that nobody in particular did.
-    #[must_use]
-    pub fn own_record(&self, event: Event) -> Record {
-        let now = clock::now();
-        Record::new(clock::record_id(now), now, event, self.policy_hash())
-    }
-
     /// The hash of the policy in force.
     #[must_use]
     pub fn policy_hash(&self) -> Digest {
         self.policy().hash()
-    }
-
-    /// Signs that a record was on disk before what it announces; `None` where no epoch can sign.
-    #[must_use]
-    pub fn receipt(&self, appended: Appended) -> Option<Receipt> {
-        let epoch = self.state().newest_epoch()?;
-        epoch.receipt(appended.id, appended.hash).ok()
     }
 }

@@ -1,35 +1,24 @@
-//! Getting certificates from the signer: for a command that the broker runs, and for an agent's own use.
+//! Certificates for an agent's own use, and signing under a permit.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ephyr_audit::{AuditError, DecisionInfo, Event, Record};
-use ephyr_names::{RecordId, Serial, TaskId, Timestamp};
-use ephyr_policy::{Action, Denial, Permit, Purpose, ResolvedTarget, SshAction};
-use ephyr_signer_ipc::{ErrorCode, Intent, Reply, Request};
+use ephyr_audit::{Attempt, AttemptKind, AuditError, Event};
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::gate::Held;
+use ephyr_core::signer::{SignedCertificate, SignerError};
+use ephyr_core::state::StateError;
+use ephyr_names::{Serial, TaskId, Timestamp};
+use ephyr_policy::{Denial, ResolvedTarget, SshAction, SshPermit};
 
-use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
-use crate::gate::Held;
-use crate::signer::SignerError;
-use crate::state::StateError;
-use crate::tools::action_info;
+use crate::records::finish;
 
 /// While a reload passes from the signer to the broker their policies differ for a moment: how often a
 /// decision is taken anew, and how long to wait before it.
 pub(crate) const RELOAD_TRIES: u32 = 15;
 pub(crate) const RELOAD_WAIT: Duration = Duration::from_millis(200);
-
-/// A certificate as the signer made it.
-pub struct Signed {
-    /// The certificate, an OpenSSH line.
-    pub certificate: String,
-    /// Its serial.
-    pub serial: Serial,
-    /// When it ends.
-    pub expires: Timestamp,
-}
 
 /// A certificate for an agent's own use.
 pub struct IssuedToAgent {
@@ -101,90 +90,18 @@ impl CertificateError {
     }
 }
 
-/// Asks the signer for the certificate that a permit stands for.
+/// Requests the certificate that a permit stands for.
 ///
 /// # Errors
-/// [`SignerError`].
-pub async fn sign(
+/// [`SignerError`], which is recorded.
+pub(crate) async fn sign(
     broker: &Broker,
-    permit: &Permit,
+    permit: &SshPermit,
+    attempt: &Attempt,
     public_key: String,
-) -> Result<Signed, SignerError> {
-    let purpose = match permit.purpose() {
-        Purpose::Exec {
-            command,
-            stdin_digest,
-        } => ephyr_signer_ipc::Purpose::Exec {
-            command: command.clone(),
-            stdin_digest: *stdin_digest,
-        },
-        Purpose::Session => ephyr_signer_ipc::Purpose::Session,
-        Purpose::User => ephyr_signer_ipc::Purpose::User,
-        Purpose::Check => ephyr_signer_ipc::Purpose::Check,
-    };
-    let intent = Intent {
-        policy: permit.policy_hash(),
-        agent: permit.agent().clone(),
-        target: permit.target().name().clone(),
-        role: permit.target().role().clone(),
-        ttl: permit.ttl(),
-        public_key,
-        purpose,
-        task: permit.task(),
-        lineage: permit.lineage().to_vec(),
-    };
-    match broker.signer().ask(&Request::Sign { intent }).await {
-        Ok(Reply::Certificate {
-            certificate,
-            serial,
-            expires,
-        }) => Ok(Signed {
-            certificate,
-            serial,
-            expires,
-        }),
-        Ok(_) => Err(SignerError::Unexpected),
-        Err(error) => {
-            broker.note_signer_failure(&error);
-            Err(error)
-        }
-    }
-}
-
-/// Whether the signer refused only because it has another policy at this moment.
-pub(crate) fn is_reloading(error: &SignerError) -> bool {
-    matches!(
-        error,
-        SignerError::Refused {
-            code: ErrorCode::PolicyMismatch,
-            ..
-        }
-    )
-}
-
-/// Records a denial with its true cause, which the caller's answer may hide.
-pub(crate) fn note_denial(broker: &Broker, caller: &Caller, action: &SshAction, denial: &Denial) {
-    let cause = denial.cause();
-    let mut record = broker.record(Event::Denied, caller);
-    record.action = Some(action_info(action));
-    record.decision = Some(DecisionInfo {
-        step: Some(cause.step),
-        reason: cause.reason.as_str().into(),
-        rule: Some(cause.rule.into()),
-    });
-    broker.audit().note(record);
-}
-
-/// The record of an attempt or outcome under a permit.
-pub(crate) fn record(broker: &Broker, event: Event, caller: &Caller, action: &SshAction) -> Record {
-    let mut record = broker.record(event, caller);
-    record.action = Some(action_info(action));
-    record.decision = Some(DecisionInfo {
-        step: None,
-        reason: "permitted".into(),
-        rule: None,
-    });
-    record
+) -> Result<SignedCertificate, SignerError> {
+    let signed = broker.signer().sign(permit, attempt, public_key).await;
+    signed.inspect_err(|error| broker.note_signer_failure(error))
 }
 
 /// Issues a certificate to an agent for its own SSH client.
@@ -193,7 +110,7 @@ pub(crate) fn record(broker: &Broker, event: Event, caller: &Caller, action: &Ss
 /// [`CertificateError`]; the agent has none then.
 pub async fn issue(
     broker: &Arc<Broker>,
-    caller: &Caller,
+    caller: &AgentCaller,
     action: SshAction,
     public_key: &str,
 ) -> Result<IssuedToAgent, CertificateError> {
@@ -210,7 +127,7 @@ pub async fn issue(
     loop {
         match issue_once(broker, caller, &action, public_key).await {
             Err(CertificateError::Signer(error))
-                if is_reloading(&error) && tries < RELOAD_TRIES =>
+                if error.is_reloading() && tries < RELOAD_TRIES =>
             {
                 tries += 1;
                 tokio::time::sleep(RELOAD_WAIT).await;
@@ -220,28 +137,77 @@ pub async fn issue(
     }
 }
 
+/// Decision, attempt on disk, signature, slot, outcome: in this order, so that nothing is signed that is not recorded,
+/// and nothing is given out that is not counted.
 async fn issue_once(
     broker: &Arc<Broker>,
-    caller: &Caller,
+    caller: &AgentCaller,
     action: &SshAction,
     public_key: &str,
 ) -> Result<IssuedToAgent, CertificateError> {
-    let wanted = Action::Ssh(action.clone());
-    let decided =
-        broker
-            .gate()
-            .authorize(&broker.policy(), caller.subject(), &wanted, clock::now());
+    let (gate, subject) = (broker.gate(), caller.subject());
+    let decided = gate.authorize(&broker.policy(), subject, action, clock::now());
     let held = decided.map_err(|denial| {
-        note_denial(broker, caller, action, &denial);
+        broker.note_denial(caller, action, &denial);
         CertificateError::Denied(denial)
     })?;
     still_standing(broker, caller)?;
-    let attempt = broker
-        .audit()
-        .durable(&record(broker, Event::CertAttempt, caller, action))
-        .await?
-        .id;
-    let signed = match sign(broker, held.permit(), public_key.to_owned()).await {
+    let record = broker.ssh_record(Event::CertAttempt, caller, action);
+    let attempt = broker.attempt(AttemptKind::Certificate, record).await?;
+    let issued = sign_and_count(broker, caller, held, &attempt, public_key).await;
+    finish(attempt, |mut record| match &issued {
+        Ok(issued) => {
+            record.serial = Some(issued.serial);
+            record
+        }
+        Err(unissued) => {
+            record.serial = unissued.serial;
+            record.with_detail("error", unissued.cause.to_string())
+        }
+    });
+    issued.map_err(CertificateError::from)
+}
+
+/// Why an attempt gave the agent no certificate.
+struct Unissued {
+    cause: CertificateError,
+    /// The certificate that exists all the same.
+    serial: Option<Serial>,
+    /// The end of the certificate that exists, or may.
+    until: Option<Timestamp>,
+}
+
+impl From<Unissued> for CertificateError {
+    fn from(unissued: Unissued) -> Self {
+        match unissued.until {
+            None => unissued.cause,
+            Some(until) => Self::Withheld {
+                cause: Box::new(unissued.cause),
+                until,
+            },
+        }
+    }
+}
+
+/// Signs, and counts the certificate.
+///
+/// It counts until it ends, also where the agent does not get it: it is for a key that the agent has, so
+/// that a process that finds its text can log in with it, and nothing takes it back. One too many that counts
+/// costs the agent a slot for that time, and none if it asks for the same again; one too few would exceed
+/// the limit.
+async fn sign_and_count(
+    broker: &Broker,
+    caller: &AgentCaller,
+    held: Held,
+    attempt: &Attempt,
+    public_key: &str,
+) -> Result<IssuedToAgent, Unissued> {
+    let signed = sign(broker, held.permit(), attempt, public_key.to_owned()).await;
+    let SignedCertificate {
+        certificate,
+        serial,
+        expires,
+    } = match signed {
         Ok(signed) => signed,
         Err(error) => {
             let until = clock::now().after(held.permit().ttl());
@@ -249,57 +215,35 @@ async fn issue_once(
             if may_exist {
                 held.keep_unseen(until);
             }
-            let cause = CertificateError::Signer(error);
-            outcome(broker, caller, action, attempt, None, Some(&cause));
-            return Err(if may_exist {
-                withheld(cause, until)
-            } else {
-                cause
+            return Err(Unissued {
+                cause: CertificateError::Signer(error),
+                serial: None,
+                until: may_exist.then_some(until),
             });
         }
     };
-    let (serial, expires) = (signed.serial, signed.expires);
+    let withheld = |cause| Unissued {
+        cause,
+        serial: Some(serial),
+        until: Some(expires),
+    };
     let target = held.permit().target().clone();
-    if let Err(cause) = settle(broker, caller, held, serial, expires) {
-        outcome(broker, caller, action, attempt, Some(serial), Some(&cause));
-        return Err(withheld(cause, expires));
+    if let Some(issued) = held.keep(serial, expires) {
+        let kept = broker.state().add_certificate(issued);
+        kept.map_err(|error| withheld(error.into()))?;
     }
-    outcome(broker, caller, action, attempt, Some(serial), None);
+    // A caller that revoked the task meanwhile was told that nothing of it is left.
+    still_standing(broker, caller).map_err(withheld)?;
     Ok(IssuedToAgent {
-        certificate: signed.certificate,
+        certificate,
         serial,
         expires,
         target,
     })
 }
 
-/// Counts a certificate that the signer has made, and says whether the agent may have it.
-///
-/// It counts until it ends, also where the agent does not get it: it is for a key that the agent has, so
-/// that whoever finds its text can log in with it, and nothing takes it back. One too many that counts
-/// costs the agent a place for that time, and none if it asks for the same again; one too few would be
-/// beyond the limit.
-fn settle(
-    broker: &Broker,
-    caller: &Caller,
-    held: Held,
-    serial: Serial,
-    expires: Timestamp,
-) -> Result<(), CertificateError> {
-    if let Some(issued) = held.keep(serial, expires) {
-        broker.state().add_certificate(issued.into())?;
-    }
-    // Whoever revoked the task meanwhile was told that nothing of it is left.
-    still_standing(broker, caller)
-}
-
-fn withheld(cause: CertificateError, until: Timestamp) -> CertificateError {
-    let cause = Box::new(cause);
-    CertificateError::Withheld { cause, until }
-}
-
-/// That nothing of the caller's lineage has been revoked since its request arrived.
-fn still_standing(broker: &Broker, caller: &Caller) -> Result<(), CertificateError> {
+/// Refuses a caller whose lineage was revoked after its request arrived.
+fn still_standing(broker: &Broker, caller: &AgentCaller) -> Result<(), CertificateError> {
     let lineage: Vec<TaskId> = caller.lineage().collect();
     match broker.state().revoked(&lineage) {
         None => Ok(()),
@@ -308,23 +252,6 @@ fn still_standing(broker: &Broker, caller: &Caller) -> Result<(), CertificateErr
             at: revoked.at,
         }),
     }
-}
-
-fn outcome(
-    broker: &Broker,
-    caller: &Caller,
-    action: &SshAction,
-    attempt: RecordId,
-    serial: Option<Serial>,
-    error: Option<&CertificateError>,
-) {
-    let mut record = record(broker, Event::CertOutcome, caller, action);
-    record.attempt = Some(attempt);
-    record.serial = serial;
-    if let Some(error) = error {
-        record = record.with_detail("error", error.to_string());
-    }
-    broker.audit().note(record);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use ephyr_sandbox::Signals;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::upkeep::log;
+use crate::background::log;
 
 /// Maximum duration of a shutdown: running requests end and clean up within 14 s, and the service manager kills
 /// after 25 s.

@@ -9,7 +9,7 @@ use ephyr_names::AgentName;
 use ephyr_policy::{KeySource, MAX_POLICY_BYTES, Policy};
 use ephyr_sandbox::{read_regular, read_regular_text};
 
-use crate::auth::KeyHash;
+use crate::auth::keys::KeyHash;
 
 /// A bcrypt hash has 60 characters.
 const MAX_CREDENTIAL: usize = 4096;

@@ -6,9 +6,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
 use ephyr_audit::{ActionInfo, ActionKind, Event, Record};
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::ids;
 use ephyr_names::{AgentName, Digest, TaskId, Timestamp};
 
-use crate::auth::Caller;
 use crate::clock;
 
 /// Different reads between two flushes; more are recorded one by one.
@@ -40,7 +41,7 @@ struct Read {
 }
 
 impl Read {
-    fn of(caller: &Caller, what: What, policy: Digest) -> Self {
+    fn of(caller: &AgentCaller, what: What, policy: Digest) -> Self {
         Self {
             agent: caller.agent().clone(),
             lineage: caller.lineage().collect(),
@@ -51,7 +52,7 @@ impl Read {
         }
     }
 
-    fn is(&self, caller: &Caller, what: What, policy: Digest) -> bool {
+    fn is(&self, caller: &AgentCaller, what: What, policy: Digest) -> bool {
         self.what == what
             && self.agent == *caller.agent()
             && self.lineage.last().copied() == caller.task()
@@ -60,7 +61,7 @@ impl Read {
 
     fn into_record(self) -> Record {
         let mut record = Record::new(
-            clock::record_id(self.first),
+            ids::record_id(self.first),
             self.first,
             Event::Read,
             self.policy,
@@ -81,7 +82,7 @@ impl Read {
 impl Reads {
     /// Counts a read. Gives a record back only where there is no room to count it.
     #[must_use]
-    pub fn count(&self, caller: &Caller, what: What, policy: Digest) -> Option<Record> {
+    pub fn count(&self, caller: &AgentCaller, what: What, policy: Digest) -> Option<Record> {
         let key = self
             .hasher
             .hash_one((caller.agent().as_str(), caller.task(), what, policy));

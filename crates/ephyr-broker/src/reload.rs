@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use ephyr_audit::Event;
 use ephyr_names::Digest;
 use ephyr_sandbox::{Notifier, require_abi};
-use ephyr_signer_ipc::{Reply, Request};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 
+use crate::background::log;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::policy::Loaded;
-use crate::signer::Signer;
-use crate::upkeep::log;
+use ephyr_core::signer::Signer;
 
 /// Timeout for reading the policy.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -95,7 +94,7 @@ async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> 
         .map_err(|error| error.to_string())?;
     wait_for_signer(broker.signer(), hash).await?;
     // So that health does not go on with what it was.
-    broker.note_ping(broker.signer().ask(&Request::Ping {}).await);
+    broker.note_ping(broker.signer().ping().await);
     broker.replace_policy(policy);
     broker.audit().note(broker.own_record(Event::PolicyReload));
     Ok(hash)
@@ -109,10 +108,9 @@ pub async fn wait_for_signer(signer: &Signer, hash: Digest) -> Result<(), String
     let mut last = String::new();
     let begun = Instant::now();
     while begun.elapsed() < SIGNER_PATIENCE {
-        match signer.ask(&Request::Ping {}).await {
-            Ok(Reply::Pong { policy, .. }) if policy == hash => return Ok(()),
-            Ok(Reply::Pong { policy, .. }) => last = format!("it has policy {policy}"),
-            Ok(_) => "it answered another question".clone_into(&mut last),
+        match signer.ping().await {
+            Ok(pong) if pong.policy == hash => return Ok(()),
+            Ok(pong) => last = format!("it has policy {}", pong.policy),
             Err(error) => last = error.to_string(),
         }
         tokio::time::sleep(SIGNER_WAIT).await;
@@ -125,7 +123,7 @@ pub async fn wait_for_signer(signer: &Signer, hash: Digest) -> Result<(), String
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
-    use ephyr_signer_ipc::SandboxReport;
+    use ephyr_signer_ipc::{Reply, SandboxReport};
     use serde_json::json;
 
     use super::*;

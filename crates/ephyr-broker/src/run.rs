@@ -1,6 +1,7 @@
 //! Starting, serving, stopping. Everything is opened and checked before the first connection is taken,
 //! and the process confines itself before it has a second thread.
 
+use ephyr_core::ids;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,18 +19,18 @@ use rustix::fs::statfs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::audit::Audit;
+use crate::background::{self, BackgroundTasks, log};
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
 use crate::config::{Config, Listen};
 use crate::deadline::{self, StopDeadline};
 use crate::http::{Listener, MOST_BLOCKING, Router, Way, Workers, serve};
-use crate::live::Ended;
 use crate::policy::{self, Loaded};
 use crate::reload::{reload_on, wait_for_signer};
-use crate::signer::Signer;
-use crate::state::{Opened, State};
-use crate::upkeep::{self, Always, log};
+use ephyr_core::audit::Audit;
+use ephyr_core::live::Ended;
+use ephyr_core::signer::Signer;
+use ephyr_core::state::{Opened, State};
 
 /// How long running requests may go on after SIGTERM before they are ended.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -235,8 +236,8 @@ async fn run(
     let mut interrupt = signal(SignalKind::interrupt())?;
 
     record_startup(&broker, &opened).await?;
-    upkeep::first_epoch(&broker).await;
-    let mut always = Always::start(&broker, &stopping);
+    background::first_epoch(&broker).await;
+    let mut background = BackgroundTasks::start(&broker, &stopping);
     let serving = listen(&broker, &config, sockets, &stopping)?;
     // Reading policy and log has left more behind than serving needs.
     ephyr_heap::trim();
@@ -258,7 +259,7 @@ async fn run(
             () = &mut reloads => {}
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            ended = always.ended() => break Err(ended.into()),
+            ended = background.ended() => break Err(ended.into()),
             _ = watchdog.tick() => notifier.watchdog(),
         }
     };
@@ -267,7 +268,7 @@ async fn run(
     log("stopping: running requests may end");
     stop.send_replace(true);
     drain(&broker, serving).await;
-    let _ = tokio::time::timeout(CLEAN_UP, always.finish()).await;
+    let _ = tokio::time::timeout(CLEAN_UP, background.finish()).await;
     shut_down(&broker).await;
     outcome
 }
@@ -304,7 +305,7 @@ fn listen(
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<tokio::task::JoinHandle<()>>, Failure> {
     let router = |way| -> Result<Arc<Router>, Failure> {
-        let key = SessionKey::from_bytes(clock::random());
+        let key = SessionKey::from_bytes(ids::random());
         Ok(Arc::new(Router::new(Arc::clone(broker), way, key)?))
     };
     let workers = Arc::new(Workers::start()?);
@@ -363,7 +364,7 @@ async fn shut_down(broker: &Arc<Broker>) {
     let writer = broker.audit().writer().clone();
     let flushed = tokio::task::spawn_blocking(move || writer.flush()).await;
     if flushed.is_ok_and(|flushed| flushed.is_ok()) {
-        let _ = tokio::time::timeout(Duration::from_secs(2), upkeep::checkpoint(broker)).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), background::checkpoint(broker)).await;
     }
     let writer = broker.audit().writer().clone();
     let closed: Result<Result<(), _>, _> =

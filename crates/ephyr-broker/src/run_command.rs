@@ -11,20 +11,22 @@ mod written;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ephyr_audit::{Appended, Event, Record};
+use ephyr_audit::{Attempt, AttemptKind, Event, Record};
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::gate::Held;
+use ephyr_core::live::Ended;
+use ephyr_core::signer::SignedCertificate;
 use ephyr_mcp::{CallContext, Progress};
 use ephyr_names::Serial;
-use ephyr_policy::{Action, SshAction};
+use ephyr_policy::SshAction;
 use ephyr_ssh::{ExecOptions, ExecOutput, Exit, HostKeySeen, KeyPair, LoggedIn, SshError, Stage};
 use ephyr_token::Receipt;
 use tokio::sync::watch;
 
-use crate::auth::Caller;
 use crate::broker::Broker;
-use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT, Signed};
+use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT};
 use crate::clock;
-use crate::gate::Held;
-use crate::live::Ended;
+use crate::records::finish;
 
 pub use error::{Details, Failed, RunError};
 pub use written::{Encoding, Written};
@@ -83,7 +85,7 @@ impl Outcome {
 /// error.
 pub async fn run(
     broker: &Arc<Broker>,
-    caller: &Caller,
+    caller: &AgentCaller,
     action: &SshAction,
     terms: Terms,
     context: CallContext,
@@ -120,7 +122,7 @@ pub struct Terms {
 /// One request to run a command.
 struct Request<'a> {
     broker: &'a Arc<Broker>,
-    caller: &'a Caller,
+    caller: &'a AgentCaller,
     action: &'a SshAction,
     terms: Terms,
     progress: &'a Progress,
@@ -143,24 +145,25 @@ impl Request<'_> {
             .begin(
                 self.broker.state(),
                 self.caller.subject().clone(),
-                Action::Ssh(self.action.clone()),
+                self.action.clone(),
             )
             .map_err(|revoked| RunError::Revoked {
                 task: revoked.task,
                 at: revoked.at,
             })
             .map_err(Failed::from)?;
-        let attempt = self
-            .record(Event::ExecAttempt)
+        let record = self
+            .broker
+            .ssh_record(Event::ExecAttempt, self.caller, self.action)
             .with_detail("timeout_s", self.terms.timeout.as_secs().to_string());
-        let attempt = self.broker.audit().durable(&attempt).await;
+        let attempt = self.broker.attempt(AttemptKind::Exec, record).await;
         let attempt = attempt.map_err(|error| Failed::from(RunError::from(error)))?;
 
         let mut facts = Facts::default();
         let mut ended = running.ended();
         let (canceller, cancel) = ephyr_ssh::cancellation();
         let (result, why) = {
-            let work = self.execute(&held, cancel, &mut facts);
+            let work = self.execute(&held, &attempt, cancel, &mut facts);
             tokio::pin!(work);
             tokio::select! {
                 result = &mut work => (result, None),
@@ -173,16 +176,17 @@ impl Request<'_> {
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         match self.settle(result, why) {
             Ok(output) => {
-                self.outcome(attempt, &facts, duration_ms, Some(&output), None);
+                let appended = attempt.appended();
+                self.finish(attempt, &facts, duration_ms, Some(&output), None);
                 Ok(Outcome {
                     output,
                     duration_ms,
-                    receipt: self.broker.receipt(attempt),
+                    receipt: self.broker.receipt(appended),
                 })
             }
             Err(failed) => {
                 let Failed { error, output } = &*failed;
-                self.outcome(attempt, &facts, duration_ms, output.as_ref(), Some(error));
+                self.finish(attempt, &facts, duration_ms, output.as_ref(), Some(error));
                 Err(failed)
             }
         }
@@ -218,20 +222,14 @@ impl Request<'_> {
     }
 
     fn authorize(&self) -> Result<Held, RunError> {
-        let wanted = Action::Ssh(self.action.clone());
         let policy = self.broker.policy();
-        let decided =
-            self.broker
-                .gate()
-                .authorize(&policy, self.caller.subject(), &wanted, clock::now());
+        let subject = self.caller.subject();
+        let gate = self.broker.gate();
+        let decided = gate.authorize(&policy, subject, self.action, clock::now());
         decided.map_err(|denial| {
-            certificate::note_denial(self.broker, self.caller, self.action, &denial);
+            self.broker.note_denial(self.caller, self.action, &denial);
             RunError::Denied(denial)
         })
-    }
-
-    fn record(&self, event: Event) -> Record {
-        certificate::record(self.broker, event, self.caller, self.action)
     }
 
     /// Connects while the signer works, logs in, runs the command. Gives nothing where it was cancelled
@@ -239,6 +237,7 @@ impl Request<'_> {
     async fn execute(
         &self,
         held: &Held,
+        attempt: &Attempt,
         cancel: ephyr_ssh::Cancel,
         facts: &mut Facts,
     ) -> Result<Option<ExecOutput>, RunError> {
@@ -246,7 +245,7 @@ impl Request<'_> {
         let logged_in = tokio::select! {
             biased;
             () = cancelled.cancelled() => return Ok(None),
-            logged_in = self.log_in(held, facts) => logged_in?,
+            logged_in = self.log_in(held, attempt, facts) => logged_in?,
         };
         let output = logged_in.exec(ExecOptions {
             timeout: self.terms.timeout,
@@ -257,18 +256,22 @@ impl Request<'_> {
         Ok(Some(output.await?))
     }
 
-    async fn log_in(&self, held: &Held, facts: &mut Facts) -> Result<LoggedIn, RunError> {
+    async fn log_in(
+        &self,
+        held: &Held,
+        attempt: &Attempt,
+        facts: &mut Facts,
+    ) -> Result<LoggedIn, RunError> {
         let options = ephyr_ssh::Options {
             strict_host_keys: self.broker.policy().global().host_key_strict,
             ..ephyr_ssh::Options::default()
         };
-        let connecting = ephyr_ssh::connect(held.permit(), &options);
+        let connecting = ephyr_ssh::connect(held.permit(), attempt, &options);
         let signing = async {
             let pair = KeyPair::generate()?;
-            let signed =
-                certificate::sign(self.broker, held.permit(), pair.public_openssh().to_owned())
-                    .await;
-            let Signed {
+            let public_key = pair.public_openssh().to_owned();
+            let signed = certificate::sign(self.broker, held.permit(), attempt, public_key).await;
+            let SignedCertificate {
                 certificate,
                 serial,
                 expires,
@@ -285,9 +288,10 @@ impl Request<'_> {
         Ok(connection.authenticate(identity).await?)
     }
 
-    fn outcome(
+    /// Records the outcome, and what was noticed of the host key.
+    fn finish(
         &self,
-        attempt: Appended,
+        attempt: Attempt,
         facts: &Facts,
         duration_ms: u64,
         output: Option<&ExecOutput>,
@@ -304,31 +308,40 @@ impl Request<'_> {
                 .audit()
                 .note(self.record(Event::HostKeyMismatch));
         }
-        let mut record = self.record(Event::ExecOutcome);
-        record.attempt = Some(attempt.id);
-        record.serial = facts.serial;
-        record.duration_ms = Some(duration_ms);
-        if let Some(error) = error {
-            record = record
-                .with_detail("error", error.code())
-                .with_detail("started", error.may_have_run().to_string());
-        }
-        if let Some(output) = output {
-            let exit = match &output.exit {
-                Exit::Code(code) => code.to_string(),
-                Exit::Signal(signal) => format!("signal {signal}"),
-                Exit::Timeout => "timeout".to_owned(),
-                Exit::Cancelled => "ended".to_owned(),
-                Exit::Lost(_) => "lost".to_owned(),
-                Exit::Unproven(_) => "unproven".to_owned(),
-            };
-            record = record
-                .with_detail("exit", exit)
-                .with_detail("stdout_bytes", output.stdout_bytes.to_string())
-                .with_detail("stderr_bytes", output.stderr_bytes.to_string());
-        }
-        self.broker.audit().note(record);
+        finish(attempt, |mut record| {
+            record.serial = facts.serial;
+            record.duration_ms = Some(duration_ms);
+            if let Some(error) = error {
+                record = record
+                    .with_detail("error", error.code())
+                    .with_detail("started", error.may_have_run().to_string());
+            }
+            match output {
+                Some(output) => with_output(record, output),
+                None => record,
+            }
+        });
     }
+
+    fn record(&self, event: Event) -> Record {
+        self.broker.ssh_record(event, self.caller, self.action)
+    }
+}
+
+/// Adds how the command ended and how much it wrote.
+fn with_output(record: Record, output: &ExecOutput) -> Record {
+    let exit = match &output.exit {
+        Exit::Code(code) => code.to_string(),
+        Exit::Signal(signal) => format!("signal {signal}"),
+        Exit::Timeout => "timeout".to_owned(),
+        Exit::Cancelled => "ended".to_owned(),
+        Exit::Lost(_) => "lost".to_owned(),
+        Exit::Unproven(_) => "unproven".to_owned(),
+    };
+    record
+        .with_detail("exit", exit)
+        .with_detail("stdout_bytes", output.stdout_bytes.to_string())
+        .with_detail("stderr_bytes", output.stderr_bytes.to_string())
 }
 
 /// Waits until something outside ends the action.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ephyr_core::ids;
 use ephyr_names::{AgentName, Digest, Timestamp, Ttl};
 use ephyr_policy::Rate;
 use sha2::{Digest as _, Sha256};
@@ -13,7 +14,6 @@ use tokio::sync::OwnedMutexGuard;
 use zeroize::Zeroizing;
 
 use crate::auth::Bucket;
-use crate::clock;
 
 /// How long a session lives.
 const LIFE: Ttl = Ttl::from_secs(8 * 3600);
@@ -50,7 +50,7 @@ impl Sessions {
     /// Opens a session; the agent's former one is over.
     pub fn open(&self, agent: &AgentName, now: Timestamp) -> Opened {
         let mut token = Zeroizing::new(String::with_capacity(64));
-        for byte in Zeroizing::new(clock::random::<32>()).iter() {
+        for byte in Zeroizing::new(ids::random::<32>()).iter() {
             let _ = write!(token, "{byte:02x}");
         }
         let expires = now.after(LIFE);

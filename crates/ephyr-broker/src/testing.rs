@@ -2,6 +2,7 @@
 //! says. What happens between two steps of one request can be brought about here; what needs targets and
 //! users stands in `tests/system`.
 
+use ephyr_core::ids;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,14 +17,14 @@ use ssh_key::{PrivateKey, private::Ed25519Keypair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 
-use crate::audit::Audit;
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
-use crate::epoch::Candidate;
 use crate::http::{Peer, Request, Router, Service as _, Way};
 use crate::policy::Loaded;
-use crate::signer::Signer;
-use crate::state::{EpochEntry, State, TaskRecord};
+use ephyr_core::audit::Audit;
+use ephyr_core::epoch::{Candidate, EpochEntry};
+use ephyr_core::signer::Signer;
+use ephyr_core::state::{Quotas, State, TaskRecord};
 
 /// An agent of this host, and its UID.
 pub(crate) const HOME: &str = "home";
@@ -84,12 +85,29 @@ impl Bench {
         Self::open(self.dir, policy)
     }
 
+    /// As [`Bench::new`], with these limits on live tasks.
+    pub(crate) fn with_quotas(policy: &Value, quotas: Quotas) -> Self {
+        let bench = Self::open_with(tempfile::tempdir().unwrap(), policy, quotas);
+        let entry = epoch(clock::now());
+        bench.broker.state().add_epoch(entry).unwrap();
+        bench
+    }
+
+    /// The path of the state journal.
+    pub(crate) fn journal(&self) -> std::path::PathBuf {
+        self.dir.path().join("state.journal")
+    }
+
     fn open(dir: tempfile::TempDir, policy: &Value) -> Self {
+        Self::open_with(dir, policy, Quotas::default())
+    }
+
+    fn open_with(dir: tempfile::TempDir, policy: &Value, quotas: Quotas) -> Self {
         let now = clock::now();
         let loaded = load(dir.path(), policy);
         let (audit, _) =
             Audit::open(&dir.path().join("audit.jsonl"), 1 << 26, loaded.hash()).unwrap();
-        let (state, _) = State::open(dir.path(), now).unwrap();
+        let (state, _) = State::open_with(dir.path(), quotas, now).unwrap();
         let parts = Parts {
             state,
             audit,
@@ -150,7 +168,7 @@ impl Bench {
     ) -> (TaskId, String) {
         let now = clock::now();
         let epoch = self.broker.state().newest_epoch().unwrap();
-        let (id, expires) = (clock::task_id(now), now.after(lives));
+        let (id, expires) = (ids::task_id(now), now.after(lives));
         let spec = RootSpec {
             task: id,
             agent: agent.parse().unwrap(),

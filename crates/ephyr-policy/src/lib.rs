@@ -1,8 +1,8 @@
 //! The policy: parsed strictly, compiled once, asked for every action.
 //!
 //! [`load`] turns the bytes of `policy.yaml` into a [`Policy`] or into all that is wrong with them.
-//! [`authorize`] decides an action by it and is the only maker of a [`Permit`], which everything that
-//! connects to a target asks for. The signer uses [`Policy::pairing`], the same rules without the
+//! [`authorize`] decides an action by it and is the only maker of a permit ([`SshPermit`], [`HttpPermit`],
+//! [`McpPermit`]), which everything that reaches an upstream requires. The signer uses [`Policy::pairing`], the same rules without the
 //! broker's tokens and counts.
 //!
 //! The crate is pure: no I/O, no clock, no randomness, no globals. Time, bytes and the ledger are
@@ -16,9 +16,7 @@ mod decide;
 mod diagnostic;
 mod fields;
 mod format;
-mod ledger;
 mod model;
-mod pairing;
 mod programs;
 mod reference;
 mod render;
@@ -33,15 +31,14 @@ pub use codes::{CODES, Code, code, codes_markdown};
 pub use commands::{CommandPolicy, MAX_COMMAND_BYTES};
 pub use compile::load;
 pub use decide::{
-    Action, Cause, Decision, Denial, Granted, Permit, Purpose, Reachable, ReasonCode,
-    ResolvedTarget, SEALED_TTL, SshAction, Subject, Switches, authorize, evaluate, preview,
-    reachable,
+    Action, AnyAction, Authorization, Cause, CertificateKind, Decision, Denial, HttpAction,
+    HttpGranted, HttpPermit, Ledger, LedgerEntry, LineageError, McpAction, McpGranted, McpPermit,
+    Pairing, Purpose, Reachable, ReasonCode, ResolvedTarget, SEALED_TTL, SlotId, SshAction,
+    SshGranted, SshPermit, Subject, Unpaired, authorize, evaluate, preview, reachable,
 };
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, report};
 pub use format::check_point;
-pub use ledger::{Entry, Kind, Ledger, SlotId};
 pub use model::*;
-pub use pairing::{Pairing, Unpaired};
 pub use programs::{UnknownProgram, unknown_programs};
 pub use reference::reference_markdown;
 pub use render::{

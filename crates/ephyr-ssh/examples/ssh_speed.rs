@@ -13,8 +13,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ephyr_ssh::{ExecOptions, Exit, KeyPair, Options, SshError, Timings, connect};
-use support::{Lab, Spec, permit};
+use ephyr_ssh::{ExecOptions, Exit, KeyPair, Options, SshError, Timings};
+use support::{Lab, Spec, connect, permit};
 
 const COMMAND: &str = "true";
 

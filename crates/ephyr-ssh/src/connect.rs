@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ephyr_policy::{HostKey, Permit};
-use russh::client::{self, DisconnectReason};
+use ephyr_audit::Attempt;
+use ephyr_policy::{HostKey, SshPermit};
+use russh::client::{self, ChannelOpenHandle, DisconnectReason, Msg};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Preferred, cipher};
+use russh::{Channel, Preferred, cipher};
 use ssh_key::Algorithm;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -77,16 +78,18 @@ impl Connection {
     }
 }
 
-/// Connects to the permit's target, exchanges keys and checks the host key.
+/// Connects to the permit's target, exchanges keys and checks the host key. The attempt proves that the connection is
+/// recorded already.
 ///
-/// The future does not borrow the permit, so it can run beside the signer's work. Dropping it, or the
+/// The future borrows neither, so it can run beside the signer's work. Dropping it, or the
 /// connection, cuts the TCP connection.
 ///
 /// # Errors
 /// When the target cannot be reached, does not speak SSH, is too slow, or shows a host key that is not the
 /// pinned one: see [`SshError`].
 pub fn connect(
-    permit: &Permit,
+    permit: &SshPermit,
+    _attempt: &Attempt,
     options: &Options,
 ) -> impl Future<Output = Result<Connection, SshError>> + Send + use<> {
     let endpoint = Arc::new(Endpoint::from(permit));
@@ -253,6 +256,84 @@ impl client::Handler for Peer {
             })));
         }
         Ok(true)
+    }
+
+    // A server opens no channels here. Accepting them, as the library does by itself, would let it grow the broker's
+    // memory: dropping `reply` refuses.
+
+    async fn server_channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        _reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _connected_address: &str,
+        _connected_port: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        _reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _socket_path: &str,
+        _reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host_to_connect: &str,
+        _port_to_connect: u32,
+        _originator_address: &str,
+        _originator_port: u32,
+        _reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _socket_path: &str,
+        _reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _channel: Channel<Msg>,
+        _reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator_address: &str,
+        _originator_port: u32,
+        _reply: ChannelOpenHandle,
+        _session: &mut client::Session,
+    ) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! What a permit says about one connection. There is no other way to say where to connect.
 
 use ephyr_names::{Account, TargetName};
-use ephyr_policy::{HostKey, Permit, Purpose};
+use ephyr_policy::{HostKey, Purpose, SshPermit};
 
 /// Where to connect, as whom, to whose host key, and what to run there.
 pub(crate) struct Endpoint {
@@ -14,12 +14,12 @@ pub(crate) struct Endpoint {
     pub(crate) command: Option<String>,
 }
 
-impl From<&Permit> for Endpoint {
-    fn from(permit: &Permit) -> Self {
+impl From<&SshPermit> for Endpoint {
+    fn from(permit: &SshPermit) -> Self {
         let target = permit.target();
         let command = match permit.purpose() {
-            Purpose::Exec { command, .. } => Some(command.clone()),
-            _ => None,
+            Purpose::Exec { command } => Some(command.clone()),
+            Purpose::User => None,
         };
         Self {
             target: target.name().clone(),

@@ -2,7 +2,7 @@
 //!
 //! A connection takes three steps, each of which is a type:
 //!
-//! 1. [`connect`] dials the target that a [`Permit`](ephyr_policy::Permit) names, exchanges keys and
+//! 1. [`connect`] dials the target that a [`SshPermit`](ephyr_policy::SshPermit) names, exchanges keys and
 //!    checks the host key: a [`Connection`]. It needs no certificate, so it runs while the signer works.
 //! 2. [`Connection::authenticate`] logs in with an [`Identity`], a [`KeyPair`] and its certificate: a
 //!    [`LoggedIn`].

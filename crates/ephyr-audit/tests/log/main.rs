@@ -1,6 +1,7 @@
 //! The audit log from outside: written by its writer, attacked, crashed, and read again.
 #![cfg(test)]
 
+mod attempts;
 mod crash;
 mod disk_full;
 mod displaced;

@@ -1,280 +1,29 @@
-//! Who asks. Three answers count: the peer's UID on the Unix socket, an API key over TCP, and a task
+//! Authentication. Three credentials count: the peer's UID on the Unix socket, an API key over TCP, and a task
 //! token on either, whose task must be alive here. Nothing else names an agent.
 
-mod keys;
+mod error;
+pub mod keys;
 mod throttle;
 mod token;
 
-use std::borrow::Cow;
-use std::sync::Arc;
-
-use ephyr_names::{AgentName, TaskId};
-use ephyr_policy::Subject;
-use ephyr_token::VerifiedToken;
+use ephyr_core::caller::{AgentCaller, UnboundProof};
+use ephyr_names::AgentName;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-pub use keys::{KeyHash, KeyHashError, KeyRefused, Keys};
+pub use error::AuthError;
 pub use throttle::Bucket;
+pub use token::prove_new_holder;
 
+use self::keys::KeyRefused;
 use crate::broker::Broker;
 use crate::clock;
 use crate::http::Peer;
 
-/// Who asks, as established for one request. Cheap to clone.
-#[derive(Clone)]
-pub struct Caller(Arc<Inner>);
-
-struct Inner {
-    subject: Subject,
-    via: Via,
-    token: Option<VerifiedToken>,
-    standing: Standing,
-    proof: Option<OwnProof>,
-}
-
-/// What a caller may do at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// What the decision path allows.
-    Full,
-    /// Its task must be bound first: nothing but `task_bind`, until the deadline.
-    Locked,
-    /// Its task has been bound since its token was made: nothing but `task_bind` with the same key, whose
-    /// answer may have been lost.
-    Superseded,
-}
-
-/// An `Ephyr-Proof` that came with an unbound token: by the key that is to be bound.
-pub struct OwnProof {
-    proof: ephyr_token::Proof,
-    method: http::Method,
-    path: String,
-    body: ephyr_names::Digest,
-}
-
-/// How the caller was established.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
-    /// By the UID of its process, over the Unix socket.
-    Uid(u32),
-    /// By its API key.
-    Key,
-    /// By a task token; over the Unix socket its UID fits as well.
-    Token,
-}
-
-impl Via {
-    /// A word for records and answers.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Uid(_) => "uid",
-            Self::Key => "api_key",
-            Self::Token => "token",
-        }
-    }
-
-    /// What names the agent, in words for the caller.
-    #[must_use]
-    pub fn what(&self) -> &'static str {
-        match self {
-            Self::Uid(_) => "your UID",
-            Self::Key => "your API key",
-            Self::Token => "your task token",
-        }
-    }
-}
-
-impl Caller {
-    fn new(subject: Subject, via: Via, token: Option<VerifiedToken>, standing: Standing) -> Self {
-        Self(Arc::new(Inner {
-            subject,
-            via,
-            token,
-            standing,
-            proof: None,
-        }))
-    }
-
-    fn with_proof(
-        self,
-        proof: Option<ephyr_token::Proof>,
-        head: &http::request::Parts,
-        body: &[u8],
-    ) -> Self {
-        let Some(proof) = proof else { return self };
-        let mut caller = self;
-        // A caller that was just established has one owner.
-        if let Some(inner) = Arc::get_mut(&mut caller.0) {
-            inner.proof = Some(OwnProof {
-                proof,
-                method: head.method.clone(),
-                path: token::target(head).to_owned(),
-                body: token::digest(body),
-            });
-        }
-        caller
-    }
-
-    /// Agent, lineage and envelope.
-    #[must_use]
-    pub fn subject(&self) -> &Subject {
-        &self.0.subject
-    }
-
-    /// The agent that acts.
-    #[must_use]
-    pub fn agent(&self) -> &AgentName {
-        &self.0.subject.agent
-    }
-
-    /// The task it acts in.
-    #[must_use]
-    pub fn task(&self) -> Option<TaskId> {
-        self.0.subject.task()
-    }
-
-    /// The tasks it acts in, root first.
-    pub fn lineage(&self) -> impl Iterator<Item = TaskId> + '_ {
-        self.0.subject.lineage.iter().map(|(task, _)| *task)
-    }
-
-    /// How it was established.
-    #[must_use]
-    pub fn via(&self) -> Via {
-        self.0.via
-    }
-
-    /// What it may do at all.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        self.0.standing
-    }
-
-    /// Whether the request was made by whoever has this key, and is no repetition: what binding asks for.
-    ///
-    /// # Errors
-    /// [`AuthError::Proof`] says what is missing.
-    pub fn proves(
-        &self,
-        broker: &Broker,
-        holder: &ephyr_token::HolderKey,
-    ) -> Result<(), AuthError> {
-        token::prove_new_holder(broker, self, self.0.proof.as_ref(), holder)
-    }
-
-    /// Its token.
-    #[must_use]
-    pub fn token(&self) -> Option<&VerifiedToken> {
-        self.0.token.as_ref()
-    }
-
-    /// A text that is equal for the same agent in the same task and for nobody else.
-    #[must_use]
-    pub fn key(&self) -> Cow<'_, str> {
-        match self.task() {
-            // The task and not the token: a holder may narrow its token and go on with its session.
-            Some(task) => Cow::Owned(format!("{}/{task}", self.agent())),
-            None => Cow::Borrowed(self.agent().as_str()),
-        }
-    }
-}
-
 /// A request whose head was accepted. A bound token still needs its proof, which covers the body.
 pub struct Admitted {
-    caller: Caller,
+    caller: AgentCaller,
     proof: Option<ephyr_token::Proof>,
-}
-
-/// Why nobody could be made out behind a request.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
-    /// No credential where one is needed.
-    #[error(
-        "no credential: send `Authorization: Bearer` with an API key (eph_…) or a task token (mac_…)"
-    )]
-    Missing,
-    /// A header that is neither.
-    #[error("the Authorization header is not `Bearer eph_…` or `Bearer mac_…`")]
-    Malformed,
-    /// An API key or a token with an invalid character.
-    #[error(
-        "the {what} has {stray}; was it copied with quotes, or read from a file with a line break?"
-    )]
-    Stray {
-        /// Which of the two it resembles.
-        what: &'static str,
-        /// The invalid characters, and where they are.
-        stray: &'static str,
-    },
-    /// An API key on the Unix socket.
-    #[error(
-        "an API key is not used on the Unix socket: there your UID says who you are; leave the key out"
-    )]
-    KeyOnSocket,
-    /// A UID that is no agent's.
-    #[error("UID {0} is no agent of the policy; an operator adds it under agents.<name>.uid")]
-    UnknownUid(u32),
-    /// A wrong API key.
-    #[error("the API key is not valid")]
-    WrongKey,
-    /// Too many keys are being tried.
-    #[error("too many API keys are being tried; try again in {0} s")]
-    Busy(u32),
-    /// A token that does not verify, is over, or names nothing here.
-    #[error("{message}")]
-    Token {
-        /// Why, for programs.
-        code: &'static str,
-        /// Why, for people.
-        message: String,
-    },
-    /// A bound token without a good proof.
-    #[error("{0}")]
-    Proof(String),
-}
-
-impl AuthError {
-    /// Why, for programs.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Missing => "credential_missing",
-            Self::Malformed | Self::Stray { .. } => "credential_malformed",
-            Self::KeyOnSocket => "key_on_socket",
-            Self::UnknownUid(_) => "uid_unknown",
-            Self::WrongKey => "key_invalid",
-            Self::Busy(_) => "too_many_attempts",
-            Self::Token { code, .. } => code,
-            Self::Proof(_) => "proof_invalid",
-        }
-    }
-
-    /// Whether it looks like someone who tries, and so is kept waiting.
-    #[must_use]
-    pub fn is_guess(&self) -> bool {
-        match self {
-            Self::WrongKey | Self::Busy(_) | Self::Malformed | Self::Stray { .. } => true,
-            // A token with a good MAC that is merely over belongs to someone who held it rightly.
-            Self::Token { code, .. } => !matches!(
-                *code,
-                "expired"
-                    | "task_revoked"
-                    | "task_unknown"
-                    | "bind_deadline_over"
-                    | "holder_required"
-            ),
-            Self::Missing | Self::KeyOnSocket | Self::UnknownUid(_) | Self::Proof(_) => false,
-        }
-    }
-
-    fn token(code: &'static str, message: impl Into<String>) -> Self {
-        Self::Token {
-            code,
-            message: message.into(),
-        }
-    }
 }
 
 /// Establishes the caller from the request's head.
@@ -297,9 +46,9 @@ pub async fn admit(
         (Peer::Uid(uid), None) => {
             let policy = broker.policy();
             let agent = policy.agent_by_uid(uid).ok_or(AuthError::UnknownUid(uid))?;
-            let subject = Subject::direct(agent.name.clone());
+            let caller = AgentCaller::by_uid(agent.name.clone(), uid);
             Ok(Admitted {
-                caller: Caller::new(subject, Via::Uid(uid), None, Standing::Full),
+                caller,
                 proof: None,
             })
         }
@@ -313,7 +62,7 @@ pub async fn admit(
                 KeyRefused::Busy(seconds) => AuthError::Busy(seconds),
             })?;
             Ok(Admitted {
-                caller: Caller::new(Subject::direct(agent), Via::Key, None, Standing::Full),
+                caller: AgentCaller::by_key(agent),
                 proof: None,
             })
         }
@@ -330,16 +79,23 @@ impl Admitted {
         broker: &Broker,
         head: &http::request::Parts,
         body: &[u8],
-    ) -> Result<Caller, AuthError> {
-        if self
-            .caller
-            .token()
-            .is_some_and(|token| token.holder().is_none())
-        {
-            return Ok(self.caller.with_proof(self.proof, head, body));
+    ) -> Result<AgentCaller, AuthError> {
+        let Self { caller, proof } = self;
+        let is_unbound = caller.token().is_some_and(|token| token.holder().is_none());
+        match proof {
+            // It is by the key that is to be bound, and checked when that key is known.
+            Some(proof) if is_unbound => Ok(caller.with_proof(UnboundProof {
+                proof,
+                method: head.method.as_str().to_owned(),
+                path: token::target(head).to_owned(),
+                body: token::digest(body),
+            })),
+            None if is_unbound => Ok(caller),
+            proof => {
+                token::prove(broker, &caller, proof.as_ref(), head, body)?;
+                Ok(caller)
+            }
         }
-        token::prove(broker, &self.caller, self.proof.as_ref(), head, body)?;
-        Ok(self.caller)
     }
 }
 

@@ -157,7 +157,8 @@ async fn a_certificate_that_cannot_be_remembered_is_not_given_out_and_counts_sin
     });
     let first = ask(&unix, HOME, request(KEY)).await;
     assert_eq!(first.status, StatusCode::OK, "{}", first.body);
-    bench.broker.state().make_unwritable();
+    let (journal, away) = (bench.journal(), bench.journal().with_extension("away"));
+    std::fs::rename(&journal, &away).unwrap();
     for serial in ["0000000000000001", "0000000000000002"] {
         let answer = ask(&unix, HOME, request(KEY)).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
@@ -172,6 +173,7 @@ async fn a_certificate_that_cannot_be_remembered_is_not_given_out_and_counts_sin
         assert_eq!(out(&bench, &unix).await, (1, listed));
     }
     drop(unix);
+    std::fs::rename(&away, &journal).unwrap();
     let bench = bench.restart(&policy());
     let unix = bench.router(Way::Unix);
     let listed = vec!["0000000000000000".to_owned()];

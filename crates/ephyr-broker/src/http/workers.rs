@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::handover::Inbox;
+use ephyr_audit::Inbox;
 
 /// Shorter than any time that a request waits for something.
 const TICK: Duration = Duration::from_secs(5);

@@ -1,15 +1,14 @@
 //! Why a command did not run, or did not run to its end; and whether it may have run all the same.
 
 use ephyr_audit::AuditError;
+use ephyr_core::live::Ended;
+use ephyr_core::signer::SignerError;
 use ephyr_names::{TaskId, Timestamp};
 use ephyr_policy::Denial;
 use ephyr_ssh::{ExecOutput, SshError};
 use serde::Serialize;
 
 use super::written::{Encoding, Written};
-use crate::certificate;
-use crate::live::Ended;
-use crate::signer::SignerError;
 
 /// Why a command did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +128,7 @@ impl RunError {
     /// Whether the signer is only reloading its policy, so that the same request may succeed when
     /// retried.
     pub(super) fn is_reloading(&self) -> bool {
-        matches!(self, Self::Signer(error) if certificate::is_reloading(error))
+        matches!(self, Self::Signer(error) if error.is_reloading())
     }
 
     /// Whether the target was asked to run the command: it may have run then, in part or to its end.

@@ -2,12 +2,12 @@
 //! know (whether somebody else's task is there) does not stand in it.
 
 use ephyr_audit::AuditError;
+use ephyr_core::state::StateError;
 use ephyr_names::{AgentName, TaskId, Ttl};
 use ephyr_token::MintError;
 use serde::Serialize;
 
 use super::MAX_ROOT_TTL;
-use crate::state::StateError;
 
 /// Why a task was not made, found or revoked.
 #[derive(Debug, thiserror::Error)]

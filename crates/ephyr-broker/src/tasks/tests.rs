@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ephyr_core::state::Quotas;
 use ephyr_names::Ttl;
 use serde_json::{Value, json};
 
@@ -82,7 +83,11 @@ async fn when_the_signers_delegation_is_over_no_task_is_made_and_those_before_go
 
 #[tokio::test]
 async fn an_agent_that_has_all_its_tasks_is_told_so_in_a_dry_run_too() {
-    let bench = Bench::new(&policy());
+    let quotas = Quotas {
+        tasks_per_agent: 3,
+        ..Quotas::default()
+    };
+    let bench = Bench::with_quotas(&policy(), quotas);
     let router = bench.router(Way::Unix);
     let (_, token) = bench.task(HOME, Ttl::from_secs(600), |_| {});
     let desk = Desk { router, token };
@@ -90,7 +95,6 @@ async fn an_agent_that_has_all_its_tasks_is_told_so_in_a_dry_run_too() {
         assert_eq!(desk.would_be_refused(tool).await, Value::Null, "{tool}");
         assert_eq!(desk.refused(tool).await, Value::Null, "{tool}");
     }
-    bench.broker.state().fill(&HOME.parse().unwrap());
     for tool in TOOLS {
         let reason = desk.would_be_refused(tool).await;
         assert_eq!(reason, "too_many_tasks", "{tool}");
@@ -103,11 +107,15 @@ async fn an_agent_that_has_all_its_tasks_is_told_so_in_a_dry_run_too() {
 async fn a_dry_run_knows_that_a_long_description_has_no_room_where_a_short_one_has() {
     let long = "x".repeat(1024);
     for tool in TOOLS {
-        let bench = Bench::new(&policy());
+        // The first task takes 558 bytes: 500, 50 for its place in the lineage, and its description and envelope.
+        let quotas = Quotas {
+            bytes_per_agent: 558 + 1570,
+            ..Quotas::default()
+        };
+        let bench = Bench::with_quotas(&policy(), quotas);
         let router = bench.router(Way::Unix);
         let (_, token) = bench.task(HOME, Ttl::from_secs(600), |_| {});
         let desk = Desk { router, token };
-        bench.broker.state().leave(&HOME.parse().unwrap(), 1570);
         let reason = desk.would_be_refused_with(tool, &long).await;
         assert_eq!(reason, "too_many_tasks", "{tool}");
         let reason = desk.refused_with(tool, &long).await;

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use ephyr_audit::{ActionInfo, ActionKind, Event};
+use ephyr_audit::Event;
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::{CallContext, ToolError, ToolOutput};
 use ephyr_names::{RoleName, TargetName};
-use ephyr_policy::{Action, Purpose, SshAction};
+use ephyr_policy::{Purpose, SshAction};
 use serde::{Deserialize, Serialize};
 
 use super::answer::{DecisionView, ReceiptView, denied};
-use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
+use crate::records::action_info;
 use crate::run_command::{self, Encoding, Outcome, RunError, Terms, Written};
 
 /// The tool's arguments, already checked against its schema.
@@ -55,26 +56,10 @@ struct DryRun<'a> {
     decision: DecisionView<'a>,
 }
 
-/// What kind of action it is, for the audit.
-pub fn action_info(action: &SshAction) -> ActionInfo {
-    let kind = match action.purpose {
-        Purpose::Exec { .. } | Purpose::Check => ActionKind::Exec,
-        Purpose::Session => ActionKind::Session,
-        Purpose::User => ActionKind::Certificate,
-    };
-    let mut info = ActionInfo::new(kind);
-    info.target = Some(action.target.clone());
-    info.role = Some(action.role.clone());
-    if let Purpose::Exec { command, .. } = &action.purpose {
-        info.command = Some(command.as_str().into());
-    }
-    info
-}
-
 /// Runs the tool.
 pub(super) async fn run(
     broker: std::sync::Arc<Broker>,
-    caller: Caller,
+    caller: AgentCaller,
     arguments: Arguments,
     context: CallContext,
 ) -> Result<ToolOutput, ToolError> {
@@ -84,12 +69,11 @@ pub(super) async fn run(
         role: arguments.role.parse().map_err(bad)?,
         purpose: Purpose::Exec {
             command: arguments.command,
-            stdin_digest: None,
         },
         ttl: None,
     };
     if arguments.dry_run {
-        return dry_run(&broker, &caller, action);
+        return dry_run(&broker, &caller, &action);
     }
     let encoding = arguments.encoding;
     let terms = Terms {
@@ -108,16 +92,17 @@ pub(super) async fn run(
     }
 }
 
-fn dry_run(broker: &Broker, caller: &Caller, action: SshAction) -> Result<ToolOutput, ToolError> {
+fn dry_run(
+    broker: &Broker,
+    caller: &AgentCaller,
+    action: &SshAction,
+) -> Result<ToolOutput, ToolError> {
     let policy = broker.policy();
     let (target, role) = (action.target.clone(), action.role.clone());
-    let info = action_info(&action);
-    let decided = broker.gate().preview(
-        &policy,
-        caller.subject(),
-        &Action::Ssh(action),
-        clock::now(),
-    );
+    let info = action_info(action);
+    let decided = broker
+        .gate()
+        .preview(&policy, caller.subject(), action, clock::now());
     let decision = match &decided {
         Ok(granted) => DecisionView::allowed(granted.ttl()),
         Err(denial) => DecisionView::denied(denial),

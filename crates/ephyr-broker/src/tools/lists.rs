@@ -2,13 +2,13 @@
 
 use ephyr_mcp::{ToolError, ToolOutput};
 use ephyr_names::{RoleName, Serial, TargetName, Timestamp};
-use ephyr_policy::{Kind, Reachable, reachable};
+use ephyr_policy::{CertificateKind, Reachable, reachable};
 use serde::Serialize;
 
-use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
-use crate::gate::Issued;
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::gate::Issued;
 
 #[derive(Serialize)]
 pub(crate) struct Targets<'a> {
@@ -56,13 +56,13 @@ struct CertificateView {
     target: TargetName,
     role: RoleName,
     principal: String,
-    kind: Kind,
+    kind: CertificateKind,
     expires_at: Timestamp,
 }
 
 impl Certificates {
     /// The certificates that a caller has out; with a token those of its task and below.
-    pub(crate) fn of(broker: &Broker, caller: &Caller) -> Self {
+    pub(crate) fn of(broker: &Broker, caller: &AgentCaller) -> Self {
         let issued = broker
             .gate()
             .certificates(caller.agent(), caller.task(), clock::now());
@@ -86,13 +86,13 @@ impl From<Issued> for CertificateView {
 }
 
 /// `list_targets`.
-pub(super) fn list_targets(broker: &Broker, caller: &Caller) -> Result<ToolOutput, ToolError> {
+pub(super) fn list_targets(broker: &Broker, caller: &AgentCaller) -> Result<ToolOutput, ToolError> {
     let policy = broker.policy();
-    let found = reachable(&policy, &broker.gate().switches(), caller.subject());
+    let found = reachable(&policy, caller.subject());
     Ok(ToolOutput::json(&Targets::of(&found))?)
 }
 
 /// `list_certs`.
-pub(super) fn list_certs(broker: &Broker, caller: &Caller) -> Result<ToolOutput, ToolError> {
+pub(super) fn list_certs(broker: &Broker, caller: &AgentCaller) -> Result<ToolOutput, ToolError> {
     Ok(ToolOutput::json(&Certificates::of(broker, caller))?)
 }

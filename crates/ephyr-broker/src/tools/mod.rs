@@ -20,12 +20,11 @@ use ephyr_policy::reachable;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use exec::action_info;
 pub(crate) use lists::{Certificates, Targets};
 
-use crate::auth::{Caller, Standing};
 use crate::broker::Broker;
 use crate::reads::What;
+use ephyr_core::caller::{AgentCaller, Standing};
 
 static INFO: LazyLock<ServerInfo> = LazyLock::new(|| ServerInfo {
     name: Cow::Borrowed("ephyr"),
@@ -38,9 +37,9 @@ const INSTRUCTIONS: &str = "Ephyr runs commands on SSH hosts for you; you never 
     it is done. A refusal names the rule and what you could ask for instead; dry_run asks without doing.";
 
 impl Backend for Broker {
-    type Caller = Caller;
+    type Caller = AgentCaller;
 
-    fn caller_key<'a>(&self, caller: &'a Caller) -> Cow<'a, str> {
+    fn caller_key<'a>(&self, caller: &'a AgentCaller) -> Cow<'a, str> {
         caller.key()
     }
 
@@ -52,7 +51,7 @@ impl Backend for Broker {
         Some(INSTRUCTIONS)
     }
 
-    fn tools(&self, caller: &Caller) -> ToolSet {
+    fn tools(&self, caller: &AgentCaller) -> ToolSet {
         let policy = self.policy();
         let may = policy
             .agent(caller.agent())
@@ -64,7 +63,7 @@ impl Backend for Broker {
         }
     }
 
-    fn call(self: &Arc<Self>, caller: &Caller, tool: &str, arguments: &RawValue) -> Call {
+    fn call(self: &Arc<Self>, caller: &AgentCaller, tool: &str, arguments: &RawValue) -> Call {
         if let Some(locked) = locked(caller).filter(|_| tool != "task_bind") {
             return Call::from(Err(ToolError::because("not_bound", locked)));
         }
@@ -97,13 +96,13 @@ impl Backend for Broker {
         }
     }
 
-    fn resources(&self, _caller: &Caller) -> ResourceSet {
+    fn resources(&self, _caller: &AgentCaller) -> ResourceSet {
         resources::SET.clone()
     }
 
     async fn read_resource(
         self: &Arc<Self>,
-        caller: &Caller,
+        caller: &AgentCaller,
         uri: &str,
     ) -> Result<ResourceText, ResourceError> {
         if let Some(locked) = locked(caller) {
@@ -125,7 +124,7 @@ impl Broker {
     /// A tool that acts on nothing: answered at once, recorded as read.
     fn read(
         &self,
-        caller: &Caller,
+        caller: &AgentCaller,
         tool: &'static str,
         answer: Result<ephyr_mcp::ToolOutput, ToolError>,
     ) -> Call {
@@ -141,7 +140,7 @@ impl Broker {
 
     /// As [`read`](Self::read). The tasks below a token's own are found by walking down from it, which may be
     /// many: not on a thread that serves others meanwhile.
-    fn list_tasks(self: &Arc<Self>, caller: &Caller) -> Call {
+    fn list_tasks(self: &Arc<Self>, caller: &AgentCaller) -> Call {
         if caller.task().is_none() {
             return self.read(caller, "task_list", tasks::list(self, caller));
         }
@@ -163,10 +162,10 @@ impl Broker {
     }
 
     /// A tool that waits for something.
-    fn work<A, F, W>(self: &Arc<Self>, caller: &Caller, arguments: &RawValue, work: F) -> Call
+    fn work<A, F, W>(self: &Arc<Self>, caller: &AgentCaller, arguments: &RawValue, work: F) -> Call
     where
         A: for<'de> Deserialize<'de> + Send + 'static,
-        F: FnOnce(Arc<Self>, Caller, A, ephyr_mcp::CallContext) -> W + Send + 'static,
+        F: FnOnce(Arc<Self>, AgentCaller, A, ephyr_mcp::CallContext) -> W + Send + 'static,
         W: Future<Output = Result<ephyr_mcp::ToolOutput, ToolError>> + Send + 'static,
     {
         let (broker, caller) = (Arc::clone(self), caller.clone());
@@ -177,14 +176,14 @@ impl Broker {
     }
 
     /// Whether an agent may use any target at all now.
-    pub(crate) fn reaches_something(&self, caller: &Caller) -> bool {
+    pub(crate) fn reaches_something(&self, caller: &AgentCaller) -> bool {
         let policy = self.policy();
-        !reachable(&policy, &self.gate().switches(), caller.subject()).is_empty()
+        !reachable(&policy, caller.subject()).is_empty()
     }
 }
 
 /// Why a caller may do nothing but bind its task, where that is so.
-pub(crate) fn locked(caller: &Caller) -> Option<&'static str> {
+pub(crate) fn locked(caller: &AgentCaller) -> Option<&'static str> {
     match caller.standing() {
         Standing::Full => None,
         Standing::Locked => Some(

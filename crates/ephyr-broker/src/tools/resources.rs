@@ -9,9 +9,9 @@ use ephyr_mcp::{Resource, ResourceSet, ResourceText};
 use ephyr_policy::reachable;
 
 use super::declared;
-use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
+use ephyr_core::caller::AgentCaller;
 
 const MARKDOWN: &str = "text/markdown";
 
@@ -44,7 +44,7 @@ pub(super) static SET: LazyLock<ResourceSet> = LazyLock::new(|| {
 /// The page of that URI.
 pub(super) fn read(
     broker: &Broker,
-    caller: &Caller,
+    caller: &AgentCaller,
     uri: &str,
 ) -> Option<(&'static str, ResourceText)> {
     let (name, text) = match uri {
@@ -61,7 +61,7 @@ pub(super) fn read(
 
 // Writing into a String cannot fail, so the results of `write!` are dropped throughout.
 
-fn overview(broker: &Broker, caller: &Caller) -> String {
+fn overview(broker: &Broker, caller: &AgentCaller) -> String {
     let mut page = format!(
         "# Ephyr\n\nEphyr runs commands on SSH hosts for agents that hold no credential. You are agent \
          `{}`, known by {}.\n\n",
@@ -84,9 +84,9 @@ fn overview(broker: &Broker, caller: &Caller) -> String {
     page
 }
 
-fn targets(broker: &Broker, caller: &Caller) -> String {
+fn targets(broker: &Broker, caller: &AgentCaller) -> String {
     let policy = broker.policy();
-    let found = reachable(&policy, &broker.gate().switches(), caller.subject());
+    let found = reachable(&policy, caller.subject());
     let mut page =
         "# Targets\n\n| target | host | roles | description |\n|---|---|---|---|\n".to_owned();
     for target in &found {
@@ -110,9 +110,9 @@ fn targets(broker: &Broker, caller: &Caller) -> String {
     page
 }
 
-fn roles(broker: &Broker, caller: &Caller) -> String {
+fn roles(broker: &Broker, caller: &AgentCaller) -> String {
     let policy = broker.policy();
-    let found = reachable(&policy, &broker.gate().switches(), caller.subject());
+    let found = reachable(&policy, caller.subject());
     let mut roles: Vec<_> = found
         .iter()
         .flat_map(|target| target.roles.iter().copied())
@@ -166,7 +166,7 @@ fn status(broker: &Broker) -> String {
     )
 }
 
-fn tools(broker: &Broker, caller: &Caller) -> String {
+fn tools(broker: &Broker, caller: &AgentCaller) -> String {
     let set = if broker.reaches_something(caller) {
         &*declared::ALL
     } else {

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::answer::ReceiptView;
-use crate::auth::Caller;
 use crate::broker::Broker;
 use crate::clock;
-use crate::state::TaskRecord;
 use crate::tasks::{self, TaskError};
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::state::TaskRecord;
 
 /// Tasks in one answer of `task_list`, or of `task_revoke` as a dry run.
 const MOST_LISTED: usize = 1000;
@@ -221,7 +221,7 @@ fn failed(error: &TaskError) -> ToolError {
 /// `task_create`.
 pub(super) async fn create(
     broker: Arc<Broker>,
-    caller: Caller,
+    caller: AgentCaller,
     arguments: Create,
 ) -> Result<ToolOutput, ToolError> {
     let ttl = parse_ttl(&arguments.ttl)?;
@@ -269,7 +269,7 @@ fn created_output(created: &tasks::Created) -> Result<ToolOutput, ToolError> {
 /// `task_delegate`.
 pub(super) async fn delegate(
     broker: Arc<Broker>,
-    caller: Caller,
+    caller: AgentCaller,
     arguments: Delegate,
 ) -> Result<ToolOutput, ToolError> {
     let agent = arguments.agent.map(|name| name.parse()).transpose();
@@ -316,7 +316,7 @@ fn would_be(child: &TaskRecord) -> Result<ToolOutput, ToolError> {
 /// `task_bind`.
 pub(super) async fn bind(
     broker: Arc<Broker>,
-    caller: Caller,
+    caller: AgentCaller,
     arguments: Bind,
 ) -> Result<ToolOutput, ToolError> {
     let (task, holder) = (
@@ -360,7 +360,7 @@ fn raw(json: &str) -> Result<&RawValue, ToolError> {
 /// `task_info`.
 pub(super) fn info(
     broker: &Broker,
-    caller: &Caller,
+    caller: &AgentCaller,
     arguments: &Named,
 ) -> Result<ToolOutput, ToolError> {
     let id = match &arguments.task_id {
@@ -380,7 +380,7 @@ pub(super) fn info(
 }
 
 /// `task_list`.
-pub(super) fn list(broker: &Broker, caller: &Caller) -> Result<ToolOutput, ToolError> {
+pub(super) fn list(broker: &Broker, caller: &AgentCaller) -> Result<ToolOutput, ToolError> {
     let (newest, count) = tasks::visible(broker, caller, MOST_LISTED);
     let mut described = 0;
     let short = newest.iter().rev().take_while(|record| {
@@ -404,7 +404,7 @@ pub(super) fn list(broker: &Broker, caller: &Caller) -> Result<ToolOutput, ToolE
 /// `task_revoke`.
 pub(super) async fn revoke(
     broker: Arc<Broker>,
-    caller: Caller,
+    caller: AgentCaller,
     arguments: Named,
 ) -> Result<ToolOutput, ToolError> {
     let Some(text) = &arguments.task_id else {

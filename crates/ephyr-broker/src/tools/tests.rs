@@ -1,6 +1,7 @@
 //! The task tools on the real router and state: what is seen, what is only asked, and what a token's task is
 //! kept apart from.
 
+use ephyr_core::ids;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
@@ -319,7 +320,7 @@ fn proven_call(
         body: Digest(Sha256::digest(body.as_bytes()).into()),
         token: Token::from_text(token).unwrap().digest(),
     };
-    let proof = Proof::sign(key, &request, Nonce(clock::random()), clock::now()).to_string();
+    let proof = Proof::sign(key, &request, Nonce(ids::random()), clock::now()).to_string();
     let headers = [
         ("authorization", bearer.as_str()),
         ("ephyr-proof", proof.as_str()),

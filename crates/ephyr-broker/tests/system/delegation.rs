@@ -28,7 +28,7 @@ fn send(
     covered: &[u8],
     body: &[u8],
 ) -> Response {
-    let nonce = Nonce(ephyr_broker::clock::random());
+    let nonce = Nonce(ephyr_core::ids::random());
     prove(agent, tool, token, key, nonce, covered, body)
 }
 

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use ephyr_models::clock;
+use ephyr_models::ids;
 use ephyr_models::live::Live;
 use ephyr_models::state::{State, TaskRecord};
 use ephyr_names::{AgentName, TaskId, Timestamp, Ttl};
-use ephyr_policy::{Action, Purpose, SshAction, Subject};
+use ephyr_policy::{Purpose, SshAction, Subject};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 
@@ -62,13 +62,13 @@ pub(crate) fn dir() -> tempfile::TempDir {
 
 /// A task of agent `a` below `above`.
 pub(crate) fn task(above: &[TaskId]) -> TaskRecord {
-    let id = clock::task_id(NOW);
+    let id = ids::task_id(NOW);
     let mut lineage = above.to_vec();
     lineage.push(id);
     TaskRecord {
         id,
         lineage: lineage.into(),
-        epoch: clock::epoch_id(NOW),
+        epoch: ids::epoch_id(NOW),
         agent: agent("a"),
         initiated_by: agent("a"),
         description: "a model".into(),
@@ -89,19 +89,18 @@ pub(crate) fn subject(task: &TaskRecord) -> Subject {
     }
 }
 
-pub(crate) fn action(purpose: Purpose) -> Action {
-    Action::Ssh(SshAction {
+pub(crate) fn action(purpose: Purpose) -> SshAction {
+    SshAction {
         target: "web".parse().unwrap(),
         role: "read".parse().unwrap(),
         purpose,
         ttl: None,
-    })
+    }
 }
 
-pub(crate) fn command() -> Action {
+pub(crate) fn command() -> SshAction {
     action(Purpose::Exec {
         command: "true".to_owned(),
-        stdin_digest: None,
     })
 }
 

@@ -68,6 +68,11 @@ fn compile(root: &View<'_>, hash: Digest, findings: &mut Findings) -> Policy {
     warnings::check(root, &agents, &global, findings);
     let roles: BTreeMap<_, _> = roles.into_iter().map(|(n, r)| (n, Arc::new(r))).collect();
     let targets: BTreeMap<_, _> = targets.into_iter().map(|(n, t)| (n, Arc::new(t))).collect();
+    let services = services
+        .into_iter()
+        .map(|(n, s)| (n, Arc::new(s)))
+        .collect();
+    let remotes = remotes.into_iter().map(|(n, r)| (n, Arc::new(r))).collect();
     let agents: BTreeMap<_, _> = agents
         .into_iter()
         .map(|(name, mut agent)| {

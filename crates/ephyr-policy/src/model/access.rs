@@ -181,6 +181,12 @@ impl<K: Ord, V: Ord> PairGrants<K, V> {
         }
     }
 
+    /// Returns whether anything is granted on the thing.
+    #[must_use]
+    pub fn covers(&self, thing: &K) -> bool {
+        self.any.is_some() || self.named.contains_key(thing)
+    }
+
     /// Whether nothing is granted at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -26,8 +26,8 @@ pub struct Policy {
     pub(crate) uids: BTreeMap<u32, Arc<Agent>>,
     pub(crate) roles: BTreeMap<RoleName, Arc<Role>>,
     pub(crate) targets: BTreeMap<TargetName, Arc<Target>>,
-    pub(crate) services: BTreeMap<ServiceName, Service>,
-    pub(crate) remotes: BTreeMap<RemoteName, Remote>,
+    pub(crate) services: BTreeMap<ServiceName, Arc<Service>>,
+    pub(crate) remotes: BTreeMap<RemoteName, Arc<Remote>>,
     pub(crate) network: Network,
     pub(crate) admins: BTreeMap<AgentName, Admin>,
     pub(crate) signer: Signer,
@@ -94,12 +94,12 @@ impl Policy {
 
     /// Every HTTP service, by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
-        self.services.values()
+        self.services.values().map(Arc::as_ref)
     }
 
     /// Every remote MCP server, by name.
     pub fn remotes(&self) -> impl Iterator<Item = &Remote> {
-        self.remotes.values()
+        self.remotes.values().map(Arc::as_ref)
     }
 
     /// Where the HTTP proxy may connect to.

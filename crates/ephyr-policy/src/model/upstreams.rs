@@ -28,6 +28,54 @@ pub struct Service {
     pub enabled: bool,
 }
 
+impl Service {
+    /// Returns whether a request may ask for this path, which stands below the prefix and has no query.
+    ///
+    /// A path that an upstream could read in two ways is refused whatever the policy allows: one without a leading
+    /// `/`, with an empty, `.` or `..` segment, with a backslash, a `?` or a `#`, or with one of `/`, `\\` and `.`
+    /// percent-encoded (RFC 3986 sections 3.3 and 6.2.2).
+    #[must_use]
+    pub fn allows_path(&self, path: &str) -> bool {
+        let Some(body) = path.strip_prefix('/') else {
+            return false;
+        };
+        let segments: Vec<&str> = body.split('/').collect();
+        let last = segments.len() - 1;
+        let is_plain = |(at, segment): (usize, &&str)| {
+            let lower = segment.to_ascii_lowercase();
+            !matches!(*segment, "." | "..")
+                && (at == last || !segment.is_empty())
+                && !segment.contains(['\\', '?', '#'])
+                && !["%2f", "%5c", "%2e"]
+                    .iter()
+                    .any(|code| lower.contains(code))
+        };
+        segments.iter().enumerate().all(is_plain)
+            && (self.allowed_paths.is_empty()
+                || self
+                    .allowed_paths
+                    .iter()
+                    .any(|pattern| matches_path(pattern, path)))
+    }
+}
+
+/// Returns whether a path fits a pattern: `*` stands for one non-empty segment, a last `/**` for everything below.
+fn matches_path(pattern: &str, path: &str) -> bool {
+    let (pattern, is_prefix) = match pattern.strip_suffix("/**") {
+        Some(prefix) => (prefix, true),
+        None => (pattern, false),
+    };
+    let mut segments = path.split('/');
+    let fits = pattern.split('/').all(|wanted| {
+        segments.next().is_some_and(|segment| match wanted {
+            "*" => !segment.is_empty(),
+            _ => segment == wanted,
+        })
+    });
+    let rest = segments.next();
+    fits && rest.is_some() == is_prefix
+}
+
 /// A remote MCP server.
 #[derive(Debug, Clone)]
 pub struct Remote {
@@ -102,4 +150,35 @@ pub enum External {
     Restricted(Vec<String>),
     /// All.
     Open,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_path;
+
+    #[test]
+    fn path_patterns_match_whole_segments() {
+        for (pattern, path) in [
+            ("/api", "/api"),
+            ("/api/*", "/api/x"),
+            ("/api/*/status", "/api/x/status"),
+            ("/api/**", "/api/"),
+            ("/api/**", "/api/x/y"),
+            ("/**", "/"),
+            ("/**", "/x"),
+        ] {
+            assert!(matches_path(pattern, path), "{pattern} {path}");
+        }
+        for (pattern, path) in [
+            ("/api", "/api/"),
+            ("/api", "/apis"),
+            ("/api/*", "/api/"),
+            ("/api/*", "/api/x/y"),
+            ("/api/**", "/api"),
+            ("/api/**", "/apis/x"),
+            ("/api/*/status", "/api/status"),
+        ] {
+            assert!(!matches_path(pattern, path), "{pattern} {path}");
+        }
+    }
 }

@@ -34,18 +34,15 @@ fn a_target_out_of_sight_is_told_like_one_that_does_not_exist() {
     let (of_none, reason) = told(&mut world, "nil");
     assert_eq!(reason, ReasonCode::TargetUnknown, "the log hears it");
     assert_eq!(of_others, of_none);
-    world
-        .switches
-        .disabled_targets
-        .insert("db".parse().unwrap());
+    world.edit(
+        "allowed_roles: [read]\n",
+        "allowed_roles: [read]\n    enabled: false\n",
+    );
     let (switched_off, reason) = told(&mut world, "db");
     assert_eq!(reason, ReasonCode::TargetDisabled);
     assert_eq!(switched_off, of_none);
     // For a target that it can see, the answer gives the reason.
-    world
-        .switches
-        .disabled_targets
-        .insert("web".parse().unwrap());
+    world.edit("enabled: true", "enabled: false");
     let (in_sight, reason) = told(&mut world, "web");
     assert_eq!(reason, ReasonCode::TargetDisabled);
     assert!(in_sight.contains("switched off"), "{in_sight}");
@@ -56,7 +53,7 @@ fn a_subject_sees_what_it_may_use_and_nothing_else() {
     let mut world = World::new();
     let seen = |world: &World| -> Vec<String> {
         let policy = world.policy();
-        reachable(&policy, &world.switches, &world.subject)
+        reachable(&policy, &world.subject)
             .iter()
             .flat_map(|r| {
                 r.roles
@@ -66,14 +63,8 @@ fn a_subject_sees_what_it_may_use_and_nothing_else() {
             .collect()
     };
     assert_eq!(seen(&world), ["web/look true", "web/read true"]);
-    world
-        .switches
-        .disabled_targets
-        .insert("web".parse().unwrap());
+    world.edit("enabled: true", "enabled: false");
     assert_eq!(seen(&world), ["web/look false", "web/read false"]);
-    world.subject.frozen = true;
-    assert_eq!(seen(&world), [] as [&str; 0]);
-    world.subject.frozen = false;
     world.subject.envelope.as_mut().unwrap().ssh = Grants::none();
     assert_eq!(seen(&world), [] as [&str; 0]);
     world.subject.envelope = None;
@@ -89,15 +80,16 @@ fn a_permit_tells_what_was_decided() {
     let mut world = World::new();
     let policy = world.policy();
     let permit = world.decide_by(&policy).unwrap();
-    assert_eq!(permit.agent().as_str(), "child");
+    let authorization = permit.authorization();
+    assert_eq!(authorization.agent().as_str(), "child");
     assert_eq!(
-        (permit.root(), permit.task()),
+        (authorization.root(), authorization.task()),
         (Some(task(1)), Some(task(2)))
     );
     assert_eq!(permit.target().host(), "web.example");
     assert_eq!(permit.target().port(), 22);
     assert_eq!(permit.target().account().as_str(), "agent-read");
-    assert_eq!(permit.policy_hash(), policy.hash());
+    assert_eq!(authorization.policy_hash(), policy.hash());
     let entry = world.ledger.entry(permit.slot()).unwrap();
     assert_eq!((entry.agent.as_str(), entry.expires), ("child", None));
 }

@@ -3,7 +3,7 @@
 use ephyr_names::{Timestamp, Ttl};
 use ephyr_policy::{Purpose, ReasonCode, SEALED_TTL};
 
-use crate::twins::{allows, ask_session, refuses, twin};
+use crate::twins::{allows, ask_certificate, refuses, twin};
 use crate::world::{World, exec, login, task};
 
 #[test]
@@ -29,13 +29,13 @@ fn step_4_a_certificate_lives_for_the_least_of_all_limits() {
         world.decide().unwrap().ttl().as_secs()
     };
     let ask = |w: &mut World, seconds| {
-        w.ssh().purpose = Purpose::Session;
+        w.ssh().purpose = Purpose::User;
         w.ssh().ttl = Some(Ttl::from_secs(seconds));
     };
     let late = |w: &mut World| {
         w.subject.envelope.as_mut().unwrap().expires = w.now.after(Ttl::from_secs(36_000));
     };
-    assert_eq!(ttl(&|w| ask_session(w)), 300, "the default");
+    assert_eq!(ttl(&|w| ask_certificate(w)), 300, "the default");
     assert_eq!(ttl(&|w| ask(w, 7)), 7, "what was asked for");
     assert_eq!(ttl(&|w| ask(w, 5000)), 600, "what is left of the token");
     assert_eq!(
@@ -64,13 +64,17 @@ fn step_4_a_certificate_lives_for_the_least_of_all_limits() {
 }
 
 #[test]
-fn step_5_a_new_session_takes_the_place_of_the_old_one_even_at_the_limit() {
+fn step_5_a_new_certificate_takes_the_place_of_the_old_one_even_at_the_limit() {
     let mut world = World::new();
     world.edit(
         "max_concurrent_certs: 2\n    accept",
         "max_concurrent_certs: 1\n    accept",
     );
-    ask_session(&mut world);
+    world.edit(
+        "web: { roles: [read, look] }",
+        "web: { roles: [read, look, admin] }",
+    );
+    ask_certificate(&mut world);
     let first = world.decide().unwrap();
     let second = world.decide().unwrap();
     assert_eq!(
@@ -81,8 +85,7 @@ fn step_5_a_new_session_takes_the_place_of_the_old_one_even_at_the_limit() {
     // An exec, another task, another role and another kind are other certificates.
     for other in [
         exec("web", "read", "uptime"),
-        login("web", "look", Purpose::Check),
-        login("web", "read", Purpose::User),
+        login("web", "admin", Purpose::User),
     ] {
         world.action = other;
         refuses(
@@ -92,9 +95,9 @@ fn step_5_a_new_session_takes_the_place_of_the_old_one_even_at_the_limit() {
             "agents.child.max_concurrent_certs",
         );
     }
-    ask_session(&mut world);
+    ask_certificate(&mut world);
     world.subject.lineage[1].0 = task(9);
-    world.action = login("web", "read", Purpose::Session);
+    world.action = login("web", "read", Purpose::User);
     refuses(
         &mut world,
         6,

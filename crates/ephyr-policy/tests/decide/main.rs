@@ -8,4 +8,5 @@ mod limits;
 mod model;
 mod random;
 mod twins;
+mod upstreams;
 mod world;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use ephyr_names::{Timestamp, Ttl};
 use ephyr_policy::{
-    Action, Denial, Kind, Ledger, Permit, ReasonCode, SlotId, SshAction, Subject, Switches,
-    authorize, preview, reachable,
+    CertificateKind, Denial, Ledger, ReasonCode, SlotId, SshAction, SshPermit, Subject, authorize,
+    preview, reachable,
 };
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ struct Live {
     tasks: Vec<u8>,
     target: String,
     role: String,
-    kind: Kind,
+    kind: CertificateKind,
     expires: Option<i64>,
 }
 
@@ -30,19 +30,18 @@ type Violations = BTreeSet<(u8, ReasonCode)>;
 /// What the rules say to a request: the duration in seconds and the renewed slot, or everything against it.
 fn judge(
     rules: &Rules,
-    off: &BTreeSet<String>,
     ask: &Ask,
     live: &[Live],
     now: Timestamp,
 ) -> Result<(u64, Option<SlotId>), Violations> {
     let mut against = who(rules, ask);
-    against.extend(what(rules, off, ask));
+    against.extend(what(rules, ask));
     let (ttl, too_short) = duration(rules, ask, now);
     if too_short {
         against.insert((4, ReasonCode::DurationExhausted));
     }
     let old = live.iter().find(|l| {
-        matches!(ask.kind, Kind::Session | Kind::User)
+        ask.kind == CertificateKind::User
             && l.agent == ask.agent
             && l.tasks.last() == ask.lineage.last().map(|(task, _)| task)
             && l.target == ask.target
@@ -82,9 +81,6 @@ fn who(rules: &Rules, ask: &Ask) -> Violations {
             against.insert((1, ReasonCode::AgentUnknown));
         }
     }
-    if ask.frozen {
-        against.insert((1, ReasonCode::AgentFrozen));
-    }
     if ask.envelope.is_none() != names.is_empty() {
         against.insert((1, ReasonCode::SubjectInconsistent));
     }
@@ -107,13 +103,13 @@ fn who(rules: &Rules, ask: &Ask) -> Violations {
 }
 
 /// Steps 2, 3 and 8.
-fn what(rules: &Rules, off: &BTreeSet<String>, ask: &Ask) -> Violations {
+fn what(rules: &Rules, ask: &Ask) -> Violations {
     let mut against = Violations::new();
     let Some(target) = rules.targets.iter().find(|t| t.name == ask.target) else {
         against.insert((2, ReasonCode::TargetUnknown));
         return against;
     };
-    if !target.enabled || off.contains(&ask.target) {
+    if !target.enabled {
         against.insert((2, ReasonCode::TargetDisabled));
     }
     let mut auto_approve = target.auto_approve;
@@ -144,14 +140,11 @@ fn what(rules: &Rules, off: &BTreeSet<String>, ask: &Ask) -> Violations {
     if let Some(role) = rules.roles.iter().find(|r| r.name == ask.role) {
         let confined = role.only_uptime || !auto_approve;
         match ask.kind {
-            Kind::Session | Kind::User if confined && !role.unsealed => {
+            CertificateKind::User if confined && !role.unsealed => {
                 against.insert((3, ReasonCode::NotUnsealed));
             }
-            Kind::Exec if role.only_uptime && ask.command != "uptime" => {
+            CertificateKind::Exec if role.only_uptime && ask.command != "uptime" => {
                 against.insert((3, ReasonCode::CommandNotAllowed));
-            }
-            Kind::Exec if ask.stdin => {
-                against.insert((3, ReasonCode::StdinNotAllowed));
             }
             _ => {}
         }
@@ -172,7 +165,7 @@ fn duration(rules: &Rules, ask: &Ask, now: Timestamp) -> (u64, bool) {
         let left = (envelope.expires - now.unix_millis()).max(0) / 1000;
         limits.push(left.unsigned_abs());
     }
-    if matches!(ask.kind, Kind::Exec | Kind::Check) {
+    if ask.kind == CertificateKind::Exec {
         limits.push(60);
     }
     let ttl = limits.into_iter().min().unwrap();
@@ -183,7 +176,6 @@ fn duration(rules: &Rules, ask: &Ask, now: Timestamp) -> (u64, bool) {
 struct History {
     rules: Rules,
     policy: ephyr_policy::Policy,
-    switches: Switches,
     ledger: Ledger,
     live: Vec<Live>,
     now: Timestamp,
@@ -203,11 +195,6 @@ impl History {
                 assert!(self.ledger.release(gone.slot).is_some() || gone.expires.is_some());
             }
             2 => {
-                let task = u8::try_from(choices.pick(4)).unwrap();
-                self.ledger.release_task(crate::world::task(task));
-                self.live.retain(|l| !l.tasks.contains(&task));
-            }
-            3 => {
                 let over = self.ledger.expire(self.now);
                 assert!(
                     over.iter()
@@ -221,29 +208,23 @@ impl History {
 
     fn ask(&mut self, choices: &mut Choices<'_>) {
         let ask = Ask::random(choices, self.now);
-        let off = self
-            .switches
-            .disabled_targets
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let expected = judge(&self.rules, &off, &ask, &self.live, self.now);
-        let (subject, action) = (ask.subject(), Action::Ssh(ask.action()));
+        let expected = judge(&self.rules, &ask, &self.live, self.now);
+        let (subject, action) = (ask.subject(), ask.action());
         let (policy, ledger) = (&self.policy, &mut self.ledger);
-        let asked = preview(policy, &self.switches, ledger, &subject, &action, self.now);
+        let asked = preview(policy, ledger, &subject, &action, self.now);
         if let Err(denial) = &asked {
-            self.check_told(&subject, &ask.action(), denial);
+            self.check_told(&subject, &action, denial);
         }
         let ledger = &mut self.ledger;
         let asked = asked.map(|granted| granted.ttl()).map_err(|d| cause(&d));
-        let decision = authorize(policy, &self.switches, ledger, &subject, &action, self.now);
+        let decision = authorize(policy, ledger, &subject, &action, self.now);
         let permit = match decision {
             ephyr_policy::Decision::Permit(permit) => Ok(permit),
             ephyr_policy::Decision::Denied(denial) => Err(cause(&denial)),
         };
         assert_eq!(
             asked,
-            permit.as_ref().map(Permit::ttl).map_err(|d| *d),
+            permit.as_ref().map(SshPermit::ttl).map_err(|d| *d),
             "asking and acting agree"
         );
         match (expected, permit) {
@@ -252,7 +233,7 @@ impl History {
                 assert_eq!(permit.replaced().last().map(|e| e.slot), renewed);
                 let before = self.live.clone();
                 self.live.retain(|l| Some(l.slot) != renewed);
-                let renews = matches!(ask.kind, Kind::Session | Kind::User);
+                let renews = ask.kind == CertificateKind::User;
                 let expires = self.now.after(permit.ttl());
                 self.live.push(Live {
                     slot: permit.slot(),
@@ -287,7 +268,7 @@ impl History {
     /// For a target that the subject cannot see, the answer is the same as for a target that does not
     /// exist.
     fn check_told(&self, subject: &Subject, action: &SshAction, denial: &Denial) {
-        let seen = reachable(&self.policy, &self.switches, subject);
+        let seen = reachable(&self.policy, subject);
         if seen.iter().any(|seen| seen.target.name == action.target) {
             return;
         }
@@ -303,9 +284,8 @@ impl History {
         if in_token(action) != in_token(&nowhere) {
             return;
         }
-        let nowhere = Action::Ssh(nowhere);
         let (policy, ledger) = (&self.policy, &self.ledger);
-        let of_none = preview(policy, &self.switches, ledger, subject, &nowhere, self.now);
+        let of_none = preview(policy, ledger, subject, &nowhere, self.now);
         let mut of_none = of_none.unwrap_err();
         of_none.message = of_none.message.replace("nowhere", action.target.as_str());
         assert_eq!(
@@ -316,7 +296,7 @@ impl History {
 
     fn check_limits(&self) {
         let now = self.now;
-        let live = |e: &&ephyr_policy::Entry| e.expires.is_none_or(|at| at > now);
+        let live = |e: &&ephyr_policy::LedgerEntry| e.expires.is_none_or(|at| at > now);
         let counted: Vec<_> = self.ledger.active().filter(live).collect();
         assert!(counted.len() <= self.rules.limit);
         for agent in &self.rules.agents {
@@ -338,14 +318,10 @@ proptest! {
         let mut history = History {
             policy: policy(&rules.yaml()),
             rules,
-            switches: Switches::default(),
             ledger: Ledger::new(),
             live: Vec::new(),
             now: now(),
         };
-        if choices.pick(4) == 0 {
-            history.switches.disabled_targets.insert("t1".parse().unwrap());
-        }
         while !choices.is_empty() {
             history.step(&mut choices);
         }

@@ -1,7 +1,7 @@
 //! Random policies and requests, made of a sequence of bytes so that failures shrink.
 
-use ephyr_names::{Digest, Timestamp, Ttl};
-use ephyr_policy::{Kind, Purpose, SshAction, Subject};
+use ephyr_names::{Timestamp, Ttl};
+use ephyr_policy::{CertificateKind, Purpose, SshAction, Subject};
 use ephyr_token::{Envelope, Grants, Scope};
 
 use crate::world::{HOST_KEY, task};
@@ -264,12 +264,10 @@ pub(crate) struct Ask {
     pub(crate) agent: String,
     pub(crate) lineage: Vec<(u8, String)>,
     pub(crate) envelope: Option<Allowance>,
-    pub(crate) frozen: bool,
     pub(crate) target: String,
     pub(crate) role: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: CertificateKind,
     pub(crate) command: String,
-    pub(crate) stdin: bool,
     pub(crate) ttl: Option<u64>,
 }
 
@@ -300,12 +298,10 @@ impl Ask {
             agent,
             lineage,
             envelope: with_token.then(|| Allowance::random(choices, now)),
-            frozen: choices.once_in(20),
             target,
             role,
-            kind: *choices.among(&[Kind::Exec, Kind::Session, Kind::User, Kind::Check]),
+            kind: *choices.among(&[CertificateKind::Exec, CertificateKind::User]),
             command: (*choices.among(&["uptime", "uptime", "reboot"])).to_owned(),
-            stdin: choices.once_in(6),
             ttl: *choices.among(&[None, None, Some(10), Some(7200), Some(0)]),
         }
     }
@@ -318,7 +314,6 @@ impl Ask {
                 .map(|(n, agent)| (task(*n), agent.parse().unwrap()))
                 .collect(),
             envelope: self.envelope.as_ref().map(Allowance::envelope),
-            frozen: self.frozen,
         }
     }
 
@@ -327,13 +322,10 @@ impl Ask {
             target: self.target.parse().unwrap(),
             role: self.role.parse().unwrap(),
             purpose: match self.kind {
-                Kind::Exec => Purpose::Exec {
+                CertificateKind::Exec => Purpose::Exec {
                     command: self.command.clone(),
-                    stdin_digest: self.stdin.then_some(Digest::ZERO),
                 },
-                Kind::Session => Purpose::Session,
-                Kind::User => Purpose::User,
-                Kind::Check => Purpose::Check,
+                CertificateKind::User => Purpose::User,
             },
             ttl: self.ttl.map(Ttl::from_secs),
         }

@@ -2,8 +2,7 @@
 
 use ephyr_names::{TaskId, Timestamp, Ttl};
 use ephyr_policy::{
-    Action, Decision, Denial, Ledger, Permit, Policy, Purpose, SshAction, Subject, Switches,
-    authorize, load,
+    Decision, Denial, Ledger, Policy, Purpose, SshAction, SshPermit, Subject, authorize, load,
 };
 use ephyr_token::Envelope;
 
@@ -61,30 +60,28 @@ pub(crate) fn task(n: u8) -> TaskId {
     TaskId::from_parts(now(), [n; 10])
 }
 
-pub(crate) fn exec(target: &str, role: &str, command: &str) -> Action {
+pub(crate) fn exec(target: &str, role: &str, command: &str) -> SshAction {
     let purpose = Purpose::Exec {
         command: command.to_owned(),
-        stdin_digest: None,
     };
     login(target, role, purpose)
 }
 
-pub(crate) fn login(target: &str, role: &str, purpose: Purpose) -> Action {
-    Action::Ssh(SshAction {
+pub(crate) fn login(target: &str, role: &str, purpose: Purpose) -> SshAction {
+    SshAction {
         target: target.parse().unwrap(),
         role: role.parse().unwrap(),
         purpose,
         ttl: None,
-    })
+    }
 }
 
 /// Everything that a decision depends on.
 pub(crate) struct World {
     pub(crate) text: String,
-    pub(crate) switches: Switches,
     pub(crate) ledger: Ledger,
     pub(crate) subject: Subject,
-    pub(crate) action: Action,
+    pub(crate) action: SshAction,
     pub(crate) now: Timestamp,
 }
 
@@ -98,11 +95,9 @@ impl World {
                 (task(2), "child".parse().unwrap()),
             ],
             envelope: Some(Envelope::any(now().after(Ttl::from_secs(600)), false, 0)),
-            frozen: false,
         };
         Self {
             text: POLICY.to_owned(),
-            switches: Switches::default(),
             ledger: Ledger::new(),
             subject,
             action: exec("web", "read", "uptime"),
@@ -117,23 +112,21 @@ impl World {
     }
 
     pub(crate) fn ssh(&mut self) -> &mut SshAction {
-        let Action::Ssh(action) = &mut self.action;
-        action
+        &mut self.action
     }
 
     pub(crate) fn policy(&self) -> Policy {
         policy(&self.text)
     }
 
-    pub(crate) fn decide(&mut self) -> Result<Permit, Denial> {
+    pub(crate) fn decide(&mut self) -> Result<SshPermit, Denial> {
         let policy = self.policy();
         self.decide_by(&policy)
     }
 
-    pub(crate) fn decide_by(&mut self, policy: &Policy) -> Result<Permit, Denial> {
+    pub(crate) fn decide_by(&mut self, policy: &Policy) -> Result<SshPermit, Denial> {
         let decision = authorize(
             policy,
-            &self.switches,
             &mut self.ledger,
             &self.subject,
             &self.action,

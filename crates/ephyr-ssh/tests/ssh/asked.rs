@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ephyr_ssh::{ExecOptions, ExecOutput, Exit, KeyPair, Options, SshError, Stage, connect};
-use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, run_stream};
+use ephyr_ssh::{ExecOptions, ExecOutput, Exit, KeyPair, Options, SshError, Stage};
+use russh::server::{Auth, ChannelOpenHandle, Config, Handle, Handler, Msg, Session, run_stream};
 use russh::{Channel, ChannelId, Disconnect};
 use tokio::net::TcpListener;
 
-use crate::support::{Ca, Pin, Spec, key, permit, within};
+use crate::support::{Ca, Pin, Spec, connect, key, permit, within};
 
 /// What a server does once it is logged in to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,7 @@ enum Answer {
     SaysNothing,
     Runs,
     RunsSomethingElse,
+    OpensChannels,
 }
 
 #[tokio::test]
@@ -74,6 +75,39 @@ async fn whatever_breaks_after_the_target_was_asked_is_no_error_that_says_nothin
     let other = against(Answer::RunsSomethingElse).await.unwrap();
     assert!(matches!(other.exit, Exit::Unproven(_)), "{other:?}");
     assert!(other.asked);
+}
+
+#[tokio::test]
+async fn channels_that_a_target_opens_are_refused() {
+    let ran = against(Answer::OpensChannels).await.unwrap();
+    // The server counts the channels that it could open, and exits with that number.
+    assert_eq!(ran.exit, Exit::Code(0), "{ran:?}");
+}
+
+/// Tries to open a channel of each kind; returns how many were accepted.
+async fn open_channels(handle: &Handle) -> u32 {
+    let opened = [
+        handle.channel_open_session().await.is_ok(),
+        handle.channel_open_agent().await.is_ok(),
+        handle.channel_open_x11("here", 1).await.is_ok(),
+        handle
+            .channel_open_direct_tcpip("there", 1, "here", 2)
+            .await
+            .is_ok(),
+        handle
+            .channel_open_direct_streamlocal("/run/x")
+            .await
+            .is_ok(),
+        handle
+            .channel_open_forwarded_tcpip("there", 1, "here", 2)
+            .await
+            .is_ok(),
+        handle
+            .channel_open_forwarded_streamlocal("/run/x")
+            .await
+            .is_ok(),
+    ];
+    opened.into_iter().map(u32::from).sum()
 }
 
 /// One command on a server that does this.
@@ -160,6 +194,19 @@ impl Handler for Server {
                 session.exit_status_request(channel, 3)?;
                 session.eof(channel)?;
                 session.close(channel)
+            }
+            Answer::OpensChannels => {
+                session.channel_success(channel)?;
+                session.data(channel, ephyr_policy::SEALED_BEGINS.as_bytes())?;
+                let handle = session.handle();
+                // The session must go on meanwhile, to see the client's replies.
+                tokio::spawn(async move {
+                    let opened = open_channels(&handle).await;
+                    let _ = handle.exit_status_request(channel, opened).await;
+                    let _ = handle.eof(channel).await;
+                    let _ = handle.close(channel).await;
+                });
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -3,10 +3,10 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
-use ephyr_ssh::{Chunk, ExecOptions, Exit, KeyPair, Options, Stream, connect};
+use ephyr_ssh::{Chunk, ExecOptions, Exit, KeyPair, Options, Stream};
 use tokio::sync::mpsc;
 
-use crate::support::{self, Lab, SHELLS, Setup, Spec, installed, run, run_plainly};
+use crate::support::{self, Lab, SHELLS, Setup, Spec, connect, installed, run, run_plainly};
 
 #[tokio::test]
 async fn a_command_gives_its_output_its_errors_and_its_exit_code() {

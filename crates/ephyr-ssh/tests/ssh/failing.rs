@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ephyr_ssh::{
-    Connection, ExecOptions, Exit, Identity, KeyPair, Options, SshError, Stage, connect,
-};
+use ephyr_ssh::{Connection, ExecOptions, Exit, Identity, KeyPair, Options, SshError, Stage};
 
-use crate::support::{Lab, Relay, Setup, Spec, login, permit, run, within};
+use crate::support::{Lab, Relay, Setup, Spec, connect, login, permit, run, within};
 
 #[tokio::test]
 async fn a_target_that_falls_silent_at_the_login_times_out() {

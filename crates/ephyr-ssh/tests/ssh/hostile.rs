@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use ephyr_ssh::{Options, SshError, Stage, connect};
+use ephyr_ssh::{Options, SshError, Stage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Ca, Pin, memory_high_water, permit};
+use crate::support::{Ca, Pin, connect, memory_high_water, permit};
 
 /// Shorter than in earnest, so that the tests are.
 const LOGIN_TIMEOUT: Duration = Duration::from_millis(1500);

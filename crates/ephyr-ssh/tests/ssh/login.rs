@@ -1,9 +1,9 @@
 //! Who is let in, and whom we let be the target.
 
-use ephyr_ssh::{ExecOptions, Exit, Fault, KeyPair, Options, SshError, connect};
+use ephyr_ssh::{ExecOptions, Exit, Fault, KeyPair, Options, SshError};
 use ssh_key::{HashAlg, PublicKey};
 
-use crate::support::{self, Lab, Pin, Setup, Spec, login_by, permit, run_plainly};
+use crate::support::{self, Lab, Pin, Setup, Spec, connect, login_by, permit, run_plainly};
 
 #[tokio::test]
 async fn a_certificate_for_the_role_opens_the_account() {

@@ -18,14 +18,14 @@ mod relay;
 mod sshd;
 
 pub(crate) use ca::{Ca, Spec, key};
-pub(crate) use permit::{Pin, permit};
+pub(crate) use permit::{Pin, connect, permit};
 pub(crate) use processes::{alive, memory_high_water, until_dead};
 pub(crate) use relay::Relay;
 pub(crate) use sshd::{Lab, Setup};
 
 use std::time::Duration;
 
-use ephyr_ssh::{ExecOptions, ExecOutput, KeyPair, LoggedIn, Options, SshError, connect};
+use ephyr_ssh::{ExecOptions, ExecOutput, KeyPair, LoggedIn, Options, SshError};
 
 /// Shells that run sealed commands, at Debian's paths.
 pub(crate) const SHELLS: [&str; 8] = [

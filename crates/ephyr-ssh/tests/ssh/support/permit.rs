@@ -1,9 +1,41 @@
 //! Permits, which only a policy's decision makes.
 
-use ephyr_names::Timestamp;
-use ephyr_policy::{
-    Action, Decision, Ledger, Permit, Purpose, SshAction, Subject, Switches, authorize, load,
-};
+use std::sync::LazyLock;
+
+use ephyr_audit::{Attempt, AttemptKind, Event, Record, Writer, WriterOptions, new_record_id};
+use ephyr_names::{Digest, Timestamp};
+use ephyr_policy::{Decision, Ledger, Purpose, SshAction, SshPermit, Subject, authorize, load};
+use ephyr_ssh::{Connection, Options, SshError};
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+/// One recorded attempt, for all connections of the tests.
+static ATTEMPT: LazyLock<Attempt> = LazyLock::new(|| {
+    // In a thread of its own, since the caller may be inside a runtime.
+    let recorded = std::thread::spawn(|| {
+        let log = tempfile::tempdir().unwrap();
+        let (writer, _) = Writer::open(
+            &log.path().join("audit.jsonl"),
+            &WriterOptions::new(Digest::ZERO),
+        )
+        .unwrap();
+        let record = Record::new(new_record_id(NOW), NOW, Event::ExecAttempt, Digest::ZERO);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let attempt = runtime.block_on(writer.attempt(AttemptKind::Exec, record));
+        attempt.unwrap()
+    });
+    recorded.join().unwrap()
+});
+
+/// [`ephyr_ssh::connect`] with a recorded attempt.
+pub(crate) fn connect(
+    permit: &SshPermit,
+    options: &Options,
+) -> impl Future<Output = Result<Connection, SshError>> + Send + use<> {
+    ephyr_ssh::connect(permit, &ATTEMPT, options)
+}
 
 /// What the policy says about the target's host key.
 pub(crate) enum Pin {
@@ -13,7 +45,7 @@ pub(crate) enum Pin {
 }
 
 /// A permit to run the command as the account on a loopback port.
-pub(crate) fn permit(port: u16, account: &str, pin: &Pin, command: &str) -> Permit {
+pub(crate) fn permit(port: u16, account: &str, pin: &Pin, command: &str) -> SshPermit {
     let (strict, host_key) = match pin {
         Pin::Key(line) => (true, format!("host_key: {line}")),
         Pin::Fingerprint(print) => (true, format!("host_key_fingerprint: {print}")),
@@ -33,22 +65,20 @@ pub(crate) fn permit(port: u16, account: &str, pin: &Pin, command: &str) -> Perm
     let policy = load(source.as_bytes(), "lab.yaml").unwrap_or_else(|wrong| {
         panic!("the lab's policy: {wrong:?}\n{source}");
     });
-    let action = Action::Ssh(SshAction {
+    let action = SshAction {
         target: "web".parse().unwrap(),
         role: "op".parse().unwrap(),
         purpose: Purpose::Exec {
             command: command.to_owned(),
-            stdin_digest: None,
         },
         ttl: None,
-    });
+    };
     let decision = authorize(
         &policy,
-        &Switches::default(),
         &mut Ledger::new(),
         &Subject::direct("agent".parse().unwrap()),
         &action,
-        Timestamp::from_unix_seconds(1_800_000_000),
+        NOW,
     );
     match decision {
         Decision::Permit(permit) => permit,

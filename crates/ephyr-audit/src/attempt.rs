@@ -1,0 +1,186 @@
+//! The records around an effect: an attempt, on disk before anything takes effect, and its outcome.
+
+use ephyr_names::{AgentName, Digest, RecordId, TaskId, Timestamp};
+
+use crate::clock;
+use crate::error::AuditError;
+use crate::event::Event;
+use crate::handover;
+use crate::record::{ActionInfo, DecisionInfo, Record};
+use crate::writer::{Appended, Writer};
+
+/// The effect that an attempt announces. Each has one event for the attempt and one for the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptKind {
+    /// A command on a target.
+    Exec,
+    /// A certificate for an agent's own use.
+    Certificate,
+    /// A new task.
+    TaskCreate,
+    /// A task bound to a key.
+    TaskBind,
+    /// A task revoked.
+    TaskRevoke,
+}
+
+impl AttemptKind {
+    /// Returns the event of the attempt.
+    #[must_use]
+    pub fn attempt(self) -> Event {
+        match self {
+            Self::Exec => Event::ExecAttempt,
+            Self::Certificate => Event::CertAttempt,
+            Self::TaskCreate => Event::TaskCreateAttempt,
+            Self::TaskBind => Event::TaskBindAttempt,
+            Self::TaskRevoke => Event::TaskRevokeAttempt,
+        }
+    }
+
+    /// Returns the event of the outcome.
+    #[must_use]
+    pub fn outcome(self) -> Event {
+        match self {
+            Self::Exec => Event::ExecOutcome,
+            Self::Certificate => Event::CertOutcome,
+            Self::TaskCreate => Event::TaskCreated,
+            Self::TaskBind => Event::TaskBound,
+            Self::TaskRevoke => Event::TaskRevoked,
+        }
+    }
+}
+
+/// Proof that an attempt is on disk. Whatever takes effect outside this process requires one.
+///
+/// It ends with [`Attempt::finish`], which records the outcome. An attempt that is dropped instead records the outcome
+/// with the detail `error` = `aborted`, so that no attempt stays without one.
+#[must_use = "an attempt needs an outcome; dropped, it is recorded as aborted"]
+pub struct Attempt {
+    appended: Appended,
+    /// Taken by [`Attempt::finish`].
+    open: Option<Box<Open>>,
+}
+
+/// What the record of the outcome is made of.
+struct Open {
+    writer: Writer,
+    kind: AttemptKind,
+    agent: Option<AgentName>,
+    task: Option<TaskId>,
+    root: Option<TaskId>,
+    lineage: Vec<TaskId>,
+    action: Option<ActionInfo>,
+    decision: Option<DecisionInfo>,
+    policy: Digest,
+}
+
+impl Writer {
+    /// Appends a record and waits until it is on disk, without blocking the thread.
+    ///
+    /// # Errors
+    /// As for [`Writer::append_durable`].
+    pub async fn durable(&self, record: &Record) -> Result<Appended, AuditError> {
+        let (answer, appended) = handover::answer();
+        self.append_durable(record, Box::new(move |result| answer.send(result)));
+        appended.await.unwrap_or(Err(AuditError::Closed))
+    }
+
+    /// Records an attempt and waits until it is on disk. The record's event is set to the attempt's.
+    ///
+    /// # Errors
+    /// As for [`Writer::append_durable`]; nothing of the attempt may happen then.
+    pub async fn attempt(
+        &self,
+        kind: AttemptKind,
+        mut record: Record,
+    ) -> Result<Attempt, AuditError> {
+        record.event = kind.attempt();
+        record.severity = record.event.severity();
+        let open = Box::new(Open::new(self.clone(), kind, &record));
+        let (answer, attempt) = handover::answer();
+        // The attempt is made where the record reaches the disk: a caller that is gone by then drops it, which
+        // records the outcome.
+        let done = move |result: Result<Appended, AuditError>| {
+            answer.send(result.map(|appended| Attempt {
+                appended,
+                open: Some(open),
+            }));
+        };
+        self.append_durable(&record, Box::new(done));
+        attempt.await.unwrap_or(Err(AuditError::Closed))
+    }
+}
+
+impl Attempt {
+    /// Returns the attempt's own record, for receipts.
+    #[must_use]
+    pub fn appended(&self) -> Appended {
+        self.appended
+    }
+
+    /// Records the outcome. It names agent, task, action and decision of the attempt; `fill` adds the rest. Returns the
+    /// attempt's own record.
+    pub fn finish(
+        mut self,
+        id: RecordId,
+        time: Timestamp,
+        fill: impl FnOnce(Record) -> Record,
+    ) -> Appended {
+        if let Some(open) = self.open.take() {
+            open.record_outcome(self.appended.id, (id, time), fill);
+        }
+        self.appended
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            let now = clock::now();
+            let stamp = (clock::new_record_id(now), now);
+            open.record_outcome(self.appended.id, stamp, |record| {
+                record.with_detail("error", "aborted")
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Attempt").field(&self.appended.id).finish()
+    }
+}
+
+impl Open {
+    fn new(writer: Writer, kind: AttemptKind, record: &Record) -> Self {
+        Self {
+            writer,
+            kind,
+            agent: record.agent.clone(),
+            task: record.task,
+            root: record.root,
+            lineage: record.lineage.clone(),
+            action: record.action.clone(),
+            decision: record.decision.clone(),
+            policy: record.policy,
+        }
+    }
+
+    fn record_outcome(
+        self: Box<Self>,
+        attempt: RecordId,
+        (id, time): (RecordId, Timestamp),
+        fill: impl FnOnce(Record) -> Record,
+    ) {
+        let mut record = Record::new(id, time, self.kind.outcome(), self.policy);
+        record.agent = self.agent;
+        record.task = self.task;
+        record.root = self.root;
+        record.lineage = self.lineage;
+        record.action = self.action;
+        record.decision = self.decision;
+        record.attempt = Some(attempt);
+        // A full queue drops the record; the log itself counts and reports that (`audit_gap`).
+        let _ = self.writer.append(fill(record));
+    }
+}

@@ -1,0 +1,151 @@
+//! Answers of the audit log's thread to the threads that serve. Waking a task of another thread costs a system call; an
+//! inbox wakes its thread once for all answers that have arrived by the time it looks.
+
+use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::sync::{Arc, mpsc};
+
+use tokio::sync::{Notify, oneshot};
+
+/// The delivery of one answer to the task that waits for it.
+type Delivery = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    static INBOX: OnceCell<Slot> = const { OnceCell::new() };
+}
+
+/// The sending side of a thread's inbox.
+#[derive(Clone)]
+struct Slot {
+    deliveries: mpsc::Sender<Delivery>,
+    arrived: Arc<Notify>,
+}
+
+/// The answers for one thread.
+pub struct Inbox {
+    deliveries: mpsc::Receiver<Delivery>,
+    arrived: Arc<Notify>,
+}
+
+/// The sender of one answer.
+pub(crate) struct Answer<T> {
+    to: oneshot::Sender<T>,
+    through: Option<Slot>,
+}
+
+/// Returns the sender and the receiver of an answer to a task of this thread: through the thread's inbox if it has one,
+/// directly otherwise.
+pub(crate) fn answer<T: Send + 'static>() -> (Answer<T>, oneshot::Receiver<T>) {
+    let (to, answered) = oneshot::channel();
+    let through = INBOX.with(|inbox| inbox.get().cloned());
+    (Answer { to, through }, answered)
+}
+
+impl<T: Send + 'static> Answer<T> {
+    /// Sends the answer. If the receiver is gone, the answer is dropped.
+    pub(crate) fn send(self, answer: T) {
+        let to = self.to;
+        let deliver: Delivery = Box::new(move || drop(to.send(answer)));
+        let Some(slot) = self.through else {
+            return deliver();
+        };
+        let refused = slot.deliveries.send(deliver).err();
+        slot.arrived.notify_one();
+        // The thread ends, and its runtime with it.
+        if let Some(mpsc::SendError(deliver)) = refused {
+            deliver();
+        }
+    }
+}
+
+impl Inbox {
+    /// Gives this thread an inbox; for threads whose one runtime lives as long as they do. A second one
+    /// stays empty.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        let (sender, deliveries) = mpsc::channel();
+        let arrived = Arc::new(Notify::new());
+        let slot = Slot {
+            deliveries: sender,
+            arrived: Arc::clone(&arrived),
+        };
+        // If there is one already, it stays.
+        let _ = INBOX.with(|inbox| inbox.set(slot));
+        Self {
+            deliveries,
+            arrived,
+        }
+    }
+
+    /// Delivers answers to the tasks that wait for them, forever.
+    pub async fn hand_out(self) -> Infallible {
+        loop {
+            self.arrived.notified().await;
+            for deliver in self.deliveries.try_iter() {
+                deliver();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AuditError;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+    }
+
+    /// Requests answers from another thread and returns how many arrived.
+    async fn ask(times: usize) -> usize {
+        let (answers, asked): (Vec<_>, Vec<_>) = (0..times).map(|_| answer()).unzip();
+        let thread = std::thread::spawn(move || {
+            for answer in answers {
+                answer.send(AuditError::Busy);
+            }
+        });
+        let mut came = 0;
+        for asked in asked {
+            came += usize::from(matches!(asked.await, Ok(AuditError::Busy)));
+        }
+        thread.join().unwrap();
+        came
+    }
+
+    #[test]
+    fn every_answer_comes_through_the_inbox() {
+        let inbox = Inbox::of_this_thread();
+        let handed_out = async {
+            tokio::select! {
+                never = inbox.hand_out() => match never {},
+                came = ask(1000) => came,
+            }
+        };
+        assert_eq!(runtime().block_on(handed_out), 1000);
+    }
+
+    #[test]
+    fn answers_arrive_without_an_inbox_and_after_it_is_dropped() {
+        assert_eq!(runtime().block_on(ask(10)), 10);
+        drop(Inbox::of_this_thread());
+        assert_eq!(runtime().block_on(ask(10)), 10);
+    }
+
+    #[test]
+    fn closed_receiver_does_not_block_the_others() {
+        let inbox = Inbox::of_this_thread();
+        let (gone, asked) = answer();
+        drop(asked);
+        gone.send(AuditError::Closed);
+        let handed_out = async {
+            tokio::select! {
+                never = inbox.hand_out() => match never {},
+                came = ask(1) => came,
+            }
+        };
+        assert_eq!(runtime().block_on(handed_out), 1);
+    }
+}

@@ -1,0 +1,268 @@
+//! Background tasks: epochs are renewed, ended tasks dropped, and the log countersigned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ephyr_audit::{AuditError, Event};
+use ephyr_core::epoch::{Candidate, NoKey};
+use ephyr_core::signer::SignerError;
+use ephyr_core::state::StateError;
+use ephyr_names::Timestamp;
+use ephyr_signer_ipc::BrokerId;
+use ephyr_token::DelegationError;
+use ssh_key::PublicKey;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::broker::Broker;
+use crate::clock;
+
+/// How often what has ended is dropped.
+const SWEEP: Duration = Duration::from_secs(30);
+/// How often reads are passed to the log and is looked whether it wants a countersignature.
+const LOOK: Duration = Duration::from_millis(500);
+/// The log is countersigned at least this often, where it grew.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// So many records are countersigned at once, however young.
+const CHECKPOINT_RECORDS: u64 = 1000;
+/// How often the signer is asked whether it is there.
+const PING: Duration = Duration::from_secs(5);
+/// Pause after the signer did not delegate, doubled up to [`RETRY_MOST`].
+const RETRY: Duration = Duration::from_millis(250);
+const RETRY_MOST: Duration = Duration::from_secs(10);
+
+/// Why there is no new epoch.
+#[derive(Debug, thiserror::Error)]
+pub enum EpochError {
+    /// The signer gave no delegation.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The signer's delegation is not what was asked for, or not signed by the CA.
+    #[error("the signer's delegation is not good: {0}")]
+    Delegation(#[from] DelegationFault),
+    /// The log cannot be written.
+    #[error("the new epoch cannot be recorded: {0}")]
+    Audit(#[from] AuditError),
+    /// The state cannot be written.
+    #[error("the new epoch cannot be recorded: {0}")]
+    State(#[from] StateError),
+}
+
+/// What is wrong with the signer's delegation.
+#[derive(Debug, thiserror::Error)]
+pub enum DelegationFault {
+    /// The epoch's own key cannot be made.
+    #[error(transparent)]
+    Key(#[from] NoKey),
+    /// It is for another epoch or key.
+    #[error("it is for another epoch")]
+    OtherEpoch,
+    /// It does not verify.
+    #[error(transparent)]
+    Invalid(#[from] DelegationError),
+    /// The CA's public key is not an OpenSSH line.
+    #[error("its public key is unreadable")]
+    CaUnreadable,
+    /// The CA's public key is not a pinned one.
+    #[error("its key is not among the pinned ones")]
+    CaNotPinned,
+}
+
+/// The background tasks, which run for as long as the broker does.
+pub struct BackgroundTasks(JoinSet<()>);
+
+/// A background task stopped by itself. Without it the log would not be countersigned, or nothing would be minted after
+/// a while; a broker that is started again has it back.
+#[derive(Debug, thiserror::Error)]
+#[error("background task stopped ({0}); shutting down")]
+pub struct Stopped(String);
+
+impl BackgroundTasks {
+    /// Starts them.
+    pub fn start(broker: &Arc<Broker>, stop: &watch::Receiver<bool>) -> Self {
+        let mut all = JoinSet::new();
+        all.spawn(epochs(Arc::clone(broker), stop.clone()));
+        all.spawn(sweep(Arc::clone(broker), stop.clone()));
+        all.spawn(countersign(Arc::clone(broker), stop.clone()));
+        Self(all)
+    }
+
+    /// Waits until one stops, which none does before it is told to.
+    pub async fn ended(&mut self) -> Stopped {
+        Stopped(match self.0.join_next().await {
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(())) | None => "it was not told to".to_owned(),
+        })
+    }
+
+    /// Waits for all of them, after they were told to stop.
+    pub async fn finish(mut self) {
+        while self.0.join_next().await.is_some() {}
+    }
+}
+
+/// Gets an epoch before the first request is taken, if the signer is there. Without it the broker starts
+/// all the same: what only looks can be answered.
+pub async fn first_epoch(broker: &Broker) {
+    let now = clock::now();
+    if broker.state().minting_epoch(now).is_some() {
+        return;
+    }
+    match new_epoch(broker, now).await {
+        Ok(()) => broker.set_signer_ok(true),
+        Err(error) => log(&format!("no token can be made yet: {error}")),
+    }
+}
+
+/// Keeps an epoch that may mint.
+async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+    let mut pause = RETRY;
+    loop {
+        let now = clock::now();
+        let due = broker
+            .state()
+            .newest_epoch()
+            .is_none_or(|epoch| epoch.renew_at() <= now);
+        let wait = if due {
+            match new_epoch(&broker, now).await {
+                Ok(()) => {
+                    pause = RETRY;
+                    Duration::ZERO
+                }
+                Err(error) => {
+                    let record = broker.own_record(Event::SignerFailed);
+                    broker
+                        .audit()
+                        .note(record.with_detail("error", error.to_string()));
+                    let wait = pause;
+                    pause = (pause * 2).min(RETRY_MOST);
+                    wait
+                }
+            }
+        } else {
+            // Short enough to notice a clock that was set.
+            Duration::from_secs(5)
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Starts an epoch. It mints only after its delegation is verified and recorded.
+async fn new_epoch(broker: &Broker, now: Timestamp) -> Result<(), EpochError> {
+    let candidate = Candidate::generate(now);
+    let own_key = candidate.public_key().map_err(DelegationFault::from)?;
+    let signer = broker.signer();
+    let certificate = signer.delegate(candidate.id, own_key, broker_id()).await?;
+    let payload = &certificate.payload;
+    if payload.epoch != candidate.id || payload.public_key != own_key {
+        return Err(DelegationFault::OtherEpoch.into());
+    }
+    let ca = ca_key(broker).await?;
+    certificate
+        .verify(&ca, now)
+        .map_err(DelegationFault::from)?;
+    let mut record = broker.own_record(Event::EpochStarted);
+    record.delegation = Some(Box::new(certificate.clone()));
+    broker.audit().durable(&record).await?;
+    broker.state().add_epoch(candidate.certified(certificate))?;
+    Ok(())
+}
+
+#[expect(clippy::expect_used, reason = "a fixed name, used by every test")]
+fn broker_id() -> BrokerId {
+    BrokerId::new("ephyr-broker").expect("the broker's id is valid")
+}
+
+/// Returns the CA's public key: the one that the signer names, which must be one of those that the operator pinned.
+async fn ca_key(broker: &Broker) -> Result<PublicKey, EpochError> {
+    let line = broker.signer().root_public_key().await?;
+    let key = PublicKey::from_openssh(&line).map_err(|_| DelegationFault::CaUnreadable)?;
+    match broker.ca_pins() {
+        Some(pins) if pins.find(&key).is_none() => Err(DelegationFault::CaNotPinned.into()),
+        _ => Ok(key),
+    }
+}
+
+/// Drops what has ended.
+async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let sweeper = Arc::clone(&broker);
+        let swept = tokio::task::spawn_blocking(move || {
+            sweeper.state().sweep(clock::now());
+            let compacted = sweeper.state().compact_if_worthwhile();
+            ephyr_heap::trim();
+            compacted
+        });
+        if let Ok(Err(error)) = swept.await {
+            log(&format!("the state journal cannot be rewritten: {error}"));
+        }
+    }
+}
+
+/// Has the signer countersign the log, and asks it now and then whether it is there.
+async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
+    // Countersign what earlier processes left: a broker that restarts before each round would
+    // accumulate records.
+    let mut owed = !checkpoint(&broker).await;
+    let mut files = OpenFiles::default();
+    let mut since_checkpoint = Duration::ZERO;
+    let mut since_ping = PING;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        broker.flush_reads();
+        files.look(&broker).await;
+        since_checkpoint += LOOK;
+        since_ping += LOOK;
+        if since_ping >= PING {
+            since_ping = Duration::ZERO;
+            broker.note_ping(broker.signer().ping().await);
+        }
+        let waiting = broker.audit().uncountersigned();
+        let due = waiting >= CHECKPOINT_RECORDS || since_checkpoint >= CHECKPOINT_EVERY;
+        if due || owed && broker.signer_ok() {
+            since_checkpoint = Duration::ZERO;
+            owed = !checkpoint(&broker).await;
+        }
+    }
+}
+
+/// Has the signer countersign the log now; returns whether it succeeded.
+pub async fn checkpoint(broker: &Broker) -> bool {
+    let policy = broker.policy_hash();
+    match broker
+        .audit()
+        .checkpoint(broker.signer(), policy, clock::now())
+        .await
+    {
+        Ok(()) => true,
+        Err(error) => {
+            broker
+                .audit()
+                .note_checkpoint_failure(&error, policy, clock::now());
+            false
+        }
+    }
+}
+
+/// One line on standard error, which systemd puts into the journal.
+pub fn log(message: &str) {
+    use std::io::Write as _;
+    // A daemon whose standard error is gone goes on.
+    let _ = writeln!(std::io::stderr().lock(), "{}", message.trim_end());
+}
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use files::OpenFiles;
