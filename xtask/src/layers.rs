@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-names", &[]),
     ("ephyr-token", &["ephyr-names"]),
     ("ephyr-policy", &["ephyr-names", "ephyr-token"]),
+    ("ephyr-render", &["ephyr-names", "ephyr-policy"]),
     ("ephyr-signer-ipc", &["ephyr-names", "ephyr-token"]),
     ("ephyr-sandbox", &[]),
     ("ephyr-heap", &[]),
@@ -66,6 +67,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-names",
             "ephyr-token",
             "ephyr-policy",
+            "ephyr-render",
             "ephyr-audit",
             "ephyr-mcp",
             "ephyr-units",
@@ -74,7 +76,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "ephyr-netguard",
-        &["ephyr-names", "ephyr-policy", "ephyr-sandbox"],
+        &[
+            "ephyr-names",
+            "ephyr-policy",
+            "ephyr-render",
+            "ephyr-sandbox",
+        ],
     ),
     ("ephyr-testkit", &["ephyr-names"]),
     (

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ephyr_policy::NftTable;
+use ephyr_render::NftTable;
 use serde_json::json;
 
 use crate::args::Nft;

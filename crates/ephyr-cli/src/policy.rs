@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use ephyr_names::TargetName;
 use ephyr_policy::{
-    Diagnostic, MAX_POLICY_BYTES, NftTable, Severity, UnknownProgram, load, report, schema,
-    target_host, unknown_programs,
+    Diagnostic, MAX_POLICY_BYTES, Severity, UnknownProgram, load, report, schema, unknown_programs,
 };
+use ephyr_render::{NftTable, target_host};
 use ephyr_sandbox::read_regular;
 use serde_json::json;
 

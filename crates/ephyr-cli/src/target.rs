@@ -4,7 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ephyr_names::TargetName;
-use ephyr_policy::{Authority, CaKeys, HostFile, Policy, TargetHost, debian_tree, target_host};
+use ephyr_policy::Policy;
+use ephyr_render::{
+    AuthorityName, AuthorityNameError, HostFile, TargetHost, TrustedCaKeys, debian_tree,
+    target_host,
+};
 use serde_json::json;
 
 use crate::args::{Format, Render, Target};
@@ -68,15 +72,16 @@ pub(crate) fn document(host: &TargetHost) -> Result<Vec<u8>, Failure> {
 }
 
 /// The keys in a file as `/etc/ephyr/ca.pub` is.
-pub(crate) fn ca_keys(path: &Path) -> Result<CaKeys, Failure> {
+pub(crate) fn ca_keys(path: &Path) -> Result<TrustedCaKeys, Failure> {
     let text = text_of(path)?;
-    CaKeys::parse(&text).map_err(|error| Failure::data(format!("{}: {error}", path.display())))
+    TrustedCaKeys::parse(&text)
+        .map_err(|error| Failure::data(format!("{}: {error}", path.display())))
 }
 
 /// The name of an appliance on its targets, unless another is given.
-pub(crate) fn authority(text: &str) -> Result<Authority, String> {
+pub(crate) fn authority(text: &str) -> Result<AuthorityName, String> {
     text.parse()
-        .map_err(|error: ephyr_policy::AuthorityError| error.to_string())
+        .map_err(|error: AuthorityNameError| error.to_string())
 }
 
 fn mode(file: &HostFile) -> u32 {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use ephyr_policy::BrokerListen;
+use ephyr_render::BrokerListen;
 
 /// Keep the nftables table `inet ephyr` as the policy says: no packet leaves in an agent's name.
 #[derive(Debug, Parser)]

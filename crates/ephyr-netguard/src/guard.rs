@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use ephyr_policy::{NftTable, Renamed};
+use ephyr_render::{NftTable, Renamed};
 use ephyr_sandbox::SandboxError;
 
 use crate::listing::{Counts, Difference, Listing, Unreadable};

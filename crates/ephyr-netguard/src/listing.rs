@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use ephyr_policy::Count;
+use ephyr_render::Count;
 
 /// A table.
 #[derive(Debug, Clone, PartialEq, Eq)]

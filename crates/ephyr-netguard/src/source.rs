@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ephyr_policy::{BrokerListen, Diagnostics, MAX_POLICY_BYTES, NftTable, Policy};
+use ephyr_policy::{Diagnostics, MAX_POLICY_BYTES, Policy};
+use ephyr_render::{BrokerListen, NftTable};
 use ephyr_sandbox::read_regular;
 
 /// Why a policy is not used.

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ephyr_names::Timestamp;
-use ephyr_policy::{NftTable, Policy};
+use ephyr_policy::Policy;
+use ephyr_render::NftTable;
 use ephyr_sandbox::{LandlockReport, Notifier, Signals, require_abi};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

@@ -19,7 +19,6 @@ mod format;
 mod model;
 mod programs;
 mod reference;
-mod render;
 mod schema;
 mod sealed;
 mod shape;
@@ -41,10 +40,6 @@ pub use format::check_point;
 pub use model::*;
 pub use programs::{UnknownProgram, unknown_programs};
 pub use reference::reference_markdown;
-pub use render::{
-    Authority, AuthorityError, BrokerListen, BrokerListenError, CaKeys, CaKeysError, Count,
-    HostAccount, HostFile, NftTable, Renamed, SudoRule, TargetHost, debian_tree, target_host,
-};
 pub use schema::schema;
 pub use sealed::{SEALED_BEGINS, SEALED_SHELLS, runs_sealed_commands, sealed_command};
 pub use source::MAX_POLICY_BYTES;

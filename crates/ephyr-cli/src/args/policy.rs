@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use ephyr_names::TargetName;
-use ephyr_policy::{Authority, BrokerListen};
+use ephyr_render::{AuthorityName, BrokerListen};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
@@ -56,7 +56,7 @@ pub(crate) struct Build {
 
     /// The appliance's name on its targets
     #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = crate::target::authority)]
-    pub(crate) authority: Authority,
+    pub(crate) authority: AuthorityName,
 
     /// Where the broker serves MCP over HTTP, or off
     #[arg(
@@ -137,7 +137,7 @@ pub(crate) struct Render {
 
     /// The appliance's name on the target, where several appliances use it
     #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = crate::target::authority)]
-    pub(crate) authority: Authority,
+    pub(crate) authority: AuthorityName,
 
     /// Where to write: a directory that does not exist yet
     #[arg(long, value_name = "DIR")]

@@ -1,11 +1,12 @@
-//! What sshd is told. All of it stands inside `Match User`, so that nobody else's login changes.
+//! The configuration of sshd. All of it is inside `Match User`, so other accounts log in as before.
 
 use std::fmt::Write as _;
 
-use super::target::{HostAccount, Paths};
+use crate::host::{HostAccount, Paths};
 
-/// Where there is more than one value for a keyword among the blocks that match, the first one counts.
-pub(super) fn snippet(header: &str, accounts: &[HostAccount], paths: &Paths) -> String {
+/// Returns the configuration file. For each keyword sshd takes the first value among the blocks that match, so the
+/// blocks that open something for a role come first.
+pub(crate) fn snippet(header: &str, accounts: &[HostAccount], paths: &Paths) -> String {
     let mut text = header.to_owned();
     text.push_str("# Other accounts are as they were: all of it stands inside Match.\n");
     let (root, own): (Vec<_>, Vec<_>) = accounts.iter().partition(|account| account.is_root());
@@ -25,7 +26,7 @@ pub(super) fn snippet(header: &str, accounts: &[HostAccount], paths: &Paths) -> 
         );
         text.push_str(&trust(paths));
     }
-    // What a file after this one says, or the rest of one that includes it, is for everybody.
+    // Ends the last block: directives after this file, or after its `Include`, apply to all accounts again.
     text.push_str("\nMatch all\n");
     text
 }

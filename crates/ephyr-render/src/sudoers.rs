@@ -1,16 +1,16 @@
-//! What sudo is told: positive rules alone, each with exactly its arguments.
+//! The rules of sudo: only positive rules, each with exactly its arguments.
 
 use std::fmt::Write as _;
 
-use super::target::{HostAccount, SudoRule};
+use crate::host::{HostAccount, SudoRule};
 
-/// The rules; `None` where no account may do anything as root.
-pub(super) fn rules(header: &str, accounts: &[HostAccount]) -> Option<String> {
+/// Returns the sudoers file; `None` if no account may run anything as root.
+pub(crate) fn rules(header: &str, accounts: &[HostAccount]) -> Option<String> {
     let mut text = String::new();
     for account in accounts.iter().filter(|account| !account.is_root()) {
         let Some(sudo) = &account.sudo else { continue };
         let name = &account.name;
-        // Agents have no terminal; what they hand over in the environment stays outside.
+        // Agents have no terminal, and their environment must not reach the command.
         let _ = writeln!(
             text,
             "\nDefaults:{name} env_reset, !setenv, !requiretty, !lecture"
@@ -29,7 +29,7 @@ pub(super) fn rules(header: &str, accounts: &[HostAccount]) -> Option<String> {
     (!text.is_empty()).then(|| format!("{header}{text}"))
 }
 
-/// To sudoers a command without arguments is one with any; `""` says that there are none.
+/// Returns the command for a rule. sudoers allows any arguments after a command without arguments; `""` allows none.
 fn exactly(command: &str) -> String {
     if command.contains(' ') {
         command.to_owned()

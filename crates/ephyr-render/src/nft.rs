@@ -1,51 +1,49 @@
-//! The nftables table of the agents on this machine: `nft/ephyr.nft` and a policy's definitions for it.
+//! The nftables table of the agents on this host: `nft/ephyr.nft` and a policy's definitions for it.
 //!
-//! The rules are a file that people read; a policy adds elements to its sets and counters, and no rule.
-//! What gets into the text are numbers, networks and agents' names, which have no character that means
-//! anything to nft.
+//! The rules are a file that people read; a policy adds counters and elements of sets, and no rule. The added text
+//! consists of numbers, networks and agents' names, none of which contain a character that nft interprets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::str::FromStr;
 
 use ephyr_names::AgentName;
+use ephyr_policy::{Agent, Policy};
 use ipnet::IpNet;
 
-use crate::model::{Agent, Policy};
+/// The rules, without any agent.
+const RULES: &str = include_str!("../../../nft/ephyr.nft");
 
-/// The rules as people read them; they know no agent.
-const RULES: &str = include_str!("../../../../nft/ephyr.nft");
-
-/// How the rules name their table.
+/// The table's family and name in the rules.
 const TABLE: &str = "inet ephyr";
 
-/// A policy's part in the table.
+/// The table for one policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NftTable {
     policy: String,
-    agents: Vec<Walled>,
+    agents: Vec<ConfinedAgent>,
 }
 
-/// An agent with a user on this machine.
+/// An agent with a user on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Walled {
+struct ConfinedAgent {
     name: AgentName,
     uid: u32,
-    reachable: BTreeSet<Exception>,
+    reachable: BTreeSet<Destination>,
 }
 
-/// Somewhere that an agent may connect to, over TCP.
+/// Addresses and a TCP port that an agent may connect to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Exception {
+struct Destination {
     net: IpNet,
     port: u16,
 }
 
-/// Where the broker listens over TCP: a loopback address with port, or `off`.
+/// The broker's TCP listener: a loopback address with port, or `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokerListen(Option<SocketAddr>);
 
-/// What a counter has counted.
+/// The value of a counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
     /// Packets.
@@ -54,18 +52,18 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// How a table differs from the one that is in force.
+/// The differences between a copy of the table and the table in force.
 #[derive(Debug, Clone, Copy)]
 pub struct Renamed<'a> {
-    /// Its name, an identifier of nft.
+    /// The copy's name, an identifier of nft.
     pub name: &'static str,
-    /// Whether it is there without seeing a packet.
+    /// Whether the kernel keeps the copy without passing packets to it.
     pub dormant: bool,
-    /// Where its counters begin, by name; the others begin at zero.
+    /// The initial values of counters, by name; other counters start at zero.
     pub counts: &'a BTreeMap<String, Count>,
 }
 
-/// Why a text says not where the broker listens.
+/// The error for a text that is not a listener of the broker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither a loopback address with port, such as 127.0.0.1:8554, nor off")]
 pub struct BrokerListenError(String);
@@ -85,25 +83,25 @@ impl FromStr for BrokerListen {
 }
 
 impl NftTable {
-    /// The table of this policy, where the broker listens there.
+    /// Returns the table for this policy and this listener of the broker.
     #[must_use]
     pub fn new(policy: &Policy, broker: BrokerListen) -> Self {
         Self {
             policy: policy.hash().to_string(),
             agents: policy
                 .agents()
-                .filter_map(|agent| Walled::new(agent, broker))
+                .filter_map(|agent| ConfinedAgent::new(agent, broker))
                 .collect(),
         }
     }
 
-    /// The hash of the policy that it is made of.
+    /// Returns the hash of the policy.
     #[must_use]
     pub fn policy(&self) -> &str {
         &self.policy
     }
 
-    /// The whole ruleset, for `nft -f`: one transaction that replaces the table.
+    /// Returns the whole ruleset for `nft -f`: one transaction that replaces the table.
     #[must_use]
     pub fn ruleset(&self) -> String {
         let definitions = self.definitions();
@@ -111,13 +109,13 @@ impl NftTable {
         format!("{RULES}\n# Made of the policy {hash}.\n{definitions}")
     }
 
-    /// What the policy adds to the rules, for `nft -f` behind them.
+    /// Returns the policy's definitions, for `nft -f` after the rules.
     #[must_use]
     pub fn definitions(&self) -> String {
         self.define(&BTreeMap::new())
     }
 
-    /// The ruleset under another name.
+    /// Returns the ruleset of a copy of the table.
     #[must_use]
     pub fn ruleset_as(&self, table: &Renamed<'_>) -> String {
         let opening = format!("table {TABLE} {{");
@@ -129,7 +127,7 @@ impl NftTable {
         text.replace(TABLE, &format!("inet {}", table.name))
     }
 
-    /// The agents with their UIDs and the counters of what is rejected of them, by name.
+    /// Returns the agents with their UIDs and the names of their counters of rejected packets, sorted by name.
     pub fn agents(&self) -> impl Iterator<Item = (&AgentName, u32, String)> {
         self.agents
             .iter()
@@ -145,17 +143,17 @@ impl NftTable {
     }
 }
 
-impl Walled {
+impl ConfinedAgent {
     fn new(agent: &Agent, broker: BrokerListen) -> Option<Self> {
         let uid = agent.uid?;
-        let listed = agent.egress.iter().map(|egress| Exception {
+        let listed = agent.egress.iter().map(|egress| Destination {
             net: egress.cidr,
             port: egress.port,
         });
-        // Whoever lives here has the broker's socket. The broker hears it over TCP by an API key or a
-        // bound token alone, so that nobody else needs the port.
-        let hears = agent.api_key.is_some() || agent.require_pop;
-        let port = broker.0.filter(|_| hears).map(|address| Exception {
+        // Agents on this host have the broker's socket. Over TCP the broker accepts only an API key or a bound
+        // token, so agents without either do not need the port.
+        let uses_tcp = agent.api_key.is_some() || agent.require_pop;
+        let port = broker.0.filter(|_| uses_tcp).map(|address| Destination {
             net: address.ip().into(),
             port: address.port(),
         });
@@ -185,7 +183,7 @@ impl Walled {
             format!("element {TABLE} agents {{ {uid} comment \"{name}\" }}"),
             format!("element {TABLE} rejected {{ {uid} : \"{counter}\" }}"),
         ];
-        lines.extend(reachable.iter().map(|Exception { net, port }| {
+        lines.extend(reachable.iter().map(|Destination { net, port }| {
             let set = match net {
                 IpNet::V4(_) => "reachable4",
                 IpNet::V6(_) => "reachable6",
@@ -200,9 +198,9 @@ impl Walled {
     }
 }
 
-/// Without those that another one contains: a set with intervals takes no overlaps.
-fn widest(all: &BTreeSet<Exception>) -> BTreeSet<Exception> {
-    let within = |one: &Exception, other: &Exception| {
+/// Returns the destinations that no other one contains: nft rejects overlapping intervals in a set.
+fn widest(all: &BTreeSet<Destination>) -> BTreeSet<Destination> {
+    let within = |one: &Destination, other: &Destination| {
         one != other && one.port == other.port && other.net.contains(&one.net)
     };
     all.iter()
@@ -213,10 +211,10 @@ fn widest(all: &BTreeSet<Exception>) -> BTreeSet<Exception> {
 
 #[cfg(test)]
 mod tests {
+    use ephyr_policy::load;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::load;
 
     const HASH: &str = "$2b$10$1LNbtRoSK7Q8zgOSXXkOF.eV01BWLr6KPXg.wmykUFLNiL56mT/rC";
 
@@ -311,7 +309,7 @@ add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" 
         }
     }
 
-    /// A line of definitions, taken apart as nft would: nothing in it but what was meant to be there.
+    /// Returns whether nft would parse the line of definitions as exactly one of the intended statements.
     fn is_plain(line: &str) -> bool {
         let number = |word: &str| word.parse::<u64>().is_ok();
         let name = |word: &str| {

@@ -1,9 +1,11 @@
-//! The host's files for systems without Nix: a directory that is carried to the target, and two scripts.
+//! The files for a target host without Nix: a directory that is copied to the host, with scripts that install and
+//! remove it.
 
 use std::fmt::Write as _;
 
-use super::target::{HostFile, TargetHost};
-use crate::sealed::SEALED_SHELLS;
+use ephyr_policy::SEALED_SHELLS;
+
+use crate::host::{HostAccount, HostFile, STATE, TargetHost};
 
 const LIB: &str = include_str!("debian/lib.sh");
 const SSHD: &str = include_str!("debian/sshd.sh");
@@ -40,7 +42,7 @@ pub fn debian_tree(host: &TargetHost) -> Vec<HostFile> {
     tree
 }
 
-/// `name system home shell` for each account that the script makes.
+/// Returns a line `name system home shell` for each account that the script creates.
 fn accounts(host: &TargetHost) -> String {
     let mut text = String::new();
     for account in host.accounts.iter().filter(|account| !account.is_root()) {
@@ -50,9 +52,9 @@ fn accounts(host: &TargetHost) -> String {
     text
 }
 
-/// Names hold no quotes, so single ones are enough.
+/// Names contain no quotes, so single quotes are enough.
 fn variables(host: &TargetHost) -> String {
-    let root = host.accounts.iter().any(super::HostAccount::is_root);
+    let root = host.accounts.iter().any(HostAccount::is_root);
     let sources: Vec<String> = host.sources.iter().map(ToString::to_string).collect();
     format!(
         "target='{}'\nauthority='{}'\nstate='{}'\n# Accounts that roles share with the operator.\nshared='{}'\n\
@@ -61,7 +63,7 @@ fn variables(host: &TargetHost) -> String {
          # Names of shells that run sealed commands.\nshells='{}'\n",
         host.target,
         host.authority,
-        super::target::STATE,
+        STATE,
         if root { "root" } else { "" },
         sources.join(" "),
         host.port,

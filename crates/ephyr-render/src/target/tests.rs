@@ -1,4 +1,4 @@
-//! What a policy comes to on its targets.
+//! Tests of the accounts and files made from a policy.
 
 use serde_json::Value;
 
@@ -13,8 +13,8 @@ fn host(roles: &str, allowed: &str) -> TargetHost {
          db: {{ host: db.example, host_key: {KEY}, allowed_roles: [{allowed}] }}\n\
          agents:\n  a: {{ uid: 1001, ssh: {{ \"*\": {{ roles: [{allowed}] }} }} }}\n"
     );
-    let policy = crate::load(text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}"));
-    let ca = CaKeys::parse(KEY).unwrap();
+    let policy = ephyr_policy::load(text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}"));
+    let ca = TrustedCaKeys::parse(KEY).unwrap();
     let authority = "ephyr".parse().unwrap();
     target_host(&policy, &"web".parse().unwrap(), &authority, Some(&ca)).unwrap()
 }
@@ -153,7 +153,7 @@ fn the_scripts_know_port_and_networks_of_the_policy() {
          allowed_roles: [read], source_address: [10.1.2.0/24, \"2001:db8::1/128\"] }}\n\
          agents: {{ a: {{ uid: 1001, ssh: {{ web: {{ roles: [read] }} }} }} }}\n"
     );
-    let policy = crate::load(text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}"));
+    let policy = ephyr_policy::load(text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}"));
     let authority = "ephyr".parse().unwrap();
     let host = target_host(&policy, &"web".parse().unwrap(), &authority, None).unwrap();
     let tree = crate::debian_tree(&host);
@@ -170,7 +170,7 @@ fn authorities_share_no_file() {
         "roles: {{ read: {{ principal: eph-read }} }}\ntargets:\n  web: {{ host: h, host_key: {KEY}, \
          allowed_roles: [read] }}\nagents: {{ a: {{ uid: 1001, ssh: {{ web: {{ roles: [read] }} }} }} }}\n"
     );
-    let policy = crate::load(text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}"));
+    let policy = ephyr_policy::load(text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}"));
     let name = "web".parse().unwrap();
     let of = |authority: &str| {
         let host = target_host(&policy, &name, &authority.parse().unwrap(), None).unwrap();
