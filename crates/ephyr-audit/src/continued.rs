@@ -12,14 +12,15 @@ use ephyr_names::Digest;
 use ephyr_sandbox::{Displaced, look_at, open_regular};
 use rustix::fs::{AtFlags, CWD, linkat};
 
+use crate::clock;
 use crate::error::{AuditError, OpenError};
 use crate::event::{Event, Severity};
-use crate::file::{ChainFile, sync_directory};
 use crate::files;
 use crate::record::{LogLink, Record};
 use crate::start::{OpenLog, is_same_file, next_name};
-use crate::torn;
 use crate::writer::{Shared, lock, own_record};
+use ephyr_chain::ChainFile;
+use ephyr_chain::beside::{dated_names, sync_directory, with_suffix};
 
 impl OpenLog {
     /// Rotates the log. The old file gets its second name before the new one takes its first, so a crash at
@@ -109,7 +110,7 @@ impl OpenLog {
         self.fold.push(first);
         self.chain = next;
         lock(&shared.ledger).written(first, false);
-        sync_directory(path)
+        Ok(sync_directory(path)?)
     }
 }
 
@@ -129,10 +130,10 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     let open = format!("/proc/self/fd/{}", file.as_raw_fd());
     let linked = linkat(CWD, open, CWD, kept, AtFlags::SYMLINK_FOLLOW);
     if linked.is_ok() || is_kept() {
-        return sync_directory(kept);
+        return Ok(sync_directory(kept)?);
     }
     // It has no name to link from, or only one on another file system.
-    let copy = files::with_suffix(kept, ".next");
+    let copy = with_suffix(kept, ".next");
     match std::fs::remove_file(&copy) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(OpenError::io("remove", &copy)(e));
@@ -152,7 +153,7 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
         linked => linked.map_err(OpenError::io("make", kept))?,
     }
     std::fs::remove_file(&copy).map_err(OpenError::io("remove", &copy))?;
-    sync_directory(kept)
+    Ok(sync_directory(kept)?)
 }
 
 /// Whether the file at `kept` has the content of `copy`. Its length alone would not do: the copy is then removed, and a
@@ -200,7 +201,7 @@ fn set_aside(path: &Path) -> Result<Option<PathBuf>, OpenError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found.map_err(OpenError::io("examine", path))?,
     };
-    let aside = torn::names_beside(path, "replaced")
+    let aside = dated_names(path, "replaced", clock::now())
         .find(|name| std::fs::symlink_metadata(name).is_err())
         .ok_or_else(|| OpenError::io("rename", path)(io::ErrorKind::AlreadyExists.into()))?;
     std::fs::rename(path, &aside).map_err(OpenError::io("rename", path))?;

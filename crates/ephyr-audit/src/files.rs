@@ -1,6 +1,5 @@
 //! The files of one log: the current one and those rotated away, `<log>.<log id>.<records before it>`.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,10 +8,11 @@ use std::path::{Path, PathBuf};
 use ephyr_names::{Digest, RecordId};
 use ephyr_sandbox::open_regular;
 
-use crate::chain::{Line, LineFault, Lines, Next};
-use crate::checkpoint::{Checkpoint, Fold};
 use crate::event::Event;
 use crate::record::{LogLink, Record};
+use ephyr_chain::beside::{directory, with_suffix};
+use ephyr_chain::{Checkpoint, Fold};
+use ephyr_chain::{Line, LineFault, Lines, NextLine};
 
 /// The files of the log at `path`, oldest first, itself last; in this order
 /// [`verify`](crate::verify()) and [`query`](crate::query()) take them. Files of an earlier log of the
@@ -41,18 +41,8 @@ pub fn checkpoint_file(path: &Path) -> PathBuf {
     with_suffix(path, ".checkpoint")
 }
 
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// The rotated files of this log, each with the number of records before it.
 fn rotated(path: &Path, log: RecordId) -> io::Result<Vec<(u64, PathBuf)>> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -61,7 +51,7 @@ fn rotated(path: &Path, log: RecordId) -> io::Result<Vec<(u64, PathBuf)>> {
     };
     let prefix = format!("{name}.{log}.");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
+    for entry in std::fs::read_dir(directory(path))? {
         let entry = entry?;
         let first = entry
             .file_name()
@@ -93,7 +83,7 @@ pub(crate) fn opening(line: &Line<'_>) -> Result<LogLink, LineFault> {
     }
 }
 
-/// [`FirstPrevious`](crate::FirstPrevious) of a file of the audit log.
+/// [`FirstPrevious`](ephyr_chain::FirstPrevious) of a file of the audit log.
 pub(crate) fn previous_of(line: &Line<'_>) -> Digest {
     opening(line).map_or(Digest::ZERO, |link| link.previous)
 }
@@ -117,7 +107,7 @@ pub(crate) fn read_hashes(
         }
         let mut number = *first;
         let mut lines = Lines::new(BufReader::new(open_regular(file)?));
-        while let Next::Line(text) = lines.next()? {
+        while let NextLine::Line(text) = lines.read_next()? {
             if number > next || number >= durable || hashes.len() >= max {
                 return Ok(hashes);
             }
@@ -134,8 +124,8 @@ pub(crate) fn read_hashes(
 
 /// What the file's first line says about its log.
 fn link_of(path: &Path) -> io::Result<LogLink> {
-    match Lines::new(BufReader::new(open_regular(path)?)).next()? {
-        Next::Line(text) => Line::split(text)
+    match Lines::new(BufReader::new(open_regular(path)?)).read_next()? {
+        NextLine::Line(text) => Line::split(text)
             .and_then(|line| opening(&line))
             .map_err(invalid),
         _ => Err(invalid(LineFault::Unterminated)),
@@ -149,7 +139,7 @@ pub(crate) fn checkpoint_before(path: &Path, link: LogLink) -> io::Result<Option
     while let Some((_, file)) = files.pop() {
         let mut last = None;
         let mut lines = Lines::new(BufReader::new(open_regular(&file)?));
-        while let Next::Line(text) = lines.next()? {
+        while let NextLine::Line(text) = lines.read_next()? {
             let line = Line::split(text).map_err(invalid)?;
             last = checkpoint_in(&line).map_err(invalid)?.or(last);
         }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use ephyr_names::{Digest, RecordId};
 
-use crate::checkpoint::{Checkpoint, Fold};
 use crate::error::CheckpointFault;
+use ephyr_chain::{Checkpoint, Fold};
 
 /// Hashes kept in memory, 32 bytes each: what the fastest log writes within two seconds. Beyond it they are read
 /// back, which took a tenth of a busy broker's time.

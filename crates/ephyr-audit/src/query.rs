@@ -6,9 +6,9 @@ use std::io::{self, BufRead};
 use ephyr_names::{AgentName, Digest, RecordId, TaskId, Timestamp};
 use ephyr_token::DelegationCertificate;
 
-use crate::chain::{Line, LineFault, Lines, Next};
 use crate::event::{Event, Severity};
 use crate::record::{Record, Stored};
+use ephyr_chain::{Line, LineFault, Lines, NextLine};
 
 /// Which records to give. What is not set admits all.
 #[derive(Debug, Clone, Default)]
@@ -68,14 +68,14 @@ pub fn query<R: BufRead>(
     let mut next = move || -> Result<Option<Stored>, QueryError> {
         loop {
             number += 1;
-            let found = match lines.next()? {
-                Next::Line(text) => Line::split(text).and_then(|line| {
+            let found = match lines.read_next()? {
+                NextLine::Line(text) => Line::split(text).and_then(|line| {
                     let record: Record = line.parse()?;
                     let hash = line.hash();
                     Ok(filter.admits(&record).then_some(Stored { record, hash }))
                 }),
-                Next::TooLong => Err(LineFault::TooLong),
-                Next::Torn | Next::End => return Ok(None),
+                NextLine::TooLong => Err(LineFault::TooLong),
+                NextLine::Torn | NextLine::End => return Ok(None),
             };
             match found {
                 Ok(None) => {}

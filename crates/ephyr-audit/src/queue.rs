@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use ephyr_names::{Digest, RecordId};
 
-use crate::chain;
-use crate::checkpoint::Fold;
 use crate::error::{AuditError, Failure, OpenError};
 use crate::record::Record;
 use crate::writer::Completion;
+use ephyr_chain::EncodedRecord;
+use ephyr_chain::Fold;
 
 /// How long a record that nobody waits for may wait for others. It is on disk within a second.
 pub(crate) const RELAXED_DELAY: Duration = Duration::from_millis(800);
@@ -24,7 +24,7 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) struct Job {
     pub(crate) id: RecordId,
     pub(crate) policy: Digest,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: EncodedRecord,
     pub(crate) kind: Kind,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Kind {
 
 impl Job {
     pub(crate) fn new(record: &Record, kind: Kind) -> Result<Self, (AuditError, Kind)> {
-        match chain::encode_body(record) {
+        match EncodedRecord::new(record) {
             Ok(body) => Ok(Self {
                 id: record.id,
                 policy: record.policy,
@@ -141,11 +141,11 @@ impl Queue {
         if self.closing || self.closed {
             return Err((AuditError::Closed, job));
         }
-        if self.durable >= self.limit || self.bytes + job.body.len() > 2 * MAX_BYTES {
+        if self.durable >= self.limit || self.bytes + job.body.as_bytes().len() > 2 * MAX_BYTES {
             return Err((AuditError::Busy, job));
         }
         self.durable += 1;
-        self.bytes += job.body.len();
+        self.bytes += job.body.as_bytes().len();
         self.jobs.push(job);
         Ok(std::mem::take(&mut self.sleeping))
     }
@@ -153,7 +153,7 @@ impl Queue {
     /// Takes a record nobody waits for. Says whether the thread has to be woken.
     pub(crate) fn push_relaxed(&mut self, job: Job, now: Instant) -> Result<bool, AuditError> {
         self.admit_relaxed(1)?;
-        self.bytes += job.body.len();
+        self.bytes += job.body.as_bytes().len();
         self.jobs.push(job);
         Ok(self.due_in_time(now))
     }
@@ -263,7 +263,10 @@ impl Queue {
                 self.lost += u64::from(count);
             }
         }
-        self.bytes += kept.iter().map(|job| job.body.len()).sum::<usize>();
+        self.bytes += kept
+            .iter()
+            .map(|job| job.body.as_bytes().len())
+            .sum::<usize>();
         kept.append(&mut self.jobs);
         std::mem::swap(kept, &mut self.jobs);
         // Even if nothing waits: recovery must be recorded without a new action.

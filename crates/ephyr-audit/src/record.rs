@@ -7,13 +7,13 @@ use ephyr_names::{
 use ephyr_token::DelegationCertificate;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Checkpoint;
 use crate::event::{Event, Severity};
 use crate::text::{Detail, Text};
+use ephyr_chain::Checkpoint;
 
 /// One record. Its line is the canonical JSON of these fields in this order, absent ones left out,
 /// and the chain's `hash` last. Every field is bounded by its type, so that a line never exceeds
-/// [`MAX_LINE`](crate::MAX_LINE).
+/// [`MAX_LINE`](ephyr_chain::MAX_LINE).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {

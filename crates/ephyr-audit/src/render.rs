@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::chain;
+use ephyr_chain::EncodedRecord;
+
 use crate::record::{ActionInfo, Record, Stored};
 use crate::text::{Fact, Quoted};
 
@@ -95,8 +96,7 @@ impl Stored {
     /// The line as it stands in the log, without its newline.
     #[must_use]
     pub fn json(&self) -> String {
-        let body = chain::encode_body(&self.record).unwrap_or_default();
-        let open = String::from_utf8_lossy(body.strip_suffix(b"}").unwrap_or(&body)).into_owned();
-        format!("{open},\"hash\":\"{}\"}}", self.hash)
+        let line = EncodedRecord::new(&self.record).map(|record| record.line(self.hash));
+        String::from_utf8_lossy(&line.unwrap_or_default()).into_owned()
     }
 }

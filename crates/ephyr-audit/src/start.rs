@@ -8,17 +8,19 @@ use std::path::Path;
 use ephyr_names::Digest;
 use ephyr_sandbox::read_regular;
 
-use crate::chain::{Line, LineFault};
-use crate::checkpoint::{Checkpoint, Fold};
-use crate::encode::MAX_LINE;
+use crate::clock;
 use crate::error::OpenError;
 use crate::event::{Event, Severity};
-use crate::file::{ChainFile, sync_directory};
 use crate::files;
 use crate::ledger::Ledger;
 use crate::record::{LogLink, Record};
-use crate::torn::Torn;
 use crate::writer::own_record;
+use ephyr_chain::ChainFile;
+use ephyr_chain::MAX_LINE;
+use ephyr_chain::Torn;
+use ephyr_chain::beside::{sync_directory, with_suffix};
+use ephyr_chain::{Checkpoint, Fold};
+use ephyr_chain::{Line, LineFault};
 
 /// An open log.
 pub(crate) struct Started {
@@ -39,7 +41,9 @@ pub(crate) struct OpenLog {
 
 pub(crate) fn open(path: &Path, policy: Digest) -> Result<Started, OpenError> {
     let mut seen = Seen::default();
-    let (chain, opened) = ChainFile::open(path, files::previous_of, &mut |line| seen.take(line))?;
+    let (chain, opened) = ChainFile::open(path, clock::now(), files::previous_of, &mut |line| {
+        seen.take(line)
+    })?;
     clear_unfinished_rotation(path, seen.link)?;
     let mut started = match (seen.link, seen.fold) {
         (Some(link), Some(fold)) => {
@@ -91,7 +95,7 @@ fn begin(
     if let Some(other) = kept_beside(path)? {
         let (from, to) = (
             files::checkpoint_file(path),
-            files::with_suffix(path, &format!(".{}.checkpoint", other.log)),
+            with_suffix(path, &format!(".{}.checkpoint", other.log)),
         );
         std::fs::rename(&from, &to).map_err(OpenError::io("rename", &from))?;
         record.severity = Severity::Warn;
@@ -215,7 +219,7 @@ fn clear_unfinished_rotation(path: &Path, link: Option<LogLink>) -> Result<(), O
 
 /// Under which name the next file is begun.
 pub(crate) fn next_name(path: &Path) -> std::path::PathBuf {
-    files::with_suffix(path, ".next")
+    with_suffix(path, ".next")
 }
 
 pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {

@@ -10,7 +10,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-use crate::encode::{Shown, encoded_len, show};
+use ephyr_chain::{Shown, encoded_len, show_char};
 
 /// A text that takes at most `MAX` bytes in a line. In JSON a string; where it was cut, or was not
 /// UTF-8, an object `{"text": …, "bytes": …, "sha256": …}` with length and hash of the original, which
@@ -120,7 +120,7 @@ impl<const MAX: usize> fmt::Display for Quoted<'_, MAX> {
             if matches!(c, '"' | '\\') {
                 f.write_char('\\')?;
             }
-            show(c, f)?;
+            show_char(c, f)?;
         }
         f.write_char('"')?;
         self.0.cut(f)
@@ -324,7 +324,7 @@ mod tests {
 
     fn json(value: &impl Serialize) -> String {
         let mut out = Vec::new();
-        crate::encode::canonical(value, &mut out).unwrap();
+        ephyr_chain::canonical(value, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

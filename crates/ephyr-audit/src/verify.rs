@@ -7,12 +7,12 @@ use std::io::{self, BufRead};
 use ephyr_names::{Digest, RecordId, Timestamp};
 use ssh_key::PublicKey;
 
-use crate::chain::{Line, LineFault, Lines, Next};
-use crate::checkpoint::{Checkpoint, Fold};
 use crate::continued::TAKEN_AWAY;
 use crate::event::Event;
 use crate::files;
 use crate::record::Record;
+use ephyr_chain::{Checkpoint, Fold};
+use ephyr_chain::{Line, LineFault, Lines, NextLine};
 
 /// What else to hold a log against.
 #[derive(Debug, Clone, Default)]
@@ -140,11 +140,11 @@ pub fn verify<R: BufRead>(
             let mut lines = Lines::new(file);
             loop {
                 place.1 += 1;
-                match lines.next()? {
-                    Next::Line(text) => state.line(&Line::split(text)?, place.1 == 1)?,
-                    Next::TooLong => return Err(LineFault::TooLong.into()),
-                    Next::Torn => return Err(LineFault::Unterminated.into()),
-                    Next::End => break,
+                match lines.read_next()? {
+                    NextLine::Line(text) => state.line(&Line::split(text)?, place.1 == 1)?,
+                    NextLine::TooLong => return Err(LineFault::TooLong.into()),
+                    NextLine::Torn => return Err(LineFault::Unterminated.into()),
+                    NextLine::End => break,
                 }
             }
             place.1 -= 1;

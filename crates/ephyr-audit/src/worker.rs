@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use ephyr_chain::ChainWriteError;
 use ephyr_names::Digest;
 
 use crate::clock;
@@ -143,9 +144,9 @@ impl Worker {
         let told = self.stage_recovery();
         let staged_own = !self.hashes.is_empty();
         for job in &self.work.jobs {
-            self.hashes.push(self.log.chain.append_body(&job.body));
+            self.hashes.push(self.log.chain.append_encoded(&job.body));
         }
-        let result = self.log.chain.sync();
+        let result = self.log.chain.sync().map_err(AuditError::from);
         match &result {
             Ok(()) => self.written(staged_own, told),
             Err(error) => self.failed(error),
@@ -270,7 +271,7 @@ impl Worker {
         if self.failure.is_none()
             && let Err(error) = self.log.chain.check_place()
         {
-            self.failed(&error);
+            self.failed(&error.into());
         }
     }
 
@@ -278,8 +279,8 @@ impl Worker {
     fn return_to_path(&mut self) -> Result<(), AuditError> {
         let how = match self.log.chain.check_place() {
             Ok(()) => return Ok(()),
-            Err(AuditError::Displaced { how, .. }) => how,
-            Err(other) => return Err(other),
+            Err(ChainWriteError::Displaced { how, .. }) => how,
+            Err(other) => return Err(other.into()),
         };
         let continued = self.log.continue_elsewhere(&self.shared, self.policy, how);
         continued.map_err(|why| not_continued(&self.shared.path, how, &why))

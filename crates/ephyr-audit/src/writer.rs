@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use ephyr_names::{Digest, RecordId, Timestamp};
 
-use crate::checkpoint::{Checkpoint, Fold};
 use crate::clock::{self, new_record_id};
 use crate::error::{AuditError, CheckpointFault, Failure, OpenError};
 use crate::event::Event;
@@ -20,8 +19,9 @@ use crate::ledger::{Ledger, Position, Unsigned, WINDOW};
 use crate::queue::{Job, Kind, Merge, Order, Queue};
 use crate::record::Record;
 use crate::start;
-use crate::torn::Torn;
 use crate::worker::Worker;
+use ephyr_chain::Torn;
+use ephyr_chain::{Checkpoint, Fold};
 
 /// What a durable append leads to: called once, on the writer's thread (or at once on the caller's
 /// where the record was not even taken). It must not block.

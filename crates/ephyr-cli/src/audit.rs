@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use ephyr_audit::{
-    Checkpoint, Event, Filter, Line, MAX_LINE, Record, Report, Severity, Stored, VerifyOptions,
-    checkpoint_file, find_delegation, log_files, query, verify,
+    Event, Filter, Record, Report, Severity, Stored, VerifyOptions, checkpoint_file,
+    find_delegation, log_files, query, verify,
 };
+use ephyr_chain::{Checkpoint, Line, MAX_LINE};
 use ephyr_names::{RecordId, TaskId};
 use ephyr_sandbox::read_regular;
 use ephyr_token::Receipt;

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use ephyr_audit::Shown;
+use ephyr_chain::Shown;
 use serde::Serialize;
 
 use crate::failure::Failure;

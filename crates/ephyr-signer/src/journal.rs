@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ephyr_audit::{AuditError, ChainFile, Fold, LineFault, OpenError, from_zero};
+use ephyr_chain::{ChainFile, ChainOpenError, ChainWriteError, Fold, LineFault, from_zero};
 use ephyr_names::{
     AgentName, Digest, EpochId, RecordId, RoleName, Serial, TargetName, TaskId, Timestamp,
 };
@@ -171,19 +171,19 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`OpenError`] when it cannot be used or is not as it was written.
+    /// [`ChainOpenError`] when it cannot be used or is not as it was written.
     pub fn open(
         path: &Path,
         now: Timestamp,
         long: u64,
-    ) -> Result<(Self, JournalOpened), OpenError> {
+    ) -> Result<(Self, JournalOpened), ChainOpenError> {
         rotation::finish(path)?;
         let before = spare::take_place(path)?;
-        let (mut journal, mut found) = Self::read(path)?;
+        let (mut journal, mut found) = Self::read(path, now)?;
         if journal.file.length() > long {
             let aside = rotation::rotate(path, &journal.file, journal.folds.values(), now)?;
             drop(journal);
-            let (fresh, reread) = Self::read(path)?;
+            let (fresh, reread) = Self::read(path, now)?;
             journal = fresh;
             found = JournalOpened {
                 set_aside: Some(aside),
@@ -201,13 +201,13 @@ impl Journal {
                 Some(missing(path))
             }
         };
-        journal.spare = Some(spare::open(path)?);
+        journal.spare = Some(spare::open(path, now)?);
         Ok((journal, found))
     }
 
-    fn read(path: &Path) -> Result<(Self, JournalOpened), OpenError> {
+    fn read(path: &Path, now: Timestamp) -> Result<(Self, JournalOpened), ChainOpenError> {
         let mut folds = BTreeMap::new();
-        let (file, opened) = ChainFile::open(path, from_zero, &mut |line| {
+        let (file, opened) = ChainFile::open(path, now, from_zero, &mut |line| {
             // Entries of a later version may have fields or events that this one does not know.
             let known: Recovered = line.parse()?;
             if let Recovered::Checkpoint { log, count, head } = known {
@@ -236,8 +236,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`AuditError::Record`] if it makes no line.
-    pub fn stage(&mut self, time: Timestamp, event: Event) -> Result<(), AuditError> {
+    /// [`ChainWriteError::Record`] if it makes no line.
+    pub fn stage(&mut self, time: Timestamp, event: Event) -> Result<(), ChainWriteError> {
         self.file.append(&Entry { time, event })?;
         Ok(())
     }
@@ -247,7 +247,7 @@ impl Journal {
     /// # Errors
     ///
     /// As [`stage`](Self::stage).
-    pub fn stage_fold(&mut self, time: Timestamp, fold: Fold) -> Result<(), AuditError> {
+    pub fn stage_fold(&mut self, time: Timestamp, fold: Fold) -> Result<(), ChainWriteError> {
         self.stage(time, Event::of_fold(&fold))?;
         self.staged_folds.insert(fold.log(), fold);
         Ok(())
@@ -303,9 +303,9 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] when the disk refuses; then nothing of it is in the file, no head has moved, and
+    /// [`ChainWriteError`] when the disk refuses; then nothing of it is in the file, no head has moved, and
     /// the refusals are counted again.
-    pub fn commit(&mut self, time: Timestamp, now: Duration) -> Result<(), AuditError> {
+    pub fn commit(&mut self, time: Timestamp, now: Duration) -> Result<(), ChainWriteError> {
         let folds = std::mem::take(&mut self.staged_folds);
         let refusals = std::mem::take(&mut self.staged_refusals);
         match self.file.sync() {

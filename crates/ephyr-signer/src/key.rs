@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ephyr_audit::{Checkpoint, Fold};
+use ephyr_chain::{Checkpoint, Fold};
 use ephyr_names::Timestamp;
 use ephyr_sandbox::read_regular_text;
 use ephyr_token::sshsig::{self, Namespace};

@@ -2,14 +2,18 @@
 //! still make files. The new file begins with the hash that the old one ends in, and with the heads of
 //! the audit logs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ephyr_audit::{AuditError, ChainFile, Fold, OpenError, from_zero};
+use ephyr_chain::beside::{sync_directory, with_suffix};
+use ephyr_chain::{ChainFile, ChainOpenError, Fold, from_zero};
 use ephyr_names::Timestamp;
 
 use crate::journal::{Entry, Event};
+
+/// Suffix of the new file's name until it takes the journal's.
+const NEW: &str = ".new";
 
 /// Continues the journal in a new file; gives where the old one lies then. A crash at any point leaves
 /// the old file in its place, or both, which [`finish`] completes.
@@ -18,68 +22,43 @@ pub(crate) fn rotate<'a>(
     old: &ChainFile,
     folds: impl Iterator<Item = &'a Fold>,
     time: Timestamp,
-) -> Result<PathBuf, OpenError> {
-    let fresh = with_suffix(path, "new");
+) -> Result<PathBuf, ChainOpenError> {
+    let fresh = with_suffix(path, NEW);
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove", &fresh, error));
+            return Err(ChainOpenError::io("remove", &fresh)(error));
         }
         _ => {}
     }
-    let (mut file, _) = ChainFile::open(&fresh, from_zero, &mut |_| Ok(()))?;
+    let (mut file, _) = ChainFile::open(&fresh, time, from_zero, &mut |_| Ok(()))?;
     let first = Event::Continued {
         previous: old.head(),
         entries: old.lines(),
         taken_away: None,
     };
     for event in std::iter::once(first).chain(folds.map(Event::of_fold)) {
-        file.append(&Entry { time, event }).map_err(written)?;
+        file.append(&Entry { time, event })?;
     }
-    file.sync().map_err(written)?;
+    file.sync()?;
     let head = old.head().to_string();
-    let aside = with_suffix(path, &head[..16]);
+    let aside = with_suffix(path, &format!(".{}", &head[..16]));
     rename(path, &aside)?;
     rename(&fresh, path)?;
     Ok(aside)
 }
 
 /// Puts the new file in its place where a crash came between the two renames.
-pub(crate) fn finish(path: &Path) -> Result<(), OpenError> {
-    let fresh = with_suffix(path, "new");
+pub(crate) fn finish(path: &Path) -> Result<(), ChainOpenError> {
+    let fresh = with_suffix(path, NEW);
     if fs::symlink_metadata(path).is_err() && fs::symlink_metadata(&fresh).is_ok() {
         rename(&fresh, path)?;
     }
     Ok(())
 }
 
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
-    fs::rename(from, to).map_err(|why| failed("rename", from, why))?;
-    let directory = match to.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|why| failed("sync the directory", directory, why))
-}
-
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    name.into()
-}
-
-pub(crate) fn failed(what: &'static str, path: &Path, source: io::Error) -> OpenError {
-    OpenError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn written(error: AuditError) -> OpenError {
-    OpenError::Write(error)
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), ChainOpenError> {
+    fs::rename(from, to).map_err(ChainOpenError::io("rename", from))?;
+    sync_directory(to)
 }
 
 #[cfg(test)]
@@ -136,7 +115,7 @@ mod tests {
         let fold = filled(&path);
         let (journal, found) = Journal::open(&path, NOW, 10).unwrap();
         drop(journal);
-        fs::rename(&path, with_suffix(&path, "new")).unwrap();
+        fs::rename(&path, with_suffix(&path, NEW)).unwrap();
         assert!(found.set_aside.unwrap().exists());
         let (journal, _) = Journal::open(&path, NOW, u64::MAX).unwrap();
         assert_eq!(journal.fold(fold.log()).unwrap(), fold);

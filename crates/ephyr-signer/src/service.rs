@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use ed25519_dalek::VerifyingKey;
-use ephyr_audit::AuditError;
+use ephyr_chain::ChainWriteError;
 use ephyr_names::{Digest, EpochId, RecordId, Serial, Timestamp, Ttl};
 use ephyr_policy::Policy;
 use ephyr_signer_ipc::{
@@ -59,14 +59,14 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] if the entry makes no line.
+    /// [`ChainWriteError`] if the entry makes no line.
     pub fn new(
         ca: CaKey,
         policy: Policy,
         mut journal: Journal,
         sandbox: SandboxReport,
         now: Now,
-    ) -> Result<Self, AuditError> {
+    ) -> Result<Self, ChainWriteError> {
         let event = Event::Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy: policy.hash(),
@@ -87,8 +87,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] if the entry makes no line; the old policy stays.
-    pub fn reload(&mut self, policy: Policy, now: Now) -> Result<(), AuditError> {
+    /// [`ChainWriteError`] if the entry makes no line; the old policy stays.
+    pub fn reload(&mut self, policy: Policy, now: Now) -> Result<(), ChainWriteError> {
         let event = Event::PolicyLoaded {
             policy: policy.hash(),
         };
@@ -114,8 +114,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] when the disk refuses.
-    pub fn commit(&mut self, now: Now) -> Result<(), AuditError> {
+    /// [`ChainWriteError`] when the disk refuses.
+    pub fn commit(&mut self, now: Now) -> Result<(), ChainWriteError> {
         self.journal.commit(now.time, now.monotonic)
     }
 
@@ -134,8 +134,8 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] if the entry makes no line.
-    pub fn stop(&mut self, now: Now) -> Result<(), AuditError> {
+    /// [`ChainWriteError`] if the entry makes no line.
+    pub fn stop(&mut self, now: Now) -> Result<(), ChainWriteError> {
         self.journal.stage_due(now.time, now.monotonic, true);
         self.journal.stage(now.time, Event::Stopped {})
     }
@@ -362,7 +362,7 @@ enum Mismatch {
 
 /// The answer in place of one that the journal did not take.
 #[must_use]
-pub fn journal_failed(error: &AuditError) -> Reply {
+pub fn journal_failed(error: &ChainWriteError) -> Reply {
     Reply::Error {
         code: ErrorCode::JournalUnavailable,
         message: format!("nothing is signed unrecorded, and the signer's journal failed: {error}"),

@@ -9,12 +9,13 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use ephyr_audit::{AuditError, ChainFile, Fold, MAX_LINE, OpenError, from_zero};
+use ephyr_chain::beside::with_suffix;
+use ephyr_chain::{ChainFile, ChainOpenError, ChainWriteError, Fold, MAX_LINE, from_zero};
 use ephyr_names::Timestamp;
 use ephyr_sandbox::open_regular;
 
 use crate::journal::{Entry, Event};
-use crate::rotation::{failed, rename, with_suffix};
+use crate::rotation::rename;
 
 /// The state found at startup after a journal was taken away.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,12 +30,12 @@ pub(crate) enum Found {
 }
 
 /// Renames a used spare file to the journal's name.
-pub(crate) fn take_place(path: &Path) -> Result<Found, OpenError> {
+pub(crate) fn take_place(path: &Path) -> Result<Found, ChainOpenError> {
     let spare = name(path);
     let there = |path: &Path| match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(why) => Err(failed("examine", path, why)),
+        Err(why) => Err(ChainOpenError::io("examine", path)(why)),
     };
     let journal = there(path)?;
     match there(&spare)? {
@@ -54,27 +55,27 @@ pub(crate) fn take_place(path: &Path) -> Result<Found, OpenError> {
 }
 
 /// Returns whether it has a complete line: a crash may have left a partial first one.
-fn has_entry(spare: &Path) -> Result<bool, OpenError> {
+fn has_entry(spare: &Path) -> Result<bool, ChainOpenError> {
     let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
     let mut line = Vec::new();
     open_regular(spare)
         .and_then(|file| BufReader::new(file.take(most)).read_until(b'\n', &mut line))
-        .map_err(|why| failed("read", spare, why))?;
+        .map_err(ChainOpenError::io("read", spare))?;
     Ok(line.ends_with(b"\n"))
 }
 
-fn set_aside(path: &Path) -> Result<PathBuf, OpenError> {
+fn set_aside(path: &Path) -> Result<PathBuf, ChainOpenError> {
     let aside = (0..100)
-        .map(|n| with_suffix(path, &format!("replaced-{n}")))
+        .map(|n| with_suffix(path, &format!(".replaced-{n}")))
         .find(|name| fs::symlink_metadata(name).is_err())
-        .ok_or_else(|| failed("rename", path, io::ErrorKind::AlreadyExists.into()))?;
+        .ok_or_else(|| ChainOpenError::io("rename", path)(io::ErrorKind::AlreadyExists.into()))?;
     rename(path, &aside)?;
     Ok(aside)
 }
 
 /// Opens an empty spare file for this run.
-pub(crate) fn open(path: &Path) -> Result<ChainFile, OpenError> {
-    let (file, _) = ChainFile::open(&name(path), from_zero, &mut |_| Ok(()))?;
+pub(crate) fn open(path: &Path, now: Timestamp) -> Result<ChainFile, ChainOpenError> {
+    let (file, _) = ChainFile::open(&name(path), now, from_zero, &mut |_| Ok(()))?;
     Ok(file)
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn begin<'a>(
     folds: impl Iterator<Item = &'a Fold>,
     time: Timestamp,
     taken_away: &str,
-) -> Result<(), AuditError> {
+) -> Result<(), ChainWriteError> {
     let first = Event::Continued {
         previous: old.head(),
         entries: old.lines(),
@@ -101,5 +102,5 @@ pub(crate) fn begin<'a>(
 }
 
 fn name(path: &Path) -> PathBuf {
-    with_suffix(path, "spare")
+    with_suffix(path, ".spare")
 }

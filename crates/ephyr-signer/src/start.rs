@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use ephyr_audit::{AuditError, OpenError};
+use ephyr_chain::{ChainOpenError, ChainWriteError};
 use ephyr_policy::{MAX_POLICY_BYTES, Policy};
 use ephyr_sandbox::{
     Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Metadata,
@@ -45,10 +45,10 @@ pub enum StartError {
     Sandbox(#[from] SandboxError),
     /// The journal.
     #[error("the journal of what is issued: {0}; `--journal` names another file")]
-    Journal(#[from] OpenError),
+    Journal(#[from] ChainOpenError),
     /// The journal's first entry.
     #[error(transparent)]
-    Write(#[from] AuditError),
+    Write(#[from] ChainWriteError),
     /// The policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ephyr_audit::{AuditError, Event, Filter, Writer, WriterOptions, query};
+use ephyr_chain::ChainWriteError;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::support::*;
@@ -123,7 +124,10 @@ fn fill_and_recover(path: &Path, relieve: impl FnOnce()) {
             break error;
         }
     };
-    assert!(matches!(full, AuditError::Write { .. }), "{full}");
+    assert!(
+        matches!(full, AuditError::File(ChainWriteError::Io { .. })),
+        "{full}"
+    );
     let size = std::fs::metadata(path).unwrap().len();
     assert!(
         text(path).ends_with('\n'),

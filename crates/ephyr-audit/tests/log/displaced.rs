@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ephyr_audit::{
-    AuditError, Displaced, Event, Filter, Severity, Stored, VerifyOptions, Writer, log_files, query,
+    AuditError, Event, Filter, Severity, Stored, VerifyOptions, Writer, log_files, query,
 };
+use ephyr_sandbox::Displaced;
 
 use crate::support::*;
 

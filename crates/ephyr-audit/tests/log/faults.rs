@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::MetadataExt as _;
 
-use ephyr_audit::{Event, Fault, Filter, LineFault, MAX_LINE, OpenError, Text, Writer, query};
+use ephyr_audit::{Event, Fault, Filter, OpenError, Text, Writer, query};
+use ephyr_chain::{ChainOpenError, ChainWriteError, LineFault, MAX_LINE};
 use sha2::{Digest as _, Sha256};
 
 use crate::support::*;
@@ -52,11 +53,11 @@ fn w25_a_forged_line_without_a_hash_is_refused() {
     let refused = Writer::open(&path, &options()).unwrap_err();
     assert!(matches!(
         refused,
-        OpenError::Broken {
+        OpenError::File(ChainOpenError::Broken {
             line: 3,
             fault: LineFault::NoHash,
             ..
-        }
+        })
     ));
     // Garbage that is not even a line's beginning is refused the same way.
     std::fs::write(&path, text(&path).replace(&forged, "garbage")).unwrap();
@@ -194,7 +195,10 @@ fn w25_a_file_emptied_under_the_writer_stops_it() {
     let refused = writer.append_durable_blocking(&exec("after"));
     assert!(matches!(
         refused,
-        Err(ephyr_audit::AuditError::Changed { found: 0, .. })
+        Err(ephyr_audit::AuditError::File(ChainWriteError::Changed {
+            found: 0,
+            ..
+        }))
     ));
     assert!(writer.failure().is_some());
 }
@@ -254,11 +258,11 @@ fn a_complete_last_line_that_does_not_fit_is_not_taken_for_a_crash() {
     let refused = Writer::open(&path, &options()).unwrap_err();
     assert!(matches!(
         refused,
-        OpenError::Broken {
+        OpenError::File(ChainOpenError::Broken {
             line: 2,
             fault: LineFault::Mismatch,
             ..
-        }
+        })
     ));
     assert_eq!(text(&path), changed, "evidence stays as it is");
 }

@@ -6,6 +6,7 @@ use ephyr_audit::{
     AuditError, CheckpointFault, Event, Filter, OpenError, VerifyOptions, Writer, WriterOptions,
     query,
 };
+use ephyr_chain::{ChainOpenError, Checkpoint};
 
 use crate::support::*;
 
@@ -30,20 +31,32 @@ fn a_second_writer_a_link_and_a_file_of_others_are_refused() {
     let path = dir.path().join("audit.log");
     let writer = open(&path);
     let refused = |path: &std::path::Path| Writer::open(path, &options()).unwrap_err();
-    assert!(matches!(refused(&path), OpenError::Locked(_)));
+    assert!(matches!(
+        refused(&path),
+        OpenError::File(ChainOpenError::Locked(_))
+    ));
     drop(writer);
     let link = dir.path().join("link.log");
     symlink(&path, &link).unwrap();
-    assert!(matches!(refused(&link), OpenError::Symlink(_)));
-    assert!(matches!(refused(dir.path()), OpenError::Io { .. }));
+    assert!(matches!(
+        refused(&link),
+        OpenError::File(ChainOpenError::Symlink(_))
+    ));
+    assert!(matches!(
+        refused(dir.path()),
+        OpenError::File(ChainOpenError::Io { .. })
+    ));
     let fifo = dir.path().join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert!(matches!(refused(&fifo), OpenError::NotRegular(_)));
+    assert!(matches!(
+        refused(&fifo),
+        OpenError::File(ChainOpenError::NotRegular(_))
+    ));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660)).unwrap();
     assert!(matches!(
         refused(&path),
-        OpenError::Writable { mode: 0o660, .. }
+        OpenError::File(ChainOpenError::Writable { mode: 0o660, .. })
     ));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     assert!(Writer::open(&path, &options()).is_ok());
@@ -56,7 +69,10 @@ fn a_second_writer_a_link_and_a_file_of_others_are_refused() {
     };
     let error = refused(&foreign);
     assert!(
-        matches!(error, OpenError::ForeignOwner { .. } | OpenError::Io { .. }),
+        matches!(
+            error,
+            OpenError::File(ChainOpenError::ForeignOwner { .. } | ChainOpenError::Io { .. })
+        ),
         "{error}"
     );
 }
@@ -321,7 +337,7 @@ fn a_log_in_the_place_of_another_says_so_and_keeps_its_last_checkpoint() {
         .path()
         .join(format!("audit.log.{}.checkpoint", last.log));
     assert_eq!(
-        serde_json::from_slice::<ephyr_audit::Checkpoint>(&std::fs::read(kept).unwrap()).unwrap(),
+        serde_json::from_slice::<Checkpoint>(&std::fs::read(kept).unwrap()).unwrap(),
         last
     );
     // The other log's files are not mixed up with this one's.

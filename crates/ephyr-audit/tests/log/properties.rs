@@ -1,15 +1,11 @@
 //! Whatever stands in the records, and whatever is done to the file.
 
-use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use ephyr_audit::{
-    ActionInfo, ActionKind, ChainFile, Checkpoint, DecisionInfo, Event, Filter, Line, LineFault,
-    MAX_LINE, Record, Text, from_zero, query,
-};
+use ephyr_audit::{ActionInfo, ActionKind, DecisionInfo, Event, Filter, Record, Text, query};
+use ephyr_chain::{Checkpoint, MAX_LINE};
 use ephyr_names::{Digest, Serial, TaskId, Timestamp};
 use proptest::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::support::*;
 
@@ -176,79 +172,5 @@ proptest! {
         let options = ephyr_audit::VerifyOptions { shipped: vec![shipped.clone()], partial: false };
         let verdict = ephyr_audit::verify([&changed[..]], &Signer::new(1).ca(), &options);
         prop_assert!(verdict.is_err());
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Entry {
-    number: u32,
-    text: String,
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Append(Entry),
-    Sync,
-    Reopen,
-    Crash(Vec<u8>),
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        5 => (any::<u32>(), ".{0,40}").prop_map(|(number, text)| Step::Append(Entry { number, text })),
-        2 => Just(Step::Sync),
-        1 => Just(Step::Reopen),
-        1 => prop::collection::vec(0x20..0x7fu8, 1..80).prop_map(Step::Crash),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// The journal against the plainest model: what was synced is there, in order, and nothing else.
-    #[test]
-    fn a_chained_file_holds_exactly_what_was_synced(steps in prop::collection::vec(any_step(), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
-        let path: PathBuf = dir.path().join("journal");
-        let reopen = || {
-            let mut seen = Vec::new();
-            let mut visit = |line: &Line<'_>| -> Result<(), LineFault> {
-                seen.push(line.parse::<Entry>()?);
-                Ok(())
-            };
-            let (file, opened) = ChainFile::open(&path, from_zero, &mut visit).unwrap();
-            (file, opened, seen)
-        };
-        let (mut synced, mut staged) = (Vec::new(), Vec::new());
-        let mut file = Some(reopen().0);
-        for step in steps {
-            let open = file.as_mut().unwrap();
-            match step {
-                Step::Append(entry) => {
-                    open.append(&entry).unwrap();
-                    staged.push(entry);
-                }
-                Step::Sync => {
-                    open.sync().unwrap();
-                    synced.append(&mut staged);
-                }
-                Step::Reopen | Step::Crash(_) => {
-                    staged.clear();
-                    drop(file.take());
-                    let torn = if let Step::Crash(rest) = &step {
-                        let all = [&std::fs::read(&path).unwrap()[..], rest].concat();
-                        std::fs::write(&path, all).unwrap();
-                        true
-                    } else {
-                        false
-                    };
-                    let (again, opened, seen) = reopen();
-                    prop_assert_eq!(opened.torn.is_some(), torn);
-                    prop_assert_eq!(again.lines(), synced.len() as u64);
-                    prop_assert_eq!(&seen, &synced);
-                    file = Some(again);
-                }
-            }
-        }
     }
 }

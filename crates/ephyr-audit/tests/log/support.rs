@@ -5,9 +5,10 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use ephyr_audit::{
-    ActionInfo, ActionKind, Appended, Checkpoint, Event, Fold, Record, Report, Text, VerifyError,
-    VerifyOptions, Writer, WriterOptions, checkpoint_file, log_files, new_record_id, verify,
+    ActionInfo, ActionKind, Appended, Event, Record, Report, Text, VerifyError, VerifyOptions,
+    Writer, WriterOptions, checkpoint_file, log_files, new_record_id, verify,
 };
+use ephyr_chain::{Checkpoint, Fold};
 use ephyr_names::{Digest, Timestamp};
 use ephyr_token::sshsig::{self, Namespace};
 use sha2::{Digest as _, Sha256};

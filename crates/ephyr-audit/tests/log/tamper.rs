@@ -1,8 +1,7 @@
 //! An attacker with the log in hand.
 
-use ephyr_audit::{
-    Checkpoint, Event, Fault, Fold, Line, LineFault, Record, VerifyError, VerifyOptions,
-};
+use ephyr_audit::{Event, Fault, Record, VerifyError, VerifyOptions};
+use ephyr_chain::{Checkpoint, Fold, Line, LineFault};
 
 use crate::support::*;
 

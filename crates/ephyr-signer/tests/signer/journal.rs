@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ephyr_audit::{Checkpoint, Fold};
+use ephyr_chain::{Checkpoint, Fold};
 use ephyr_names::{Digest, RecordId};
 use ephyr_signer_ipc::{ErrorCode, Reply, Request};
 use rustix::process::Signal;

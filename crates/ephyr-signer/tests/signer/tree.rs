@@ -42,6 +42,8 @@ fn the_signer_reaches_no_runtime_no_network_and_no_ssh_client() {
         "schemars",
         "socket2",
         "libloading",
+        "ephyr-audit",
+        "ephyr-render",
     ] {
         assert!(
             !names.contains(&banned),

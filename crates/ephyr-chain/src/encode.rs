@@ -7,19 +7,19 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
-/// Bytes of the longest line, its newline included.
+/// Maximum length of a line in bytes, including its newline.
 pub const MAX_LINE: usize = 16 * 1024;
 
 /// Appends the canonical JSON of `value` to `out`.
 ///
 /// # Errors
-/// Whatever the value's own `Serialize` refuses; the records of this crate refuse nothing.
+/// The error of the value's own `Serialize`.
 pub fn canonical<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> serde_json::Result<()> {
     value.serialize(&mut serde_json::Serializer::with_formatter(out, Canonical))
 }
 
-/// JSON escapes only what stands below the space. A log is also read with `tail -f`, so the other
-/// control characters and those that reorder or hide text are escaped too.
+/// JSON escapes only characters below the space. Logs are also read with `tail -f`, so the other control characters
+/// and those that reorder or hide text are escaped too.
 struct Canonical;
 
 impl Formatter for Canonical {
@@ -42,7 +42,7 @@ impl Formatter for Canonical {
 }
 
 /// DEL and C1 controls, zero-width characters, line separators, bidirectional controls, byte order mark.
-pub(crate) fn is_hidden(c: char) -> bool {
+fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{7f}'..='\u{9f}'
         | '\u{ad}'
@@ -53,18 +53,21 @@ pub(crate) fn is_hidden(c: char) -> bool {
         | '\u{feff}')
 }
 
-/// Text of foreign origin for a terminal: what moves the cursor, hides text or reorders it is escaped, line
-/// breaks too.
+/// Displays untrusted text on a terminal: characters that move the cursor, hide text or reorder it are escaped, as are
+/// line breaks.
 pub struct Shown<'a>(pub &'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| show(c, f))
+        self.0.chars().try_for_each(|c| show_char(c, f))
     }
 }
 
-/// One character of it.
-pub(crate) fn show(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Writes one character as [`Shown`] does.
+///
+/// # Errors
+/// The formatter's error.
+pub fn show_char(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match c {
         '\n' => f.write_str("\\n"),
         '\r' => f.write_str("\\r"),
@@ -74,8 +77,9 @@ pub(crate) fn show(c: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// Bytes that `c` takes in the canonical JSON.
-pub(crate) fn encoded_len(c: char) -> usize {
+/// Returns the number of bytes that `c` takes in the canonical JSON.
+#[must_use]
+pub fn encoded_len(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
         c if c < ' ' || is_hidden(c) => 6,

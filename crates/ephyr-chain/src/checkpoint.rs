@@ -1,5 +1,5 @@
-//! Countersignatures of the signer. It folds the hashes of the records itself, record by record, from
-//! its own last head, and signs what it got: whoever rewrites the log later can no longer match it.
+//! The signer's countersignatures. The signer folds the hashes of the records itself, record by record, from its own
+//! last head, and signs the result: a log that is rewritten later no longer matches it.
 
 use ephyr_names::{Digest, RecordId, Timestamp};
 use ephyr_token::sshsig::{self, Namespace, SshsigError};
@@ -17,7 +17,7 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// The head over no record of this log.
+    /// Returns the head over no record of this log.
     #[must_use]
     pub fn new(log: RecordId) -> Self {
         let mut hasher = Sha256::new_with_prefix(b"ephyr-checkpoint-v1");
@@ -29,13 +29,13 @@ impl Fold {
         }
     }
 
-    /// The state that was reached before: `head` over the first `count` records.
+    /// Restores an earlier state: `head` over the first `count` records.
     #[must_use]
     pub fn resume(log: RecordId, count: u64, head: Digest) -> Self {
         Self { log, count, head }
     }
 
-    /// Takes in the next record's hash.
+    /// Adds the next record's hash.
     pub fn push(&mut self, hash: Digest) {
         let mut hasher = Sha256::new_with_prefix(self.head.0);
         hasher.update(hash.0);
@@ -43,19 +43,19 @@ impl Fold {
         self.count += 1;
     }
 
-    /// The log's id.
+    /// Returns the log's id.
     #[must_use]
     pub fn log(&self) -> RecordId {
         self.log
     }
 
-    /// How many records it covers.
+    /// Returns the number of records that it covers.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// The head over them.
+    /// Returns the head over them.
     #[must_use]
     pub fn head(&self) -> Digest {
         self.head
@@ -79,14 +79,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// The bytes that the signer signs: compact JSON of log, count, head and time.
+    /// Returns the bytes that the signer signs: compact JSON of log, count, head and time.
     #[must_use]
     pub fn signed_bytes(log: RecordId, count: u64, head: Digest, time: Timestamp) -> Vec<u8> {
-        // None of the four can hold a character that JSON would escape.
+        // None of the four can contain a character that JSON escapes.
         format!(r#"{{"log":"{log}","count":{count},"head":"{head}","time":"{time}"}}"#).into_bytes()
     }
 
-    /// The bytes that this checkpoint's signature covers.
+    /// Returns the bytes that this checkpoint's signature covers.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
         Self::signed_bytes(self.log, self.count, self.head, self.time)
