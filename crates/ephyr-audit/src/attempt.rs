@@ -2,12 +2,13 @@
 
 use ephyr_names::{AgentName, Digest, RecordId, TaskId, Timestamp};
 
+use crate::appended::Appended;
 use crate::clock;
 use crate::error::AuditError;
 use crate::event::Event;
 use crate::handover;
 use crate::record::{ActionInfo, DecisionInfo, Record};
-use crate::writer::{Appended, Writer};
+use crate::writer::Writer;
 
 /// The effect that an attempt announces. Each has one event for the attempt and one for the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,17 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use ephyr_chain::beside::{directory, with_suffix};
+use ephyr_chain::{Checkpoint, Fold, Line, LineFault, Lines, NextLine};
 use ephyr_names::{Digest, RecordId};
 use ephyr_sandbox::open_regular;
 
 use crate::event::Event;
 use crate::record::{LogLink, Record};
-use ephyr_chain::beside::{directory, with_suffix};
-use ephyr_chain::{Checkpoint, Fold};
-use ephyr_chain::{Line, LineFault, Lines, NextLine};
 
 /// The files of the log at `path`, oldest first, itself last; in this order
 /// [`verify`](crate::verify()) and [`query`](crate::query()) take them. Files of an earlier log of the
@@ -30,18 +29,32 @@ pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(older.chain([path.to_path_buf()]).collect())
 }
 
-/// The name that a file gets which begins with record `first` (from 0).
+/// Returns the name of a rotated file whose first record has the number `first` (from 0).
 pub(crate) fn rotated_name(path: &Path, log: RecordId, first: u64) -> PathBuf {
     with_suffix(path, &format!(".{log}.{first:012}"))
 }
 
-/// The file that keeps the last checkpoint, for shipping elsewhere.
+/// Returns the temporary name under which the next file is written.
+pub(crate) fn next_name(path: &Path) -> PathBuf {
+    with_suffix(path, ".next")
+}
+
+/// Returns whether both paths are names of one file.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let (one, other) = (
+        std::fs::symlink_metadata(one),
+        std::fs::symlink_metadata(other),
+    );
+    matches!((one, other), (Ok(one), Ok(other)) if (one.dev(), one.ino()) == (other.dev(), other.ino()))
+}
+
+/// Returns the path of the file with the last checkpoint, for shipping elsewhere.
 #[must_use]
 pub fn checkpoint_file(path: &Path) -> PathBuf {
     with_suffix(path, ".checkpoint")
 }
 
-/// The rotated files of this log, each with the number of records before it.
+/// Returns the rotated files of this log, each with the number of records before it.
 fn rotated(path: &Path, log: RecordId) -> io::Result<Vec<(u64, PathBuf)>> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Err(io::Error::new(
@@ -67,7 +80,7 @@ fn rotated(path: &Path, log: RecordId) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// What the first line of a file says about the log; every file of a log begins so.
+/// Parses the first line of a file, which links it to its log.
 pub(crate) fn opening(line: &Line<'_>) -> Result<LogLink, LineFault> {
     let bad = |why: &str| LineFault::NotARecord(why.into());
     let record: Record = line.parse()?;
@@ -83,12 +96,12 @@ pub(crate) fn opening(line: &Line<'_>) -> Result<LogLink, LineFault> {
     }
 }
 
-/// [`FirstPrevious`](ephyr_chain::FirstPrevious) of a file of the audit log.
+/// Is the [`FirstPrevious`](ephyr_chain::FirstPrevious) of a file of the audit log.
 pub(crate) fn previous_of(line: &Line<'_>) -> Digest {
     opening(line).map_or(Digest::ZERO, |link| link.previous)
 }
 
-/// Reads record hashes back from the log: of records `from` up to `durable`, at most `max`.
+/// Reads hashes from the log: of the records from `from` up to `durable`, at most `max`.
 pub(crate) fn read_hashes(
     path: &Path,
     from: u64,
@@ -122,7 +135,7 @@ pub(crate) fn read_hashes(
     Ok(hashes)
 }
 
-/// What the file's first line says about its log.
+/// Reads the link in the file's first line.
 fn link_of(path: &Path) -> io::Result<LogLink> {
     match Lines::new(BufReader::new(open_regular(path)?)).read_next()? {
         NextLine::Line(text) => Line::split(text)
@@ -132,7 +145,7 @@ fn link_of(path: &Path) -> io::Result<LogLink> {
     }
 }
 
-/// The last checkpoint in the files before the one that begins so.
+/// Returns the last checkpoint in the files before the one with this link.
 pub(crate) fn checkpoint_before(path: &Path, link: LogLink) -> io::Result<Option<Checkpoint>> {
     let mut files = rotated(path, link.log)?;
     files.retain(|(start, _)| *start < link.count);
@@ -150,11 +163,11 @@ pub(crate) fn checkpoint_before(path: &Path, link: LogLink) -> io::Result<Option
     Ok(None)
 }
 
-/// The checkpoint in a line, if it is a checkpoint's.
+/// Returns the line's checkpoint, if it is a checkpoint record.
 pub(crate) fn checkpoint_in(line: &Line<'_>) -> Result<Option<Checkpoint>, LineFault> {
-    // Within a string the quotes would be escaped, so that these bytes can only be the field itself.
+    // Inside a string the quotes would be escaped, so these bytes can only be the field itself.
     const FIELD: &[u8] = br#""event":"checkpoint""#;
-    // The event stands behind id, time and severity, all of them short.
+    // The event follows id, time and severity, which are short.
     let start = &line.text()[..line.text().len().min(160)];
     if !start.windows(FIELD.len()).any(|bytes| bytes == FIELD) {
         return Ok(None);
@@ -172,8 +185,8 @@ fn invalid(fault: LineFault) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, fault)
 }
 
-/// Replaces the checkpoint kept beside the log.
-pub(crate) fn keep_beside(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
+/// Replaces the checkpoint file beside the log.
+pub(crate) fn write_checkpoint_file(path: &Path, checkpoint: &Checkpoint) -> io::Result<()> {
     let (file, next) = (checkpoint_file(path), with_suffix(path, ".checkpoint.next"));
     let mut out: File = OpenOptions::new()
         .write(true)

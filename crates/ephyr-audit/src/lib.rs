@@ -5,38 +5,45 @@
 //! ([`verify()`]). Three laws:
 //!
 //! - An effect needs an [`Attempt`]: its record is on disk before anything happens, and its outcome follows.
-//! - A record is wholly in the log or not at all, and a line has at most [`MAX_LINE`](ephyr_chain::MAX_LINE) bytes, whatever
-//!   stands in it.
-//! - Secrets never enter. This crate cannot know one; whoever fills a [`Record`] must.
+//! - A record is completely in the log or not at all, and a line has at most [`MAX_LINE`](ephyr_chain::MAX_LINE) bytes,
+//!   whatever its content.
+//! - Secrets never enter the log. This crate cannot recognize one, so the caller that fills a [`Record`] must.
+//!
+//! The modules, from the top: `attempt` → `writer` → `worker` → `opening`, `continuing` → `open_log`, `shared` → `queue`, `progress`,
+//! `files` → `record`. `verify` and `query` read only.
 
+mod appended;
 mod attempt;
 mod clock;
-mod continued;
+mod continuing;
 mod error;
 mod event;
 mod files;
 mod handover;
-mod ledger;
+mod open_log;
+mod opening;
+mod progress;
 mod query;
 mod queue;
 mod record;
 mod render;
-mod start;
+mod shared;
 mod text;
 mod verify;
 mod worker;
 mod writer;
 
 pub use attempt::{Attempt, AttemptKind};
+pub use appended::{Appended, Completion};
 pub use clock::new_record_id;
 pub use ephyr_chain::{Checkpoint, Fold};
 pub use error::{AuditError, CheckpointFault, Failure, OpenError};
 pub use event::{Event, EventError, Severity};
 pub use files::{checkpoint_file, log_files};
 pub use handover::Inbox;
-pub use ledger::{Position, Unsigned};
+pub use progress::{Position, Unsigned};
 pub use query::{Filter, QueryError, find_delegation, find_record, query};
 pub use record::{ActionInfo, ActionKind, DecisionInfo, LogLink, Record, Stored};
 pub use text::{Detail, Text, Whole};
 pub use verify::{Fault, Report, VerifyError, VerifyOptions, verify};
-pub use writer::{Appended, Completion, OpenReport, Writer, WriterOptions};
+pub use writer::{OpenReport, Writer, WriterOptions};

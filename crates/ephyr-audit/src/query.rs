@@ -3,12 +3,12 @@
 
 use std::io::{self, BufRead};
 
+use ephyr_chain::{Line, LineFault, Lines, NextLine};
 use ephyr_names::{AgentName, Digest, RecordId, TaskId, Timestamp};
 use ephyr_token::DelegationCertificate;
 
 use crate::event::{Event, Severity};
 use crate::record::{Record, Stored};
-use ephyr_chain::{Line, LineFault, Lines, NextLine};
 
 /// Which records to give. What is not set admits all.
 #[derive(Debug, Clone, Default)]

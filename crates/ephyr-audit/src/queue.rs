@@ -1,4 +1,4 @@
-//! What waits for the writer's thread: bounded, and merged where it repeats itself.
+//! The queue of the writer's thread: bounded, with repeated records merged.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -7,113 +7,136 @@ use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use ephyr_chain::{EncodedRecord, Fold};
 use ephyr_names::{Digest, RecordId};
 
+use crate::appended::Completion;
 use crate::error::{AuditError, Failure, OpenError};
 use crate::record::Record;
-use crate::writer::Completion;
-use ephyr_chain::EncodedRecord;
-use ephyr_chain::Fold;
 
-/// How long a record that nobody waits for may wait for others. It is on disk within a second.
+/// How long a record without a waiting caller may wait for others. It is on disk within a second.
 pub(crate) const RELAXED_DELAY: Duration = Duration::from_millis(800);
-/// Bytes that may wait, besides the bound on records.
+/// Maximum number of bytes in the queue; the number of records is bounded too.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// An encoded record on its way to the disk.
-pub(crate) struct Job {
+pub(crate) struct PendingRecord {
     pub(crate) id: RecordId,
     pub(crate) policy: Digest,
-    pub(crate) body: EncodedRecord,
-    pub(crate) kind: Kind,
+    pub(crate) encoded: EncodedRecord,
+    pub(crate) delivery: Delivery,
 }
 
-pub(crate) enum Kind {
-    /// Somebody waits for it.
+/// How the result of writing a record is delivered.
+pub(crate) enum Delivery {
+    /// A caller waits for it.
     Durable(Completion),
-    /// The signer's checkpoint, with the fold that it confirms.
+    /// A caller waits; the record is the signer's checkpoint, with the fold that it confirms.
     Checkpoint(Box<Fold>, Completion),
-    /// Nobody waits; it stands for so many events.
+    /// No caller waits; the record stands for this many events.
     Relaxed(u32),
 }
 
-impl Job {
-    pub(crate) fn new(record: &Record, kind: Kind) -> Result<Self, (AuditError, Kind)> {
+impl PendingRecord {
+    /// Encodes a record.
+    ///
+    /// # Errors
+    /// The record cannot be encoded; the delivery is returned, so that its caller can be told.
+    pub(crate) fn new(record: &Record, delivery: Delivery) -> Result<Self, (AuditError, Delivery)> {
         match EncodedRecord::new(record) {
-            Ok(body) => Ok(Self {
+            Ok(encoded) => Ok(Self {
                 id: record.id,
                 policy: record.policy,
-                body,
-                kind,
+                encoded,
+                delivery,
             }),
-            Err(e) => Err((e.into(), kind)),
+            Err(e) => Err((e.into(), delivery)),
+        }
+    }
+
+    pub(crate) fn is_relaxed(&self) -> bool {
+        matches!(self.delivery, Delivery::Relaxed(_))
+    }
+
+    fn bytes(&self) -> usize {
+        self.encoded.as_bytes().len()
+    }
+}
+
+impl Delivery {
+    /// Tells a waiting caller that the record is not in the log.
+    pub(crate) fn fail(self, error: AuditError) {
+        match self {
+            Self::Durable(done) | Self::Checkpoint(_, done) => done(Err(error)),
+            Self::Relaxed(_) => {}
         }
     }
 }
 
-/// What else the thread can be told.
-pub(crate) enum Order {
-    /// Put everything on disk now.
+/// A request to the writer's thread other than a record, with the channel for its answer.
+pub(crate) enum Control {
+    /// Write everything to disk now.
     Flush(SyncSender<Result<(), AuditError>>),
     /// Begin a new file.
     Rotate(SyncSender<Result<PathBuf, OpenError>>),
 }
 
-/// What the thread takes at once.
+/// Everything that the thread takes from the queue at once.
 #[derive(Default)]
-pub(crate) struct Work {
-    pub(crate) jobs: Vec<Job>,
-    /// Merged records, each with the number of events it stands for; still to be encoded.
+pub(crate) struct Batch {
+    pub(crate) records: Vec<PendingRecord>,
+    /// Merged records, not yet encoded, each with the number of events it stands for.
     pub(crate) merged: Vec<(Record, u32)>,
-    pub(crate) orders: Vec<Order>,
-    /// Events lost so far and not yet recorded as lost.
+    pub(crate) controls: Vec<Control>,
+    /// Number of events lost so far and not yet recorded as lost.
     pub(crate) lost: u64,
-    /// A check whether the file is still at its path was requested.
-    pub(crate) look: bool,
+    /// Whether to check that the file is still at its path.
+    pub(crate) check_place: bool,
     pub(crate) closing: bool,
 }
 
 pub(crate) struct Queue {
     limit: usize,
-    jobs: Vec<Job>,
+    records: Vec<PendingRecord>,
+    /// Number of records that a caller waits for.
     durable: usize,
     bytes: usize,
-    merged: HashMap<u64, Merged>,
-    /// About what the merged ones take.
+    merged: HashMap<u64, MergedRecord>,
+    /// Approximate size of the merged records.
     merged_bytes: usize,
     hasher: RandomState,
     deadline: Option<Instant>,
     lost: u64,
-    orders: Vec<Order>,
-    look: bool,
+    controls: Vec<Control>,
+    check_place: bool,
     closing: bool,
     closed: bool,
-    /// The thread waits and has not been woken: waking it costs a system call, so it is done once.
+    /// The thread waits and has not been woken. Waking it costs a system call, so it is done once.
     sleeping: bool,
     pub(crate) failure: Option<Failure>,
     /// The last failure, resolved or not.
     pub(crate) last_failure: Option<Failure>,
 }
 
-struct Merged {
+struct MergedRecord {
     record: Record,
     count: u32,
 }
 
-/// What became of a record that may be one of many alike.
+/// The result of merging a record into equal ones.
 #[expect(clippy::large_enum_variant, reason = "it lives for one call")]
-pub(crate) enum Merge {
-    /// It was taken; the thread may have to be woken.
-    Taken { wake: bool },
-    /// Its likeness has the hash of another one's.
-    Differs(Record),
+pub(crate) enum MergeOutcome {
+    /// The record is in the queue; `wake` says whether the thread must be woken.
+    Queued { wake: bool },
+    /// A different record has the same hash; the record is returned.
+    HashCollision(Record),
 }
 
 impl Queue {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
-            jobs: Vec::new(),
+            records: Vec::new(),
             durable: 0,
             bytes: 0,
             merged: HashMap::new(),
@@ -121,8 +144,8 @@ impl Queue {
             hasher: RandomState::new(),
             deadline: None,
             lost: 0,
-            orders: Vec::new(),
-            look: false,
+            controls: Vec::new(),
+            check_place: false,
             closing: false,
             closed: false,
             sleeping: false,
@@ -131,34 +154,40 @@ impl Queue {
         }
     }
 
-    /// Takes a record somebody waits for, or gives it back with the reason. Says whether the thread has
-    /// to be woken.
+    /// Queues a record that a caller waits for, or returns it with the reason. Returns whether the thread must be woken.
     #[expect(
         clippy::result_large_err,
-        reason = "the job goes back to its owner, unallocated"
+        reason = "the record is returned without an allocation"
     )]
-    pub(crate) fn push_durable(&mut self, job: Job) -> Result<bool, (AuditError, Job)> {
+    pub(crate) fn push_durable(
+        &mut self,
+        record: PendingRecord,
+    ) -> Result<bool, (AuditError, PendingRecord)> {
         if self.closing || self.closed {
-            return Err((AuditError::Closed, job));
+            return Err((AuditError::Closed, record));
         }
-        if self.durable >= self.limit || self.bytes + job.body.as_bytes().len() > 2 * MAX_BYTES {
-            return Err((AuditError::Busy, job));
+        if self.durable >= self.limit || self.bytes + record.bytes() > 2 * MAX_BYTES {
+            return Err((AuditError::Busy, record));
         }
         self.durable += 1;
-        self.bytes += job.body.as_bytes().len();
-        self.jobs.push(job);
+        self.bytes += record.bytes();
+        self.records.push(record);
         Ok(std::mem::take(&mut self.sleeping))
     }
 
-    /// Takes a record nobody waits for. Says whether the thread has to be woken.
-    pub(crate) fn push_relaxed(&mut self, job: Job, now: Instant) -> Result<bool, AuditError> {
+    /// Queues a record without a waiting caller. Returns whether the thread must be woken.
+    pub(crate) fn push_relaxed(
+        &mut self,
+        record: PendingRecord,
+        now: Instant,
+    ) -> Result<bool, AuditError> {
         self.admit_relaxed(1)?;
-        self.bytes += job.body.as_bytes().len();
-        self.jobs.push(job);
+        self.bytes += record.bytes();
+        self.records.push(record);
         Ok(self.due_in_time(now))
     }
 
-    /// A thread that sleeps until a deadline need not learn of what is due after it.
+    /// Sets the deadline for relaxed records. A thread that already sleeps until an earlier deadline need not be woken.
     fn due_in_time(&mut self, now: Instant) -> bool {
         if self.deadline.is_some() {
             return false;
@@ -167,30 +196,34 @@ impl Queue {
         std::mem::take(&mut self.sleeping)
     }
 
-    /// Takes a record that may be one of many alike; gives it back if it only resembles another one.
-    pub(crate) fn merge(&mut self, record: Record, now: Instant) -> Result<Merge, AuditError> {
+    /// Queues a record that may repeat an earlier one, and counts repetitions.
+    pub(crate) fn merge(
+        &mut self,
+        record: Record,
+        now: Instant,
+    ) -> Result<MergeOutcome, AuditError> {
         let events = record.count.unwrap_or(1);
-        let key = self.hasher.hash_one(likeness(&record));
+        let key = self.hasher.hash_one(merge_key(&record));
         if let Some(merged) = self.merged.get_mut(&key) {
-            if likeness(&merged.record) != likeness(&record) {
-                return Ok(Merge::Differs(record));
+            if merge_key(&merged.record) != merge_key(&record) {
+                return Ok(MergeOutcome::HashCollision(record));
             }
             merged.count = merged.count.saturating_add(events);
-            return Ok(Merge::Taken { wake: false });
+            return Ok(MergeOutcome::Queued { wake: false });
         }
         self.admit_relaxed(u64::from(events))?;
         self.merged_bytes += record.about_bytes();
         let count = events;
-        self.merged.insert(key, Merged { record, count });
+        self.merged.insert(key, MergedRecord { record, count });
         let wake = self.due_in_time(now);
-        Ok(Merge::Taken { wake })
+        Ok(MergeOutcome::Queued { wake })
     }
 
     fn admit_relaxed(&mut self, events: u64) -> Result<(), AuditError> {
         if self.closing || self.closed {
             return Err(AuditError::Closed);
         }
-        let waiting = self.jobs.len() - self.durable + self.merged.len();
+        let waiting = self.records.len() - self.durable + self.merged.len();
         if waiting >= self.limit || self.bytes + self.merged_bytes > MAX_BYTES {
             self.lost += events;
             return Err(AuditError::Busy);
@@ -198,21 +231,21 @@ impl Queue {
         Ok(())
     }
 
-    pub(crate) fn order(&mut self, order: Order) -> Result<(), Order> {
+    pub(crate) fn control(&mut self, control: Control) -> Result<(), Control> {
         if self.closed {
-            return Err(order);
+            return Err(control);
         }
-        self.orders.push(order);
+        self.controls.push(control);
         Ok(())
     }
 
     /// Requests a check whether the file is still at its path. Returns whether the thread must be woken: a pending
     /// record is checked when it is written.
-    pub(crate) fn look(&mut self) -> bool {
+    pub(crate) fn check_place(&mut self) -> bool {
         if self.deadline.is_some() {
             return false;
         }
-        self.look = true;
+        self.check_place = true;
         std::mem::take(&mut self.sleeping)
     }
 
@@ -220,9 +253,9 @@ impl Queue {
         self.closing = true;
     }
 
-    /// How long the thread may sleep: not at all, for a while, or until it is woken.
+    /// Returns how long the thread may sleep: `None` not at all, `Some(None)` until it is woken.
     pub(crate) fn idle_for(&mut self, now: Instant) -> Option<Option<Duration>> {
-        if self.durable > 0 || !self.orders.is_empty() || self.look || self.closing {
+        if self.durable > 0 || !self.controls.is_empty() || self.check_place || self.closing {
             return None;
         }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
@@ -232,70 +265,68 @@ impl Queue {
         Some(self.deadline.map(|deadline| deadline - now))
     }
 
-    /// Gives the thread all that is due. `work` comes back with its old buffers, empty.
-    pub(crate) fn take(&mut self, work: &mut Work, now: Instant) {
-        std::mem::swap(&mut self.jobs, &mut work.jobs);
-        std::mem::swap(&mut self.orders, &mut work.orders);
+    /// Moves everything that is due into `batch`, whose buffers are empty and are reused.
+    pub(crate) fn take(&mut self, batch: &mut Batch, now: Instant) {
+        std::mem::swap(&mut self.records, &mut batch.records);
+        std::mem::swap(&mut self.controls, &mut batch.controls);
         (self.durable, self.bytes) = (0, 0);
         self.sleeping = false;
-        work.look = std::mem::take(&mut self.look);
-        work.closing = self.closing;
+        batch.check_place = std::mem::take(&mut self.check_place);
+        batch.closing = self.closing;
         if self.deadline.is_some_and(|deadline| deadline <= now)
-            || !work.orders.is_empty()
+            || !batch.controls.is_empty()
             || self.closing
         {
             let merged = self.merged.drain().map(|(_, merged)| merged);
-            work.merged
-                .extend(merged.map(|Merged { record, count }| (record, count)));
+            batch
+                .merged
+                .extend(merged.map(|MergedRecord { record, count }| (record, count)));
         }
         if self.merged.is_empty() {
             self.merged_bytes = 0;
             self.deadline = None;
             self.merged.shrink_to(64);
         }
-        work.lost = self.lost;
+        batch.lost = self.lost;
     }
 
-    /// After a failed write: what nobody waited for goes back to the front, as far as it fits.
-    pub(crate) fn put_back(&mut self, kept: &mut Vec<Job>, retry: Instant) {
-        for job in kept.drain(self.limit.min(kept.len())..) {
-            if let Kind::Relaxed(count) = job.kind {
+    /// Puts relaxed records back to the front of the queue after a failed write, as many as fit.
+    pub(crate) fn put_back(&mut self, kept: &mut Vec<PendingRecord>, retry: Instant) {
+        for record in kept.drain(self.limit.min(kept.len())..) {
+            if let Delivery::Relaxed(count) = record.delivery {
                 self.lost += u64::from(count);
             }
         }
-        self.bytes += kept
-            .iter()
-            .map(|job| job.body.as_bytes().len())
-            .sum::<usize>();
-        kept.append(&mut self.jobs);
-        std::mem::swap(kept, &mut self.jobs);
-        // Even if nothing waits: recovery must be recorded without a new action.
+        self.bytes += kept.iter().map(PendingRecord::bytes).sum::<usize>();
+        kept.append(&mut self.records);
+        std::mem::swap(kept, &mut self.records);
+        // Even if the queue is empty, because the recovery must be recorded without a new action.
         self.deadline = Some(retry);
     }
 
-    /// A record could not even be encoded.
+    /// Counts the events of a record that could not be encoded.
     pub(crate) fn lose(&mut self, events: u32) {
         self.lost += u64::from(events);
     }
 
-    /// So many lost events are in the log now, as lost.
-    pub(crate) fn told_lost(&mut self, lost: u64) {
+    /// Subtracts lost events that are now recorded in the log.
+    pub(crate) fn lost_recorded(&mut self, lost: u64) {
         self.lost -= lost;
     }
 
-    /// The thread ends: nothing is taken any more. Gives what still waits.
-    pub(crate) fn end(&mut self) -> (Vec<Job>, Vec<Order>) {
+    /// Closes the queue when the thread ends. Returns everything that was still queued.
+    pub(crate) fn end(&mut self) -> (Vec<PendingRecord>, Vec<Control>) {
         self.closed = true;
         self.merged.clear();
         (
-            std::mem::take(&mut self.jobs),
-            std::mem::take(&mut self.orders),
+            std::mem::take(&mut self.records),
+            std::mem::take(&mut self.controls),
         )
     }
 }
 
-/// By what two records count as the same.
-fn likeness(record: &Record) -> impl std::hash::Hash + PartialEq + '_ {
+/// Returns the fields by which two records count as equal.
+fn merge_key(record: &Record) -> impl std::hash::Hash + PartialEq + '_ {
     (
         (record.event, record.severity, record.policy),
         (&record.agent, record.task),
@@ -328,11 +359,11 @@ mod tests {
         };
         let most = differing(&mut queue);
         assert!(most * long.len() <= 2 * MAX_BYTES, "{most}");
-        // What was taken makes room, and not before it was.
-        let mut work = Work::default();
-        queue.take(&mut work, now);
-        assert_eq!((work.merged.len(), differing(&mut queue)), (0, most));
-        queue.take(&mut work, now + RELAXED_DELAY);
-        assert_eq!((work.merged.len(), differing(&mut queue)), (most, most));
+        // Only records that were taken make room.
+        let mut batch = Batch::default();
+        queue.take(&mut batch, now);
+        assert_eq!((batch.merged.len(), differing(&mut queue)), (0, most));
+        queue.take(&mut batch, now + RELAXED_DELAY);
+        assert_eq!((batch.merged.len(), differing(&mut queue)), (most, most));
     }
 }

@@ -1,5 +1,6 @@
-//! One record of the log, and one line of it.
+//! One record of the log.
 
+use ephyr_chain::Checkpoint;
 use ephyr_names::{
     AgentName, Digest, Method, RecordId, RemoteName, RoleName, Serial, ServiceName, TargetName,
     TaskId, Timestamp, ToolName,
@@ -9,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, Severity};
 use crate::text::{Detail, Text};
-use ephyr_chain::Checkpoint;
+
+/// The key of the detail in which a file's first record says what happened to the previous file.
+pub(crate) const TAKEN_AWAY: &str = "taken_away";
 
 /// One record. Its line is the canonical JSON of these fields in this order, absent ones left out,
 /// and the chain's `hash` last. Every field is bounded by its type, so that a line never exceeds

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
+use ephyr_chain::{Shown, encoded_len, show_char};
 use ephyr_names::Digest;
 use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
-
-use ephyr_chain::{Shown, encoded_len, show_char};
 
 /// A text that takes at most `MAX` bytes in a line. In JSON a string; where it was cut, or was not
 /// UTF-8, an object `{"text": …, "bytes": …, "sha256": …}` with length and hash of the original, which

@@ -4,15 +4,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead};
 
+use ephyr_chain::{Checkpoint, Fold, Line, LineFault, Lines, NextLine};
 use ephyr_names::{Digest, RecordId, Timestamp};
 use ssh_key::PublicKey;
 
-use crate::continued::TAKEN_AWAY;
 use crate::event::Event;
 use crate::files;
-use crate::record::Record;
-use ephyr_chain::{Checkpoint, Fold};
-use ephyr_chain::{Line, LineFault, Lines, NextLine};
+use crate::record::{Record, TAKEN_AWAY};
 
 /// What else to hold a log against.
 #[derive(Debug, Clone, Default)]

@@ -1,5 +1,5 @@
-//! The writer's thread: takes what has gathered, writes it as one batch, tells those who wait. After a
-//! failure it keeps what nobody waited for, tries again, and records what was lost meanwhile.
+//! The writer's thread: takes the queued records, writes them as one batch, and completes the callers. After a failed
+//! write it keeps relaxed records, retries, and records how many events were lost meanwhile.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,17 +10,18 @@ use std::time::{Duration, Instant};
 use ephyr_chain::ChainWriteError;
 use ephyr_names::Digest;
 
+use crate::appended::Appended;
 use crate::clock;
-use crate::continued::not_continued;
+use crate::continuing::not_continued;
 use crate::error::{AuditError, Failure, OpenError};
 use crate::event::Event;
-use crate::queue::{Job, Kind, Order, Work};
-use crate::start::OpenLog;
-use crate::writer::{Appended, Shared, WriterOptions, lock, own_record, refuse};
+use crate::open_log::{OpenLog, own_record};
+use crate::queue::{Batch, Control, Delivery, PendingRecord};
+use crate::shared::{Shared, lock};
 
-/// How long after a failure the thread tries again by itself.
+/// Time after a failed write until the thread retries by itself.
 const RETRY: Duration = Duration::from_secs(1);
-/// Records in a portion of what waited during a failure.
+/// Number of relaxed records written at once after a failure.
 const PORTION: usize = 64;
 
 pub(crate) struct Worker {
@@ -31,22 +32,28 @@ pub(crate) struct Worker {
     /// No rotation before the file has this length; grows when one fails.
     rotate_from: u64,
     failure: Option<Failure>,
-    work: Work,
-    /// After a failure: what nobody waits for, until its turn comes.
-    rest: VecDeque<Job>,
+    batch: Batch,
+    /// After a failure: relaxed records that are written after the others.
+    rest: VecDeque<PendingRecord>,
+    /// Hashes of the staged records.
     hashes: Vec<Digest>,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, log: OpenLog, options: &WriterOptions) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        log: OpenLog,
+        policy: Digest,
+        rotate_at: Option<u64>,
+    ) -> Self {
         Self {
             shared,
             log,
-            policy: options.policy,
-            rotate_at: options.rotate_at,
+            policy,
+            rotate_at,
             rotate_from: 0,
             failure: None,
-            work: Work::default(),
+            batch: Batch::default(),
             rest: VecDeque::new(),
             hashes: Vec::new(),
         }
@@ -57,31 +64,31 @@ impl Worker {
             self.wait();
             self.encode_merged();
             let written = self.commit();
-            for order in std::mem::take(&mut self.work.orders) {
-                match order {
-                    // Whoever asked may have gone.
-                    Order::Flush(tell) => drop(tell.send(written.clone())),
-                    Order::Rotate(tell) => drop(tell.send(self.rotate())),
+            for control in std::mem::take(&mut self.batch.controls) {
+                match control {
+                    // The receiver may be gone.
+                    Control::Flush(tell) => drop(tell.send(written.clone())),
+                    Control::Rotate(tell) => drop(tell.send(self.rotate())),
                 }
             }
-            if std::mem::take(&mut self.work.look) {
-                self.look();
+            if std::mem::take(&mut self.batch.check_place) {
+                self.check_place();
             }
             self.rotate_when_due();
-            if self.work.closing {
+            if self.batch.closing {
                 return;
             }
         }
     }
 
-    /// Sleeps until there is something to do, and takes it.
+    /// Sleeps until something is due, and takes it from the queue.
     fn wait(&mut self) {
         let mut queue = lock(&self.shared.queue);
         loop {
             let now = Instant::now();
             queue = match queue.idle_for(now) {
                 None => {
-                    queue.take(&mut self.work, now);
+                    queue.take(&mut self.batch, now);
                     return;
                 }
                 Some(None) => self
@@ -100,20 +107,20 @@ impl Worker {
         }
     }
 
-    /// Outside the queue's lock, under which everybody appends.
+    /// Encodes merged records outside the queue's lock, because all callers append under it.
     fn encode_merged(&mut self) {
-        for (mut record, count) in self.work.merged.drain(..) {
+        for (mut record, count) in self.batch.merged.drain(..) {
             record.count = (count > 1).then_some(count);
-            match Job::new(&record, Kind::Relaxed(count)) {
-                Ok(job) => self.work.jobs.push(job),
+            match PendingRecord::new(&record, Delivery::Relaxed(count)) {
+                Ok(record) => self.batch.records.push(record),
                 Err(_) => lock(&self.shared.queue).lose(count),
             }
         }
-        self.work.merged.shrink_to(64);
+        self.batch.merged.shrink_to(64);
     }
 
-    /// Puts on disk what was taken. After a failure the disk may have room for little: those who wait
-    /// come first, then the others in small portions.
+    /// Writes the batch. After a failure the disk may have little room, so records with a waiting caller are written
+    /// first, then the others in small portions.
     fn commit(&mut self) -> Result<(), AuditError> {
         let Some(failure) = &self.failure else {
             return self.commit_batch();
@@ -124,42 +131,43 @@ impl Worker {
             self.failed(&error);
             return Err(error);
         }
-        let (rest, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.work.jobs)
+        let (rest, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.batch.records)
             .into_iter()
-            .partition(|job| matches!(job.kind, Kind::Relaxed(_)));
-        (self.rest, self.work.jobs) = (rest.into(), waiting);
+            .partition(PendingRecord::is_relaxed);
+        (self.rest, self.batch.records) = (rest.into(), waiting);
         self.commit_batch()?;
         while !self.rest.is_empty() {
             let portion = self.rest.len().min(PORTION);
-            self.work.jobs.extend(self.rest.drain(..portion));
+            self.batch.records.extend(self.rest.drain(..portion));
             self.commit_batch()?;
         }
         Ok(())
     }
 
     fn commit_batch(&mut self) -> Result<(), AuditError> {
-        if let Some(job) = self.work.jobs.last() {
-            self.policy = job.policy;
+        if let Some(record) = self.batch.records.last() {
+            self.policy = record.policy;
         }
-        let told = self.stage_recovery();
+        let recorded_lost = self.stage_recovery();
         let staged_own = !self.hashes.is_empty();
-        for job in &self.work.jobs {
-            self.hashes.push(self.log.chain.append_encoded(&job.body));
+        for record in &self.batch.records {
+            self.hashes
+                .push(self.log.chain.append_encoded(&record.encoded));
         }
         let result = self.log.chain.sync().map_err(AuditError::from);
         match &result {
-            Ok(()) => self.written(staged_own, told),
+            Ok(()) => self.written(staged_own, recorded_lost),
             Err(error) => self.failed(error),
         }
         self.hashes.clear();
-        self.work.jobs.shrink_to(1024);
+        self.batch.records.shrink_to(1024);
         result
     }
 
-    /// Where records were lost or writing had failed, that is told before anything else. Gives how many
-    /// lost events the staged record tells of.
+    /// Stages the record of lost events or of a recovery, before all other records. Returns the number of lost events
+    /// that it names.
     fn stage_recovery(&mut self) -> u64 {
-        let lost = self.work.lost;
+        let lost = self.batch.lost;
         if lost == 0 && self.failure.is_none() {
             return 0;
         }
@@ -176,50 +184,53 @@ impl Worker {
         }
         match self.log.chain.append(&record) {
             Ok(hash) => self.hashes.push(hash),
-            // Its few bounded fields always make a line; it is told with the next batch otherwise.
+            // Its few bounded fields always fit a line; otherwise the next batch stages it again.
             Err(_) => return 0,
         }
         lost
     }
 
-    /// The batch is on disk.
-    fn written(&mut self, staged_own: bool, told: u64) {
+    /// Completes the callers after the batch was written.
+    fn written(&mut self, staged_own: bool, recorded_lost: u64) {
         let own = usize::from(staged_own);
         {
-            let mut ledger = lock(&self.shared.ledger);
+            let mut progress = lock(&self.shared.progress);
             for (at, hash) in self.hashes.iter().enumerate() {
-                let job = at.checked_sub(own).and_then(|at| self.work.jobs.get(at));
-                let is_checkpoint = job.is_some_and(|job| matches!(job.kind, Kind::Checkpoint(..)));
+                let record = at
+                    .checked_sub(own)
+                    .and_then(|at| self.batch.records.get(at));
+                let is_checkpoint =
+                    record.is_some_and(|it| matches!(it.delivery, Delivery::Checkpoint(..)));
                 self.log.fold.push(*hash);
-                ledger.written(*hash, is_checkpoint);
+                progress.written(*hash, is_checkpoint);
             }
         }
         if staged_own {
             self.failure = None;
-            self.work.lost = 0;
+            self.batch.lost = 0;
             let mut queue = lock(&self.shared.queue);
             queue.failure = None;
-            queue.told_lost(told);
+            queue.lost_recorded(recorded_lost);
         }
-        for (job, hash) in self.work.jobs.drain(..).zip(&self.hashes[own..]) {
+        for (record, hash) in self.batch.records.drain(..).zip(&self.hashes[own..]) {
             let appended = Appended {
-                id: job.id,
+                id: record.id,
                 hash: *hash,
             };
-            let done = match job.kind {
-                Kind::Relaxed(_) => continue,
-                Kind::Durable(done) => done,
-                Kind::Checkpoint(fold, done) => {
-                    lock(&self.shared.ledger).set_signed(*fold);
+            let done = match record.delivery {
+                Delivery::Relaxed(_) => continue,
+                Delivery::Durable(done) => done,
+                Delivery::Checkpoint(fold, done) => {
+                    lock(&self.shared.progress).set_signed(*fold);
                     done
                 }
             };
-            // A caller's panic must not end the thread that everybody's records depend on.
+            // A panic in one caller's completion must not end the thread that writes all records.
             let _ = catch_unwind(AssertUnwindSafe(|| done(Ok(appended))));
         }
     }
 
-    /// Nothing of the batch is on disk.
+    /// Handles a failed write: nothing of the batch is on disk.
     fn failed(&mut self, error: &AuditError) {
         let since = self
             .failure
@@ -231,10 +242,10 @@ impl Worker {
         };
         self.failure = Some(failure.clone());
         let (mut kept, waiting): (Vec<_>, Vec<_>) = self
-            .work
-            .jobs
+            .batch
+            .records
             .drain(..)
-            .partition(|job| matches!(job.kind, Kind::Relaxed(_)));
+            .partition(PendingRecord::is_relaxed);
         kept.extend(self.rest.drain(..));
         {
             let mut queue = lock(&self.shared.queue);
@@ -242,8 +253,8 @@ impl Worker {
             queue.failure = Some(failure);
             queue.put_back(&mut kept, Instant::now() + RETRY);
         }
-        for Job { kind, .. } in waiting {
-            let _ = catch_unwind(AssertUnwindSafe(|| refuse(kind, error.clone())));
+        for PendingRecord { delivery, .. } in waiting {
+            let _ = catch_unwind(AssertUnwindSafe(|| delivery.fail(error.clone())));
         }
     }
 
@@ -255,7 +266,7 @@ impl Worker {
             .is_some_and(|at| length >= at.max(self.rotate_from))
             && self.rotate().is_err()
         {
-            // The log goes on in its file; a full disk shows with the next record.
+            // The log continues in its file; a full disk is reported with the next record.
             self.rotate_from = length + AGAIN;
         }
     }
@@ -267,7 +278,7 @@ impl Worker {
     }
 
     /// Checks that the file is still at its path when nothing was written for a while.
-    fn look(&mut self) {
+    fn check_place(&mut self) {
         if self.failure.is_none()
             && let Err(error) = self.log.chain.check_place()
         {
@@ -287,14 +298,16 @@ impl Worker {
     }
 }
 
-/// However the thread ends, nobody waits for ever.
+/// Completes all waiting callers when the thread ends, also by a panic.
 impl Drop for Worker {
     fn drop(&mut self) {
-        let (jobs, orders) = lock(&self.shared.queue).end();
+        let (records, controls) = lock(&self.shared.queue).end();
         // Their channels close with them.
-        drop(orders);
-        for job in self.work.jobs.drain(..).chain(jobs) {
-            let _ = catch_unwind(AssertUnwindSafe(|| refuse(job.kind, AuditError::Closed)));
+        drop(controls);
+        for record in self.batch.records.drain(..).chain(records) {
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                record.delivery.fail(AuditError::Closed);
+            }));
         }
     }
 }

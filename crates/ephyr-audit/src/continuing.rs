@@ -8,6 +8,8 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use ephyr_chain::ChainFile;
+use ephyr_chain::beside::{dated_names, sync_directory, with_suffix};
 use ephyr_names::Digest;
 use ephyr_sandbox::{Displaced, look_at, open_regular};
 use rustix::fs::{AtFlags, CWD, linkat};
@@ -15,12 +17,10 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use crate::clock;
 use crate::error::{AuditError, OpenError};
 use crate::event::{Event, Severity};
-use crate::files;
-use crate::record::{LogLink, Record};
-use crate::start::{OpenLog, is_same_file, next_name};
-use crate::writer::{Shared, lock, own_record};
-use ephyr_chain::ChainFile;
-use ephyr_chain::beside::{dated_names, sync_directory, with_suffix};
+use crate::files::{self, is_same_file, next_name};
+use crate::open_log::{OpenLog, own_record};
+use crate::record::{LogLink, Record, TAKEN_AWAY};
+use crate::shared::{Shared, lock};
 
 impl OpenLog {
     /// Rotates the log. The old file gets its second name before the new one takes its first, so a crash at
@@ -109,13 +109,10 @@ impl OpenLog {
         self.first = self.fold.count();
         self.fold.push(first);
         self.chain = next;
-        lock(&shared.ledger).written(first, false);
+        lock(&shared.progress).written(first, false);
         Ok(sync_directory(path)?)
     }
 }
-
-/// The key under which a file's first record says what happened to the previous file.
-pub(crate) const TAKEN_AWAY: &str = "taken_away";
 
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
@@ -156,8 +153,8 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     Ok(sync_directory(kept)?)
 }
 
-/// Whether the file at `kept` has the content of `copy`. Its length alone would not do: the copy is then removed, and a
-/// removed log has no other.
+/// Returns whether the file at `kept` has the content of `copy`. Comparing only the lengths is not enough: the copy is
+/// removed next, and a removed log has no other copy.
 fn is_copy(kept: &Path, copy: &Path) -> bool {
     let equal = || -> io::Result<bool> {
         if !std::fs::symlink_metadata(kept)?.is_file() {

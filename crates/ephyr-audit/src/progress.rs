@@ -1,15 +1,15 @@
-//! Which records are on disk and which of them the signer has countersigned. Hashes that wait for the
-//! signer are kept in memory up to a bound, and beyond it read back from the log.
+//! Tracks which records are on disk and which of them the signer has countersigned. Hashes that wait for the signer are
+//! kept in memory up to a limit, and beyond it read from the log.
 
 use std::collections::VecDeque;
 
+use ephyr_chain::{Checkpoint, Fold};
 use ephyr_names::{Digest, RecordId};
 
 use crate::error::CheckpointFault;
-use ephyr_chain::{Checkpoint, Fold};
 
-/// Hashes kept in memory, 32 bytes each: what the fastest log writes within two seconds. Beyond it they are read
-/// back, which took a tenth of a busy broker's time.
+/// Maximum number of hashes kept in memory, 32 bytes each: as many as the fastest log writes in two seconds. Reading them
+/// from the log instead took a tenth of a busy broker's time.
 pub(crate) const WINDOW: usize = 64 * 1024;
 
 /// Hashes for the signer to fold: those of records `from`, `from + 1`, … of `log`.
@@ -17,28 +17,28 @@ pub(crate) const WINDOW: usize = 64 * 1024;
 pub struct Unsigned {
     /// The log's id.
     pub log: RecordId,
-    /// How many records stand before the first of these.
+    /// Number of records before the first of these.
     pub from: u64,
-    /// Their hashes, in order; never empty.
+    /// The hashes, in order; never empty.
     pub hashes: Vec<Digest>,
 }
 
-/// Where a log stands.
+/// The length of a log and how far it is countersigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// The log's id.
     pub log: RecordId,
-    /// Records on disk.
+    /// Number of records on disk.
     pub count: u64,
-    /// Records that a recorded checkpoint covers.
+    /// Number of records that a recorded checkpoint covers.
     pub signed: u64,
 }
 
 #[derive(Debug)]
-pub(crate) struct Ledger {
-    /// Records on disk.
+pub(crate) struct CheckpointProgress {
+    /// Number of records on disk.
     durable: u64,
-    /// Records up to the last one that is no checkpoint.
+    /// Number of records up to the last one that is not a checkpoint.
     last_real: u64,
     signed: Fold,
     /// Number of the first hash in the window.
@@ -46,7 +46,7 @@ pub(crate) struct Ledger {
     window: VecDeque<Digest>,
 }
 
-impl Ledger {
+impl CheckpointProgress {
     pub(crate) fn new(durable: u64, last_real: u64, signed: Fold) -> Self {
         Self {
             durable,
@@ -69,7 +69,7 @@ impl Ledger {
         self.signed
     }
 
-    /// A record has reached the disk.
+    /// Counts a record that is on disk.
     pub(crate) fn written(&mut self, hash: Digest, is_checkpoint: bool) {
         if self.window.is_empty() {
             self.window_from = self.durable;
@@ -84,13 +84,13 @@ impl Ledger {
         }
     }
 
-    /// Whether the signer should see something after record `from`. A checkpoint alone is no reason for
-    /// another one: a log at rest stays at rest.
+    /// Returns whether the signer should countersign something after record `from`. A checkpoint alone causes no other
+    /// one, so an idle log stays idle.
     pub(crate) fn has_unsigned(&self, from: u64) -> bool {
         from < self.last_real
     }
 
-    /// Hashes from the window; none if they are not in it.
+    /// Returns hashes from the window; none if they are not in it.
     pub(crate) fn hashes(&self, from: u64, max: usize) -> Vec<Digest> {
         let Some(skip) = from.checked_sub(self.window_from) else {
             return Vec::new();
@@ -99,13 +99,13 @@ impl Ledger {
         self.window.iter().skip(skip).take(max).copied().collect()
     }
 
-    /// Puts hashes in the window that were read back from the log.
+    /// Fills the window with hashes that were read from the log.
     pub(crate) fn refill(&mut self, from: u64, hashes: Vec<Digest>) {
         self.window_from = from;
         self.window = hashes.into();
     }
 
-    /// A recorded checkpoint covers this much now.
+    /// Sets how far a recorded checkpoint covers the log.
     pub(crate) fn set_signed(&mut self, fold: Fold) {
         self.signed = fold;
         while self.window_from < fold.count() && self.window.pop_front().is_some() {
@@ -114,7 +114,8 @@ impl Ledger {
         self.window.shrink_to(1024);
     }
 
-    /// Whether a checkpoint can follow: of this log, of more than was signed and no more than there is.
+    /// Checks that a checkpoint can follow: it is of this log, and covers more records than are signed and no more than
+    /// are on disk.
     pub(crate) fn check(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointFault> {
         let (signed, already) = (checkpoint.count, self.signed.count());
         if checkpoint.log != self.signed.log() {

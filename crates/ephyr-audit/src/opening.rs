@@ -1,10 +1,11 @@
-//! Opening a log: reading its current file through, finding how far it is countersigned, and writing
-//! the record that begins it or tells of its recovery.
+//! Opens a log: reads its current file, determines how far it is countersigned, and writes the record of its start or
+//! recovery.
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use ephyr_chain::beside::{sync_directory, with_suffix};
+use ephyr_chain::{ChainFile, Checkpoint, Fold, Line, LineFault, MAX_LINE, Torn};
 use ephyr_names::Digest;
 use ephyr_sandbox::read_regular;
 
@@ -12,85 +13,71 @@ use crate::clock;
 use crate::error::OpenError;
 use crate::event::{Event, Severity};
 use crate::files;
-use crate::ledger::Ledger;
+use crate::open_log::{OpenLog, own_record};
+use crate::progress::CheckpointProgress;
 use crate::record::{LogLink, Record};
-use crate::writer::own_record;
-use ephyr_chain::ChainFile;
-use ephyr_chain::MAX_LINE;
-use ephyr_chain::Torn;
-use ephyr_chain::beside::{sync_directory, with_suffix};
-use ephyr_chain::{Checkpoint, Fold};
-use ephyr_chain::{Line, LineFault};
 
-/// An open log.
-pub(crate) struct Started {
+/// A log that was opened, before its writer runs.
+pub(crate) struct OpenedLog {
     pub(crate) log: OpenLog,
-    pub(crate) ledger: Ledger,
+    pub(crate) progress: CheckpointProgress,
     pub(crate) created: bool,
     pub(crate) torn: Option<Torn>,
 }
 
-/// What the writer's thread holds.
-pub(crate) struct OpenLog {
-    pub(crate) chain: ChainFile,
-    /// Over all records on disk.
-    pub(crate) fold: Fold,
-    /// Records in the files before this one.
-    pub(crate) first: u64,
-}
-
-pub(crate) fn open(path: &Path, policy: Digest) -> Result<Started, OpenError> {
-    let mut seen = Seen::default();
-    let (chain, opened) = ChainFile::open(path, clock::now(), files::previous_of, &mut |line| {
+/// Opens the log at `path`, or begins one.
+pub(crate) fn open(path: &Path, policy: Digest) -> Result<OpenedLog, OpenError> {
+    let mut seen = CurrentFile::default();
+    let (chain, found) = ChainFile::open(path, clock::now(), files::previous_of, &mut |line| {
         seen.take(line)
     })?;
     clear_unfinished_rotation(path, seen.link)?;
-    let mut started = match (seen.link, seen.fold) {
+    let mut opened = match (seen.link, seen.fold) {
         (Some(link), Some(fold)) => {
             let signed = signed_so_far(path, link, seen.checkpoint)?;
             check_not_cut(path, fold)?;
-            Started {
-                ledger: Ledger::new(fold.count(), seen.last_real, signed),
+            OpenedLog {
+                progress: CheckpointProgress::new(fold.count(), seen.last_real, signed),
                 log: OpenLog {
                     chain,
                     fold,
                     first: link.count,
                 },
                 created: false,
-                torn: opened.torn,
+                torn: found.torn,
             }
         }
-        _ => begin(path, chain, policy, opened.torn)?,
+        _ => begin(path, chain, policy, found.torn)?,
     };
-    if let Some(torn) = &started.torn {
+    if let Some(torn) = &opened.torn {
         let file = torn.path.file_name().unwrap_or_default();
         let record = own_record(Event::LogRecovered, policy)
             .with_detail("bytes", torn.bytes.to_string())
             .with_detail("sha256", torn.sha256.to_string())
             .with_detail("kept_in", file.to_string_lossy().into_owned());
-        started.append(&record)?;
+        opened.append(&record)?;
     }
-    Ok(started)
+    Ok(opened)
 }
 
-impl Started {
+impl OpenedLog {
     fn append(&mut self, record: &Record) -> Result<(), OpenError> {
         let hash = self.log.chain.append(record)?;
         self.log.chain.sync()?;
         self.log.fold.push(hash);
-        self.ledger.written(hash, false);
+        self.progress.written(hash, false);
         Ok(())
     }
 }
 
-/// Begins a new log: its first record's id is the log's. If another one was here, that is told, and
-/// its last checkpoint kept.
+/// Begins a new log, whose id is that of its first record. If there was another log here, the record names it, and its
+/// last checkpoint is kept.
 fn begin(
     path: &Path,
     chain: ChainFile,
     policy: Digest,
     torn: Option<Torn>,
-) -> Result<Started, OpenError> {
+) -> Result<OpenedLog, OpenError> {
     let mut record = own_record(Event::LogOpened, policy);
     if let Some(other) = kept_beside(path)? {
         let (from, to) = (
@@ -110,8 +97,8 @@ fn begin(
         previous: Digest::ZERO,
         head: fold.head(),
     });
-    let mut started = Started {
-        ledger: Ledger::new(0, 0, fold),
+    let mut opened = OpenedLog {
+        progress: CheckpointProgress::new(0, 0, fold),
         log: OpenLog {
             chain,
             fold,
@@ -120,20 +107,20 @@ fn begin(
         created: true,
         torn,
     };
-    started.append(&record)?;
-    Ok(started)
+    opened.append(&record)?;
+    Ok(opened)
 }
 
-/// What the lines of the current file tell.
+/// The facts read from the lines of the current file.
 #[derive(Default)]
-struct Seen {
+struct CurrentFile {
     link: Option<LogLink>,
     fold: Option<Fold>,
     checkpoint: Option<Checkpoint>,
     last_real: u64,
 }
 
-impl Seen {
+impl CurrentFile {
     fn take(&mut self, line: &Line<'_>) -> Result<(), LineFault> {
         let mut fold = match self.fold {
             Some(fold) => fold,
@@ -153,7 +140,7 @@ impl Seen {
     }
 }
 
-/// How far the log is countersigned; asks the files before this one where it has no checkpoint itself.
+/// Returns how far the log is countersigned; reads the older files if the current one has no checkpoint.
 fn signed_so_far(path: &Path, link: LogLink, last: Option<Checkpoint>) -> Result<Fold, OpenError> {
     let last = match last {
         None if link.count > 0 => files::checkpoint_before(path, link)
@@ -168,7 +155,7 @@ fn signed_so_far(path: &Path, link: LogLink, last: Option<Checkpoint>) -> Result
     })
 }
 
-/// The last checkpoint is also kept in a file beside the log: a log that holds less was cut.
+/// Compares the log with the checkpoint file beside it: a log with fewer records than the checkpoint covers was truncated.
 fn check_not_cut(path: &Path, fold: Fold) -> Result<(), OpenError> {
     match kept_beside(path)? {
         Some(kept) if kept.log == fold.log() && kept.count > fold.count() => {
@@ -182,7 +169,7 @@ fn check_not_cut(path: &Path, fold: Fold) -> Result<(), OpenError> {
     }
 }
 
-/// That checkpoint; none where the file is missing or holds something else, which the next one replaces.
+/// Reads the checkpoint file; `None` if it is missing or has other content, which the next checkpoint replaces.
 fn kept_beside(path: &Path) -> Result<Option<Checkpoint>, OpenError> {
     let beside = files::checkpoint_file(path);
     match read_regular(&beside, MAX_LINE) {
@@ -199,9 +186,9 @@ fn kept_beside(path: &Path) -> Result<Option<Checkpoint>, OpenError> {
     }
 }
 
-/// Takes away what a crash within a rotation leaves: a file begun, or a second name of this one.
+/// Removes what a crash during a rotation leaves: a new file under its temporary name, or a second name of this file.
 fn clear_unfinished_rotation(path: &Path, link: Option<LogLink>) -> Result<(), OpenError> {
-    let next = next_name(path);
+    let next = files::next_name(path);
     match std::fs::remove_file(&next) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             return Err(OpenError::io("remove", &next)(e));
@@ -210,22 +197,9 @@ fn clear_unfinished_rotation(path: &Path, link: Option<LogLink>) -> Result<(), O
     }
     let Some(link) = link else { return Ok(()) };
     let second = files::rotated_name(path, link.log, link.count);
-    if is_same_file(path, &second) {
+    if files::is_same_file(path, &second) {
         std::fs::remove_file(&second).map_err(OpenError::io("remove", &second))?;
         sync_directory(path)?;
     }
     Ok(())
-}
-
-/// Under which name the next file is begun.
-pub(crate) fn next_name(path: &Path) -> std::path::PathBuf {
-    with_suffix(path, ".next")
-}
-
-pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
-    let (one, other) = (
-        std::fs::symlink_metadata(one),
-        std::fs::symlink_metadata(other),
-    );
-    matches!((one, other), (Ok(one), Ok(other)) if (one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
