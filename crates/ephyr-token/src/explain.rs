@@ -7,7 +7,7 @@ use crate::Envelope;
 use crate::error::TokenError;
 use crate::keys::Initiator;
 use crate::reduce::reduce;
-use crate::verify::Segment;
+use crate::segment::Segment;
 use crate::wire::Token;
 
 /// What an **unverified** token says. Anybody can write such a thing: nothing may be decided by it.

@@ -33,6 +33,7 @@ mod point;
 pub mod proof;
 mod receipt;
 mod reduce;
+mod segment;
 pub mod sshsig;
 mod time;
 mod verify;
@@ -50,7 +51,8 @@ pub use narrowing::NarrowingArguments;
 pub use point::{PointFault, usable_point};
 pub use proof::{Nonce, Proof, ProofError, ProofRequest, Proven};
 pub use receipt::{Receipt, ReceiptError};
-pub use verify::{Segment, UnverifiedToken, VerifiedToken};
+pub use segment::Segment;
+pub use verify::{UnverifiedToken, VerifiedToken};
 pub use wire::{LOCATION, MAX_TOKEN_BYTES, TEXT_PREFIX, Token};
 
 /// Greatest depth of a task below its root, which has depth 0.

@@ -9,7 +9,7 @@ use ephyr_names::{
 use crate::caveat::{Caveat, Dimension, Limit, List, Why, parse_grants, parse_scope};
 use crate::error::TokenError;
 use crate::keys::Initiator;
-use crate::verify::Segment;
+use crate::segment::Segment;
 use crate::wire::Token;
 use crate::{Envelope, Grants, MAX_DEPTH, Scope};
 

@@ -1,11 +1,11 @@
 //! From unverified to verified: the one place where that happens.
 
 use ephyr_names::{AgentName, Digest, EpochId, TaskId, Timestamp};
-use serde::Serialize;
 
 use crate::error::TokenError;
 use crate::keys::{HolderKey, Initiator, RootKey};
 use crate::reduce::{Reduced, reduce};
+use crate::segment::Segment;
 use crate::wire::Token;
 use crate::{Envelope, MAX_DEPTH};
 
@@ -72,17 +72,6 @@ impl From<Token> for UnverifiedToken {
     fn from(token: Token) -> Self {
         Self(token)
     }
-}
-
-/// One task of a token's lineage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Segment {
-    /// The task.
-    pub task: TaskId,
-    /// Whose it is.
-    pub agent: AgentName,
-    /// The key that it is bound to.
-    pub holder: Option<HolderKey>,
 }
 
 /// A token that the broker made, as holders narrowed it. It stands for its last segment.
