@@ -9,129 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ephyr_chain::{ChainFile, ChainOpenError, ChainWriteError, Fold, LineFault, from_zero};
-use ephyr_names::{
-    AgentName, Digest, EpochId, RecordId, RoleName, Serial, TargetName, TaskId, Timestamp,
-};
-use serde::{Deserialize, Serialize};
+use ephyr_names::{Digest, RecordId, Timestamp};
+use serde::Deserialize;
 
+use crate::entry::{JournalEntry, JournalEvent};
 use crate::log;
-use crate::refusals::{Kind, Refusals};
+use crate::refusals::{RefusalKind, Refusals};
 use crate::rotation;
-use crate::spare::{self, Found};
-
-/// An entry: when, and what.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The signer's clock.
-    pub time: Timestamp,
-    /// What happened.
-    #[serde(flatten)]
-    pub event: Event,
-}
-
-/// What the journal records.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// The signer began to serve.
-    Started {
-        /// Its version.
-        version: String,
-        /// SHA-256 of its policy.
-        policy: Digest,
-        /// The CA key's fingerprint.
-        ca: String,
-    },
-    /// First line of a file that continues another one, whose last line has this hash.
-    Continued {
-        /// The hash.
-        previous: Digest,
-        /// How many entries the other file has.
-        entries: u64,
-        /// `removed`, `renamed` or `replaced`, if the previous file was taken away while the signer ran.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        taken_away: Option<String>,
-    },
-    /// First line of a new journal although there was one before, which is missing.
-    Missing {},
-    /// It was told to end, and did.
-    Stopped {},
-    /// It acts by another policy from here on.
-    PolicyLoaded {
-        /// SHA-256 of the policy.
-        policy: Digest,
-    },
-    /// A certificate was signed.
-    Issued {
-        /// Its serial.
-        serial: Serial,
-        /// For whom.
-        agent: AgentName,
-        /// On which host.
-        target: TargetName,
-        /// As what.
-        role: RoleName,
-        /// What for: `exec`, `session`, `user` or `check`.
-        purpose: String,
-        /// Within which task.
-        task: Option<TaskId>,
-        /// The task at the root of its lineage.
-        root: Option<TaskId>,
-        /// When it ends.
-        expires: Timestamp,
-        /// The subject's key, as a fingerprint.
-        key: String,
-        /// SHA-256 of the command that it is sealed to.
-        command: Option<Digest>,
-        /// The policy by which it was derived.
-        policy: Digest,
-    },
-    /// A delegation certificate was signed.
-    Delegated {
-        /// The epoch.
-        epoch: EpochId,
-        /// Who mints.
-        broker_id: String,
-        /// Until when.
-        mint_until: Timestamp,
-        /// Until when tokens so minted can live.
-        valid_until: Timestamp,
-    },
-    /// The head of an audit log was signed.
-    Checkpoint {
-        /// The log.
-        log: RecordId,
-        /// How many of its records the head covers.
-        count: u64,
-        /// The head.
-        head: Digest,
-    },
-    /// Something was refused, `count` times since it was last written here.
-    Refused {
-        /// Why: an error code of the protocol, or `stranger`.
-        code: String,
-        /// For which agent.
-        agent: Option<AgentName>,
-        /// On which host.
-        target: Option<TargetName>,
-        /// As what.
-        role: Option<RoleName>,
-        /// Which user connected.
-        uid: Option<u32>,
-        /// How often.
-        count: u32,
-    },
-}
-
-impl Event {
-    pub(crate) fn of_fold(fold: &Fold) -> Self {
-        Self::Checkpoint {
-            log: fold.log(),
-            count: fold.count(),
-            head: fold.head(),
-        }
-    }
-}
+use crate::spare::{self, SpareState};
 
 /// Most audit logs whose heads are kept; a broker makes a new log only when the old one is moved away.
 pub const MAX_LOGS: usize = 256;
@@ -146,7 +31,7 @@ pub struct Journal {
     /// Heads that stand in entries staged in this round.
     staged_folds: BTreeMap<RecordId, Fold>,
     refusals: Refusals,
-    staged_refusals: Vec<(Kind, u32)>,
+    staged_refusals: Vec<(RefusalKind, u32)>,
 }
 
 /// How the journal was found.
@@ -192,12 +77,12 @@ impl Journal {
             };
         }
         found.warning = match &before {
-            Found::Nothing => None,
-            Found::Continued(aside) => Some(continued(path, aside.as_deref())),
-            Found::Missing => {
+            SpareState::Nothing => None,
+            SpareState::Continued(aside) => Some(continued(path, aside.as_deref())),
+            SpareState::Missing => {
                 // The heads of the audit logs are lost with it, so the new journal must say why they
                 // begin again.
-                journal.stage(now, Event::Missing {})?;
+                journal.stage(now, JournalEvent::Missing {})?;
                 Some(missing(path))
             }
         };
@@ -237,8 +122,8 @@ impl Journal {
     /// # Errors
     ///
     /// [`ChainWriteError::Record`] if it makes no line.
-    pub fn stage(&mut self, time: Timestamp, event: Event) -> Result<(), ChainWriteError> {
-        self.file.append(&Entry { time, event })?;
+    pub fn stage(&mut self, time: Timestamp, event: JournalEvent) -> Result<(), ChainWriteError> {
+        self.file.append(&JournalEntry { time, event })?;
         Ok(())
     }
 
@@ -248,7 +133,7 @@ impl Journal {
     ///
     /// As [`stage`](Self::stage).
     pub fn stage_fold(&mut self, time: Timestamp, fold: Fold) -> Result<(), ChainWriteError> {
-        self.stage(time, Event::of_fold(&fold))?;
+        self.stage(time, JournalEvent::of_fold(&fold))?;
         self.staged_folds.insert(fold.log(), fold);
         Ok(())
     }
@@ -263,7 +148,7 @@ impl Journal {
 
     /// Counts a refusal, and stages it unless its kind was written a moment ago. Gives whether it was
     /// staged.
-    pub(crate) fn refuse(&mut self, kind: Kind, time: Timestamp, now: Duration) -> bool {
+    pub(crate) fn refuse(&mut self, kind: RefusalKind, time: Timestamp, now: Duration) -> bool {
         let Some(kind) = self.refusals.note(kind, now) else {
             return false;
         };
@@ -283,8 +168,8 @@ impl Journal {
         self.refusals.next_due()
     }
 
-    fn stage_refusal(&mut self, kind: Kind, count: u32, time: Timestamp) {
-        let event = Event::Refused {
+    fn stage_refusal(&mut self, kind: RefusalKind, count: u32, time: Timestamp) {
+        let event = JournalEvent::Refused {
             code: kind.code.as_str().to_owned(),
             agent: kind.agent.clone(),
             target: kind.target.clone(),
@@ -448,20 +333,5 @@ mod tests {
         journal.commit(at(1), NOW).unwrap();
         assert!(journal.fold(RecordId::from_bits(1)).is_some());
         assert!(journal.fold(RecordId::from_bits(u128::MAX)).is_none());
-    }
-
-    #[test]
-    fn entries_read_as_the_documents_show_them() {
-        let entry = Entry {
-            time: at(0),
-            event: Event::PolicyLoaded {
-                policy: Digest::ZERO,
-            },
-        };
-        let text = serde_json::to_string(&entry).unwrap();
-        let zeros = "0".repeat(64);
-        let expected = r#"{"time":"1970-01-01T00:00:00Z","event":"policy_loaded","policy":""#;
-        assert_eq!(text, format!("{expected}{zeros}\"}}"));
-        assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry);
     }
 }

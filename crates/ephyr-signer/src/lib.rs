@@ -12,15 +12,19 @@
 //!     derive    pure: policy + intent + time + serial -> certificate fields or a refusal
 //!     journal   what was signed and refused, and the heads of the audit logs
 //!     key       the CA key
+//! policy    reads the policy from a file that only trusted users can replace
 //! start     everything that happens once, before the sandbox closes
 //! ```
 
 pub mod args;
 pub mod derive;
+pub mod entry;
+mod error;
 pub mod journal;
 pub mod key;
 pub mod limits;
 mod log;
+mod policy;
 mod refusals;
 mod rotation;
 mod server;
@@ -31,7 +35,7 @@ mod start;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub use start::StartError;
+pub use error::StartError;
 
 /// Runs the signer until it is told to stop.
 #[must_use]

@@ -1,5 +1,5 @@
-//! Refusals for the journal: each kind at once, its repetitions as a count. A broker that asks for the
-//! forbidden a thousand times a second must not fill the disk by it.
+//! Refusals for the journal: each kind is written at once, and its repetitions later as a count. A broker that sends
+//! forbidden requests a thousand times a second must not fill the disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,29 +10,29 @@ use ephyr_signer_ipc::ErrorCode;
 /// Repetitions are written this long after the kind was last written.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Kinds told apart at one time; more than these are counted under their code alone.
+/// Maximum number of kinds; further ones are counted by their code alone.
 const MOST_KINDS: usize = 64;
 
-/// What makes two refusals the same.
+/// The fields by which refusals are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Kind {
-    pub(crate) code: Code,
+pub(crate) struct RefusalKind {
+    pub(crate) code: RefusalCode,
     pub(crate) agent: Option<AgentName>,
     pub(crate) target: Option<TargetName>,
     pub(crate) role: Option<RoleName>,
     pub(crate) uid: Option<u32>,
 }
 
-/// Why something was refused.
+/// The reason of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Code {
-    /// A request, with this code.
+pub(crate) enum RefusalCode {
+    /// A request was refused with this code.
     Request(ErrorCode),
-    /// A connection of a user who is not the broker.
+    /// A connection came from a user other than the broker.
     Stranger,
 }
 
-impl Code {
+impl RefusalCode {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Request(code) => code.as_str(),
@@ -41,12 +41,12 @@ impl Code {
     }
 }
 
-impl Kind {
+impl RefusalKind {
     pub(crate) fn of(code: ErrorCode) -> Self {
-        Self::new(Code::Request(code))
+        Self::new(RefusalCode::Request(code))
     }
 
-    fn new(code: Code) -> Self {
+    fn new(code: RefusalCode) -> Self {
         Self {
             code,
             agent: None,
@@ -59,36 +59,36 @@ impl Kind {
     pub(crate) fn stranger(uid: u32) -> Self {
         Self {
             uid: Some(uid),
-            ..Self::new(Code::Stranger)
+            ..Self::new(RefusalCode::Stranger)
         }
     }
 }
 
-/// Refusals that were counted and not written yet.
+/// Counts of refusals, written and not yet written.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    kinds: BTreeMap<Kind, Tally>,
+    kinds: BTreeMap<RefusalKind, RefusalCount>,
 }
 
 #[derive(Debug)]
-struct Tally {
+struct RefusalCount {
     written: Duration,
     unwritten: u32,
 }
 
 impl Refusals {
     /// Counts one; gives the kind when it must be written now.
-    pub(crate) fn note(&mut self, kind: Kind, now: Duration) -> Option<Kind> {
+    pub(crate) fn note(&mut self, kind: RefusalKind, now: Duration) -> Option<RefusalKind> {
         let kind = if self.kinds.len() < MOST_KINDS || self.kinds.contains_key(&kind) {
             kind
         } else {
-            Kind::new(kind.code)
+            RefusalKind::new(kind.code)
         };
         if let Some(tally) = self.kinds.get_mut(&kind) {
             tally.unwritten = tally.unwritten.saturating_add(1);
             return None;
         }
-        let tally = Tally {
+        let tally = RefusalCount {
             written: now,
             unwritten: 0,
         };
@@ -97,7 +97,7 @@ impl Refusals {
     }
 
     /// Takes what is due by now; `all` takes everything, whatever its time.
-    pub(crate) fn due(&mut self, now: Duration, all: bool) -> Vec<(Kind, u32)> {
+    pub(crate) fn due(&mut self, now: Duration, all: bool) -> Vec<(RefusalKind, u32)> {
         let mut due = Vec::new();
         self.kinds.retain(|kind, tally| {
             if !all && now < tally.written + INTERVAL {
@@ -114,8 +114,8 @@ impl Refusals {
     }
 
     /// Counts again what was taken and could not be written.
-    pub(crate) fn put_back(&mut self, kind: Kind, count: u32, now: Duration) {
-        let tally = self.kinds.entry(kind).or_insert(Tally {
+    pub(crate) fn put_back(&mut self, kind: RefusalKind, count: u32, now: Duration) {
+        let tally = self.kinds.entry(kind).or_insert(RefusalCount {
             written: now,
             unwritten: 0,
         });
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_first_is_written_at_once_and_the_others_as_a_count() {
         let mut refusals = Refusals::default();
-        let kind = Kind::of(ErrorCode::NotGranted);
+        let kind = RefusalKind::of(ErrorCode::NotGranted);
         assert_eq!(refusals.note(kind.clone(), BEGIN), Some(kind.clone()));
         for _ in 0..1000 {
             assert_eq!(refusals.note(kind.clone(), BEGIN), None);
@@ -162,7 +162,7 @@ mod tests {
         let mut refusals = Refusals::default();
         let mut written = 0;
         for uid in 0..10_000 {
-            written += usize::from(refusals.note(Kind::stranger(uid), BEGIN).is_some());
+            written += usize::from(refusals.note(RefusalKind::stranger(uid), BEGIN).is_some());
         }
         assert_eq!(written, MOST_KINDS + 1);
         let counted: u32 = refusals
@@ -176,7 +176,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_counted_again() {
         let mut refusals = Refusals::default();
-        let kind = Kind::stranger(7);
+        let kind = RefusalKind::stranger(7);
         refusals.put_back(kind.clone(), 3, BEGIN);
         assert_eq!(refusals.due(BEGIN, true), [(kind, 3)]);
     }

@@ -10,7 +10,7 @@ use ephyr_chain::beside::{sync_directory, with_suffix};
 use ephyr_chain::{ChainFile, ChainOpenError, Fold, from_zero};
 use ephyr_names::Timestamp;
 
-use crate::journal::{Entry, Event};
+use crate::entry::{JournalEntry, JournalEvent};
 
 /// Suffix of the new file's name until it takes the journal's.
 const NEW: &str = ".new";
@@ -31,13 +31,13 @@ pub(crate) fn rotate<'a>(
         _ => {}
     }
     let (mut file, _) = ChainFile::open(&fresh, time, from_zero, &mut |_| Ok(()))?;
-    let first = Event::Continued {
+    let first = JournalEvent::Continued {
         previous: old.head(),
         entries: old.lines(),
         taken_away: None,
     };
-    for event in std::iter::once(first).chain(folds.map(Event::of_fold)) {
-        file.append(&Entry { time, event })?;
+    for event in std::iter::once(first).chain(folds.map(JournalEvent::of_fold)) {
+        file.append(&JournalEntry { time, event })?;
     }
     file.sync()?;
     let head = old.head().to_string();
@@ -90,8 +90,8 @@ mod tests {
         let aside = found.set_aside.unwrap();
         assert_eq!(fs::read(&aside).unwrap(), before);
         let text = fs::read_to_string(&path).unwrap();
-        let first: Entry = serde_json::from_str(text.lines().next().unwrap()).unwrap();
-        let Event::Continued {
+        let first: JournalEntry = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let JournalEvent::Continued {
             previous, entries, ..
         } = first.event
         else {

@@ -18,9 +18,10 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::error::StartError;
 use crate::log;
+use crate::policy::PolicySource;
 use crate::service::{Answer, Now, Service, journal_failed};
-use crate::start::{PolicySource, StartError};
 
 /// Most connections at one time.
 pub(crate) const MOST_CONNECTIONS: usize = 64;

@@ -18,10 +18,11 @@ use ssh_key::HashAlg;
 use ssh_key::public::KeyData;
 
 use crate::derive::{CertificateSpec, Refusal, derive};
-use crate::journal::{Event, Journal};
+use crate::entry::JournalEvent;
+use crate::journal::Journal;
 use crate::key::CaKey;
 use crate::limits::{Exceeded, Limits};
-use crate::refusals::Kind;
+use crate::refusals::RefusalKind;
 
 /// Tokens minted in the last moment of a delegation live so long: the longest life of a root task.
 pub const LONGEST_ROOT: Ttl = Ttl::from_secs(3600);
@@ -67,7 +68,7 @@ impl Service {
         sandbox: SandboxReport,
         now: Now,
     ) -> Result<Self, ChainWriteError> {
-        let event = Event::Started {
+        let event = JournalEvent::Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             policy: policy.hash(),
             ca: ca.fingerprint().to_owned(),
@@ -89,7 +90,7 @@ impl Service {
     ///
     /// [`ChainWriteError`] if the entry makes no line; the old policy stays.
     pub fn reload(&mut self, policy: Policy, now: Now) -> Result<(), ChainWriteError> {
-        let event = Event::PolicyLoaded {
+        let event = JournalEvent::PolicyLoaded {
             policy: policy.hash(),
         };
         self.journal.stage(now.time, event)?;
@@ -137,7 +138,7 @@ impl Service {
     /// [`ChainWriteError`] if the entry makes no line.
     pub fn stop(&mut self, now: Now) -> Result<(), ChainWriteError> {
         self.journal.stage_due(now.time, now.monotonic, true);
-        self.journal.stage(now.time, Event::Stopped {})
+        self.journal.stage(now.time, JournalEvent::Stopped {})
     }
 
     /// Answers a request.
@@ -175,7 +176,7 @@ impl Service {
 
     /// Answers bytes that are no request.
     pub fn malformed(&mut self, why: &str, now: Now) -> Answer {
-        self.note(Kind::of(ErrorCode::Malformed), why, now);
+        self.note(RefusalKind::of(ErrorCode::Malformed), why, now);
         unrecorded(Reply::Error {
             code: ErrorCode::Malformed,
             message: why.to_owned(),
@@ -186,7 +187,7 @@ impl Service {
     /// Records that someone who is not the broker connected.
     pub fn stranger(&mut self, uid: u32, now: Now) {
         let why = format!("user {uid} connected, who is not the broker");
-        self.note(Kind::stranger(uid), &why, now);
+        self.note(RefusalKind::stranger(uid), &why, now);
     }
 
     fn pong(&self, now: Now) -> Reply {
@@ -255,7 +256,7 @@ impl Service {
             valid_until,
         };
         let signature = self.ca.delegate(payload).map_err(internal)?.signature;
-        let event = Event::Delegated {
+        let event = JournalEvent::Delegated {
             epoch,
             broker_id: broker_id.as_str().to_owned(),
             mint_until,
@@ -314,7 +315,11 @@ impl Service {
     fn mismatch(&mut self, log: RecordId, expected: u64, now: Now) -> Answer {
         let message =
             format!("of log {log} this signer has folded {expected} records: go on from there");
-        self.note(Kind::of(ErrorCode::CheckpointMismatch), &message, now);
+        self.note(
+            RefusalKind::of(ErrorCode::CheckpointMismatch),
+            &message,
+            now,
+        );
         unrecorded(Reply::Error {
             code: ErrorCode::CheckpointMismatch,
             message,
@@ -323,7 +328,7 @@ impl Service {
     }
 
     fn refused(&mut self, request: &Request, refusal: Refusal, now: Now) -> Answer {
-        let mut kind = Kind::of(refusal.code);
+        let mut kind = RefusalKind::of(refusal.code);
         if let Request::Sign { intent } = request {
             kind.agent = Some(intent.agent.clone());
             kind.target = Some(intent.target.clone());
@@ -338,7 +343,7 @@ impl Service {
     }
 
     /// Into the journal and to stderr, the first of its kind; the rest are counted.
-    fn note(&mut self, kind: Kind, why: &str, now: Now) {
+    fn note(&mut self, kind: RefusalKind, why: &str, now: Now) {
         let code = kind.code.as_str();
         if self.journal.refuse(kind, now.time, now.monotonic) {
             crate::log::warning(&format!("refused ({code}): {why}"));
@@ -370,7 +375,7 @@ pub fn journal_failed(error: &ChainWriteError) -> Reply {
     }
 }
 
-fn issued(policy: &Policy, intent: &Intent, spec: &CertificateSpec) -> Event {
+fn issued(policy: &Policy, intent: &Intent, spec: &CertificateSpec) -> JournalEvent {
     let purpose = match intent.purpose {
         Purpose::Exec { .. } => "exec",
         Purpose::Session => "session",
@@ -380,7 +385,7 @@ fn issued(policy: &Policy, intent: &Intent, spec: &CertificateSpec) -> Event {
     // The command itself may name secrets; whoever has it can tell that it is this one.
     let command = spec.force_command.as_ref();
     let command = command.map(|text| Digest(Sha256::digest(text.as_bytes()).into()));
-    Event::Issued {
+    JournalEvent::Issued {
         serial: spec.serial,
         agent: intent.agent.clone(),
         target: intent.target.clone(),

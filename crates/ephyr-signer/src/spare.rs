@@ -14,12 +14,12 @@ use ephyr_chain::{ChainFile, ChainOpenError, ChainWriteError, Fold, MAX_LINE, fr
 use ephyr_names::Timestamp;
 use ephyr_sandbox::open_regular;
 
-use crate::journal::{Entry, Event};
+use crate::entry::{JournalEntry, JournalEvent};
 use crate::rotation::rename;
 
 /// The state found at startup after a journal was taken away.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum SpareState {
     /// None: the journal is unchanged, or there never was one.
     Nothing,
     /// The spare file was in use and now has the journal's name; a file found there was moved
@@ -30,7 +30,7 @@ pub(crate) enum Found {
 }
 
 /// Renames a used spare file to the journal's name.
-pub(crate) fn take_place(path: &Path) -> Result<Found, ChainOpenError> {
+pub(crate) fn take_place(path: &Path) -> Result<SpareState, ChainOpenError> {
     let spare = name(path);
     let there = |path: &Path| match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata.len())),
@@ -39,18 +39,18 @@ pub(crate) fn take_place(path: &Path) -> Result<Found, ChainOpenError> {
     };
     let journal = there(path)?;
     match there(&spare)? {
-        None => Ok(Found::Nothing),
+        None => Ok(SpareState::Nothing),
         Some(_) if has_entry(&spare)? => {
             let aside = match journal {
                 None => None,
                 Some(_) => Some(set_aside(path)?),
             };
             rename(&spare, path)?;
-            Ok(Found::Continued(aside))
+            Ok(SpareState::Continued(aside))
         }
         // An empty spare file means that no removal was noticed; the journal may still be gone.
-        Some(_) if journal.is_none() => Ok(Found::Missing),
-        Some(_) => Ok(Found::Nothing),
+        Some(_) if journal.is_none() => Ok(SpareState::Missing),
+        Some(_) => Ok(SpareState::Nothing),
     }
 }
 
@@ -90,13 +90,13 @@ pub(crate) fn begin<'a>(
     time: Timestamp,
     taken_away: &str,
 ) -> Result<(), ChainWriteError> {
-    let first = Event::Continued {
+    let first = JournalEvent::Continued {
         previous: old.head(),
         entries: old.lines(),
         taken_away: Some(taken_away.to_owned()),
     };
-    for event in std::iter::once(first).chain(folds.map(Event::of_fold)) {
-        spare.append(&Entry { time, event })?;
+    for event in std::iter::once(first).chain(folds.map(JournalEvent::of_fold)) {
+        spare.append(&JournalEntry { time, event })?;
     }
     spare.sync()
 }

@@ -1,0 +1,32 @@
+//! The errors that end the signer.
+
+use std::io;
+
+use ephyr_chain::{ChainOpenError, ChainWriteError};
+use ephyr_sandbox::SandboxError;
+
+use crate::key::KeyError;
+use crate::policy::PolicyError;
+
+/// The reason why the signer does not serve. The operator must correct it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The CA key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The sandbox, a socket or an account cannot be used.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The journal cannot be opened.
+    #[error("the journal of what is issued: {0}; `--journal` names another file")]
+    Journal(#[from] ChainOpenError),
+    /// An entry cannot be written to the journal.
+    #[error(transparent)]
+    Write(#[from] ChainWriteError),
+    /// The policy is not used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The poll loop failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
