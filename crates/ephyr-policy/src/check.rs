@@ -3,26 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Findings, Place};
-use crate::format::{Format, shorten};
+use crate::format::Format;
+use crate::path::{item, join};
 use crate::shape::{Field, Record, Shape};
 use crate::source::{Key, Node, NumberFault, ReadsAs, Value, number_fault};
 use crate::suggest;
-
-/// A path with one more key; a key that is not a plain word stands in quotes.
-pub(crate) fn join(path: &str, key: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
-    let dot = if path.is_empty() { "" } else { "." };
-    if !key.is_empty() && key.bytes().all(plain) {
-        format!("{path}{dot}{key}")
-    } else {
-        format!("{path}{dot}\"{}\"", shorten(key))
-    }
-}
-
-/// A path with an index into a list.
-pub(crate) fn item(path: &str, index: usize) -> String {
-    format!("{path}[{index}]")
-}
+use crate::text::shorten;
 
 /// Checks a node against its shape.
 pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findings) {

@@ -21,6 +21,13 @@ pub(crate) struct Place {
     pub(crate) column: u32,
 }
 
+impl Place {
+    /// Returns the line for a message: a finding about two places is reported at the later one and names the earlier.
+    pub(crate) fn line_text(self) -> String {
+        format!("line {}", self.line)
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {

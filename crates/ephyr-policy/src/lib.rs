@@ -17,6 +17,7 @@ mod diagnostic;
 mod fields;
 mod format;
 mod model;
+mod path;
 mod programs;
 mod reference;
 mod schema;
@@ -25,6 +26,7 @@ mod shape;
 mod source;
 mod sudo;
 mod suggest;
+mod text;
 
 pub use codes::{CODES, Code, code, codes_markdown};
 pub use commands::{CommandPolicy, MAX_COMMAND_BYTES};

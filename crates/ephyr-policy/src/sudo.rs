@@ -4,11 +4,11 @@
 //! program runs other programs, opens an editor or a pager, writes files of the caller's choice or changes
 //! who may do what. `programs` holds those known to do so.
 
-use crate::format::{Wrong, shorten};
 use crate::programs;
+use crate::text::{TextFault, shorten};
 
 /// The form of an entry: an absolute path and plain arguments, nothing that sudoers would expand.
-pub(crate) fn check(text: &str) -> Result<(), Wrong> {
+pub(crate) fn check(text: &str) -> Result<(), TextFault> {
     if text.is_empty() || text.trim() != text {
         let message = "a command must not be empty, nor begin or end with a space";
         return Err(("E-SUDO-CHARACTERS", message.into()));

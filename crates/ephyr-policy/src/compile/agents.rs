@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ephyr_names::AgentName;
 
-use super::elsewhere;
 use super::view::View;
 use crate::diagnostic::{Findings, Place};
 use crate::format::{self, ANY};
@@ -180,7 +179,7 @@ fn check_identity(view: &View<'_>, used: &mut Identities, findings: &mut Finding
             Some((other, first)) => {
                 let message = format!(
                     "uid {uid} is already that of {other} ({}); give each agent its own user",
-                    elsewhere(*first)
+                    first.line_text()
                 );
                 findings.add("E-DUPLICATE-UID", at, path, message);
             }
@@ -197,7 +196,7 @@ fn check_identity(view: &View<'_>, used: &mut Identities, findings: &mut Finding
             Some((other, first)) if *other != owner => {
                 let message = format!(
                     "the same key as that of {other} ({}); give each agent its own",
-                    elsewhere(*first)
+                    first.line_text()
                 );
                 findings.add("E-SHARED-KEY", view.at(key), view.path(key), message);
             }
@@ -282,7 +281,7 @@ pub(super) fn compile_admins(
         }
         if let Some(uid) = view.int("uid") {
             if let Some((other, at)) = uids.get(&uid) {
-                let message = format!("uid {uid} is already that of {other} ({})", elsewhere(*at));
+                let message = format!("uid {uid} is already that of {other} ({})", at.line_text());
                 findings.add("E-DUPLICATE-UID", view.at("uid"), view.path("uid"), message);
             } else {
                 uids.insert(uid, (view.own_path().to_owned(), view.at("uid")));

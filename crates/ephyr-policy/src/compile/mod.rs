@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::view::View;
 use crate::check;
-use crate::diagnostic::{Diagnostics, Findings, Place};
+use crate::diagnostic::{Diagnostics, Findings};
 use crate::fields;
 use crate::model::{Access, External, Global, Network, Policy, Rate, Sandbox, Signer};
 use crate::shape::Shape;
@@ -186,9 +186,4 @@ fn network(view: &View<'_>, findings: &mut Findings) -> Network {
         deny_cidrs: view.cidrs("deny_cidrs"),
         external,
     }
-}
-
-/// Where a finding about two places stands: at the later one, naming the earlier.
-fn elsewhere(at: Place) -> String {
-    format!("line {}", at.line)
 }

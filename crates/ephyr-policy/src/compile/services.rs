@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use ephyr_names::{RemoteName, ServiceName, Ttl};
 
-use super::elsewhere;
 use super::view::View;
 use crate::diagnostic::{Findings, Place};
 use crate::model::{Auth, Remote, Service};
@@ -88,7 +87,7 @@ fn check_url(
     };
     let normal = normal(url);
     if let Some((at, other)) = seen.get(&normal) {
-        let message = format!("the same URL as that of {other} ({})", elsewhere(*at));
+        let message = format!("the same URL as that of {other} ({})", at.line_text());
         findings.add("E-DUPLICATE-URL", view.at(key), view.path(key), message);
     } else {
         seen.insert(normal, (view.at(key), view.own_path().to_owned()));

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ephyr_names::{AgentName, RoleName, TargetName};
 
-use super::elsewhere;
 use super::view::View;
 use crate::diagnostic::{Findings, Place};
 use crate::format;
@@ -76,7 +75,7 @@ fn check_endpoint(
     if let Some((at, path)) = seen.get(&(host.clone(), port)) {
         let message = format!(
             "the same host and port as {path} ({}); make them one target",
-            elsewhere(*at)
+            at.line_text()
         );
         findings.add("E-DUPLICATE-HOST", here.0, view.path("host"), message);
     } else {

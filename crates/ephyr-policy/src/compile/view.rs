@@ -4,11 +4,11 @@
 use ephyr_names::Ttl;
 use ipnet::IpNet;
 
-use crate::check::{item, join};
 use crate::diagnostic::Place;
 use crate::fields;
 use crate::format;
 use crate::model::Rate;
+use crate::path::{item, join};
 use crate::shape::{Field, Record, Shape};
 use crate::source::{Key, Node, Value};
 

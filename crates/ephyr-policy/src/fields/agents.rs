@@ -1,6 +1,6 @@
 //! The tables of `agents` and `templates`.
 
-use super::{DESCRIPTION, PORT};
+use super::common::{DESCRIPTION, PORT};
 use crate::format::Format;
 use crate::shape::{Field, Record, Shape};
 

@@ -1,6 +1,6 @@
 //! The tables of `roles` and `targets`.
 
-use super::{DESCRIPTION, ENABLED, LIST_OF_CIDRS, PORT};
+use super::common::{DESCRIPTION, ENABLED, LIST_OF_CIDRS, PORT};
 use crate::format::Format;
 use crate::shape::{Field, Record, Shape};
 

@@ -1,28 +1,16 @@
 //! The tables of the policy: every section, every key, its form, default and meaning.
 
 mod agents;
+mod common;
 mod hosts;
 mod upstreams;
 
 use self::agents::{AGENT, TEMPLATE};
+use self::common::{DESCRIPTION, LIST_OF_CIDRS};
 use self::hosts::{ROLE, TARGET};
 use self::upstreams::{REMOTE, SERVICE};
 use crate::format::Format;
 use crate::shape::{Field, Record, Shape};
-
-const TEXT: Shape = Shape::Text(Format::Description);
-const LIST_OF_CIDRS: Shape = Shape::List {
-    of: &Shape::Text(Format::Cidr),
-    empty: true,
-};
-const DESCRIPTION: Field = Field::new("description", TEXT, "For people.");
-const ENABLED: Field =
-    Field::new("enabled", Shape::Bool, "Whether it may be used.").default("true");
-
-const PORT: Shape = Shape::Int {
-    min: 1,
-    max: 65_535,
-};
 
 /// The whole file.
 pub(crate) static POLICY: Record = Record {

@@ -1,6 +1,6 @@
 //! The tables of `services` and `remotes`.
 
-use super::{DESCRIPTION, ENABLED};
+use super::common::{DESCRIPTION, ENABLED};
 use crate::format::Format;
 use crate::shape::{Field, Record, Shape};
 

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Wrong, shorten};
+use crate::text::{TextFault, shorten};
 
 /// A DNS name (RFC 1123 section 2.1) or the IP address of one host, without brackets, port or zone.
-pub(super) fn check(text: &str) -> Result<(), Wrong> {
+pub(super) fn check(text: &str) -> Result<(), TextFault> {
     let fault = match text.parse::<IpAddr>() {
         Ok(address) => address_fault(address),
         Err(_) if is_dns_name(text) => None,
@@ -96,7 +96,7 @@ fn has_zone(text: &str) -> bool {
 }
 
 /// A DNS name, or `*.` and one.
-pub(super) fn check_pattern(text: &str) -> Result<(), Wrong> {
+pub(super) fn check_pattern(text: &str) -> Result<(), TextFault> {
     if is_dns_name(text.strip_prefix("*.").unwrap_or(text)) {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use ephyr_token::{PointFault, usable_point};
 use ssh_key::{Algorithm, Fingerprint, HashAlg, PublicKey};
 
-use super::Wrong;
+use crate::text::TextFault;
 
 /// An Ed25519 key in the form of `known_hosts` and `authorized_keys`: `ssh-ed25519 AAAA… [comment]`.
 pub(crate) fn parse(text: &str) -> Result<PublicKey, String> {
@@ -55,7 +55,7 @@ pub fn check_point(key: &PublicKey) -> Result<(), PointFault> {
 }
 
 /// A SHA-256 fingerprint as `ssh-keygen -l` prints it.
-pub(crate) fn parse_fingerprint(text: &str) -> Result<Fingerprint, Wrong> {
+pub(crate) fn parse_fingerprint(text: &str) -> Result<Fingerprint, TextFault> {
     text.parse::<Fingerprint>()
         .ok()
         .filter(|parsed| parsed.is_sha256() && parsed.to_string() == text)
@@ -67,7 +67,7 @@ pub(crate) fn parse_fingerprint(text: &str) -> Result<Fingerprint, Wrong> {
 }
 
 /// A bcrypt hash: `$2a$`, `$2b$` or `$2y$`, the cost, 22 characters of salt and 31 of hash.
-pub(super) fn check_bcrypt(text: &str) -> Result<(), Wrong> {
+pub(super) fn check_bcrypt(text: &str) -> Result<(), TextFault> {
     // A hash is a credential, so nothing of the text is repeated.
     let Some(cost) = bcrypt_cost(text) else {
         let message = "not a bcrypt hash; `ephyr keys new` prints a key and its hash";

@@ -10,6 +10,7 @@ use ephyr_names::{
 use ipnet::IpNet;
 
 use crate::model::Rate;
+use crate::text::{TextFault, shorten};
 use crate::{commands, sudo};
 
 /// A form of text.
@@ -53,9 +54,6 @@ pub(crate) enum Format {
     Parameter,
 }
 
-/// A code and what is wrong.
-pub(crate) type Wrong = (&'static str, String);
-
 /// `"*"`: everything that is not named.
 pub(crate) const ANY: &str = "*";
 
@@ -64,7 +62,7 @@ const DAY: u64 = 24 * 3600;
 
 impl Format {
     /// Whether the text has the form.
-    pub(crate) fn check(self, text: &str) -> Result<(), Wrong> {
+    pub(crate) fn check(self, text: &str) -> Result<(), TextFault> {
         match self {
             Self::Description => line(text, 1000, false),
             Self::Agent => name::<AgentName>(text),
@@ -199,14 +197,14 @@ impl Format {
 pub use key::check_point;
 pub(crate) use key::{bcrypt_cost, parse as parse_key, parse_fingerprint};
 
-fn name<T: std::str::FromStr<Err = ephyr_names::NameError>>(text: &str) -> Result<(), Wrong> {
+fn name<T: std::str::FromStr<Err = ephyr_names::NameError>>(text: &str) -> Result<(), TextFault> {
     text.parse::<T>()
         .map(drop)
         .map_err(|e| ("E-NAME", e.to_string()))
 }
 
 /// One line without control characters.
-fn line(text: &str, max: usize, needed: bool) -> Result<(), Wrong> {
+fn line(text: &str, max: usize, needed: bool) -> Result<(), TextFault> {
     if needed && text.trim().is_empty() {
         return Err(("E-TEXT", "must not be empty; leave the key out".into()));
     }
@@ -222,7 +220,7 @@ fn line(text: &str, max: usize, needed: bool) -> Result<(), Wrong> {
     }
 }
 
-fn method(text: &str) -> Result<(), Wrong> {
+fn method(text: &str) -> Result<(), TextFault> {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     if KNOWN.contains(&text) && text.parse::<Method>().is_ok() {
         return Ok(());
@@ -234,7 +232,7 @@ fn method(text: &str) -> Result<(), Wrong> {
 }
 
 /// A duration between these bounds, in seconds.
-fn duration(text: &str, min: u64, max: u64) -> Result<(), Wrong> {
+fn duration(text: &str, min: u64, max: u64) -> Result<(), TextFault> {
     let ttl: Ttl = text
         .parse()
         .map_err(|e: ephyr_names::TtlError| ("E-DURATION", e.to_string()))?;
@@ -250,7 +248,7 @@ fn duration(text: &str, min: u64, max: u64) -> Result<(), Wrong> {
 }
 
 /// A rate such as `60/60s`.
-pub(crate) fn parse_rate(text: &str) -> Result<Rate, Wrong> {
+pub(crate) fn parse_rate(text: &str) -> Result<Rate, TextFault> {
     let malformed = || {
         let message = format!(
             "`{}` is not a rate; write count/window as in 60/60s",
@@ -273,7 +271,7 @@ pub(crate) fn parse_rate(text: &str) -> Result<Rate, Wrong> {
 }
 
 /// A network whose host bits are zero.
-pub(crate) fn parse_cidr(text: &str) -> Result<IpNet, Wrong> {
+pub(crate) fn parse_cidr(text: &str) -> Result<IpNet, TextFault> {
     let net: IpNet = text.parse().map_err(|_| {
         let message = format!(
             "`{}` is not a network; write address/length as in 10.0.0.0/8 or 2001:db8::/32",
@@ -288,7 +286,7 @@ pub(crate) fn parse_cidr(text: &str) -> Result<IpNet, Wrong> {
     Ok(net)
 }
 
-fn credential(text: &str) -> Result<(), Wrong> {
+fn credential(text: &str) -> Result<(), TextFault> {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let bytes = text.as_bytes();
     let first = bytes.first().is_some_and(|b| word(*b));
@@ -301,7 +299,7 @@ fn credential(text: &str) -> Result<(), Wrong> {
     Err(("E-CREDENTIAL-NAME", message.into()))
 }
 
-fn absolute_path(text: &str) -> Result<(), Wrong> {
+fn absolute_path(text: &str) -> Result<(), TextFault> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'+' | b'-');
     let up = text.split('/').any(|part| part == "..");
     if text.starts_with('/') && text.len() <= 256 && text.bytes().all(plain) && !up {
@@ -312,13 +310,4 @@ fn absolute_path(text: &str) -> Result<(), Wrong> {
         shorten(text)
     );
     Err(("E-PATH", message))
-}
-
-/// At most the first 60 characters, without control characters: enough to recognise what is meant.
-pub(crate) fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    if text.chars().count() > 60 {
-        short.push('…');
-    }
-    short
 }

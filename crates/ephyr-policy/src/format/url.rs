@@ -1,9 +1,10 @@
 //! URLs, paths and names that stand in HTTP messages.
 
-use super::{Wrong, host, shorten};
+use super::host;
+use crate::text::{TextFault, shorten};
 
 /// An `http` or `https` URL with a host, and no user, query or fragment; its path needs no normalising.
-pub(super) fn check(text: &str) -> Result<(), Wrong> {
+pub(super) fn check(text: &str) -> Result<(), TextFault> {
     let bad = |why: &str| Err(("E-URL", format!("`{}` {why}", shorten(text))));
     let Some(rest) = text
         .strip_prefix("https://")
@@ -76,7 +77,7 @@ fn is_normal_path(path: &str) -> bool {
 }
 
 /// A path in which `*` may stand for one segment and a last `/**` for everything below.
-pub(super) fn check_path(text: &str) -> Result<(), Wrong> {
+pub(super) fn check_path(text: &str) -> Result<(), TextFault> {
     let body = text.strip_suffix("/**").unwrap_or(text);
     let whole_segments = body
         .split('/')
@@ -93,7 +94,7 @@ pub(super) fn check_path(text: &str) -> Result<(), Wrong> {
 }
 
 /// The name of a header that a credential may stand in (RFC 9110 section 5.1, without the rare characters).
-pub(super) fn check_header(text: &str) -> Result<(), Wrong> {
+pub(super) fn check_header(text: &str) -> Result<(), TextFault> {
     const RESERVED: [&str; 8] = [
         "host",
         "content-length",
@@ -121,7 +122,7 @@ pub(super) fn check_header(text: &str) -> Result<(), Wrong> {
 }
 
 /// The name of a query parameter that a credential may stand in.
-pub(super) fn check_parameter(text: &str) -> Result<(), Wrong> {
+pub(super) fn check_parameter(text: &str) -> Result<(), TextFault> {
     let formed = (1..=64).contains(&text.len())
         && text
             .bytes()

@@ -1,7 +1,8 @@
 //! Programs that write or read files of the caller's choice.
 
-use super::Ability::{Evaluates, LoadsCode, Network, Reads, Runs, System, Writes};
-use super::{GTFO, Program, always, arguments, fixed};
+use super::arguments;
+use super::program::Ability::{Evaluates, LoadsCode, Network, Reads, Runs, System, Writes};
+use super::program::{GTFO, Program, always, fixed};
 
 pub(super) static TABLE: &[Program] = &[
     always("7z", GTFO, &[Writes, Reads]),

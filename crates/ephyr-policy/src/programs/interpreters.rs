@@ -1,8 +1,8 @@
 //! Shells, shell built-ins and interpreters. A pattern is matched against the login shell's command, so
 //! a word may name a built-in.
 
-use super::Ability::{Evaluates, LoadsCode, Reads, Runs, Shell, Writes};
-use super::{GTFO, Program, always, fixed};
+use super::program::Ability::{Evaluates, LoadsCode, Reads, Runs, Shell, Writes};
+use super::program::{GTFO, Program, always, fixed};
 
 pub(super) static TABLE: &[Program] = &[
     always(".", "bash(1)", &[Evaluates]),

@@ -1,7 +1,8 @@
 //! Programs that run other programs: wrappers, schedulers, multiplexers, build tools.
 
-use super::Ability::{Evaluates, LoadsCode, Network, Pages, Reads, Runs, System, Writes};
-use super::{GTFO, Program, always, arguments, fixed};
+use super::arguments;
+use super::program::Ability::{Evaluates, LoadsCode, Network, Pages, Reads, Runs, System, Writes};
+use super::program::{GTFO, Program, always, fixed};
 
 pub(super) static TABLE: &[Program] = &[
     always("aa-exec", "aa-exec(1)", &[Runs]),

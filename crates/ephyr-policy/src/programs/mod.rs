@@ -12,134 +12,16 @@ mod files;
 mod interpreters;
 mod launchers;
 mod network;
+mod program;
 mod screens;
 mod system;
 
 use std::cmp::Ordering;
 
+use self::program::Program;
 use crate::commands::{self, CommandPolicy};
 use crate::model::Policy;
-
-/// What a program can do with untrusted arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ability {
-    /// Is a shell, or starts one.
-    Shell,
-    /// Evaluates its arguments, a file or its input as code.
-    Evaluates,
-    /// Runs other programs.
-    Runs,
-    /// Loads libraries, modules or plug-ins.
-    LoadsCode,
-    /// Is an editor, which writes files and starts shells.
-    Edits,
-    /// Opens a pager or a screen from which a shell can be started.
-    Pages,
-    /// Writes files.
-    Writes,
-    /// Reads files.
-    Reads,
-    /// Changes accounts or permissions.
-    Rights,
-    /// Changes what the kernel or the service manager does.
-    System,
-    /// Installs software, whose scripts run then.
-    Installs,
-    /// Sends or receives data.
-    Network,
-}
-
-impl Ability {
-    const fn phrase(self) -> &'static str {
-        match self {
-            Self::Shell => "is or starts a shell",
-            Self::Evaluates => "evaluates code",
-            Self::Runs => "runs other programs",
-            Self::LoadsCode => "loads code",
-            Self::Edits => "is an editor, from which a shell can be started",
-            Self::Pages => "opens a pager or screen, from which a shell can be started",
-            Self::Writes => "writes files",
-            Self::Reads => "reads files",
-            Self::Rights => "changes accounts or permissions",
-            Self::System => "changes system settings",
-            Self::Installs => "installs software and runs its scripts",
-            Self::Network => "sends and receives data",
-        }
-    }
-}
-
-/// Returns why a program with these arguments is dangerous; `None` if the arguments confine it. The flag
-/// says whether further arguments are open.
-type Judge = fn(&[&str], bool) -> Option<&'static str>;
-
-/// A row of the table.
-#[derive(Debug)]
-pub(crate) struct Program {
-    /// The file name, without directory and version.
-    name: &'static str,
-    /// Where its abilities are documented: GTFOBins, or a manual page.
-    source: &'static str,
-    abilities: &'static [Ability],
-    /// Whether it is as good as root even with fixed arguments, if run as root.
-    always: bool,
-    /// Judges its arguments, if they matter.
-    judge: Option<Judge>,
-}
-
-/// <https://gtfobins.github.io>
-const GTFO: &str = "GTFOBins";
-
-/// Harmless as root when its arguments are fixed.
-const fn fixed(name: &'static str, source: &'static str, can: &'static [Ability]) -> Program {
-    Program {
-        name,
-        source,
-        abilities: can,
-        always: false,
-        judge: None,
-    }
-}
-
-/// As good as root whatever its arguments are.
-const fn always(name: &'static str, source: &'static str, can: &'static [Ability]) -> Program {
-    Program {
-        always: true,
-        ..fixed(name, source, can)
-    }
-}
-
-impl Program {
-    /// Whether it is dangerous depends on its arguments.
-    const fn judged(mut self, judge: Judge) -> Self {
-        self.judge = Some(judge);
-        self
-    }
-
-    fn described(&self) -> String {
-        let phrases: Vec<&str> = self.abilities.iter().map(|can| can.phrase()).collect();
-        phrases.join(", ")
-    }
-
-    /// Returns why it is as good as root with exactly these arguments, if it is.
-    pub(crate) fn as_root(&self, arguments: &[&str]) -> Option<String> {
-        match self.judge {
-            _ if self.always => Some(self.described()),
-            Some(judge) => judge(arguments, false).map(str::to_owned),
-            None => None,
-        }
-    }
-
-    /// Returns what it can do if further arguments may follow these. Reading counts only for root, who
-    /// can read everything; for other accounts, an operator who lists `cat *` wants reading.
-    pub(crate) fn with_open_arguments(&self, fixed: &[&str], root: bool) -> Option<String> {
-        let why = match self.judge {
-            Some(judge) => judge(fixed, true).map(str::to_owned),
-            None if !root && self.abilities == [Ability::Reads] => None,
-            None => Some(self.described()),
-        };
-        why.map(|why| format!("{why} ({})", self.source))
-    }
-}
+use crate::path::{item, join};
 
 /// Sorted by name; no name is in two tables.
 const TABLES: [&[Program]; 6] = [
@@ -207,8 +89,8 @@ pub fn unknown_programs(policy: &Policy) -> Vec<UnknownProgram> {
         for (index, pattern) in patterns.enumerate() {
             let program = commands::open_words(&pattern).and_then(|words| words.first().copied());
             if let Some(program) = program.filter(|program| find(program).is_none()) {
-                let roles = crate::check::join("roles", role.name.as_str());
-                let path = crate::check::item(&format!("{roles}.commands"), index);
+                let roles = join("roles", role.name.as_str());
+                let path = item(&format!("{roles}.commands"), index);
                 unknown.push(UnknownProgram {
                     path,
                     program: program.to_owned(),
@@ -221,6 +103,7 @@ pub fn unknown_programs(policy: &Policy) -> Vec<UnknownProgram> {
 
 #[cfg(test)]
 mod tests {
+    use super::program::GTFO;
     use super::*;
 
     #[test]

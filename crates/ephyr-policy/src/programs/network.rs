@@ -1,7 +1,8 @@
 //! Programs that use the network or change its settings.
 
-use super::Ability::{Evaluates, LoadsCode, Network, Reads, Runs, System, Writes};
-use super::{GTFO, Program, always, arguments, fixed};
+use super::arguments;
+use super::program::Ability::{Evaluates, LoadsCode, Network, Reads, Runs, System, Writes};
+use super::program::{GTFO, Program, always, fixed};
 
 pub(super) static TABLE: &[Program] = &[
     fixed("aria2c", GTFO, &[Runs, Writes, Network]),

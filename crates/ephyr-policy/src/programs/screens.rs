@@ -1,7 +1,8 @@
 //! Interactive programs: editors, pagers, prompts, browsers.
 
-use super::Ability::{Edits, Evaluates, Network, Pages, Reads, Runs, System, Writes};
-use super::{GTFO, Program, always, arguments, fixed};
+use super::arguments;
+use super::program::Ability::{Edits, Evaluates, Network, Pages, Reads, Runs, System, Writes};
+use super::program::{GTFO, Program, always, fixed};
 
 pub(super) static TABLE: &[Program] = &[
     always("alpine", "mutt(1)", &[Runs, Writes, Reads]),

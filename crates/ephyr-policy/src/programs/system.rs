@@ -1,9 +1,10 @@
 //! Programs that change accounts, software, containers, services or the kernel.
 
-use super::Ability::{
+use super::arguments;
+use super::program::Ability::{
     Edits, Evaluates, Installs, LoadsCode, Pages, Reads, Rights, Runs, Shell, System, Writes,
 };
-use super::{GTFO, Program, always, arguments, fixed};
+use super::program::{GTFO, Program, always, fixed};
 
 pub(super) static TABLE: &[Program] = &[
     fixed("aa-complain", "semanage(8)", &[Rights]),

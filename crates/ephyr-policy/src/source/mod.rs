@@ -5,6 +5,7 @@
 //! through, so that they are reported with all other findings. Anchors, aliases, tags and second documents
 //! refuse the file, so every node is at the position where it takes effect.
 
+mod node;
 mod scalar;
 mod words;
 
@@ -12,9 +13,10 @@ use std::borrow::Cow;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, Span, StrInput, Tag};
 
-pub(crate) use self::scalar::{NumberFault, ReadsAs, number_fault};
+pub(crate) use self::node::{Key, Node, ReadsAs, Value};
+pub(crate) use self::scalar::{NumberFault, number_fault};
 use crate::diagnostic::{Findings, Place};
-use crate::format::shorten;
+use crate::text::shorten;
 
 /// Maximum size of a policy, in bytes.
 pub const MAX_POLICY_BYTES: usize = 1024 * 1024;
@@ -27,54 +29,6 @@ const MAX_NODES: usize = 200_000;
 
 /// The position of findings about the whole file.
 const START: Place = Place { line: 1, column: 1 };
-
-/// A node of the tree.
-#[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) at: Place,
-    /// Whether it is a scalar without quotes.
-    pub(crate) plain: bool,
-    pub(crate) value: Value,
-}
-
-/// The value of a node.
-#[derive(Debug)]
-pub(crate) enum Value {
-    /// Null, with its spelling, which may be empty.
-    Null(String),
-    Bool(bool),
-    /// A whole number in decimal digits.
-    Int(i128),
-    /// Any other number, as written.
-    Number(String),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<(Key, Node)>),
-}
-
-/// A key of a mapping.
-#[derive(Debug)]
-pub(crate) struct Key {
-    pub(crate) at: Place,
-    pub(crate) name: String,
-    /// The YAML type of an unquoted word, if it is not text.
-    pub(crate) reads_as: Option<ReadsAs>,
-}
-
-impl Value {
-    /// Returns its type for messages.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
-            Self::Null(_) => "nothing",
-            Self::Bool(_) => "true or false",
-            Self::Int(_) => "a whole number",
-            Self::Number(text) => scalar::kind_of_number(text),
-            Self::Text(_) => "text",
-            Self::List(_) => "a list",
-            Self::Map(_) => "a mapping",
-        }
-    }
-}
 
 /// Parses the file. Errors are added to `findings`; then there is no tree.
 pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {

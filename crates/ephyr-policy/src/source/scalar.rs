@@ -4,15 +4,21 @@
 //! decimal digits. `022`, `0x16`, `1_000`, `1e3` and `1:30` are numbers to some readers of YAML 1.1 or 1.2,
 //! which disagree on their values, so all of them are refused as numbers.
 
-use super::Value;
+use super::node::{ReadsAs, Value};
 
-/// The YAML type of an unquoted word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReadsAs {
-    /// `null`, `~` or empty.
-    Nothing,
-    /// `true` or `false`.
-    Bool,
+impl Value {
+    /// Returns its type for messages.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null(_) => "nothing",
+            Self::Bool(_) => "true or false",
+            Self::Int(_) => "a whole number",
+            Self::Number(text) => kind_of_number(text),
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
 }
 
 /// Returns the YAML type of a word, if it is not text and not a number.
