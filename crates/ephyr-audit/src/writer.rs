@@ -118,22 +118,6 @@ impl Writer {
         }
     }
 
-    /// Appends a record and waits until it is on disk. For code outside an async runtime.
-    ///
-    /// # Errors
-    /// As for [`Writer::append_durable`].
-    pub fn append_durable_blocking(&self, record: &Record) -> Result<Appended, AuditError> {
-        let (done, result) = sync_channel(1);
-        self.append_durable(
-            record,
-            Box::new(move |appended| {
-                // The receiver lives until it has the result.
-                let _ = done.send(appended);
-            }),
-        );
-        result.recv().unwrap_or(Err(AuditError::Closed))
-    }
-
     /// Appends a record that no caller waits for; it is on disk within a second. Repeated reads, denials and failures
     /// become one record with a `count`.
     ///

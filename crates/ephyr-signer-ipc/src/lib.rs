@@ -14,13 +14,14 @@
 
 mod exchange;
 mod frame;
+mod limits;
 mod message;
 mod packed;
 
 pub use exchange::{ExchangeError, exchange};
 pub use frame::{FrameError, FrameReader, MAX_FRAME, Message, decode, encode};
+pub use limits::{MAX_CHECKPOINT_HASHES, MAX_COMMAND, MAX_LINEAGE};
 pub use message::{
-    BrokerId, BrokerIdError, ErrorCode, Intent, MAX_CHECKPOINT_HASHES, MAX_COMMAND, MAX_LINEAGE,
-    Purpose, Reply, Request, SandboxReport,
+    BrokerId, BrokerIdError, ErrorCode, Intent, Purpose, Reply, Request, SandboxReport,
 };
 pub use packed::PublicKeyBytes;

@@ -9,15 +9,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::packed::{self, PublicKeyBytes};
 
-/// Most record hashes in one [`Request::Checkpoint`].
-pub const MAX_CHECKPOINT_HASHES: usize = 1000;
-
-/// Longest command that a certificate can be sealed to, in bytes.
-pub const MAX_COMMAND: usize = 16 * 1024;
-
-/// Most tasks in a lineage: a root and five generations below it.
-pub const MAX_LINEAGE: usize = 6;
-
 /// What the broker can ask of the signer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -47,7 +38,7 @@ pub enum Request {
         log: RecordId,
         /// How many of its records the signer has folded already.
         from: u64,
-        /// The hashes of the records that follow, at most [`MAX_CHECKPOINT_HASHES`]; on the wire one
+        /// The hashes of the records that follow, at most [`MAX_CHECKPOINT_HASHES`](crate::MAX_CHECKPOINT_HASHES); on the wire one
         /// base64url string, 32 bytes each.
         #[serde(with = "packed::digests")]
         hashes: Vec<Digest>,
@@ -86,7 +77,7 @@ pub struct Intent {
 pub enum Purpose {
     /// One command, which the certificate is sealed to.
     Exec {
-        /// What the account's login shell runs; at most [`MAX_COMMAND`] bytes, no NUL.
+        /// What the account's login shell runs; at most [`MAX_COMMAND`](crate::MAX_COMMAND) bytes, no NUL.
         command: String,
         /// SHA-256 of what it reads on stdin, where there is any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,15 +197,6 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Whether the same request can succeed later without anyone's doing.
-    #[must_use]
-    pub fn is_retryable(self) -> bool {
-        matches!(
-            self,
-            Self::PolicyMismatch | Self::RateLimited | Self::JournalUnavailable
-        )
-    }
-
     /// The code as it stands on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

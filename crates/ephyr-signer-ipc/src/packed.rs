@@ -43,7 +43,7 @@ pub(crate) mod digests {
     use serde::de::Error as _;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::MAX_CHECKPOINT_HASHES;
+    use crate::limits::MAX_CHECKPOINT_HASHES;
 
     pub(crate) fn serialize<S: Serializer>(
         digests: &[Digest],

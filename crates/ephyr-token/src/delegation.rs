@@ -127,12 +127,6 @@ impl DelegationCertificate {
         }
     }
 
-    /// Whether tokens may still be minted.
-    #[must_use]
-    pub fn may_mint(&self, now: Timestamp) -> bool {
-        now < self.payload.mint_until
-    }
-
     /// The certificate's name: SHA-256 of the payload's bytes.
     #[must_use]
     pub fn id(&self) -> Digest {

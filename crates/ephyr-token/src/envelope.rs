@@ -282,23 +282,6 @@ impl Envelope {
         self.remotes.contains(remote) && self.mcp.some_value(remote, |_| true)
     }
 
-    /// What both envelopes allow.
-    #[must_use]
-    pub fn intersect(mut self, other: Self) -> Self {
-        self.ssh.narrow(other.ssh);
-        self.http.narrow(other.http);
-        self.mcp.narrow(other.mcp);
-        self.targets.narrow(other.targets);
-        self.roles.narrow(other.roles);
-        self.services.narrow(other.services);
-        self.methods.narrow(other.methods);
-        self.remotes.narrow(other.remotes);
-        self.expires = self.expires.min(other.expires);
-        self.can_delegate &= other.can_delegate;
-        self.delegation_depth = self.delegation_depth.min(other.delegation_depth);
-        self
-    }
-
     /// Whether nothing in `self` exceeds `other`, dimension by dimension.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {

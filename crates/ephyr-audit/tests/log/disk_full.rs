@@ -77,10 +77,7 @@ fn on_tmpfs(dir: &Path) {
 fn more_waits_than_fits(path: &Path, ballast: &Path) {
     std::fs::write(ballast, vec![1; 384 * 1024]).unwrap();
     let writer = open(path);
-    while writer
-        .append_durable_blocking(&exec(&"x".repeat(3000)))
-        .is_ok()
-    {}
+    while append_blocking(&writer, &exec(&"x".repeat(3000))).is_ok() {}
     let long = exec(&"x".repeat(3000));
     for _ in 0..1000 {
         writer.append(long.clone()).unwrap();
@@ -120,7 +117,7 @@ fn fill_and_recover(path: &Path, relieve: impl FnOnce()) {
     let (writer, _) = Writer::open(path, &small).unwrap();
     let long = exec(&"x".repeat(3000));
     let full = loop {
-        if let Err(error) = writer.append_durable_blocking(&long) {
+        if let Err(error) = append_blocking(&writer, &long) {
             break error;
         }
     };
@@ -135,7 +132,7 @@ fn fill_and_recover(path: &Path, relieve: impl FnOnce()) {
     );
     // It keeps refusing, and says why.
     for _ in 0..3 {
-        let error = writer.append_durable_blocking(&long).unwrap_err();
+        let error = append_blocking(&writer, &long).unwrap_err();
         assert!(error.to_string().contains("nothing is done unrecorded"));
     }
     assert_eq!(std::fs::metadata(path).unwrap().len(), size);

@@ -52,7 +52,7 @@ fn a_log_taken_away_refuses_and_continues_in_a_new_file() {
         append(&writer, &exec("not countersigned before"));
         let count = writer.position().count;
         take(&path, &dir.path().join("away"));
-        let refused = writer.append_durable_blocking(&exec("never")).unwrap_err();
+        let refused = append_blocking(&writer, &exec("never")).unwrap_err();
         let how = refused.displaced().map(Displaced::as_str);
         assert_eq!(how, Some(way), "{refused}");
         assert!(refused.to_string().contains("nothing is done unrecorded"));
@@ -105,8 +105,8 @@ fn a_file_of_the_same_length_is_not_taken_for_the_copy() {
         assert_eq!((other.len(), other == content), (content.len(), same));
         fs::write(dir.path().join(&name), other).unwrap();
         fs::remove_file(&path).unwrap();
-        writer.append_durable_blocking(&exec("never")).unwrap_err();
-        let next = writer.append_durable_blocking(&exec("after"));
+        append_blocking(&writer, &exec("never")).unwrap_err();
+        let next = append_blocking(&writer, &exec("after"));
         assert_eq!(next.is_ok(), same, "{next:?}");
         // Its records are nowhere else.
         let copy = dir.path().join(format!("{name}.next"));
@@ -143,7 +143,7 @@ fn a_file_of_somebody_elses_is_not_rotated_into_the_log() {
     fs::write(&path, "not a log\n").unwrap();
     assert!(writer.rotate().is_err());
     assert_eq!(text(&path), "not a log\n");
-    assert!(writer.append_durable_blocking(&exec("true")).is_err());
+    assert!(append_blocking(&writer, &exec("true")).is_err());
     append(&writer, &exec("true"));
     writer.rotate().unwrap();
     verify_files(&path, &Signer::new(1).ca(), &VerifyOptions::default()).unwrap();
@@ -185,9 +185,9 @@ fn a_log_that_cannot_be_continued_refuses_until_it_can() {
     let taken = dir.path().join(format!("audit.log.{log}.000000000000"));
     fs::write(&taken, "evidence").unwrap();
     fs::remove_file(&path).unwrap();
-    let mut last = writer.append_durable_blocking(&exec("never")).unwrap_err();
+    let mut last = append_blocking(&writer, &exec("never")).unwrap_err();
     for _ in 0..2 {
-        last = writer.append_durable_blocking(&exec("never")).unwrap_err();
+        last = append_blocking(&writer, &exec("never")).unwrap_err();
     }
     let AuditError::NotContinued { why, .. } = &last else {
         panic!("{last}");

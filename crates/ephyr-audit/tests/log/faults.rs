@@ -192,7 +192,7 @@ fn w25_a_file_emptied_under_the_writer_stops_it() {
     let writer = open(&path);
     append(&writer, &exec("before"));
     std::fs::write(&path, "").unwrap();
-    let refused = writer.append_durable_blocking(&exec("after"));
+    let refused = append_blocking(&writer, &exec("after"));
     assert!(matches!(
         refused,
         Err(ephyr_audit::AuditError::File(ChainWriteError::Changed {

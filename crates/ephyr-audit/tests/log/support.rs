@@ -3,10 +3,11 @@
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 use ephyr_audit::{
-    ActionInfo, ActionKind, Appended, Event, Record, Report, Text, VerifyError, VerifyOptions,
-    Writer, WriterOptions, checkpoint_file, log_files, new_record_id, verify,
+    ActionInfo, ActionKind, Appended, AuditError, Event, Record, Report, Text, VerifyError,
+    VerifyOptions, Writer, WriterOptions, checkpoint_file, log_files, new_record_id, verify,
 };
 use ephyr_chain::{Checkpoint, Fold};
 use ephyr_names::{Digest, Timestamp};
@@ -48,7 +49,17 @@ pub(crate) fn exec(command: &str) -> Record {
 }
 
 pub(crate) fn append(writer: &Writer, record: &Record) -> Appended {
-    writer.append_durable_blocking(record).unwrap()
+    append_blocking(writer, record).unwrap()
+}
+
+/// Appends a record and waits until it is on disk.
+pub(crate) fn append_blocking(writer: &Writer, record: &Record) -> Result<Appended, AuditError> {
+    let (done, result) = sync_channel(1);
+    writer.append_durable(
+        record,
+        Box::new(move |appended| done.send(appended).unwrap()),
+    );
+    result.recv().unwrap()
 }
 
 /// Folds and signs as the real signer does: by itself, from its own last head.
@@ -106,10 +117,7 @@ impl Signer {
     }
 }
 
-pub(crate) fn keep(
-    writer: &Writer,
-    checkpoint: &Checkpoint,
-) -> Result<Appended, ephyr_audit::AuditError> {
+pub(crate) fn keep(writer: &Writer, checkpoint: &Checkpoint) -> Result<Appended, AuditError> {
     writer.record_checkpoint(checkpoint, now(), POLICY)
 }
 

@@ -189,7 +189,7 @@ fn after_closing_nothing_is_taken() {
     writer.append(record(Event::Shutdown)).unwrap();
     writer.close().unwrap();
     assert!(text(&path).contains("shutdown"));
-    let refused = writer.append_durable_blocking(&exec("late"));
+    let refused = append_blocking(&writer, &exec("late"));
     assert!(matches!(refused, Err(AuditError::Closed)));
     assert!(matches!(
         writer.append(record(Event::Read)),
