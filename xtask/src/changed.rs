@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_file_belongs_to_the_crate_that_reads_it() {
         for (file, name) in [
-            ("crates/ephyr-audit/src/chain.rs", Some("ephyr-audit")),
+            ("crates/ephyr-audit/src/writer.rs", Some("ephyr-audit")),
             ("nft/ephyr.nft", Some("ephyr-netguard")),
             ("policy/reject/x.yaml", Some("ephyr-policy")),
             ("README.md", None),

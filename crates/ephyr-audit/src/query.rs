@@ -1,5 +1,5 @@
-//! Asking a log: what happened in a task, by an agent, of a kind, in a span of time. Reading does not
-//! check the chain; that is [`verify`](crate::verify)'s.
+//! Queries of a log by task, agent, event, severity and time. A query does not check the chain; [`verify`](crate::verify())
+//! does.
 
 use std::io::{self, BufRead};
 

@@ -9,7 +9,7 @@
 //! certificate as the broker wrote it, except the public key and, for `exec`, the command, which the
 //! certificate is sealed to. The signer derives the rest from its own policy.
 //!
-//! The crate is pure: [`FrameReader`] and [`encode`] neither read nor write, [`exchange`] uses a
+//! The crate is pure: [`FrameReader`] and [`encode`] neither read nor write, [`exchange()`] uses a
 //! stream that the caller opened.
 
 mod exchange;
