@@ -33,8 +33,8 @@ mod verify;
 mod worker;
 mod writer;
 
-pub use attempt::{Attempt, AttemptKind};
 pub use appended::{Appended, Completion};
+pub use attempt::{Attempt, AttemptKind};
 pub use clock::new_record_id;
 pub use ephyr_chain::{Checkpoint, Fold};
 pub use error::{AuditError, CheckpointFault, Failure, OpenError};
