@@ -18,6 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-sandbox", &[]),
     ("ephyr-heap", &[]),
     ("ephyr-mcp", &[]),
+    ("ephyr-http", &[]),
     (
         "ephyr-chain",
         &["ephyr-names", "ephyr-token", "ephyr-sandbox"],
@@ -63,6 +64,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-core",
             "ephyr-ssh",
             "ephyr-mcp",
+            "ephyr-http",
         ],
     ),
     (

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use ephyr_audit::Event;
+use ephyr_audit::{Event, Inbox};
+use ephyr_http::{Listener, MAX_BLOCKING_THREADS, Workers, serve};
 use ephyr_mcp::SessionKey;
 use ephyr_sandbox::{
     Accounts, Activated, Confinement, Network, Notifier, open_socket, read_regular_text,
@@ -24,7 +25,7 @@ use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
 use crate::config::{Config, Listen};
 use crate::deadline::{self, StopDeadline};
-use crate::http::{Listener, MOST_BLOCKING, Router, Way, Workers, serve};
+use crate::http::{Router, Way};
 use crate::policy::{self, Loaded};
 use crate::reload::{reload_on, wait_for_signer};
 use ephyr_core::audit::Audit;
@@ -123,7 +124,7 @@ fn start(config: Config) -> Result<(), Failure> {
     // Connections are served by threads of their own; what is left needs one.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(MOST_BLOCKING)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()?;
     let outcome = runtime.block_on(run(broker, config, sockets, opened, notifier, deadline));
     // Do not wait for a thread that is still reading or comparing.
@@ -308,7 +309,7 @@ fn listen(
         let key = SessionKey::from_bytes(ids::random());
         Ok(Arc::new(Router::new(Arc::clone(broker), way, key)?))
     };
-    let workers = Arc::new(Workers::start()?);
+    let workers = Arc::new(Workers::start(|| Inbox::of_this_thread().hand_out())?);
     let unix = Listener::Unix(tokio::net::UnixListener::from_std(sockets.unix)?);
     log(&format!("listening socket={}", config.socket.display()));
     let mut serving = vec![tokio::spawn(serve(

@@ -19,7 +19,7 @@ use tokio::net::UnixListener;
 
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
-use crate::http::{Peer, Request, Router, Service as _, Way};
+use crate::http::{Peer, Request, Router, Way};
 use crate::policy::Loaded;
 use ephyr_core::audit::Audit;
 use ephyr_core::epoch::{Candidate, EpochEntry};

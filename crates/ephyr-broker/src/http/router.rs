@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ephyr_audit::{DecisionInfo, Event};
-use ephyr_mcp::{Config, Guard, INVALID_REQUEST, Origin, Server, SessionKey, SourceError};
+use ephyr_http::{BodyError, Peer, Service, UnreadBody};
+use ephyr_mcp::{
+    Config, Guard, INVALID_REQUEST, MAX_BODY, Origin, Server, SessionKey, SourceError,
+};
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -16,7 +19,6 @@ use http_body_util::Full;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde::Serialize;
 
-use super::serve::{BodyError, Peer, Service};
 use super::{head, oauth};
 use crate::api::{self, ApiError, Route};
 use crate::auth::{self, Admitted, AuthError};
@@ -85,7 +87,7 @@ pub struct Router {
 }
 
 /// A request that may go on.
-pub enum Request {
+pub(crate) enum Request {
     /// An MCP message.
     Mcp(Peer, Admitted),
     /// A call of the API by an agent.
@@ -191,11 +193,12 @@ impl Router {
     }
 }
 
-impl Service for Router {
-    type Body = Body;
-    type Admitted = Request;
-
-    async fn admit(self: Arc<Self>, peer: Peer, head: &Parts) -> Result<Request, Response<Body>> {
+impl Router {
+    /// Checks a request's head: authenticates the caller and finds what is requested.
+    ///
+    /// # Errors
+    /// The response to a request that ends here, before its body is read.
+    pub(crate) async fn admit(&self, peer: Peer, head: &Parts) -> Result<Request, Response<Body>> {
         if let Some(answer) = self.answer_to_head(head) {
             return Err(answer);
         }
@@ -208,7 +211,7 @@ impl Service for Router {
                     .await
                     .map(|admitted| Request::Mcp(peer, admitted))
             }
-            // Anyone may ask, so nobody's body is waited for.
+            // Needs no authentication, so no body is read.
             "/v1/health" if head.method == Method::GET => {
                 let health = api::health(&self.broker, self.is_insider(peer));
                 Err(json(StatusCode::OK, &health))
@@ -223,34 +226,13 @@ impl Service for Router {
         }
     }
 
-    fn no_body(&self, head: &Parts, error: BodyError) -> Response<Body> {
-        let (status, message) = match error {
-            BodyError::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "the body is longer than 1 MiB",
-            ),
-            BodyError::TooSlow => (
-                StatusCode::REQUEST_TIMEOUT,
-                "the body did not arrive within 15 s",
-            ),
-            BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
-        };
-        let mut response = refusal(head, status, ("bad_body", INVALID_REQUEST), message);
-        response
-            .headers_mut()
-            .insert(CONNECTION, HeaderValue::from_static("close"));
-        response
-    }
-
-    fn allowed_origin(&self, head: &Parts) -> Option<HeaderValue> {
-        self.mcp.guard().allowed_origin(head)
-    }
-
-    fn expose(&self, origin: Option<HeaderValue>, response: &mut Response<Body>) {
-        self.mcp.guard().expose(origin, response.headers_mut());
-    }
-
-    async fn answer(self: Arc<Self>, request: Request, head: Parts, body: Bytes) -> Response<Body> {
+    /// Answers an admitted request.
+    pub(crate) async fn answer(
+        &self,
+        request: Request,
+        head: Parts,
+        body: Bytes,
+    ) -> Response<Body> {
         let proven = |admitted: Admitted| admitted.caller(&self.broker, &head, &body);
         let refused = |peer, error: &AuthError| {
             self.note_failure(peer, error);
@@ -270,6 +252,53 @@ impl Service for Router {
             },
         }
     }
+
+    /// The body is read only after the head was admitted: unknown callers cannot make the broker hold a body in memory.
+    async fn admit_and_answer(&self, peer: Peer, head: Parts, body: UnreadBody) -> Response<Body> {
+        let request = match self.admit(peer, &head).await {
+            Ok(request) => request,
+            Err(response) => {
+                body.refuse();
+                return response;
+            }
+        };
+        match body.accept().collect(MAX_BODY).await {
+            Ok(body) => self.answer(request, head, body).await,
+            Err(error) => bad_body(&head, error),
+        }
+    }
+}
+
+impl Service for Router {
+    type Body = Body;
+
+    async fn call(self: Arc<Self>, peer: Peer, head: Parts, body: UnreadBody) -> Response<Body> {
+        let guard = self.mcp.guard();
+        let origin = guard.allowed_origin(&head);
+        let mut response = self.admit_and_answer(peer, head, body).await;
+        guard.expose(origin, response.headers_mut());
+        response
+    }
+}
+
+/// Returns the response to an admitted request whose body could not be read.
+fn bad_body(head: &Parts, error: BodyError) -> Response<Body> {
+    let (status, message) = match error {
+        BodyError::TooLarge => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body is longer than 1 MiB",
+        ),
+        BodyError::TooSlow => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the body did not arrive within 15 s",
+        ),
+        BodyError::Broken => (StatusCode::BAD_REQUEST, "the body broke off"),
+    };
+    let mut response = refusal(head, status, ("bad_body", INVALID_REQUEST), message);
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// Refuses a request in the format of its path: a JSON-RPC error at the MCP endpoint, an API error elsewhere. `codes`

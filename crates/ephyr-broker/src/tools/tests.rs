@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock;
-use crate::http::{Peer, Router, Service as _, Way};
+use crate::http::{Peer, Router, Way};
 use crate::testing::{Answer, Bench, HOME, HOME_UID, ask, head, load, mcp, policy};
 
 const PEER: Peer = Peer::Uid(HOME_UID);
