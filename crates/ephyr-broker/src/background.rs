@@ -8,6 +8,7 @@ use ephyr_core::epoch::{Candidate, NoKey};
 use ephyr_core::signer::SignerError;
 use ephyr_core::state::StateError;
 use ephyr_names::Timestamp;
+use ephyr_sandbox::log;
 use ephyr_signer_ipc::BrokerId;
 use ephyr_token::DelegationError;
 use ssh_key::PublicKey;
@@ -110,7 +111,7 @@ pub async fn first_epoch(broker: &Broker) {
     }
     match new_epoch(broker, now).await {
         Ok(()) => broker.set_signer_ok(true),
-        Err(error) => log(&format!("no token can be made yet: {error}")),
+        Err(error) => log::warning(&format!("no token can be made yet: {error}")),
     }
 }
 
@@ -201,7 +202,7 @@ async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
             compacted
         });
         if let Ok(Err(error)) = swept.await {
-            log(&format!("the state journal cannot be rewritten: {error}"));
+            log::error(&format!("the state journal cannot be rewritten: {error}"));
         }
     }
 }
@@ -252,13 +253,6 @@ pub async fn checkpoint(broker: &Broker) -> bool {
             false
         }
     }
-}
-
-/// One line on standard error, which systemd puts into the journal.
-pub fn log(message: &str) {
-    use std::io::Write as _;
-    // A daemon whose standard error is gone goes on.
-    let _ = writeln!(std::io::stderr().lock(), "{}", message.trim_end());
 }
 
 mod files;

@@ -5,11 +5,9 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ephyr_sandbox::Signals;
+use ephyr_sandbox::{Signals, log};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-
-use crate::background::log;
 
 /// Maximum duration of a shutdown: running requests end and clean up within 14 s, and the service manager kills
 /// after 25 s.
@@ -62,7 +60,7 @@ fn wait(signals: &Signals, begun: &UnixStream) {
 pub(crate) fn end_process() {
     // Standard error may be the cause of the hang.
     let last_words = std::thread::Builder::new().spawn(|| {
-        log(&format!(
+        log::error(&format!(
             "shutdown took longer than {} s and is cut short: a thread hangs, for example on a file system",
             LIMIT.as_secs()
         ));

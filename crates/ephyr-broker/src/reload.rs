@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use ephyr_audit::Event;
 use ephyr_names::Digest;
-use ephyr_sandbox::{Notifier, require_abi};
+use ephyr_sandbox::{Notifier, log, require_abi};
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 
-use crate::background::log;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::policy::Loaded;
@@ -74,11 +73,13 @@ pub async fn reload(broker: &Broker, config: &Config, reader: &mut PolicyReader)
         Err(why) => Err(why),
     };
     match result {
-        Ok(hash) => log(&format!("policy {hash} is in force")),
+        Ok(hash) => log::notice(&format!("policy {hash} is in force")),
         Err(why) => {
-            log(&format!(
-                "the new policy was not put in force, the old one stays: {why}"
-            ));
+            let text = format!("the new policy was not put in force, the old one stays: {why}");
+            // A policy's findings are a line each.
+            for line in text.lines() {
+                log::error(line);
+            }
             let record = broker.own_record(Event::PolicyReloadFailed);
             broker.audit().note(record.with_detail("error", why));
         }
@@ -88,7 +89,7 @@ pub async fn reload(broker: &Broker, config: &Config, reader: &mut PolicyReader)
 async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> {
     let hash = policy.hash();
     for warning in policy.warnings() {
-        log(&warning.to_string());
+        log::warning(&warning.to_string());
     }
     require_abi(broker.sandbox().landlock_abi, policy.sandbox().minimum_abi)
         .map_err(|error| error.to_string())?;

@@ -13,14 +13,14 @@ use ephyr_audit::{Event, Inbox};
 use ephyr_http::{Listener, MAX_BLOCKING_THREADS, Workers, serve};
 use ephyr_mcp::SessionKey;
 use ephyr_sandbox::{
-    Accounts, Activated, Confinement, Network, Notifier, open_socket, read_regular_text,
+    Accounts, Activated, Confinement, Network, Notifier, log, open_socket, read_regular_text,
 };
 use ephyr_token::{CaKeys, MAX_CA_LIST};
 use rustix::fs::statfs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::background::{self, BackgroundTasks, log};
+use crate::background::{self, BackgroundTasks};
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
 use crate::config::{Config, Listen};
@@ -59,7 +59,10 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log(&format!("ephyr-broker: {error}"));
+            // A policy's findings are a line each.
+            for line in format!("ephyr-broker: {error}").lines() {
+                log::error(line);
+            }
             ExitCode::from(EX_CONFIG)
         }
     }
@@ -76,7 +79,7 @@ fn start(config: Config) -> Result<(), Failure> {
     let notifier = Notifier::from_env()?;
     let policy = Loaded::load(&config.policy, config.credentials_dir.as_deref())?;
     for warning in policy.warnings() {
-        log(&warning.to_string());
+        log::warning(&warning.to_string());
     }
     let ca_pins = config.ca_pub.as_deref().map(read_ca).transpose()?;
     let state_in_memory = check_state_dir(&config)?;
@@ -88,7 +91,7 @@ fn start(config: Config) -> Result<(), Failure> {
     let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())
         .map_err(|error| format!("the audit log: {error}; `--audit-log` names another file"))?;
     if let Some(torn) = found.torn {
-        log(&format!(
+        log::warning(&format!(
             "the audit log's unfinished last line was put aside: {torn:?}"
         ));
     }
@@ -105,7 +108,7 @@ fn start(config: Config) -> Result<(), Failure> {
             .collect(),
         state_in_memory,
     };
-    log(&format!(
+    log::info(&format!(
         "landlock abi={} enforced={}",
         sandbox.landlock_abi,
         sandbox.landlock.join(",")
@@ -119,7 +122,7 @@ fn start(config: Config) -> Result<(), Failure> {
     };
     let broker = Arc::new(Broker::new(parts, Arc::new(policy), now));
     for warning in broker.warnings() {
-        log(&format!("warning: {warning}"));
+        log::warning(&format!("warning: {warning}"));
     }
     // Connections are served by threads of their own; what is left needs one.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -243,7 +246,7 @@ async fn run(
     // Reading policy and log has left more behind than serving needs.
     ephyr_heap::trim();
     notifier.ready();
-    log(&format!(
+    log::notice(&format!(
         "policy {} is in force; ready",
         broker.policy_hash()
     ));
@@ -266,7 +269,7 @@ async fn run(
     };
     drop(deadline);
     notifier.stopping();
-    log("stopping: running requests may end");
+    log::notice("stopping: running requests may end");
     stop.send_replace(true);
     drain(&broker, serving).await;
     let _ = tokio::time::timeout(CLEAN_UP, background.finish()).await;
@@ -275,21 +278,22 @@ async fn run(
 }
 
 async fn record_startup(broker: &Broker, opened: &Opened) -> Result<(), Failure> {
-    let (state, words) = match opened {
-        Opened::Fresh => (
-            "fresh".to_owned(),
-            "no state from before: earlier tokens are dead".to_owned(),
-        ),
-        Opened::Resumed(tasks) => (
-            format!("resumed {tasks} tasks"),
-            format!("{tasks} live tasks from before"),
-        ),
-        Opened::Damaged(why) => (
-            format!("damaged: {why}"),
-            format!("the state journal was damaged ({why}): earlier tokens are dead"),
-        ),
+    let state = match opened {
+        Opened::Fresh => {
+            log::notice("no state from before: earlier tokens are dead");
+            "fresh".to_owned()
+        }
+        Opened::Resumed(tasks) => {
+            log::info(&format!("{tasks} live tasks from before"));
+            format!("resumed {tasks} tasks")
+        }
+        Opened::Damaged(why) => {
+            log::error(&format!(
+                "the state journal was damaged ({why}): earlier tokens are dead"
+            ));
+            format!("damaged: {why}")
+        }
     };
-    log(&words);
     let record = broker
         .own_record(Event::Startup)
         .with_detail("version", env!("CARGO_PKG_VERSION"))
@@ -311,7 +315,7 @@ fn listen(
     };
     let workers = Arc::new(Workers::start(|| Inbox::of_this_thread().hand_out())?);
     let unix = Listener::Unix(tokio::net::UnixListener::from_std(sockets.unix)?);
-    log(&format!("listening socket={}", config.socket.display()));
+    log::info(&format!("listening socket={}", config.socket.display()));
     let mut serving = vec![tokio::spawn(serve(
         unix,
         router(Way::Unix)?,
@@ -322,7 +326,7 @@ fn listen(
     if let Some(tcp) = sockets.tcp {
         let address = tcp.local_addr()?;
         broker.set_mcp_address(address);
-        log(&format!("listening mcp={address}"));
+        log::info(&format!("listening mcp={address}"));
         let origins = config.mcp_origins.clone();
         let tcp = Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?);
         serving.push(tokio::spawn(serve(
@@ -345,7 +349,7 @@ async fn drain(broker: &Broker, serving: Vec<tokio::task::JoinHandle<()>>) {
     };
     if tokio::time::timeout(DRAIN, idle).await.is_err() {
         let ended = broker.live().end(Ended::Shutdown, |_, _| true);
-        log(&format!("{ended} running commands were ended"));
+        log::notice(&format!("{ended} running commands were ended"));
     }
     let rest = async {
         while broker.live().count() > 0 {
@@ -371,7 +375,7 @@ async fn shut_down(broker: &Arc<Broker>) {
     let closed: Result<Result<(), _>, _> =
         tokio::task::spawn_blocking(move || writer.close()).await;
     if let Ok(Err(error)) = closed {
-        log(&format!(
+        log::error(&format!(
             "the audit log could not be closed in order: {error}"
         ));
     }

@@ -17,7 +17,6 @@ mod args;
 mod confine;
 mod guard;
 mod listing;
-mod log;
 mod monitor;
 mod nft;
 mod source;
@@ -27,7 +26,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ephyr_sandbox::Confinement;
+use ephyr_sandbox::{Confinement, log};
 
 use crate::args::{Args, Command};
 use crate::guard::Guard;

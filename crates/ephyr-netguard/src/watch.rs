@@ -9,13 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ephyr_names::Timestamp;
 use ephyr_policy::Policy;
 use ephyr_render::NftTable;
-use ephyr_sandbox::{LandlockReport, Notifier, Signals, require_abi};
+use ephyr_sandbox::{LandlockReport, Notifier, Signals, log, require_abi};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::confine::confine;
 use crate::guard::{Error, Guard};
 use crate::listing::{Counts, Difference, Listing};
-use crate::log;
 use crate::monitor::Monitor;
 use crate::source::PolicySource;
 use crate::status::{AgentStatus, Repair, Status};

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ephyr_chain::{ChainFile, ChainOpenError, ChainWriteError, Fold, LineFault, from_zero};
 use ephyr_names::{Digest, RecordId, Timestamp};
+use ephyr_sandbox::log;
 use serde::Deserialize;
 
 use crate::entry::{JournalEntry, JournalEvent};
-use crate::log;
 use crate::refusals::{RefusalKind, Refusals};
 use crate::rotation;
 use crate::spare::{self, SpareState};

@@ -23,7 +23,6 @@ mod error;
 pub mod journal;
 pub mod key;
 pub mod limits;
-mod log;
 mod policy;
 mod refusals;
 mod rotation;
@@ -33,14 +32,17 @@ mod spare;
 mod start;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
+
+use ephyr_sandbox::log;
 
 pub use error::StartError;
 
 /// Runs the signer until it is told to stop.
 #[must_use]
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    log::abort_on_panic();
+    abort_on_panic();
     let environment = |name: &str| std::env::var_os(name);
     let options = match args::parse(arguments, &environment) {
         Ok(args::Parsed::Run(options)) => options,
@@ -49,7 +51,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             broker_user,
         }) => return ended(start::check(&policy, &broker_user)),
         Ok(args::Parsed::Print(text)) => {
-            log::print(&text);
+            let _ = writeln!(std::io::stdout(), "{text}");
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -68,4 +70,13 @@ fn ended(outcome: Result<(), StartError>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A signer that panicked may be in an invalid state and must not sign: it aborts, and the service manager starts it
+/// again.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::error(&format!("panic, aborting: {panic}"));
+        std::process::abort();
+    }));
 }

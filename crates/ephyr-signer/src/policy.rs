@@ -8,7 +8,7 @@ use ephyr_sandbox::{
     Metadata, SandboxError, Step, User, open_regular, read_at_most, require_abi, steps_to,
 };
 
-use crate::log;
+use ephyr_sandbox::log;
 
 /// Bits of `st_mode` of a directory in which only a file's owner may replace it (S_IFDIR, S_ISVTX).
 const STICKY_DIRECTORY: u32 = 0o041_000;

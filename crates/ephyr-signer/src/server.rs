@@ -11,7 +11,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, SystemTime};
 
 use ephyr_names::Timestamp;
-use ephyr_sandbox::{Notifier, Signals, peer};
+use ephyr_sandbox::{Notifier, Signals, log, peer};
 use ephyr_signer_ipc::{FrameReader, Reply, decode, encode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -19,7 +19,6 @@ use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::error::StartError;
-use crate::log;
 use crate::policy::PolicySource;
 use crate::service::{Answer, Now, Service, journal_failed};
 
@@ -255,7 +254,7 @@ impl Server {
             Ok(policy) => {
                 let hash = policy.hash();
                 match self.service.reload(policy, now) {
-                    Ok(()) => log::info(&format!("policy {hash} loaded")),
+                    Ok(()) => log::notice(&format!("policy {hash} loaded")),
                     Err(why) => log::error(&format!("policy {hash} is not used: {why}")),
                 }
             }

@@ -7,6 +7,7 @@ use ed25519_dalek::VerifyingKey;
 use ephyr_chain::ChainWriteError;
 use ephyr_names::{Digest, EpochId, RecordId, Serial, Timestamp, Ttl};
 use ephyr_policy::Policy;
+use ephyr_sandbox::log;
 use ephyr_signer_ipc::{
     BrokerId, ErrorCode, Intent, PublicKeyBytes, Purpose, Reply, Request, SandboxReport,
 };
@@ -346,7 +347,7 @@ impl Service {
     fn note(&mut self, kind: RefusalKind, why: &str, now: Now) {
         let code = kind.code.as_str();
         if self.journal.refuse(kind, now.time, now.monotonic) {
-            crate::log::warning(&format!("refused ({code}): {why}"));
+            log::warning(&format!("refused ({code}): {why}"));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ephyr_sandbox::{
     Accounts, Activated, Confinement, Feature, Filter, LandlockReport, MemoryLock, Notifier,
-    Signals, lock_memory, open_socket, set_non_dumpable,
+    Signals, lock_memory, log, open_socket, set_non_dumpable,
 };
 use ephyr_signer_ipc::SandboxReport;
 
@@ -15,7 +15,6 @@ use crate::args::Options;
 use crate::error::StartError;
 use crate::journal::{Journal, LONG};
 use crate::key::CaKey;
-use crate::log;
 use crate::policy::{PolicyError, PolicySource};
 use crate::server::{Server, clocks};
 use crate::service::{Service, random};

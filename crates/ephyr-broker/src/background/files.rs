@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ephyr_audit::Event;
 use ephyr_names::Timestamp;
+use ephyr_sandbox::log;
 
-use super::log;
 use crate::broker::Broker;
 use crate::clock;
 
@@ -35,11 +35,11 @@ impl OpenFiles {
         if let Some(last) = writer.last_failure()
             && self.failing_since != Some(last.since)
         {
-            log(&format!("error: {}", last.error));
+            log::error(&format!("error: {}", last.error));
             (self.failing_since, self.is_failing) = (Some(last.since), true);
         }
         if self.is_failing && writer.failure().is_none() {
-            log("the audit log can be written again; its records say what happened");
+            log::notice("the audit log can be written again; its records say what happened");
             self.is_failing = false;
         }
     }
@@ -51,7 +51,7 @@ impl OpenFiles {
         let error = match restored {
             Ok(Ok(restored)) => {
                 for (what, how) in restored {
-                    log(&format!(
+                    log::warning(&format!(
                         "{what} was {how} while in use; it was rewritten from memory and nothing is lost. \
                          Keep other programs out of the state directory"
                     ));
@@ -67,7 +67,7 @@ impl OpenFiles {
             Err(error) => Some(error.to_string()),
         };
         if let Some(why) = error.as_ref().filter(|_| self.state != error) {
-            log(&format!(
+            log::error(&format!(
                 "error: files of the state directory were taken away and cannot be rewritten ({why}): \
                  no task is created, bound or revoked until they are"
             ));
