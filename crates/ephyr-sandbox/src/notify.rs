@@ -1,4 +1,7 @@
-//! `sd_notify(3)`: telling systemd that the daemon is ready, reloads, stops or still lives.
+//! `sd_notify(3)`: tells systemd that the daemon is ready, reloads, stops or still lives.
+//!
+//! The crate `sd-notify` words the messages. It connects for each of them, which a closed sandbox refuses, so the
+//! socket is connected here beforehand, once.
 
 use std::env;
 use std::io;
@@ -7,11 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use sd_notify::{NotifyState, watchdog_enabled};
 
 use crate::SandboxError;
 
-/// The notification socket, connected before the sandbox closes and kept since; mute outside systemd.
+/// The notification socket, connected before the sandbox closes. Outside systemd it sends nothing.
 #[derive(Debug)]
 pub struct Notifier {
     socket: Option<UnixDatagram>,
@@ -19,11 +22,11 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Connects to `$NOTIFY_SOCKET`, where there is one.
+    /// Connects to `$NOTIFY_SOCKET`, if it is set.
     ///
     /// # Errors
     ///
-    /// When the variable is set and the socket cannot be connected to.
+    /// The variable is set and the socket cannot be connected to.
     pub fn from_env() -> Result<Self, SandboxError> {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else {
             return Ok(Self {
@@ -39,60 +42,57 @@ impl Notifier {
                 }
                 _ => socket.connect(&address)?,
             }
-            // A reader that does not keep up must not stop the daemon.
+            // A service manager that does not read must not block the daemon.
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
         let socket = connect().map_err(|why: io::Error| {
             SandboxError::system(format!("NOTIFY_SOCKET={}", address.display()), why)
         })?;
-        let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
-        let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
         Ok(Self {
             socket: Some(socket),
-            watchdog: number("WATCHDOG_USEC")
-                .filter(|micros| ours && *micros > 0)
-                .map(Duration::from_micros),
+            watchdog: watchdog_enabled().filter(|timeout| !timeout.is_zero()),
         })
     }
 
-    /// How often [`watchdog`](Self::watchdog) is due: half of what systemd waits for.
+    /// Returns the interval for [`watchdog`](Self::watchdog): half of systemd's timeout.
     #[must_use]
     pub fn watchdog_interval(&self) -> Option<Duration> {
-        self.watchdog.map(|limit| limit / 2)
+        self.watchdog.map(|timeout| timeout / 2)
     }
 
     /// The daemon serves.
     pub fn ready(&self) {
-        self.send("READY=1");
+        self.send(&[NotifyState::Ready]);
     }
 
-    /// The daemon re-reads its configuration; [`ready`](Self::ready) ends it, whatever came of it.
+    /// The daemon reloads its configuration; [`ready`](Self::ready) ends it, whatever the result.
     pub fn reloading(&self) {
-        let now = clock_gettime(ClockId::Monotonic);
-        let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
-        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        let mut states = vec![NotifyState::Reloading];
+        states.extend(NotifyState::monotonic_usec_now());
+        self.send(&states);
     }
 
     /// The daemon is about to end.
     pub fn stopping(&self) {
-        self.send("STOPPING=1");
+        self.send(&[NotifyState::Stopping]);
     }
 
     /// The daemon is alive.
     pub fn watchdog(&self) {
-        self.send("WATCHDOG=1");
+        self.send(&[NotifyState::Watchdog]);
     }
 
-    /// One line for `systemctl status`; line breaks become spaces.
+    /// Sets the line that `systemctl status` shows; line breaks become spaces.
     pub fn status(&self, text: &str) {
-        self.send(&format!("STATUS={}", text.replace(['\n', '\r'], " ")));
+        let text = text.replace(['\n', '\r'], " ");
+        self.send(&[NotifyState::Status(&text)]);
     }
 
-    /// A message that systemd does not get changes nothing for the daemon's callers.
-    fn send(&self, message: &str) {
-        if let Some(socket) = &self.socket {
-            let _ = socket.send(message.as_bytes());
-        }
+    /// Sends the states as one message. A failure is ignored, since it changes nothing for the daemon's callers.
+    fn send(&self, states: &[NotifyState<'_>]) {
+        let Some(socket) = &self.socket else { return };
+        let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();
+        let _ = socket.send(lines.join("\n").as_bytes());
     }
 }
