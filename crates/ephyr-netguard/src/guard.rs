@@ -78,7 +78,7 @@ impl Guard {
         for _ in 0..TRIES {
             self.nft.load(&ruleset)?;
             let listed = self.listing(EXPECTED);
-            self.remove(EXPECTED)?;
+            self.nft.remove(EXPECTED)?;
             if let Some((expected, _)) = listed? {
                 let (differences, _) = self.compare(&expected.awake())?;
                 return Ok(differences);
@@ -128,17 +128,11 @@ impl Guard {
 
     /// Takes the copy away that a replacement which did not succeed has left in force.
     pub(crate) fn tidy(&self) -> Result<(), Error> {
-        Ok(self.remove(NEXT)?)
+        Ok(self.nft.remove(NEXT)?)
     }
 
     fn listing(&self, table: &str) -> Result<Option<(Listing, Counts)>, Error> {
         let listed = self.nft.list(table)?;
         Ok(listed.as_deref().map(Listing::read).transpose()?)
-    }
-
-    /// Removes a copy, whether or not it is there.
-    fn remove(&self, table: &str) -> Result<(), NftError> {
-        self.nft
-            .load(&format!("table inet {table}\ndelete table inet {table}\n"))
     }
 }

@@ -5,6 +5,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use nftables::batch::Batch;
+use nftables::schema::{NfListObject, Table};
+use nftables::types::NfFamily;
+
 /// Where it is on most systems; an unprivileged PATH often lacks the directory.
 const USUAL: &str = "/usr/sbin/nft";
 
@@ -59,6 +63,29 @@ impl Nft {
             return Ok(());
         }
         Err(failed("load the table", &done))
+    }
+
+    /// Removes a table, whether or not it exists.
+    pub(crate) fn remove(&self, table: &str) -> Result<(), NftError> {
+        let table = NfListObject::Table(Table {
+            family: NfFamily::INet,
+            name: table.into(),
+            handle: None,
+        });
+        let mut batch = Batch::new();
+        // Deleting a table that does not exist is an error, adding one that exists is not.
+        batch.add(table.clone());
+        batch.delete(table);
+        let commands = serde_json::to_string(&batch.to_nftables());
+        let commands = commands.map_err(|error| NftError::Failed {
+            what: "remove the table".to_owned(),
+            said: error.to_string(),
+        })?;
+        let done = self.run(["-j", "-f", "-"], &commands)?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(failed("remove the table", &done))
     }
 
     /// A table as text; nothing where there is no such table.
