@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ephyr_chain::{ChainOpenError, ChainWriteError, SealError};
 use ephyr_names::Timestamp;
-use ephyr_sandbox::Displaced;
+use ephyr_sandbox::{Displaced, exit};
 
 /// The reason why a log could not be opened. The operator must correct it; a daemon does not start without its log.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Returns the exit code of a daemon that cannot start for this reason.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::File(error) => error.exit_code(),
+            Self::Truncated { .. } => exit::DATA_ERROR,
+            Self::Write(_) => exit::IO_ERROR,
+        }
+    }
+
     pub(crate) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let error = ChainOpenError::io(what, path);
         move |source| Self::File(error(source))

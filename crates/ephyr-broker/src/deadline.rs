@@ -5,15 +5,13 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use ephyr_sandbox::{Signals, log};
+use ephyr_sandbox::{Signals, exit, log};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 /// Maximum duration of a shutdown: running requests end and clean up within 14 s, and the service manager kills
 /// after 25 s.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-/// Exit code of a shutdown that was cut short (sysexits' `EX_SOFTWARE`).
-const EX_SOFTWARE: i32 = 70;
 /// Time allowed for writing the last log line.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -68,7 +66,7 @@ pub(crate) fn end_process() {
     if last_words.is_ok() {
         std::thread::sleep(LAST_WORDS);
     }
-    std::process::exit(EX_SOFTWARE);
+    std::process::exit(exit::SOFTWARE.into());
 }
 
 #[cfg(test)]

@@ -1,27 +1,68 @@
-//! SIGHUP: a new policy, all of it at once or not at all. The signer loads it first; the broker follows
-//! when both have the same.
+//! SIGHUP: reloads the policy, as a whole or not at all. The signer loads it first; the broker follows when both have the
+//! same one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ephyr_audit::Event;
 use ephyr_names::Digest;
-use ephyr_sandbox::{Notifier, log, require_abi};
+use ephyr_sandbox::{Notifier, SandboxError, log, require_abi};
 use tokio::signal::unix::Signal;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::policy::Loaded;
-use ephyr_core::signer::Signer;
+use crate::policy::{LoadError, Loaded};
+use ephyr_core::signer::{Signer, SignerError};
 
 /// Timeout for reading the policy.
-const READ_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the signer may take to load the same policy.
-const SIGNER_PATIENCE: Duration = Duration::from_secs(10);
-const SIGNER_WAIT: Duration = Duration::from_millis(200);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout for the signer to load the same policy.
+const SIGNER_TIMEOUT: Duration = Duration::from_secs(10);
+const SIGNER_RETRY: Duration = Duration::from_millis(200);
 
-/// Reloads at each signal; signals that come meanwhile are one. Never ends.
+/// Why a policy is not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The policy or a credential that it names cannot be used.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The thread of an earlier reload still hangs.
+    #[error("an earlier reload is still reading it: its file system does not answer")]
+    StillReading,
+    /// The file system does not answer.
+    #[error("it could not be read within {} s: its file system does not answer", READ_TIMEOUT.as_secs())]
+    ReadTimeout,
+    /// Reading it panicked.
+    #[error(transparent)]
+    Panicked(#[from] JoinError),
+    /// It demands more of the sandbox than is in force.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The signer has another policy, or cannot be asked.
+    #[error(
+        "the signer did not load the same policy {hash} ({answer}); reload ephyr-signer first, or ephyr-broker by systemctl, which reloads both"
+    )]
+    Signer {
+        /// The broker's policy.
+        hash: Digest,
+        /// The signer's last answer.
+        answer: SignerAnswer,
+    },
+}
+
+/// An answer of the signer other than that it has the same policy.
+#[derive(Debug, thiserror::Error)]
+pub enum SignerAnswer {
+    /// It has another policy.
+    #[error("it has policy {0}")]
+    OtherPolicy(Digest),
+    /// It did not answer.
+    #[error(transparent)]
+    None(#[from] SignerError),
+}
+
+/// Reloads at each signal; signals that arrive during a reload count as one. Never ends.
 pub async fn reload_on(mut hangup: Signal, broker: &Broker, config: &Config, notifier: &Notifier) {
     let mut reader = PolicyReader::default();
     while hangup.recv().await.is_some() {
@@ -36,65 +77,59 @@ pub async fn reload_on(mut hangup: Signal, broker: &Broker, config: &Config, not
 /// thread each.
 #[derive(Default)]
 pub struct PolicyReader {
-    stuck: Option<JoinHandle<Result<Loaded, String>>>,
+    stuck: Option<JoinHandle<Result<Loaded, LoadError>>>,
 }
 
 impl PolicyReader {
     async fn read(
         &mut self,
-        load: impl FnOnce() -> Result<Loaded, String> + Send + 'static,
-    ) -> Result<Loaded, String> {
+        load: impl FnOnce() -> Result<Loaded, LoadError> + Send + 'static,
+    ) -> Result<Loaded, ReloadError> {
         if self.stuck.as_ref().is_some_and(|read| !read.is_finished()) {
-            return Err(
-                "an earlier reload is still reading it: its file system does not answer".to_owned(),
-            );
+            return Err(ReloadError::StillReading);
         }
         let mut reading = tokio::task::spawn_blocking(load);
-        match tokio::time::timeout(READ_PATIENCE, &mut reading).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => Err(error.to_string()),
+        match tokio::time::timeout(READ_TIMEOUT, &mut reading).await {
+            Ok(read) => Ok(read??),
             Err(_) => {
                 self.stuck = Some(reading);
-                Err(format!(
-                    "it could not be read within {} s: its file system does not answer",
-                    READ_PATIENCE.as_secs()
-                ))
+                Err(ReloadError::ReadTimeout)
             }
         }
     }
 }
 
-/// Loads the policy anew and puts it in force, or keeps the one that is and says why.
+/// Reloads the policy, or keeps the current one and logs why.
 pub async fn reload(broker: &Broker, config: &Config, reader: &mut PolicyReader) {
     let (path, credentials) = (config.policy.clone(), config.credentials_dir.clone());
-    let load = move || Loaded::load(&path, credentials.as_deref()).map_err(|e| e.to_string());
+    let load = move || Loaded::load(&path, credentials.as_deref());
     let result = match reader.read(load).await {
         Ok(policy) => switch(broker, Arc::new(policy)).await,
-        Err(why) => Err(why),
+        Err(error) => Err(error),
     };
     match result {
         Ok(hash) => log::notice(&format!("policy {hash} is in force")),
-        Err(why) => {
-            let text = format!("the new policy was not put in force, the old one stays: {why}");
+        Err(error) => {
+            let text = format!("the new policy was not put in force, the old one stays: {error}");
             // A policy's findings are a line each.
             for line in text.lines() {
                 log::error(line);
             }
             let record = broker.own_record(Event::PolicyReloadFailed);
-            broker.audit().note(record.with_detail("error", why));
+            let record = record.with_detail("error", error.to_string());
+            broker.audit().note(record);
         }
     }
 }
 
-async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> {
+async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, ReloadError> {
     let hash = policy.hash();
     for warning in policy.warnings() {
         log::warning(&warning.to_string());
     }
-    require_abi(broker.sandbox().landlock_abi, policy.sandbox().minimum_abi)
-        .map_err(|error| error.to_string())?;
+    require_abi(broker.sandbox().landlock_abi, policy.sandbox().minimum_abi)?;
     wait_for_signer(broker.signer(), hash).await?;
-    // So that health does not go on with what it was.
+    // So that health shows the signer's new policy at once.
     broker.note_ping(broker.signer().ping().await);
     broker.replace_policy(policy);
     broker.audit().note(broker.own_record(Event::PolicyReload));
@@ -104,21 +139,20 @@ async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, String> 
 /// Waits until the signer has this policy.
 ///
 /// # Errors
-/// It does not, or cannot be asked, for longer than it may take.
-pub async fn wait_for_signer(signer: &Signer, hash: Digest) -> Result<(), String> {
-    let mut last = String::new();
-    let begun = Instant::now();
-    while begun.elapsed() < SIGNER_PATIENCE {
-        match signer.ping().await {
+/// [`ReloadError::Signer`]: it has another one, or does not answer, for longer than the timeout.
+pub async fn wait_for_signer(signer: &Signer, hash: Digest) -> Result<(), ReloadError> {
+    let start = Instant::now();
+    loop {
+        let answer = match signer.ping().await {
             Ok(pong) if pong.policy == hash => return Ok(()),
-            Ok(pong) => last = format!("it has policy {}", pong.policy),
-            Err(error) => last = error.to_string(),
+            Ok(pong) => SignerAnswer::OtherPolicy(pong.policy),
+            Err(error) => error.into(),
+        };
+        tokio::time::sleep(SIGNER_RETRY).await;
+        if start.elapsed() >= SIGNER_TIMEOUT {
+            return Err(ReloadError::Signer { hash, answer });
         }
-        tokio::time::sleep(SIGNER_WAIT).await;
     }
-    Err(format!(
-        "the signer did not load the same policy {hash} ({last}); reload ephyr-signer first, or ephyr-broker by systemctl, which reloads both"
-    ))
 }
 
 #[cfg(test)]
@@ -189,16 +223,18 @@ mod tests {
     async fn a_read_that_hangs_is_given_up_and_later_ones_are_tried() {
         let dir = tempfile::tempdir().unwrap();
         let loaded = || crate::testing::load(dir.path(), &policy());
+        let error_of = |read: Result<Loaded, ReloadError>| read.err().unwrap().to_string();
         let mut reader = PolicyReader::default();
         let (go_on, held) = std::sync::mpsc::channel::<Loaded>();
-        let hanging = reader.read(move || held.recv().map_err(|e| e.to_string()));
+        let hanging =
+            reader.read(move || held.recv().map_err(|e| LoadError::Invalid(e.to_string())));
         let (given_up, ()) = tokio::join!(hanging, async {
             tokio::task::yield_now().await;
-            tokio::time::advance(2 * READ_PATIENCE).await;
+            tokio::time::advance(2 * READ_TIMEOUT).await;
         });
-        assert!(given_up.err().unwrap().contains("does not answer"));
+        assert!(error_of(given_up).contains("does not answer"));
         let second = reader.read(|| panic!("one thread is enough")).await;
-        assert!(second.err().unwrap().contains("an earlier reload"));
+        assert!(error_of(second).contains("an earlier reload"));
         // The file system answers again.
         go_on.send(loaded()).unwrap();
         while reader

@@ -1,7 +1,8 @@
 //! Starting, serving, stopping. Everything is opened and checked before the first connection is taken,
 //! and the process confines itself before it has a second thread.
 
-use ephyr_core::ids;
+mod error;
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use ephyr_audit::{Event, Inbox};
 use ephyr_http::{Listener, MAX_BLOCKING_THREADS, Workers, serve};
 use ephyr_mcp::SessionKey;
 use ephyr_sandbox::{
-    Accounts, Activated, Confinement, Network, Notifier, log, open_socket, read_regular_text,
+    Accounts, Activated, Confinement, Network, Notifier, exit, log, open_socket, read_regular_text,
 };
 use ephyr_token::{CaKeys, MAX_CA_LIST};
 use rustix::fs::statfs;
@@ -29,9 +30,12 @@ use crate::http::{Router, Way};
 use crate::policy::{self, Loaded};
 use crate::reload::{reload_on, wait_for_signer};
 use ephyr_core::audit::Audit;
+use ephyr_core::ids;
 use ephyr_core::live::Ended;
 use ephyr_core::signer::Signer;
 use ephyr_core::state::{Opened, State};
+
+pub use error::RunError;
 
 /// How long running requests may go on after SIGTERM before they are ended.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -42,15 +46,18 @@ const LEFT_OVER: Duration = Duration::from_millis(200);
 /// `f_type` of tmpfs and ramfs (statfs(2)).
 const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// Exit code for what the operator has to change (sysexits' EX_CONFIG).
-const EX_CONFIG: u8 = 78;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
-
 /// The program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let config = Config::parse();
+    let config = match Config::try_parse() {
+        Ok(config) => config,
+        Err(error) => {
+            // Also what `--help` prints, which is no error.
+            let _ = error.print();
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
     let outcome = if config.check {
         check(&config)
     } else {
@@ -63,7 +70,7 @@ pub fn main() -> ExitCode {
             for line in format!("ephyr-broker: {error}").lines() {
                 log::error(line);
             }
-            ExitCode::from(EX_CONFIG)
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -74,7 +81,7 @@ struct Sockets {
     tcp: Option<TcpListener>,
 }
 
-fn start(config: Config) -> Result<(), Failure> {
+fn start(config: Config) -> Result<(), RunError> {
     ephyr_heap::share_arenas();
     let notifier = Notifier::from_env()?;
     let policy = Loaded::load(&config.policy, config.credentials_dir.as_deref())?;
@@ -88,16 +95,15 @@ fn start(config: Config) -> Result<(), Failure> {
     // The sandbox is closed, so there may be threads.
     let deadline = StopDeadline::start(deadline::LIMIT, deadline::end_process)?;
     let now = clock::now();
-    let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())
-        .map_err(|error| format!("the audit log: {error}; `--audit-log` names another file"))?;
+    let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())?;
     if let Some(torn) = found.torn {
         log::warning(&format!(
             "the audit log's unfinished last line was put aside: {torn:?}"
         ));
     }
-    let (state, opened) = State::open(&config.state_dir, now).map_err(|error| {
-        let place = config.state_dir.display();
-        format!("the tasks' state in {place}: {error}; `--state-dir` names another directory")
+    let (state, opened) = State::open(&config.state_dir, now).map_err(|why| RunError::State {
+        path: config.state_dir.clone(),
+        why,
     })?;
     let sandbox = SandboxView {
         landlock_abi: landlock.abi,
@@ -137,7 +143,7 @@ fn start(config: Config) -> Result<(), Failure> {
 
 /// Says whether a reload would put the policy in force. Of what a reload asks for it leaves out credentials, which systemd
 /// shows to the service's own process and to no other.
-fn check(config: &Config) -> Result<(), Failure> {
+fn check(config: &Config) -> Result<(), RunError> {
     let policy = policy::read(&config.policy)?;
     let mut confinement = Confinement::new(policy.sandbox().minimum_abi).network(Network::Any);
     if let Some(directory) = config.signer_socket.parent() {
@@ -152,31 +158,36 @@ fn check(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read_ca(path: &Path) -> Result<CaKeys, Failure> {
-    let text = read_regular_text(path, MAX_CA_LIST)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    let keys = CaKeys::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(keys)
+fn read_ca(path: &Path) -> Result<CaKeys, RunError> {
+    let failed = |why| RunError::CaList {
+        path: path.to_owned(),
+        why,
+    };
+    let text = read_regular_text(path, MAX_CA_LIST).map_err(|why| failed(why.to_string()))?;
+    CaKeys::parse(&text).map_err(|why| failed(why.to_string()))
 }
 
 /// Whether the state lies in memory; where it does not, the operator must have said so.
-fn check_state_dir(config: &Config) -> Result<bool, Failure> {
-    let dir = config.state_dir.display();
-    let found = statfs(&config.state_dir)
-        .map_err(|error| format!("state directory {dir}: {error}; `--state-dir` names another"))?;
+fn check_state_dir(config: &Config) -> Result<bool, RunError> {
+    let path = config.state_dir.clone();
+    let found = match statfs(&path) {
+        Ok(found) => found,
+        Err(why) => {
+            return Err(RunError::StateDirectory {
+                path,
+                why: why.into(),
+            });
+        }
+    };
     let kind = u64::try_from(found.f_type).unwrap_or(0);
     let in_memory = MEMORY_FILE_SYSTEMS.contains(&kind);
     if !in_memory && !config.allow_state_on_disk {
-        return Err(format!(
-            "state directory {dir} is not on tmpfs, so the token secret would reach the disk; name a \
-             directory under /run (--state-dir), or accept it with --allow-state-on-disk"
-        )
-        .into());
+        return Err(RunError::StateOnDisk(path));
     }
     Ok(in_memory)
 }
 
-fn open_sockets(config: &Config) -> Result<Sockets, Failure> {
+fn open_sockets(config: &Config) -> Result<Sockets, RunError> {
     let mut activated = Activated::from_env();
     let unix = match activated.unix("broker")? {
         Some(socket) => socket,
@@ -192,14 +203,15 @@ fn open_sockets(config: &Config) -> Result<Sockets, Failure> {
         (Some(socket), _) => Some(socket),
         (None, Listen::Off) => None,
         (None, Listen::On(address)) => {
-            Some(TcpListener::bind(address).map_err(|error| format!("MCP on {address}: {error}"))?)
+            let bound = TcpListener::bind(address);
+            Some(bound.map_err(|why| RunError::Listen { address, why })?)
         }
     };
     unix.set_nonblocking(true)?;
     if let Some(tcp) = &tcp {
         tcp.set_nonblocking(true)?;
         if !tcp.local_addr()?.ip().is_loopback() {
-            return Err("the TCP socket from systemd is not a loopback one; MCP has no TLS".into());
+            return Err(RunError::NotLoopback);
         }
     }
     Ok(Sockets { unix, tcp })
@@ -207,7 +219,7 @@ fn open_sockets(config: &Config) -> Result<Sockets, Failure> {
 
 /// From here on: the policy and credentials can be read, state, data and log written, names resolved and
 /// targets reached. Nothing else of the file system exists.
-fn confine(config: &Config, minimum_abi: u32) -> Result<ephyr_sandbox::LandlockReport, Failure> {
+fn confine(config: &Config, minimum_abi: u32) -> Result<ephyr_sandbox::LandlockReport, RunError> {
     let parent = |path: &Path| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => ".".into(),
@@ -233,7 +245,7 @@ async fn run(
     opened: Opened,
     notifier: Notifier,
     deadline: StopDeadline,
-) -> Result<(), Failure> {
+) -> Result<(), RunError> {
     let (stop, stopping) = watch::channel(false);
     let hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -277,7 +289,7 @@ async fn run(
     outcome
 }
 
-async fn record_startup(broker: &Broker, opened: &Opened) -> Result<(), Failure> {
+async fn record_startup(broker: &Broker, opened: &Opened) -> Result<(), RunError> {
     let state = match opened {
         Opened::Fresh => {
             log::notice("no state from before: earlier tokens are dead");
@@ -308,8 +320,8 @@ fn listen(
     config: &Config,
     sockets: Sockets,
     stopping: &watch::Receiver<bool>,
-) -> Result<Vec<tokio::task::JoinHandle<()>>, Failure> {
-    let router = |way| -> Result<Arc<Router>, Failure> {
+) -> Result<Vec<tokio::task::JoinHandle<()>>, RunError> {
+    let router = |way| -> Result<Arc<Router>, RunError> {
         let key = SessionKey::from_bytes(ids::random());
         Ok(Arc::new(Router::new(Arc::clone(broker), way, key)?))
     };

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ephyr_sandbox::Displaced;
+use ephyr_sandbox::{Displaced, exit};
 
 use crate::line::{LineFault, SealError};
 
@@ -71,6 +71,20 @@ pub enum ChainOpenError {
 }
 
 impl ChainOpenError {
+    /// Returns the exit code of a daemon that cannot start for this reason.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Symlink(_)
+            | Self::NotRegular(_)
+            | Self::ForeignOwner { .. }
+            | Self::Writable { .. } => exit::CONFIG,
+            Self::Broken { .. } => exit::DATA_ERROR,
+            Self::Locked(_) => exit::TEMPORARY_FAILURE,
+            Self::Io { .. } | Self::Write(_) => exit::IO_ERROR,
+        }
+    }
+
     /// Returns a function that converts an error of the operation `what` on this file.
     pub fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();

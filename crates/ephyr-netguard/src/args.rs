@@ -11,8 +11,9 @@ use ephyr_render::BrokerListen;
     name = "ephyr-netguard",
     version,
     after_help = "\
-Exit status: 0 the table is as the policy says, 1 it differs (check), 2 it could not be applied or
-compared. Changing and listing tables takes CAP_NET_ADMIN."
+Exit status: 0 the table is as the policy says, 1 it differs (check), 64 wrong options, 69 there is
+no nft, 71 nft or the kernel refused, 75 another program changes the table, 76 nft lists what is not
+understood, 78 the policy or the kernel does not suffice. Changing and listing tables takes CAP_NET_ADMIN."
 )]
 pub(crate) struct Args {
     /// The policy

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use ephyr_render::{NftTable, Renamed};
-use ephyr_sandbox::SandboxError;
+use ephyr_sandbox::{SandboxError, exit};
 
 use crate::listing::{Counts, Difference, Listing, Unreadable};
 use crate::nft::{Nft, NftError};
@@ -43,6 +43,20 @@ pub(crate) enum Error {
     Gone,
     #[error("the table was loaded and differs all the same: {0}")]
     StillDiffers(Difference),
+}
+
+impl Error {
+    /// Returns the exit code.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Policy(_) => exit::CONFIG,
+            Self::Sandbox(error) => error.exit_code(),
+            Self::Nft(NftError::NotFound) => exit::UNAVAILABLE,
+            Self::Nft(_) | Self::Io(_) => exit::OS_ERROR,
+            Self::Listing(_) => exit::PROTOCOL,
+            Self::Gone | Self::StillDiffers(_) => exit::TEMPORARY_FAILURE,
+        }
+    }
 }
 
 /// Compares and replaces.

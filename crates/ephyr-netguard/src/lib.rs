@@ -26,27 +26,33 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use ephyr_sandbox::{Confinement, log};
+use ephyr_sandbox::{Confinement, exit, log};
 
 use crate::args::{Args, Command};
 use crate::guard::Guard;
 use crate::nft::Nft;
 use crate::source::PolicySource;
 
-/// The table is not as the policy says.
+/// Exit code of `check` if the table is not as the policy says, as of diff(1).
 const DIFFERS: u8 = 1;
-/// It could not be applied or compared.
-const FAILED: u8 = 2;
 
 /// Runs what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Also what `--help` prints, which is no error.
+            let _ = error.print();
+            let code = if error.use_stderr() { exit::USAGE } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
     match run(&args) {
         Ok(code) => code,
         Err(error) => {
             log::error(&error.to_string());
-            ExitCode::from(FAILED)
+            ExitCode::from(error.exit_code())
         }
     }
 }

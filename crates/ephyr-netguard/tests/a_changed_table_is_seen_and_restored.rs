@@ -294,7 +294,7 @@ fn apply_refuses_a_policy_with_errors_and_leaves_the_table() {
     net.apply();
     net.write_policy("agents:\n  scout:\n    uid: 0\n");
     let refused = net.guard("apply");
-    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(refused.status.code(), Some(78));
     assert!(said(&refused).contains("E-UID-ROOT"));
     assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
 }

@@ -57,7 +57,7 @@ echo \"$text\" | $real -f - || exit 1
 case $text in *'inet ephyr agents'*) $real insert rule inet ephyr output accept ;; esac",
     );
     let applied = guard_with(&net, &nft, "apply");
-    assert_eq!(applied.status.code(), Some(2));
+    assert_eq!(applied.status.code(), Some(75));
     let said = said(&applied);
     assert!(
         said.contains("differs all the same: chain output"),
@@ -80,7 +80,7 @@ echo \"$text\" | $real -f -",
     );
     net.write_policy(&policy(&[SCOUT, PROVER]));
     let applied = guard_with(&net, &nft, "apply");
-    assert_eq!(applied.status.code(), Some(2));
+    assert_eq!(applied.status.code(), Some(71));
     let said = said(&applied);
     assert!(
         said.contains("nft cannot load the table: no room"),
@@ -295,7 +295,7 @@ fn a_kernel_that_confines_too_little_is_no_place_to_watch() {
             .output()
             .unwrap()
     });
-    assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(78), "{}", said(&refused));
     assert!(said(&refused).contains("Landlock"), "{}", said(&refused));
     net.write_policy(&format!("{text}sandbox: {{ minimum_abi: {abi} }}\n"));
     let _watching = net.watch(&[]);

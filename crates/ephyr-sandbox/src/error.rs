@@ -1,7 +1,9 @@
-//! What can go wrong while a daemon prepares itself; all of it is the operator's to mend.
+//! Why a daemon could not be prepared.
 
 use std::io;
 use std::path::PathBuf;
+
+use crate::exit;
 
 /// Why the process could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,19 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    /// Returns the exit code of a daemon that cannot start for this reason.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::LandlockTooOld { .. } | Self::Path { .. } | Self::UnknownAccount { .. } => {
+                exit::CONFIG
+            }
+            Self::SocketTaken { .. } => exit::CANNOT_CREATE,
+            Self::Landlock(_) | Self::Seccomp(_) | Self::System { .. } => exit::OS_ERROR,
+            Self::Threads(_) => exit::SOFTWARE,
+        }
+    }
+
     pub(crate) fn system(what: impl Into<String>, why: impl Into<io::Error>) -> Self {
         Self::System {
             what: what.into(),

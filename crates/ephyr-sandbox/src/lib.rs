@@ -7,7 +7,7 @@
 //! - [`Activated`], [`open_socket`]: listening sockets from systemd, or opened by the daemon itself;
 //! - [`read_regular`]: configuration, bounded and without blocking; [`look_at`]: checks whether an open file is still
 //!   at its path;
-//! - [`Notifier`] for `sd_notify`; [`log`]: lines with priorities for the journal;
+//! - [`Notifier`] for `sd_notify`; [`log`]: lines with priorities for the journal; [`exit`]: exit codes;
 //! - [`Signals`] for poll loops.
 //!
 //! Landlock binds the thread that asks and those it starts later, so it is applied while the process
@@ -15,6 +15,7 @@
 
 mod accounts;
 mod error;
+pub mod exit;
 mod files;
 mod landlock;
 pub mod log;

@@ -21,7 +21,7 @@ Usage: ephyr-signer --broker-user NAME|UID [OPTIONS]
                           (EPHYR_CA_PUB; not checked)
   --journal FILE          what was signed (EPHYR_SIGNER_JOURNAL; $STATE_DIRECTORY/journal, else
                           /var/lib/ephyr-signer/journal)
-  --check                 only say whether a reload would take the policy: 0, or 1 with the reasons
+  --check                 only say whether a reload would take the policy: 0, or 78 with the reasons
   -h, --help
   -V, --version
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use ephyr_chain::{ChainOpenError, ChainWriteError};
-use ephyr_sandbox::SandboxError;
+use ephyr_sandbox::{SandboxError, exit};
 
 use crate::key::KeyError;
 use crate::policy::PolicyError;
@@ -29,4 +29,18 @@ pub enum StartError {
     /// The poll loop failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl StartError {
+    /// Returns the exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Key(_) | Self::Policy(_) => exit::CONFIG,
+            Self::Sandbox(error) => error.exit_code(),
+            Self::Journal(error) => error.exit_code(),
+            Self::Write(_) => exit::IO_ERROR,
+            Self::Io(_) => exit::OS_ERROR,
+        }
+    }
 }

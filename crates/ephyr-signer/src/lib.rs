@@ -35,7 +35,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use ephyr_sandbox::log;
+use ephyr_sandbox::{exit, log};
 
 pub use error::StartError;
 
@@ -56,7 +56,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => {
             log::error(&format!("{error}; `ephyr-signer --help` lists the options"));
-            return ExitCode::from(2);
+            return ExitCode::from(exit::USAGE);
         }
     };
     ended(start::prepare(&options).and_then(server::Server::run))
@@ -67,7 +67,7 @@ fn ended(outcome: Result<(), StartError>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(&error.to_string());
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

@@ -51,7 +51,7 @@ fn w8_it_does_not_start_without_a_broker_user_that_exists() {
         .env_remove("EPHYR_BROKER_USER")
         .output()
         .unwrap();
-    assert_eq!(bare.status.code(), Some(2));
+    assert_eq!(bare.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&bare.stderr).contains("--broker-user is required"));
 }
 
@@ -232,7 +232,7 @@ fn a_check_takes_what_a_reload_would_take_and_says_what_is_wrong_with_the_rest()
     assert!(!world.socket().exists() && !world.journal().exists());
     world.write_policy(&(policy_text(WIDE) + "rolse: {}\n"));
     let (status, said) = check();
-    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(status, Some(78), "{said}");
     assert!(said.contains("rolse"), "{said}");
     let policy = world.path("policy.yaml");
     world.write_policy(&policy_text(WIDE));
@@ -240,7 +240,7 @@ fn a_check_takes_what_a_reload_would_take_and_says_what_is_wrong_with_the_rest()
     assert!(check().1.contains("can be written by everyone"));
     fs::remove_file(&policy).unwrap();
     let (status, said) = check();
-    assert_eq!(status, Some(1), "{said}");
+    assert_eq!(status, Some(78), "{said}");
     assert!(said.contains("policy.yaml"), "{said}");
 }
 
@@ -423,7 +423,7 @@ fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
         world.granted(&first);
         let check = world.command().arg("--check").output().unwrap();
         let said = String::from_utf8_lossy(&check.stderr).into_owned();
-        assert_eq!(check.status.code(), Some(1), "{said}");
+        assert_eq!(check.status.code(), Some(78), "{said}");
         assert!(said.contains(why), "{said}");
     }
     assert_eq!(world.log().matches("the old policy stays").count(), 4);
