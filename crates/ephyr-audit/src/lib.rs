@@ -36,7 +36,7 @@ mod writer;
 pub use appended::{Appended, Completion};
 pub use attempt::{Attempt, AttemptKind};
 pub use clock::new_record_id;
-pub use ephyr_chain::{Checkpoint, Fold};
+pub use ephyr_chain::{ChainOpenError, Checkpoint, Fold};
 pub use error::{AuditError, CheckpointFault, Failure, OpenError};
 pub use event::{Event, EventError, Severity};
 pub use files::{checkpoint_file, log_files};

@@ -91,7 +91,7 @@ impl Broker {
             policy: ArcSwap::new(policy),
             gate,
             live: Live::default(),
-            keys: Keys::new(now),
+            keys: Keys::default(),
             started: now,
             mcp_address: OnceLock::new(),
             sessions: Sessions::default(),

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ephyr_core::ids;
 use ephyr_names::{AgentName, Digest, Timestamp, Ttl};
-use ephyr_policy::Rate;
+use ephyr_policy::{Rate, RateWindow};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OwnedMutexGuard;
 use zeroize::Zeroizing;
 
-use crate::auth::Bucket;
+use crate::auth::throttle::try_take;
 
 /// How long a session lives.
 const LIFE: Ttl = Ttl::from_secs(8 * 3600);
@@ -28,7 +28,7 @@ pub struct Sessions {
 struct Agent {
     /// SHA-256 of the token, and when it ends.
     session: Option<(Digest, Timestamp)>,
-    turns: Option<(Rate, Bucket)>,
+    turns: Option<RateWindow>,
     walk: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -97,21 +97,14 @@ impl Sessions {
     ) -> Result<(), u32> {
         let Some(rate) = rate else { return Ok(()) };
         self.with(agent, |known| {
-            let stale = known.turns.as_ref().is_none_or(|(own, _)| *own != rate);
-            if stale {
-                known.turns = Some((rate, bucket(rate, now)));
-            }
-            known
+            // After a reload with another rate, counting starts anew.
+            let window = known.turns.take().filter(|window| window.rate() == rate);
+            let window = known
                 .turns
-                .as_mut()
-                .map_or(Ok(()), |(_, bucket)| bucket.take(now))
+                .insert(window.unwrap_or_else(|| RateWindow::new(rate)));
+            try_take(window, now)
         })
     }
-}
-
-fn bucket(rate: Rate, now: Timestamp) -> Bucket {
-    let seconds = u32::try_from(rate.window.as_secs().max(1)).unwrap_or(u32::MAX);
-    Bucket::new(rate.count, f64::from(rate.count) / f64::from(seconds), now)
 }
 
 fn digest(token: &[u8]) -> Digest {
@@ -167,7 +160,10 @@ mod tests {
         let (a, b) = (agent("a"), agent("b"));
         assert_eq!(sessions.take_turn(&a, rate(2), now), Ok(()));
         assert_eq!(sessions.take_turn(&a, rate(2), now), Ok(()));
-        assert_eq!(sessions.take_turn(&a, rate(2), now), Err(30));
+        // The window and what is left of the slice that it was counted in.
+        assert_eq!(sessions.take_turn(&a, rate(2), now), Err(62));
+        let last = now.after(Ttl::from_secs(61));
+        assert_eq!(sessions.take_turn(&a, rate(2), last), Err(1));
         assert_eq!(sessions.take_turn(&b, rate(2), now), Ok(()));
         assert_eq!(
             sessions.take_turn(&a, rate(3), now),

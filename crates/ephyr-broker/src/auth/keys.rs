@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ephyr_names::{AgentName, Digest, Timestamp};
+use ephyr_names::{AgentName, Digest, Timestamp, Ttl};
+use ephyr_policy::{Rate, RateWindow};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::throttle::Bucket;
+use super::throttle::try_take;
 
 /// How long a success is remembered.
 const CACHE_MILLIS: i64 = 60_000;
@@ -21,8 +22,11 @@ const TRUSTED_MILLIS: i64 = 3_600_000;
 const CACHE_ENTRIES: usize = 4096;
 /// bcrypt comparisons at once.
 const CONCURRENT: usize = 1;
-/// Comparisons of keys that were never good: this many at once, then this many a second.
-const STRANGERS: (u32, f64) = (8, 2.0);
+/// Comparisons of keys that were never good.
+const STRANGERS: Rate = Rate {
+    count: 8,
+    window: Ttl::from_secs(4),
+};
 
 /// A bcrypt hash. It is a credential: it is neither shown nor compared as text.
 #[derive(Clone)]
@@ -63,7 +67,7 @@ pub struct Keys {
 
 struct Known {
     good: HashMap<Digest, Good>,
-    strangers: Bucket,
+    strangers: RateWindow,
     /// How often everyone was forgotten: what was compared with a hash of before is not remembered.
     forgotten: u64,
 }
@@ -85,21 +89,21 @@ enum Cached {
     Stranger,
 }
 
-impl Keys {
-    /// Knows nobody yet.
-    #[must_use]
-    pub fn new(now: Timestamp) -> Self {
-        let strangers = Bucket::new(STRANGERS.0, STRANGERS.1, now);
+impl Default for Keys {
+    /// Knows no key yet.
+    fn default() -> Self {
         Self {
             known: Mutex::new(Known {
                 good: HashMap::new(),
-                strangers,
+                strangers: RateWindow::new(STRANGERS),
                 forgotten: 0,
             }),
             running: Semaphore::new(CONCURRENT),
         }
     }
+}
 
+impl Keys {
     /// After a reload each key is compared anew. One that was good goes before strangers still: whoever tries
     /// keys meanwhile does not keep out those who hold one.
     pub fn forget(&self) {
@@ -138,7 +142,7 @@ impl Keys {
             Cached::Fresh(agent) => return Ok(agent),
             Cached::Trusted => {}
             Cached::Stranger => {
-                let taken = self.known().strangers.take(now);
+                let taken = try_take(&mut self.known().strangers, now);
                 taken.map_err(KeyRefused::Busy)?;
             }
         }
@@ -225,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_good_key_is_its_agents_and_a_wrong_one_nobodys() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let hash = hash();
         let of = |agent: &AgentName| (agent.as_str() == "claude").then(|| hash.clone());
         assert_eq!(keys.check(KEY, at(0), of).await.unwrap().as_str(), "claude");
@@ -246,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_success_is_remembered_for_a_minute_and_not_past_a_reload() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
         let none = |_: &AgentName| None;
@@ -271,7 +275,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_are_held_to_a_budget_while_a_known_key_is_not() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
         keys.check(KEY, at(0), of).await.unwrap();
@@ -292,7 +296,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_not_the_form_of_a_key_is_refused_without_a_comparison() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
         let long = format!("{KEY}{}", "a".repeat(200 - KEY.len() + 1));
@@ -301,22 +305,22 @@ mod tests {
             &format!("{KEY}!"),
             &long,
         ] {
-            for _ in 0..2 * STRANGERS.0 {
+            for _ in 0..2 * STRANGERS.count {
                 let refused = keys.check(malformed, at(0), of).await;
                 assert_eq!(refused, Err(KeyRefused::Wrong), "{malformed}");
             }
         }
-        for _ in 0..STRANGERS.0 {
+        for _ in 0..STRANGERS.count {
             let stranger = keys.check(&format!("{KEY}x"), at(0), of).await;
             assert_eq!(stranger, Err(KeyRefused::Wrong), "all turns are left");
         }
         let stranger = keys.check(&format!("{KEY}x"), at(0), of).await;
-        assert_eq!(stranger, Err(KeyRefused::Busy(1)));
+        assert_eq!(stranger, Err(KeyRefused::Busy(5)));
     }
 
     #[test]
     fn there_is_an_end_to_how_many_keys_are_remembered() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let remember = |n: usize, now| {
             let digest = Digest(Sha256::digest(n.to_be_bytes()).into());
             keys.remember(digest, "claude".parse().unwrap(), now, 0);
@@ -333,7 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_reload_makes_no_stranger_of_a_good_key_unless_its_hash_is_gone() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
         let none = |_: &AgentName| None;
@@ -351,12 +355,12 @@ mod tests {
         let gone = keys.check(KEY, at(0), none).await;
         assert_eq!(gone, Err(KeyRefused::Wrong), "compared anew");
         let again = keys.check(KEY, at(0), none).await;
-        assert_eq!(again, Err(KeyRefused::Busy(1)), "as anyone's");
+        assert_eq!(again, Err(KeyRefused::Busy(5)), "as anyone's");
     }
 
     #[tokio::test]
     async fn a_key_compared_while_the_policy_changed_is_not_remembered() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let hash = hash();
         // The reload comes right after the old hash was looked up.
         let of = |_: &AgentName| {
@@ -370,18 +374,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_agent_without_a_key_looks_like_one_with_another_key() {
-        let keys = Keys::new(at(0));
+        let keys = Keys::default();
         let none = |_: &AgentName| None;
-        for _ in 0..STRANGERS.0 {
+        for _ in 0..STRANGERS.count {
             assert_eq!(keys.check(KEY, at(0), none).await, Err(KeyRefused::Wrong));
         }
-        assert_eq!(keys.check(KEY, at(0), none).await, Err(KeyRefused::Busy(1)));
+        assert_eq!(keys.check(KEY, at(0), none).await, Err(KeyRefused::Busy(5)));
         assert!(KeyHash::new(&nobodys_hash().0).is_ok());
     }
 
     #[tokio::test]
     async fn many_connections_with_one_good_key_are_no_strangers() {
-        let keys = Arc::new(Keys::new(at(0)));
+        let keys = Arc::new(Keys::default());
         let hash = hash();
         let mut waiting = tokio::task::JoinSet::new();
         for _ in 0..50 {

@@ -3,7 +3,7 @@
 
 mod error;
 pub mod keys;
-mod throttle;
+pub(crate) mod throttle;
 mod token;
 
 use ephyr_core::caller::{AgentCaller, UnboundProof};
@@ -12,7 +12,6 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 pub use error::AuthError;
-pub use throttle::Bucket;
 pub use token::prove_new_holder;
 
 use self::keys::KeyRefused;

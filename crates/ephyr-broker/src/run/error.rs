@@ -103,13 +103,15 @@ impl RunError {
 
 #[cfg(test)]
 mod tests {
+    use ephyr_audit::ChainOpenError;
+
     use super::*;
 
     #[test]
     fn only_what_an_operator_must_change_is_a_configuration_error() {
         let io = || io::Error::from(io::ErrorKind::StorageFull);
         let path = || PathBuf::from("/run/x");
-        let locked = OpenError::Locked(path());
+        let locked = OpenError::from(ChainOpenError::Locked(path()));
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         for (error, code) in [
             (RunError::StateOnDisk(path()), 78),

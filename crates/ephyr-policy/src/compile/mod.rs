@@ -19,7 +19,8 @@ use self::view::View;
 use crate::check;
 use crate::diagnostic::{Diagnostics, Findings};
 use crate::fields;
-use crate::model::{Access, External, Global, Network, Policy, Rate, Sandbox, Signer};
+use crate::model::{Access, External, Global, Network, Policy, Sandbox, Signer};
+use crate::rate::Rate;
 use crate::shape::Shape;
 use crate::source;
 

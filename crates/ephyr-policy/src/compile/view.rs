@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use crate::diagnostic::Place;
 use crate::fields;
 use crate::format;
-use crate::model::Rate;
 use crate::path::{item, join};
+use crate::rate::Rate;
 use crate::shape::{Field, Record, Shape};
 use crate::source::{Key, Node, Value};
 

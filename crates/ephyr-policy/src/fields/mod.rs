@@ -121,7 +121,7 @@ pub(crate) static GLOBAL: Record = Record {
         Field::new(
             "rate_limit",
             Shape::Text(Format::Rate),
-            "Requests per agent and window at the broker, as count/window.",
+            "At most so many requests of one agent at the broker in any such time.",
         )
         .default("not limited"),
         Field::new(
@@ -207,13 +207,13 @@ pub(crate) static SIGNER: Record = Record {
         Field::new(
             "rate_limit",
             Shape::Text(Format::Rate),
-            "Requests per agent and window, as count/window.",
+            "At most so many requests of one agent at the signer in any such time.",
         )
         .default("60/1m"),
         Field::new(
             "global_rate_limit",
             Shape::Text(Format::Rate),
-            "Requests of all agents together per window.",
+            "At most so many requests of all agents together at the signer in any such time.",
         )
         .default("600/1m"),
         Field::new(

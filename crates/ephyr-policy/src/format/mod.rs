@@ -9,7 +9,7 @@ use ephyr_names::{
 };
 use ipnet::IpNet;
 
-use crate::model::Rate;
+use crate::rate::Rate;
 use crate::text::{TextFault, shorten};
 use crate::{commands, sudo};
 

@@ -14,6 +14,7 @@ pub use self::access::*;
 pub use self::hosts::*;
 pub use self::upstreams::*;
 use crate::diagnostic::Diagnostic;
+use crate::rate::Rate;
 
 /// A policy in force.
 #[derive(Debug)]
@@ -141,27 +142,18 @@ pub struct Global {
     pub default_ttl: Ttl,
     /// A certificate's longest life.
     pub max_ttl: Ttl,
-    /// Requests per agent and window at the broker; `None`: not limited.
+    /// Requests of one agent at the broker; `None`: not limited.
     pub rate_limit: Option<Rate>,
     /// Whether a target without a pinned host key is refused.
     pub host_key_strict: bool,
 }
 
-/// So many in a window of time, written `60/60s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// How many.
-    pub count: u32,
-    /// In which time.
-    pub window: Ttl,
-}
-
 /// Limits of the signer (section `signer`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
-    /// Requests per agent and window.
+    /// Requests of one agent at the signer.
     pub rate_limit: Rate,
-    /// Requests of all agents together per window.
+    /// Requests of all agents together at the signer.
     pub global_rate_limit: Rate,
     /// How long a delegation certificate lets the broker mint tokens.
     pub delegation_ttl: Ttl,
