@@ -9,7 +9,7 @@ use ephyr_core::signer::SignerError;
 use ephyr_core::state::StateError;
 use ephyr_names::Timestamp;
 use ephyr_sandbox::log;
-use ephyr_signer_ipc::BrokerId;
+use ephyr_signer_ipc::{BrokerId, MAX_CHECKPOINT_HASHES};
 use ephyr_token::DelegationError;
 use ssh_key::PublicKey;
 use tokio::sync::watch;
@@ -24,8 +24,8 @@ const SWEEP: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(500);
 /// The log is countersigned at least this often, where it grew.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-/// So many records are countersigned at once, however young.
-const CHECKPOINT_RECORDS: u64 = 1000;
+/// So many records are countersigned at once, however young: what one request holds.
+const CHECKPOINT_RECORDS: u64 = MAX_CHECKPOINT_HASHES as u64;
 /// How often the signer is asked whether it is there.
 const PING: Duration = Duration::from_secs(5);
 /// Pause after the signer did not delegate, doubled up to [`RETRY_MOST`].

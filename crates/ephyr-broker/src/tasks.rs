@@ -26,8 +26,6 @@ use crate::records::finish;
 pub const CHILD_TTL: Ttl = Ttl::from_secs(600);
 /// How long a child that must be bound may stay unbound.
 pub const BIND_TIME: Ttl = Ttl::from_secs(30);
-/// A root task's longest life.
-pub const MAX_ROOT_TTL: Ttl = Ttl::from_secs(3600);
 
 /// A task that was made.
 pub struct Created {

@@ -17,3 +17,6 @@ pub use name::{
     Account, AgentName, Method, NameError, RemoteName, RoleName, ServiceName, TargetName, ToolName,
 };
 pub use time::{TimeError, Timestamp, Ttl, TtlError};
+
+/// Longest command, in bytes: in the policy, on the wire and in a certificate.
+pub const MAX_COMMAND_BYTES: usize = 16 * 1024;

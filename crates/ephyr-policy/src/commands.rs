@@ -5,8 +5,7 @@
 //! words followed by ` *`, which stands for one or more further words. A command with any character that
 //! means something to a shell (quotes, `$`, `;`, `~`, globs, line breaks, …) never matches the latter.
 
-/// Longest command, in bytes.
-pub const MAX_COMMAND_BYTES: usize = 16 * 1024;
+use ephyr_names::MAX_COMMAND_BYTES;
 
 /// Which commands a role may run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -30,7 +30,7 @@ mod suggest;
 mod text;
 
 pub use codes::{CODES, Code, code, codes_markdown};
-pub use commands::{CommandPolicy, MAX_COMMAND_BYTES};
+pub use commands::CommandPolicy;
 pub use compile::load;
 pub use decide::{
     Action, AnyAction, Authorization, Cause, CertificateKind, Decision, Denial, HttpAction,

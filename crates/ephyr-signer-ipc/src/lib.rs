@@ -20,7 +20,7 @@ mod packed;
 
 pub use exchange::{ExchangeError, exchange};
 pub use frame::{FrameError, FrameReader, MAX_FRAME, Message, decode, encode};
-pub use limits::{MAX_CHECKPOINT_HASHES, MAX_COMMAND, MAX_LINEAGE};
+pub use limits::MAX_CHECKPOINT_HASHES;
 pub use message::{
     BrokerId, BrokerIdError, ErrorCode, Intent, Purpose, Reply, Request, SandboxReport,
 };

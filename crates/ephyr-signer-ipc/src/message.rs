@@ -77,7 +77,7 @@ pub struct Intent {
 pub enum Purpose {
     /// One command, which the certificate is sealed to.
     Exec {
-        /// What the account's login shell runs; at most [`MAX_COMMAND`](crate::MAX_COMMAND) bytes, no NUL.
+        /// What the account's login shell runs; at most [`ephyr_names::MAX_COMMAND_BYTES`] bytes, no NUL.
         command: String,
         /// SHA-256 of what it reads on stdin, where there is any.
         #[serde(default, skip_serializing_if = "Option::is_none")]

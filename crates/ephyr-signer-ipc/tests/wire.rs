@@ -2,11 +2,10 @@
 
 use std::io::{Cursor, Read, Write};
 
-use ephyr_names::{Digest, EpochId, RecordId, Serial, TaskId, Timestamp, Ttl};
+use ephyr_names::{Digest, EpochId, MAX_COMMAND_BYTES, RecordId, Serial, TaskId, Timestamp, Ttl};
 use ephyr_signer_ipc::{
     BrokerId, ErrorCode, ExchangeError, FrameError, FrameReader, Intent, MAX_CHECKPOINT_HASHES,
-    MAX_COMMAND, MAX_FRAME, PublicKeyBytes, Purpose, Reply, Request, SandboxReport, decode, encode,
-    exchange,
+    MAX_FRAME, PublicKeyBytes, Purpose, Reply, Request, SandboxReport, decode, encode, exchange,
 };
 use proptest::prelude::*;
 
@@ -272,7 +271,7 @@ fn a_message_that_does_not_fit_is_not_sent() {
     let reply = |n: usize| Reply::RootPublicKey {
         public_key: "x".repeat(n),
     };
-    assert!(encode(&reply(MAX_COMMAND)).is_ok());
+    assert!(encode(&reply(MAX_COMMAND_BYTES)).is_ok());
     assert!(matches!(
         encode(&reply(MAX_FRAME)),
         Err(FrameError::TooLong(_))

@@ -4,16 +4,17 @@
 //! Nothing of the intent stands in the certificate as the broker wrote it, except the public key and,
 //! for `exec`, the command that it is sealed to.
 
-use ephyr_names::{KeyId, Principal, Serial, Timestamp, Ttl};
-use ephyr_policy::{Pairing, Policy, Role, sealed_command};
-use ephyr_signer_ipc::{ErrorCode, Intent, MAX_COMMAND, MAX_LINEAGE, Purpose};
+use ephyr_names::{KeyId, MAX_COMMAND_BYTES, Principal, Serial, Timestamp, Ttl};
+use ephyr_policy::{Pairing, Policy, Role, SEALED_TTL, sealed_command};
+use ephyr_signer_ipc::{ErrorCode, Intent, Purpose};
+use ephyr_token::MAX_DEPTH;
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 
 /// A certificate is valid from so long before its signing, for hosts whose clocks are behind.
 pub const BACKDATING: Ttl = Ttl::from_secs(30);
 
-/// A sealed certificate lives no longer than this: enough to log in.
-pub const MAX_SEALED: Ttl = Ttl::from_secs(60);
+/// Most tasks in a lineage: a root and the generations below it.
+const MAX_LINEAGE: usize = MAX_DEPTH as usize + 1;
 
 /// What a `check` certificate runs.
 const CHECK_COMMAND: &str = "exit 0";
@@ -176,7 +177,7 @@ fn lifetime(policy: &Policy, pairing: &Pairing<'_>, intent: &Intent) -> Result<T
         ));
     }
     if is_sealed(&intent.purpose) {
-        Ok(intent.ttl.min(MAX_SEALED))
+        Ok(intent.ttl.min(SEALED_TTL))
     } else {
         Ok(intent.ttl)
     }
@@ -200,9 +201,9 @@ fn check_command(role: &Role, command: &str) -> Result<(), Refusal> {
     if command.trim().is_empty() {
         return bad("the command is empty".into());
     }
-    if command.len() > MAX_COMMAND {
+    if command.len() > MAX_COMMAND_BYTES {
         return bad(format!(
-            "the command has {} bytes, at most {MAX_COMMAND} are allowed",
+            "the command has {} bytes, at most {MAX_COMMAND_BYTES} are allowed",
             command.len()
         ));
     }

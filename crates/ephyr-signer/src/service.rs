@@ -11,7 +11,7 @@ use ephyr_sandbox::log;
 use ephyr_signer_ipc::{
     BrokerId, ErrorCode, Intent, PublicKeyBytes, Purpose, Reply, Request, SandboxReport,
 };
-use ephyr_token::{DelegationPayload, MAX_DELEGATION};
+use ephyr_token::{DelegationPayload, MAX_DELEGATION, MAX_ROOT_TTL};
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
@@ -24,9 +24,6 @@ use crate::journal::Journal;
 use crate::key::CaKey;
 use crate::limits::{Exceeded, Limits};
 use crate::refusals::RefusalKind;
-
-/// Tokens minted in the last moment of a delegation live so long: the longest life of a root task.
-pub const LONGEST_ROOT: Ttl = Ttl::from_secs(3600);
 
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -247,7 +244,8 @@ impl Service {
             return Err(Refusal::new(ErrorCode::BadPublicKey, message));
         }
         let mint_until = now.time.after(mint_for);
-        let valid_until = mint_until.after(LONGEST_ROOT);
+        // A token that is minted at the last moment verifies for as long as its task may live.
+        let valid_until = mint_until.after(MAX_ROOT_TTL);
         let payload = DelegationPayload {
             epoch,
             broker_id: broker_id.as_str().to_owned(),

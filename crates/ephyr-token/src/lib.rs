@@ -57,3 +57,6 @@ pub use wire::{LOCATION, MAX_TOKEN_BYTES, TEXT_PREFIX, Token};
 
 /// Greatest depth of a task below its root, which has depth 0.
 pub const MAX_DEPTH: u8 = 5;
+
+/// Longest life of a root task, and so of every token below it.
+pub const MAX_ROOT_TTL: ephyr_names::Ttl = ephyr_names::Ttl::from_secs(3600);

@@ -4,10 +4,8 @@
 use ephyr_audit::AuditError;
 use ephyr_core::state::StateError;
 use ephyr_names::{AgentName, TaskId, Ttl};
-use ephyr_token::MintError;
+use ephyr_token::{MAX_ROOT_TTL, MintError};
 use serde::Serialize;
-
-use super::MAX_ROOT_TTL;
 
 /// Why a task was not made, found or revoked.
 #[derive(Debug, thiserror::Error)]

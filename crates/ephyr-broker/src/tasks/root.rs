@@ -7,9 +7,9 @@ use ephyr_core::epoch::Epoch;
 use ephyr_core::ids;
 use ephyr_core::state::TaskRecord;
 use ephyr_names::{Timestamp, Ttl};
-use ephyr_token::{Envelope, HolderKey, MAX_DEPTH, Narrowing, RootSpec, mint_root};
+use ephyr_token::{Envelope, HolderKey, MAX_DEPTH, MAX_ROOT_TTL, Narrowing, RootSpec, mint_root};
 
-use super::{Created, MAX_ROOT_TTL, TaskError, create, refused, token_expiry};
+use super::{Created, TaskError, create, refused, token_expiry};
 use crate::broker::Broker;
 use crate::clock;
 

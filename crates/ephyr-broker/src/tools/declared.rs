@@ -4,9 +4,7 @@ use std::sync::LazyLock;
 
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{Effects, Tool, ToolSet};
-
-/// Longest command, in characters; the decision path counts bytes as well.
-const MAX_COMMAND: usize = 16 * 1024;
+use ephyr_names::MAX_COMMAND_BYTES;
 
 /// All tools of an agent that may use some target.
 pub(super) static ALL: LazyLock<ToolSet> = LazyLock::new(|| set(true));
@@ -121,7 +119,8 @@ fn exec() -> Tool {
         .required("role", name("one of its roles"))
         .required(
             "command",
-            Schema::string(1..=MAX_COMMAND).describe(
+            // Counts characters; the decision path counts bytes.
+            Schema::string(1..=MAX_COMMAND_BYTES).describe(
                 "the command line, run by the account's login shell; it reads no standard input",
             ),
         )

@@ -5,8 +5,10 @@ mod key;
 mod url;
 
 use ephyr_names::{
-    Account, AgentName, Method, RemoteName, RoleName, ServiceName, TargetName, ToolName, Ttl,
+    Account, AgentName, MAX_COMMAND_BYTES, Method, RemoteName, RoleName, ServiceName, TargetName,
+    ToolName, Ttl,
 };
+use ephyr_token::MAX_DELEGATION;
 use ipnet::IpNet;
 
 use crate::rate::Rate;
@@ -90,7 +92,7 @@ impl Format {
             Self::CertTtl => duration(text, 1, DAY),
             Self::Timeout => duration(text, 1, 2 * MINUTE),
             Self::Refresh => duration(text, 10, DAY),
-            Self::DelegationTtl => duration(text, MINUTE, DAY),
+            Self::DelegationTtl => duration(text, MINUTE, MAX_DELEGATION.as_secs()),
             Self::Rate => parse_rate(text).map(drop),
             Self::Host => host::check(text),
             Self::HostPattern => host::check_pattern(text),
@@ -103,7 +105,7 @@ impl Format {
             Self::AbsolutePath => absolute_path(text),
             Self::SudoCommand => sudo::check(text),
             Self::CommandPattern => commands::check(text).map_err(|e| ("E-COMMAND-PATTERN", e)),
-            Self::ForcedCommand => line(text, commands::MAX_COMMAND_BYTES, true),
+            Self::ForcedCommand => line(text, MAX_COMMAND_BYTES, true),
             Self::Url => url::check(text),
             Self::PathPattern => url::check_path(text),
             Self::Header => url::check_header(text),

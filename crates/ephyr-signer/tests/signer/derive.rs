@@ -1,10 +1,10 @@
 //! The derivation: what stands in a certificate, and what is refused. Each refusal is the granted
 //! intent of its kind with one thing changed.
 
-use ephyr_names::{Digest, Serial, TaskId, Timestamp, Ttl};
+use ephyr_names::{Digest, MAX_COMMAND_BYTES, Serial, TaskId, Timestamp, Ttl};
 use ephyr_policy::{Policy, sealed_command};
 use ephyr_signer::derive::{CertificateSpec, Refusal, derive};
-use ephyr_signer_ipc::{ErrorCode, Intent, MAX_COMMAND, Purpose};
+use ephyr_signer_ipc::{ErrorCode, Intent, Purpose};
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp::from_unix_millis(1_795_500_000_700);
@@ -367,8 +367,11 @@ fn commands_that_no_certificate_can_hold_are_refused() {
     assert_eq!(ask(""), ErrorCode::BadCommand);
     assert_eq!(ask(" \n"), ErrorCode::BadCommand);
     assert_eq!(ask("id\0; reboot"), ErrorCode::BadCommand);
-    assert_eq!(ask(&"x".repeat(MAX_COMMAND + 1)), ErrorCode::BadCommand);
-    let longest = with(|intent| intent.purpose = exec(&"x".repeat(MAX_COMMAND)));
+    assert_eq!(
+        ask(&"x".repeat(MAX_COMMAND_BYTES + 1)),
+        ErrorCode::BadCommand
+    );
+    let longest = with(|intent| intent.purpose = exec(&"x".repeat(MAX_COMMAND_BYTES)));
     assert!(longest.is_ok());
 }
 

@@ -3,7 +3,9 @@
 use super::SshAction;
 use super::pairing::{Pairing, Unpaired};
 use super::reachable::{Reachable, reachable_in};
-use crate::commands::{CommandPolicy, MAX_COMMAND_BYTES};
+use crate::commands::CommandPolicy;
+use ephyr_names::MAX_COMMAND_BYTES;
+
 use crate::decide::denial::{Denial, MOST_ALTERNATIVES, ReasonCode, of_lineage};
 use crate::decide::subject::{Request, Subject};
 use crate::model::{Agent, Policy, Role};

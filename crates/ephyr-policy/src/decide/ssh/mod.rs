@@ -5,7 +5,7 @@ mod pairing;
 mod permit;
 mod reachable;
 
-use ephyr_names::{RoleName, TargetName, Ttl};
+use ephyr_names::{MAX_COMMAND_BYTES, RoleName, TargetName, Timestamp, Ttl};
 
 pub use self::pairing::{Pairing, Unpaired};
 pub use self::permit::{ResolvedTarget, SshPermit};
@@ -16,10 +16,8 @@ use super::slots::{CertificateKind, Full, Ledger, Limits, Room, SlotRequest};
 use super::steps::Steps;
 use super::subject::{Authorization, Request, Subject};
 use super::{Action, approval};
-use crate::commands::MAX_COMMAND_BYTES;
 use crate::model::{Agent, Role, Target};
 use crate::sealed::SEALED_BEGINS;
-use ephyr_names::Timestamp;
 
 /// Longest life of a certificate that is sealed to one command: long enough to log in.
 pub const SEALED_TTL: Ttl = Ttl::from_secs(60);
