@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-policy", &["ephyr-names", "ephyr-token"]),
     ("ephyr-render", &["ephyr-names", "ephyr-policy"]),
     ("ephyr-signer-ipc", &["ephyr-names", "ephyr-token"]),
+    ("ephyr-api", &["ephyr-names", "ephyr-token"]),
     ("ephyr-sandbox", &[]),
     ("ephyr-heap", &[]),
     ("ephyr-mcp", &[]),
@@ -59,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-policy",
             "ephyr-audit",
             "ephyr-signer-ipc",
+            "ephyr-api",
             "ephyr-sandbox",
             "ephyr-heap",
             "ephyr-core",
@@ -76,6 +78,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-render",
             "ephyr-chain",
             "ephyr-audit",
+            "ephyr-api",
             "ephyr-mcp",
             "ephyr-units",
             "ephyr-sandbox",
@@ -91,6 +94,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("ephyr-testkit", &["ephyr-names"]),
+    ("ephyr-testkit", &["ephyr-names", "ephyr-api"]),
+    // It measures the broker's state and authentication in its own process.
     (
         "ephyr-bench",
         &[

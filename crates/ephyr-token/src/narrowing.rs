@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use ephyr_names::NameError;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Envelope, Grants, Narrowing, Scope};
 
@@ -13,24 +13,32 @@ type List = BTreeSet<String>;
 
 /// What a task is asked to be held to, before any name in it has been looked at. What is left out stays
 /// as it is; an empty list denies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NarrowingArguments {
     /// Roles by target.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh: Option<Pairs>,
     /// Methods by service.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Pairs>,
     /// Tools by remote.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mcp: Option<Pairs>,
     /// Only these targets.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<List>,
     /// Only these roles.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub roles: Option<List>,
     /// Only these services.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<List>,
     /// Only these methods.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<List>,
     /// Only these remotes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remotes: Option<List>,
 }
 

@@ -1,0 +1,45 @@
+//! The tool `list_certs` and `GET /v1/certs`.
+
+use std::borrow::Cow;
+
+use ephyr_names::{RoleName, Serial, TargetName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::tool::ToolArguments;
+
+/// The arguments of `list_certs`: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListCertsArguments {}
+
+impl ToolArguments for ListCertsArguments {
+    const TOOL: &'static str = "list_certs";
+    type Result = CertificateList<'static>;
+
+    fn may_act(&self) -> bool {
+        false
+    }
+}
+
+/// The certificates in force for the caller; with a token, those of its task and the tasks below.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateList<'a> {
+    /// The certificates.
+    pub certs: Vec<CertificateView<'a>>,
+}
+
+/// A certificate in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateView<'a> {
+    /// The serial.
+    pub serial: Serial,
+    /// The target.
+    pub target: TargetName,
+    /// The role.
+    pub role: RoleName,
+    /// The principal that it logs in as.
+    pub principal: String,
+    /// What it was issued for: `exec`, `session`, `user` or `check`.
+    pub kind: Cow<'a, str>,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,37 @@
+//! A token's envelope in answers.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// An envelope as JSON. The broker keeps the text of each task's envelope and answers with it as it is;
+/// `ephyr_token::Envelope` is the type behind the text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EnvelopeJson<'a>(Cow<'a, RawValue>);
+
+impl<'a> EnvelopeJson<'a> {
+    /// Takes a JSON text.
+    ///
+    /// # Errors
+    /// The text is not JSON.
+    pub fn new(json: &'a str) -> serde_json::Result<Self> {
+        let json: &RawValue = serde_json::from_str(json)?;
+        Ok(Self(Cow::Borrowed(json)))
+    }
+
+    /// Returns the JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for EnvelopeJson<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for EnvelopeJson<'_> {}

@@ -1,0 +1,117 @@
+//! The tool `task_create`, and the results that it shares with `task_delegate`.
+
+use std::borrow::Cow;
+use std::ops::Not;
+
+use ephyr_names::{AgentName, TaskId, Timestamp};
+use ephyr_token::NarrowingArguments;
+use serde::{Deserialize, Serialize};
+
+use crate::decision::Decision;
+use crate::envelope::EnvelopeJson;
+use crate::receipt::ReceiptView;
+use crate::secret::SecretText;
+use crate::tool::{DryRun, ToolArguments};
+
+/// The lifetime of a root task if none is given.
+pub const DEFAULT_TTL: &str = "30m";
+/// The type of all task tokens.
+pub const TOKEN_TYPE: &str = "macaroon";
+
+/// The arguments of `task_create`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCreateArguments {
+    /// What the task is for.
+    pub description: String,
+    /// The lifetime, such as `45m`.
+    #[serde(default = "default_ttl")]
+    pub ttl: String,
+    /// Whether the task may have children.
+    #[serde(default)]
+    pub can_delegate: bool,
+    /// The Ed25519 public key to bind the task to, base64url.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder_pub_key: Option<String>,
+    /// What the task is restricted to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<NarrowingArguments>,
+    /// Whether only the decision is asked for.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub dry_run: bool,
+}
+
+fn default_ttl() -> String {
+    DEFAULT_TTL.to_owned()
+}
+
+impl ToolArguments for TaskCreateArguments {
+    const TOOL: &'static str = "task_create";
+    type Result = CreatedTask<'static>;
+
+    fn may_act(&self) -> bool {
+        !self.dry_run
+    }
+}
+
+impl DryRun for TaskCreateArguments {
+    type Preview = TaskPreview<'static>;
+
+    fn dry_run(self) -> Self {
+        Self {
+            dry_run: true,
+            ..self
+        }
+    }
+}
+
+/// A new task and its token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedTask<'a> {
+    /// The task.
+    pub task_id: TaskId,
+    /// The token.
+    pub token: SecretText<'a>,
+    /// The type of the token, [`TOKEN_TYPE`].
+    pub token_type: Cow<'a, str>,
+    /// When task and token expire.
+    pub expires_at: Timestamp,
+    /// The lifetime in seconds.
+    pub ttl_seconds: u64,
+    /// Whether the task may have children.
+    pub can_delegate: bool,
+    /// Whether the task is bound to a key.
+    pub holder_bound: bool,
+    /// Until when `task_bind` must be called, if it must.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_deadline: Option<Timestamp>,
+    /// The agent whose task it is.
+    pub agent: Cow<'a, AgentName>,
+    /// What the token allows at most.
+    pub envelope: EnvelopeJson<'a>,
+    /// The receipt of the attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptView>,
+}
+
+/// The result of a dry run: the decision, and what `task_delegate` would make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskPreview<'a> {
+    /// The decision.
+    pub decision: Decision<'a>,
+    /// The agent whose task it would be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Cow<'a, AgentName>>,
+    /// What the token would allow at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<EnvelopeJson<'a>>,
+}
+
+impl<'a> From<Decision<'a>> for TaskPreview<'a> {
+    fn from(decision: Decision<'a>) -> Self {
+        Self {
+            decision,
+            agent: None,
+            envelope: None,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What the arguments of a tool determine: the tool's name and the type of its result.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The arguments of a tool.
+pub trait ToolArguments: Serialize {
+    /// The tool's name.
+    const TOOL: &'static str;
+    /// The result of a call that succeeds.
+    type Result: DeserializeOwned;
+
+    /// Returns whether a call may have an effect, so that it must not be repeated blindly after a lost answer.
+    fn may_act(&self) -> bool;
+}
+
+/// The arguments of a tool that can answer what a call would do, without doing it.
+pub trait DryRun: ToolArguments {
+    /// The result of a dry run.
+    type Preview: DeserializeOwned;
+
+    /// Returns the same arguments for a dry run.
+    #[must_use]
+    fn dry_run(self) -> Self;
+}
