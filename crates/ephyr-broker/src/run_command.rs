@@ -11,6 +11,7 @@ mod written;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ephyr_api::{CommandOutput, Encoding};
 use ephyr_audit::{Attempt, AttemptKind, Event, Record};
 use ephyr_core::caller::AgentCaller;
 use ephyr_core::gate::Held;
@@ -28,8 +29,7 @@ use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT};
 use crate::clock;
 use crate::records::finish;
 
-pub use error::{Details, Failed, RunError};
-pub use written::{Encoding, Written};
+pub use error::{Failed, RunError};
 
 /// How a command went.
 pub struct Outcome {
@@ -43,8 +43,8 @@ pub struct Outcome {
 impl Outcome {
     /// The command's output; truncated text ends with a complete character.
     #[must_use]
-    pub fn written(&self, encoding: Encoding) -> Written<'_> {
-        Written::new(&self.output, encoding)
+    pub fn written(&self, encoding: Encoding) -> CommandOutput<'_> {
+        written::written(&self.output, encoding)
     }
 
     /// The exit code; -1 when there is none.

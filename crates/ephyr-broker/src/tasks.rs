@@ -16,7 +16,7 @@ use ephyr_token::{Receipt, Token, VerifiedToken};
 
 pub use self::bind::{Bound, bind};
 pub use self::child::{NewChild, delegate, preview_child};
-pub use self::error::{Details, TaskError};
+pub use self::error::TaskError;
 pub use self::revoke::{Revoked, below, find_to_revoke, revoke};
 pub use self::root::{NewRoot, create_root, preview_root};
 use crate::broker::Broker;

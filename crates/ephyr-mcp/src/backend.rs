@@ -23,6 +23,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Who is asking, as established before the protocol begins.
     type Caller: Clone + Send + Sync + 'static;
 
+    /// What answers the calls of one tool.
+    type Handler: Send + Sync + 'static;
+
     /// The caller's identity as a text: sessions and cancellation never cross it.
     fn caller_key<'a>(&self, caller: &'a Self::Caller) -> Cow<'a, str>;
 
@@ -33,11 +36,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn instructions(&self) -> Option<&str>;
 
     /// The tools that this caller sees.
-    fn tools(&self, caller: &Self::Caller) -> ToolSet;
+    fn tools(&self, caller: &Self::Caller) -> ToolSet<Self::Handler>;
 
-    /// Calls a tool. An answer that is at hand costs no task and no channel ([`Call::Done`]); work that
+    /// Calls a tool by its handler. An answer that is at hand costs no task and no channel ([`Call::Done`]); work that
     /// waits goes into [`Call::run`].
-    fn call(self: &Arc<Self>, caller: &Self::Caller, tool: &str, arguments: &RawValue) -> Call;
+    fn call(
+        self: &Arc<Self>,
+        caller: &Self::Caller,
+        handler: &Self::Handler,
+        arguments: &RawValue,
+    ) -> Call;
 
     /// The resources that this caller sees.
     fn resources(&self, caller: &Self::Caller) -> ResourceSet;

@@ -65,7 +65,7 @@ impl<B: Backend> Server<B> {
         let name = request.params.name()?;
         let token = request.params.meta.progress_token()?;
         let tools = self.backend.tools(request.caller);
-        let Some(tool) = tools.get(&name) else {
+        let Some((tool, handler)) = tools.get(&name) else {
             let hint = tools
                 .closest(&name)
                 .map(|name| format!("; did you mean {name:?}?"));
@@ -82,21 +82,23 @@ impl<B: Backend> Server<B> {
             return Ok(Outcome::Done(request.to.tool(&Err(failure))));
         }
         let arguments = arguments.unwrap_or_else(|| no_arguments());
-        Ok(match self.backend.call(request.caller, &name, arguments) {
-            Call::Done(answer) => Outcome::Done(request.to.tool(&answer)),
-            Call::Run(work) => {
-                let recall = if request.to.version.is_modern() {
-                    Recall::ByLeaving
-                } else {
-                    let key = self.key(request.caller, request.id, request.session);
-                    Recall::ByNotification(self.inflight.clone(), key)
-                };
-                let wanted = token.is_some() && request.streams;
-                let running = Running::start(work, wanted, recall);
-                let token = token.map(|t| Bytes::copy_from_slice(t.as_json().as_bytes()));
-                Outcome::Running(running, token)
-            }
-        })
+        Ok(
+            match self.backend.call(request.caller, handler, arguments) {
+                Call::Done(answer) => Outcome::Done(request.to.tool(&answer)),
+                Call::Run(work) => {
+                    let recall = if request.to.version.is_modern() {
+                        Recall::ByLeaving
+                    } else {
+                        let key = self.key(request.caller, request.id, request.session);
+                        Recall::ByNotification(self.inflight.clone(), key)
+                    };
+                    let wanted = token.is_some() && request.streams;
+                    let running = Running::start(work, wanted, recall);
+                    let token = token.map(|t| Bytes::copy_from_slice(t.as_json().as_bytes()));
+                    Outcome::Running(running, token)
+                }
+            },
+        )
     }
 
     fn list(

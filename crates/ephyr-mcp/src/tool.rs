@@ -130,23 +130,27 @@ pub fn no_arguments() -> &'static RawValue {
     &EMPTY
 }
 
-/// The tools that a caller sees, serialised once. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct ToolSet(Arc<Inner>);
+/// The tools that a caller sees, each with the program's handler, serialised once. A tool without a handler cannot be
+/// declared. Cheap to clone.
+#[derive(Debug)]
+pub struct ToolSet<H>(Arc<Inner<H>>);
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<H> {
     tools: Vec<Tool>,
+    /// In the order of the tools.
+    handlers: Vec<H>,
     by_name: HashMap<Cow<'static, str>, usize>,
     pages: Pages,
 }
 
-impl ToolSet {
+impl<H> ToolSet<H> {
     /// Serialises the tools in the order given.
     ///
     /// # Errors
     /// Two tools with one name.
-    pub fn new(tools: Vec<Tool>) -> Result<Self, ToolSetError> {
+    pub fn new(tools: impl IntoIterator<Item = (Tool, H)>) -> Result<Self, ToolSetError> {
+        let (tools, handlers): (Vec<Tool>, Vec<H>) = tools.into_iter().unzip();
         let mut by_name = HashMap::with_capacity(tools.len());
         for (at, tool) in tools.iter().enumerate() {
             if by_name.insert(tool.name.clone(), at).is_some() {
@@ -156,15 +160,17 @@ impl ToolSet {
         let pages = Pages::new(&tools)?;
         Ok(Self(Arc::new(Inner {
             tools,
+            handlers,
             by_name,
             pages,
         })))
     }
 
-    /// The tool of that name.
+    /// Returns the tool of that name and its handler.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Tool> {
-        self.0.by_name.get(name).map(|&at| &self.0.tools[at])
+    pub fn get(&self, name: &str) -> Option<(&Tool, &H)> {
+        let &at = self.0.by_name.get(name)?;
+        self.0.tools.get(at).zip(self.0.handlers.get(at))
     }
 
     /// The tools, in order.
@@ -178,6 +184,12 @@ impl ToolSet {
 
     pub(crate) fn closest(&self, name: &str) -> Option<&str> {
         closest(name, self.iter().map(Tool::name))
+    }
+}
+
+impl<H> Clone for ToolSet<H> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 

@@ -1,26 +1,26 @@
 //! What the API answers when it does not do what was asked.
 
+use std::borrow::Cow;
+
+use ephyr_api::v1::ApiProblem;
 use ephyr_policy::Denial;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
-use serde::Serialize;
 
 use crate::certificate::CertificateError;
 use crate::http::{Body, json};
+use crate::tools::denial_details;
 
 /// An error as the API gives it.
 #[derive(Debug)]
 pub struct ApiError(Box<Problem>);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Problem {
-    #[serde(skip)]
     status: StatusCode,
     error: String,
     code: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     denial: Option<Denial>,
 }
 
@@ -53,11 +53,18 @@ impl ApiError {
         self
     }
 
-    /// It as a response.
+    /// Converts the error into an HTTP response.
     #[must_use]
     pub fn response(&self) -> Response<Body> {
-        let mut response = json(self.0.status, &self.0);
-        if let Some(seconds) = self.0.retry_after_seconds {
+        let problem = &self.0;
+        let body = ApiProblem {
+            error: Cow::Borrowed(&problem.error),
+            code: Cow::Borrowed(&problem.code),
+            retry_after_seconds: problem.retry_after_seconds,
+            denial: problem.denial.as_ref().map(denial_details),
+        };
+        let mut response = json(problem.status, &body);
+        if let Some(seconds) = problem.retry_after_seconds {
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds));

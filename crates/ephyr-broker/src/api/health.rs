@@ -1,50 +1,15 @@
-//! Whether the broker is well, and what an operator wants to know of it.
+//! `GET /v1/health`.
 
-use ephyr_names::{Digest, Timestamp};
-use serde::Serialize;
+use std::borrow::Cow;
+
+use ephyr_api::v1::{
+    AuditHealth, BrokerSandbox, Health, HealthDetails, SignerHealth, SignerSandbox,
+};
 
 use crate::broker::{Broker, SandboxView, SignerView};
 use crate::clock;
 
-/// Whether the broker is well.
-#[derive(Serialize)]
-pub struct Health {
-    status: &'static str,
-    version: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<HealthDetails>,
-}
-
-#[derive(Serialize)]
-struct HealthDetails {
-    uptime_seconds: u64,
-    policy: Digest,
-    active_certs: usize,
-    live_tasks: usize,
-    running: usize,
-    signer_ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    signer: Option<SignerView>,
-    minting_until: Option<Timestamp>,
-    audit: AuditHealth,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    state_error: Option<String>,
-    sandbox: SandboxView,
-    mcp: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<&'static str>,
-}
-
-#[derive(Serialize)]
-struct AuditHealth {
-    ok: bool,
-    records: u64,
-    countersigned: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-}
-
-/// Whether the broker is well; with particulars for insiders.
+/// Returns whether the broker is well; with the details for callers that may see them.
 #[must_use]
 pub fn health(broker: &Broker, full: bool) -> Health {
     let now = clock::now();
@@ -65,7 +30,7 @@ pub fn health(broker: &Broker, full: bool) -> Health {
             live_tasks: broker.state().task_count(),
             running: broker.live().count(),
             signer_ok: broker.signer_ok(),
-            signer: broker.signer_view().map(|view| (*view).clone()),
+            signer: broker.signer_view().map(|view| signer(&view)),
             minting_until: epoch.map(|epoch| epoch.mint_until()),
             audit: AuditHealth {
                 ok: failure.is_none(),
@@ -74,14 +39,37 @@ pub fn health(broker: &Broker, full: bool) -> Health {
                 error: failure.map(|failure| failure.error.to_string()),
             },
             state_error,
-            sandbox: broker.sandbox().clone(),
+            sandbox: sandbox(broker.sandbox()),
             mcp: broker.mcp_address().map(|address| address.to_string()),
-            warnings: broker.warnings(),
+            warnings: broker.warnings().into_iter().map(Cow::Borrowed).collect(),
         }
     });
     Health {
-        status,
-        version: env!("CARGO_PKG_VERSION"),
+        status: Cow::Borrowed(status),
+        version: Cow::Borrowed(env!("CARGO_PKG_VERSION")),
         details,
+    }
+}
+
+fn signer(view: &SignerView) -> SignerHealth {
+    let sandbox = view.sandbox.clone();
+    SignerHealth {
+        version: view.version.clone(),
+        policy: view.policy,
+        sandbox: SignerSandbox {
+            landlock_abi: sandbox.landlock_abi,
+            landlock: sandbox.landlock,
+            seccomp: sandbox.seccomp,
+            memory_locked: sandbox.memory_locked,
+            non_dumpable: sandbox.non_dumpable,
+        },
+    }
+}
+
+fn sandbox(view: &SandboxView) -> BrokerSandbox {
+    BrokerSandbox {
+        landlock_abi: view.landlock_abi,
+        landlock: view.landlock.clone(),
+        state_in_memory: view.state_in_memory,
     }
 }

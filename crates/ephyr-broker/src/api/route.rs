@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 
 use ephyr_audit::ActionKind;
 
-use super::ApiError;
+use super::error::ApiError;
 use crate::reads::What;
 
 /// What can be asked.
@@ -67,18 +67,17 @@ impl Route {
 }
 
 impl Route {
-    /// The path, as records name it.
-    pub(super) fn what(self) -> What {
+    /// Returns the read to record, if the route only reads.
+    pub(super) fn as_read(self) -> Option<What> {
         let name = match self {
             Self::WhoAmI => "/v1/whoami",
-            Self::OpenSession | Self::Session => "/v1/session",
             Self::Targets => "/v1/targets",
             Self::Certs => "/v1/certs",
-            Self::Request => "/v1/request",
+            Self::OpenSession | Self::Session | Self::Request => return None,
         };
-        What {
+        Some(What {
             kind: ActionKind::Api,
             name,
-        }
+        })
     }
 }

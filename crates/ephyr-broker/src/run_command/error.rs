@@ -1,14 +1,16 @@
 //! Why a command did not run, or did not run to its end; and whether it may have run all the same.
 
+use std::borrow::Cow;
+
+use ephyr_api::{Encoding, ExecFailure};
 use ephyr_audit::AuditError;
 use ephyr_core::live::Ended;
 use ephyr_core::signer::SignerError;
 use ephyr_names::{TaskId, Timestamp};
 use ephyr_policy::Denial;
 use ephyr_ssh::{ExecOutput, SshError};
-use serde::Serialize;
 
-use super::written::{Encoding, Written};
+use super::written;
 
 /// Why a command did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -81,31 +83,21 @@ impl Failed {
     pub fn message(&self, encoding: Encoding) -> String {
         let mut message = self.error.to_string();
         if let Some(output) = &self.output {
-            Written::new(output, encoding).append_to(&mut message);
+            written::append(&written::written(output, encoding), &mut message);
         }
         message
     }
 
     /// The particulars for programs.
     #[must_use]
-    pub fn details(&self, encoding: Encoding) -> Details<'_> {
+    pub fn details(&self, encoding: Encoding) -> ExecFailure<'_> {
         let output = self.output.as_ref();
-        Details {
-            reason: self.error.code(),
+        ExecFailure {
+            reason: Cow::Borrowed(self.error.code()),
             started: self.error.may_have_run(),
-            written: output.map(|output| Written::new(output, encoding)),
+            output: output.map(|output| written::written(output, encoding)),
         }
     }
-}
-
-/// The details of a [`Failed`] for programs.
-#[derive(Serialize)]
-pub struct Details<'a> {
-    reason: &'static str,
-    /// Whether the target was asked to run the command, so that it may have run.
-    started: bool,
-    #[serde(flatten)]
-    written: Option<Written<'a>>,
 }
 
 impl RunError {

@@ -1,11 +1,12 @@
 //! Output in pieces. As text, no piece ends inside a character; as base64, each has its offset, so that a
 //! reader notices gaps.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ephyr_api::Encoding;
 use ephyr_mcp::Progress;
 use ephyr_ssh::{Chunk, Stream};
 use tokio::sync::mpsc;
-
-use super::written::Encoding;
 
 /// Pieces of output that wait for a caller who wants progress; who is slower misses some.
 const WAITING: usize = 16;
@@ -28,7 +29,7 @@ pub(super) fn relay(progress: &Progress, encoding: Encoding) -> Option<mpsc::Sen
                         Stream::Stdout => "stdout",
                         Stream::Stderr => "stderr",
                     };
-                    Encoding::piece(name, piece.offset, &piece.data)
+                    format!("{name} {} {}", piece.offset, STANDARD.encode(&piece.data))
                 }
             };
             if !text.is_empty() {

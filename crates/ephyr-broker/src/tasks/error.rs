@@ -5,7 +5,6 @@ use ephyr_audit::AuditError;
 use ephyr_core::state::StateError;
 use ephyr_names::{AgentName, TaskId, Ttl};
 use ephyr_token::{MAX_ROOT_TTL, MintError};
-use serde::Serialize;
 
 /// Why a task was not made, found or revoked.
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +76,6 @@ pub enum TaskError {
     Audit(#[from] AuditError),
 }
 
-/// What programs read of a [`TaskError`].
-#[derive(Serialize)]
-pub struct Details {
-    reason: &'static str,
-}
-
 impl TaskError {
     /// Why, for programs.
     #[must_use]
@@ -122,14 +115,6 @@ impl TaskError {
                 to,
             },
             other => other,
-        }
-    }
-
-    /// The particulars for programs.
-    #[must_use]
-    pub fn details(&self) -> Details {
-        Details {
-            reason: self.code(),
         }
     }
 }

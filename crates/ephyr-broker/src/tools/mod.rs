@@ -1,13 +1,22 @@
-//! What agents call over MCP. Every tool ends in the same places as the Unix-socket API: the gate for
-//! what acts on a target, [`crate::tasks`] for tasks.
+//! The tools that agents call over MCP. Each has one file with its declaration and its handler, and one row in
+//! `table.rs`. As for the Unix-socket API, the gate decides about targets and [`crate::tasks`] about tasks.
 
 mod answer;
-mod declared;
+mod arguments;
 mod exec;
-mod lists;
+mod list_certs;
+mod list_targets;
 mod narrowing;
 mod resources;
-mod tasks;
+mod schema;
+mod table;
+mod task_bind;
+mod task_create;
+mod task_delegate;
+mod task_info;
+mod task_list;
+mod task_revoke;
+mod tool;
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -16,15 +25,16 @@ use ephyr_audit::ActionKind;
 use ephyr_mcp::{
     Backend, Call, ResourceError, ResourceSet, ResourceText, ServerInfo, ToolError, ToolSet,
 };
-use ephyr_policy::reachable;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub(crate) use lists::{Certificates, Targets};
+pub(crate) use answer::denial_details;
+pub(crate) use list_certs::certificate_list;
+pub(crate) use list_targets::target_list;
 
 use crate::broker::Broker;
 use crate::reads::What;
 use ephyr_core::caller::{AgentCaller, Standing};
+use tool::BrokerTool;
 
 static INFO: LazyLock<ServerInfo> = LazyLock::new(|| ServerInfo {
     name: Cow::Borrowed("ephyr"),
@@ -38,6 +48,7 @@ const INSTRUCTIONS: &str = "Ephyr runs commands on SSH hosts for you; you never 
 
 impl Backend for Broker {
     type Caller = AgentCaller;
+    type Handler = &'static BrokerTool;
 
     fn caller_key<'a>(&self, caller: &'a AgentCaller) -> Cow<'a, str> {
         caller.key()
@@ -51,48 +62,29 @@ impl Backend for Broker {
         Some(INSTRUCTIONS)
     }
 
-    fn tools(&self, caller: &AgentCaller) -> ToolSet {
+    fn tools(&self, caller: &AgentCaller) -> ToolSet<Self::Handler> {
         let policy = self.policy();
         let may = policy
             .agent(caller.agent())
             .is_some_and(|agent| !agent.ssh.is_empty());
         if may {
-            declared::ALL.clone()
+            table::ALL.clone()
         } else {
-            declared::WITHOUT_TARGETS.clone()
+            table::WITHOUT_TARGETS.clone()
         }
     }
 
-    fn call(self: &Arc<Self>, caller: &AgentCaller, tool: &str, arguments: &RawValue) -> Call {
-        if let Some(locked) = locked(caller).filter(|_| tool != "task_bind") {
-            return Call::from(Err(ToolError::because("not_bound", locked)));
-        }
-        match tool {
-            "list_targets" => self.read(caller, "list_targets", lists::list_targets(self, caller)),
-            "list_certs" => self.read(caller, "list_certs", lists::list_certs(self, caller)),
-            "task_list" => self.list_tasks(caller),
-            "task_info" => match parse(arguments) {
-                Ok(named) => self.read(caller, "task_info", tasks::info(self, caller, &named)),
-                Err(error) => Call::from(Err(error)),
-            },
-            "exec" => self.work(caller, arguments, |broker, caller, arguments, context| {
-                exec::run(broker, caller, arguments, context)
-            }),
-            "task_create" => self.work(caller, arguments, |broker, caller, arguments, _| {
-                tasks::create(broker, caller, arguments)
-            }),
-            "task_delegate" => self.work(caller, arguments, |broker, caller, arguments, _| {
-                tasks::delegate(broker, caller, arguments)
-            }),
-            "task_bind" => self.work(caller, arguments, |broker, caller, arguments, _| {
-                tasks::bind(broker, caller, arguments)
-            }),
-            "task_revoke" => self.work(caller, arguments, |broker, caller, arguments, _| {
-                tasks::revoke(broker, caller, arguments)
-            }),
-            _ => Call::from(Err(ToolError::internal(
-                "the tool is declared and not built",
-            ))),
+    fn call(
+        self: &Arc<Self>,
+        caller: &AgentCaller,
+        tool: &&'static BrokerTool,
+        arguments: &RawValue,
+    ) -> Call {
+        match locked(caller) {
+            Some(locked) if !tool.allowed_unbound => {
+                Call::from(Err(ToolError::because("not_bound", locked)))
+            }
+            _ => (tool.handle)(self, caller, arguments),
         }
     }
 
@@ -120,69 +112,7 @@ impl Backend for Broker {
     }
 }
 
-impl Broker {
-    /// A tool that acts on nothing: answered at once, recorded as read.
-    fn read(
-        &self,
-        caller: &AgentCaller,
-        tool: &'static str,
-        answer: Result<ephyr_mcp::ToolOutput, ToolError>,
-    ) -> Call {
-        self.note_read(
-            caller,
-            What {
-                kind: ActionKind::Tool,
-                name: tool,
-            },
-        );
-        Call::from(answer)
-    }
-
-    /// As [`read`](Self::read). The tasks below a token's own are found by walking down from it, which may be
-    /// many: not on a thread that serves others meanwhile.
-    fn list_tasks(self: &Arc<Self>, caller: &AgentCaller) -> Call {
-        if caller.task().is_none() {
-            return self.read(caller, "task_list", tasks::list(self, caller));
-        }
-        let what = What {
-            kind: ActionKind::Tool,
-            name: "task_list",
-        };
-        self.note_read(caller, what);
-        let (broker, caller) = (Arc::clone(self), caller.clone());
-        Call::run(move |_| async move {
-            let turn = broker.sessions().walk(caller.agent()).await;
-            let list = move || {
-                let _turn = turn;
-                tasks::list(&broker, &caller)
-            };
-            let listed = tokio::task::spawn_blocking(list).await;
-            listed.unwrap_or_else(|_| Err(ToolError::internal("the list was not made")))
-        })
-    }
-
-    /// A tool that waits for something.
-    fn work<A, F, W>(self: &Arc<Self>, caller: &AgentCaller, arguments: &RawValue, work: F) -> Call
-    where
-        A: for<'de> Deserialize<'de> + Send + 'static,
-        F: FnOnce(Arc<Self>, AgentCaller, A, ephyr_mcp::CallContext) -> W + Send + 'static,
-        W: Future<Output = Result<ephyr_mcp::ToolOutput, ToolError>> + Send + 'static,
-    {
-        let (broker, caller) = (Arc::clone(self), caller.clone());
-        match parse(arguments) {
-            Ok(arguments) => Call::run(move |context| work(broker, caller, arguments, context)),
-            Err(error) => Call::from(Err(error)),
-        }
-    }
-
-    /// Whether an agent may use any target at all now.
-    pub(crate) fn reaches_something(&self, caller: &AgentCaller) -> bool {
-        let policy = self.policy();
-        !reachable(&policy, caller.subject()).is_empty()
-    }
-}
-
-/// Why a caller may do nothing but bind its task, where that is so.
+/// Returns the message for a caller that may only bind its task.
 pub(crate) fn locked(caller: &AgentCaller) -> Option<&'static str> {
     match caller.standing() {
         Standing::Full => None,
@@ -193,12 +123,6 @@ pub(crate) fn locked(caller: &AgentCaller) -> Option<&'static str> {
             "423 Locked: the task has been bound to a key; use the token that task_bind returned",
         ),
     }
-}
-
-/// The schema was checked before; what fails here is a difference between the two.
-fn parse<T: for<'de> Deserialize<'de>>(arguments: &RawValue) -> Result<T, ToolError> {
-    serde_json::from_str(arguments.get())
-        .map_err(|error| ToolError::bad_arguments(format!("the arguments: {error}")))
 }
 
 #[cfg(test)]

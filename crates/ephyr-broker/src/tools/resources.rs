@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use ephyr_mcp::{Resource, ResourceSet, ResourceText};
 use ephyr_policy::reachable;
 
-use super::declared;
+use super::table;
 use crate::broker::Broker;
 use crate::clock;
 use ephyr_core::caller::AgentCaller;
@@ -71,7 +71,7 @@ fn overview(broker: &Broker, caller: &AgentCaller) -> String {
     if let Some(task) = caller.task() {
         let _ = writeln!(page, "You act in task `{task}`.\n");
     }
-    if broker.reaches_something(caller) {
+    if reaches_something(broker, caller) {
         page.push_str("1. `list_targets` shows where you may go, and as what.\n");
         page.push_str("2. `task_create` starts a task; use its token for what belongs to it.\n");
         page.push_str(
@@ -167,16 +167,22 @@ fn status(broker: &Broker) -> String {
 }
 
 fn tools(broker: &Broker, caller: &AgentCaller) -> String {
-    let set = if broker.reaches_something(caller) {
-        &*declared::ALL
+    let set = if reaches_something(broker, caller) {
+        &*table::ALL
     } else {
-        &*declared::WITHOUT_TARGETS
+        &*table::WITHOUT_TARGETS
     };
     let mut page = "# Tools\n\n".to_owned();
     for tool in set.iter() {
         let _ = writeln!(page, "- `{}`: {}", tool.name(), tool.description());
     }
     page
+}
+
+/// Returns whether the caller may use any target now.
+fn reaches_something(broker: &Broker, caller: &AgentCaller) -> bool {
+    let policy = broker.policy();
+    !reachable(&policy, caller.subject()).is_empty()
 }
 
 /// A text that stays within its table cell.

@@ -23,12 +23,18 @@ pub(crate) const PANIC: u64 = 999;
 /// The program.
 pub(crate) struct Mock {
     info: ServerInfo,
-    tools: ToolSet,
+    tools: ToolSet<Handler>,
     resources: ResourceSet,
     /// Counts that were told to stop and did.
     pub(crate) stopped: AtomicUsize,
     /// Counts that came to their end.
     pub(crate) finished: AtomicUsize,
+}
+
+/// What answers a tool.
+pub(crate) enum Handler {
+    Echo,
+    Count,
 }
 
 #[derive(Deserialize)]
@@ -73,11 +79,17 @@ impl Mock {
             .optional("pause_ms", Schema::integer(0..=60_000));
         let counted = Object::new().required("counted", Schema::integer(0..=1000));
         let tools = vec![
-            Tool::new("echo", "Says it back.", echo)
-                .title("Echo")
-                .output(echoed)
-                .effects(Effects::READS),
-            Tool::new("count", "Counts, reporting each number.", count).output(counted),
+            (
+                Tool::new("echo", "Says it back.", echo)
+                    .title("Echo")
+                    .output(echoed)
+                    .effects(Effects::READS),
+                Handler::Echo,
+            ),
+            (
+                Tool::new("count", "Counts, reporting each number.", count).output(counted),
+                Handler::Count,
+            ),
         ];
         let resources = [Resource {
             uri: "mock://hello".into(),
@@ -142,6 +154,7 @@ impl Mock {
 
 impl Backend for Mock {
     type Caller = String;
+    type Handler = Handler;
 
     fn caller_key<'a>(&self, caller: &'a String) -> Cow<'a, str> {
         Cow::Borrowed(caller)
@@ -155,14 +168,14 @@ impl Backend for Mock {
         Some("Say something.")
     }
 
-    fn tools(&self, _caller: &String) -> ToolSet {
+    fn tools(&self, _caller: &String) -> ToolSet<Handler> {
         self.tools.clone()
     }
 
-    fn call(self: &Arc<Self>, caller: &String, tool: &str, arguments: &RawValue) -> Call {
-        match tool {
-            "echo" => Self::echo(caller, arguments).into(),
-            _ => match serde_json::from_str::<Count>(arguments.get()) {
+    fn call(self: &Arc<Self>, caller: &String, handler: &Handler, arguments: &RawValue) -> Call {
+        match handler {
+            Handler::Echo => Self::echo(caller, arguments).into(),
+            Handler::Count => match serde_json::from_str::<Count>(arguments.get()) {
                 Ok(count) => {
                     let mock = Arc::clone(self);
                     Call::run(move |context| mock.count(count, context))
