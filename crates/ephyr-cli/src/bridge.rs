@@ -21,7 +21,7 @@ use crate::tasks;
 pub(crate) fn run(mut endpoint: Endpoint, bind: bool) -> Result<ExitCode, Failure> {
     if bind {
         endpoint.holder = Some(Holder::generate()?);
-        endpoint = tasks::bind(endpoint)?.0;
+        endpoint = tasks::bind(endpoint)?;
     }
     let host = match &endpoint.place {
         Place::Socket(_) => "localhost".to_owned(),

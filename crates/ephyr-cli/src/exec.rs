@@ -6,64 +6,40 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use ephyr_api::{CommandResult, Decision, Encoding, ExecArguments, ExecFailure, ExecPreview};
+use serde::Deserialize as _;
 
 use crate::args::Exec;
-use crate::broker;
+use crate::broker::{self, Answer};
 use crate::endpoint::Endpoint;
-use crate::failure::{Failure, OUTPUT_INCOMPLETE, TIMED_OUT};
-use crate::lists;
-use crate::output::Output;
+use crate::failure::{DENIED, Failure, OUTPUT_INCOMPLETE, TIMED_OUT};
+use crate::output::{Output, plain};
 use live::{LiveOutput, Stream};
 
 /// Beyond the command's own time: connecting, signing, waiting for a slot.
 const MARGIN: Duration = Duration::from_secs(60);
 
-#[derive(Deserialize, Serialize)]
-struct Ran {
-    #[serde(default)]
-    stdout: String,
-    #[serde(default)]
-    stderr: String,
-    #[serde(default)]
-    exit_code: i64,
-    #[serde(default)]
-    signal: Option<String>,
-    #[serde(default)]
-    timed_out: bool,
-    #[serde(default)]
-    truncated: bool,
-    #[serde(default)]
-    stdout_bytes: u64,
-    #[serde(default)]
-    stderr_bytes: u64,
-    #[serde(default)]
-    stdout_lossy: bool,
-    #[serde(default)]
-    stderr_lossy: bool,
-}
-
 pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
-    let encoding = if output.is_json() { "text" } else { "base64" };
-    let arguments = json!({
-        "target": exec.target,
-        "role": exec.role,
-        "command": command_line(&exec.command),
-        "timeout": exec.timeout,
-        "encoding": encoding,
-        "dry_run": exec.dry_run,
-    });
+    let arguments = ExecArguments {
+        target: exec.target.to_string(),
+        role: exec.role.to_string(),
+        command: command_line(&exec.command),
+        timeout: exec.timeout,
+        encoding: if output.is_json() {
+            Encoding::Text
+        } else {
+            Encoding::Base64
+        },
+        dry_run: false,
+    };
     let patience = Duration::from_secs(exec.timeout) + MARGIN;
     if exec.dry_run {
-        let value = broker::call(endpoint, "exec", arguments, patience)?;
-        return decision(&value["decision"], output);
+        return decision(&broker::preview(endpoint, arguments, patience)?, output);
     }
     if output.is_json() {
-        let value = broker::call(endpoint, "exec", arguments, patience)?;
-        let ran = Ran::deserialize(&value).map_err(Failure::protocol)?;
-        output.show(&value, String::new)?;
-        return end(&ran, exec, output);
+        let answer = broker::call(endpoint, &arguments, patience)?;
+        output.show(&answer.received, String::new)?;
+        return end(&answer.value, exec, output);
     }
     let mut live = LiveOutput::new(|stream, data: &[u8]| match stream {
         Stream::Stdout => output.raw(data),
@@ -73,21 +49,25 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
             Ok(())
         }
     });
-    let answer = broker::watch(endpoint, "exec", arguments, patience, &mut |piece| {
+    let answer = broker::watch(endpoint, &arguments, patience, &mut |piece| {
         live.piece(piece)
     });
-    let value = match answer {
-        Ok(value) => value,
+    let ran = match answer {
+        Ok(answer) => answer.value,
         Err(failure) => {
-            let word = |name: &str| failure.details()?.get(name)?.as_str();
-            live.rest(Stream::Stdout, word("stdout").unwrap_or_default())?;
-            live.rest(Stream::Stderr, word("stderr").unwrap_or_default())?;
+            let details = failure.details().map(ExecFailure::deserialize);
+            if let Some(Ok(ExecFailure {
+                output: Some(kept), ..
+            })) = details
+            {
+                live.rest(Stream::Stdout, &kept.stdout)?;
+                live.rest(Stream::Stderr, &kept.stderr)?;
+            }
             return Err(failure);
         }
     };
-    let ran = Ran::deserialize(&value).map_err(Failure::protocol)?;
-    live.rest(Stream::Stdout, &ran.stdout)?;
-    live.rest(Stream::Stderr, &ran.stderr)?;
+    live.rest(Stream::Stdout, &ran.output.stdout)?;
+    live.rest(Stream::Stderr, &ran.output.stderr)?;
     if ran.timed_out {
         output.note(&format!("ended after {} s", exec.timeout));
     }
@@ -95,7 +75,7 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
 }
 
 /// Returns the command's status, or an error if its output is incomplete.
-fn end(ran: &Ran, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
+fn end(ran: &CommandResult<'_>, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
     let Some(lacks) = lacks(ran) else {
         return Ok(ExitCode::from(status(ran)));
     };
@@ -112,53 +92,52 @@ fn end(ran: &Ran, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
 }
 
 /// Returns why the printed output is not exactly the command's.
-fn lacks(ran: &Ran) -> Option<String> {
-    if ran.truncated {
+fn lacks(ran: &CommandResult<'_>) -> Option<String> {
+    let output = &ran.output;
+    if output.truncated {
         return Some(format!(
             "the output is incomplete: the broker keeps 1 MiB each of standard output ({} bytes were written) \
              and standard error ({} bytes); write it to a file on the target and fetch that in parts",
-            ran.stdout_bytes, ran.stderr_bytes
+            output.stdout_bytes, output.stderr_bytes
         ));
     }
-    (ran.stdout_lossy || ran.stderr_lossy).then(|| {
+    (output.stdout_lossy || output.stderr_lossy).then(|| {
         "the output is not UTF-8, so bytes of it were replaced in the JSON; without --json it is exact"
             .to_owned()
     })
 }
 
-fn decision(decision: &serde_json::Value, output: &Output) -> Result<ExitCode, Failure> {
-    let allowed = decision["allowed"].as_bool().unwrap_or(false);
-    output.show(decision, || {
-        if allowed {
+fn decision(answer: &Answer<ExecPreview<'_>>, output: &Output) -> Result<ExitCode, Failure> {
+    let decision = &answer.value.decision;
+    output.show(&answer.received["decision"], || {
+        if decision.allowed {
             "allowed".to_owned()
         } else {
             refusal(decision)
         }
     })?;
-    Ok(if allowed {
+    Ok(if decision.allowed {
         ExitCode::SUCCESS
     } else {
-        ExitCode::from(crate::failure::DENIED)
+        ExitCode::from(DENIED)
     })
 }
 
-/// As a refusal of the command itself reads.
-fn refusal(decision: &serde_json::Value) -> String {
-    let mut text = format!(
-        "denied at step {}: {}",
-        decision["step"],
-        lists::text(&decision["message"])
-    );
-    let instead = lists::words(&decision["alternatives"], "; ");
-    if !instead.is_empty() {
+/// Formats a decision as a refusal of the command itself reads.
+fn refusal(decision: &Decision<'_>) -> String {
+    let step = decision.step.unwrap_or_default();
+    let message = decision.message.as_deref().unwrap_or_default();
+    let mut text = format!("denied at step {step}: {}", plain(message));
+    if !decision.alternatives.is_empty() {
+        let instead: Vec<String> = decision.alternatives.iter().map(|it| plain(it)).collect();
         text.push_str("; allowed would be: ");
-        text.push_str(&instead);
+        text.push_str(&instead.join("; "));
     }
     text
 }
 
 /// The exit status of a shell that had run the command itself.
-fn status(ran: &Ran) -> u8 {
+fn status(ran: &CommandResult<'_>) -> u8 {
     if ran.timed_out {
         return TIMED_OUT;
     }
@@ -215,6 +194,10 @@ fn quote(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use ephyr_api::CommandOutput;
+
     use super::*;
 
     fn line(words: &[&str]) -> String {
@@ -241,17 +224,24 @@ mod tests {
 
     #[test]
     fn the_status_is_what_a_shell_would_have_given() {
-        let ran = |exit_code, signal: Option<&str>, timed_out| Ran {
-            stdout: String::new(),
-            stderr: String::new(),
+        let ran = |exit_code, signal: Option<&'static str>, timed_out| CommandResult {
+            output: CommandOutput {
+                stdout: "".into(),
+                stderr: "".into(),
+                encoding: Encoding::Text,
+                stdout_bytes: 0,
+                stderr_bytes: 0,
+                stdout_lossy: false,
+                stderr_lossy: false,
+                truncated: false,
+            },
             exit_code,
-            signal: signal.map(str::to_owned),
+            signal: signal.map(Into::into),
             timed_out,
-            truncated: false,
-            stdout_bytes: 0,
-            stderr_bytes: 0,
-            stdout_lossy: false,
-            stderr_lossy: false,
+            target: Cow::Owned("web".parse().unwrap()),
+            role: Cow::Owned("read".parse().unwrap()),
+            duration_ms: 0,
+            receipt: None,
         };
         assert_eq!(status(&ran(7, None, false)), 7);
         assert_eq!(status(&ran(-1, Some("TERM"), false)), 143);

@@ -7,7 +7,7 @@ use ephyr_token::{Explanation, MAX_TOKEN_BYTES, explain};
 
 use crate::args::Inspect;
 use crate::failure::{DATA, Failure};
-use crate::lists;
+use crate::fields;
 use crate::output::{Output, plain};
 
 pub(crate) fn run(inspect: &Inspect, output: &Output) -> Result<ExitCode, Failure> {
@@ -69,7 +69,7 @@ fn describe(token: &Explanation) -> String {
             let value = serde_json::to_value(envelope).unwrap_or_default();
             text.push_str(&format!(
                 "what is left, if it is genuine:\n{}",
-                lists::envelope(&value, 1)
+                fields::envelope(&value, 1)
             ));
         }
         (None, None) => {}

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::args::Nft;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::policy;
+use crate::policy_file;
 
 pub(crate) fn run(nft: &Nft, output: &Output) -> Result<ExitCode, Failure> {
     let Nft::Render {
@@ -16,7 +16,7 @@ pub(crate) fn run(nft: &Nft, output: &Output) -> Result<ExitCode, Failure> {
         definitions,
         mcp_listen,
     } = nft;
-    let policy = policy::compiled(policy)?;
+    let policy = policy_file::compiled(policy)?;
     let table = NftTable::new(&policy, *mcp_listen);
     let text = if *definitions {
         table.definitions()

@@ -9,13 +9,13 @@ use ephyr_policy::{
     Diagnostic, MAX_POLICY_BYTES, Severity, UnknownProgram, load, report, schema, unknown_programs,
 };
 use ephyr_render::{NftTable, target_host};
-use ephyr_sandbox::read_regular;
 use serde_json::json;
 
 use crate::args::{Build, Policy};
 use crate::directory::NewDirectory;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::policy_file::{compiled, read};
 use crate::target::{ca_keys, document};
 
 pub(crate) fn run(policy: &Policy, output: &Output) -> Result<ExitCode, Failure> {
@@ -153,21 +153,6 @@ fn hash(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
     let hash = compiled(file)?.hash();
     output.show(&json!({"file": file, "hash": hash}), || hash.to_string())?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A policy without errors.
-///
-/// # Errors
-/// The file cannot be read, or is wrong: all that is wrong, with its places.
-pub(crate) fn compiled(file: &Path) -> Result<ephyr_policy::Policy, Failure> {
-    let source = read(file)?;
-    load(&source, &file.display().to_string())
-        .map_err(|diagnostics| Failure::data(diagnostics.to_string()))
-}
-
-/// Reads a policy from a regular file.
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
-    read_regular(file, MAX_POLICY_BYTES).map_err(|error| Failure::unreadable(file, &error))
 }
 
 /// Reads a policy from standard input, up to one byte past the limit, so that the loader can report the length.

@@ -5,10 +5,7 @@ use std::process::ExitCode;
 
 use ephyr_names::TargetName;
 use ephyr_policy::Policy;
-use ephyr_render::{
-    AuthorityName, AuthorityNameError, HostFile, TargetHost, TrustedCaKeys, debian_tree,
-    target_host,
-};
+use ephyr_render::{HostFile, TargetHost, TrustedCaKeys, debian_tree, target_host};
 use serde_json::json;
 
 use crate::args::{Format, Render, Target};
@@ -16,7 +13,7 @@ use crate::ca::text_of;
 use crate::directory::NewDirectory;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::policy;
+use crate::policy_file;
 
 pub(crate) fn run(target: &Target, output: &Output) -> Result<ExitCode, Failure> {
     let Target::Render(render) = target;
@@ -47,7 +44,7 @@ pub(crate) fn run(target: &Target, output: &Output) -> Result<ExitCode, Failure>
 }
 
 fn compile(render: &Render) -> Result<TargetHost, Failure> {
-    let policy = policy::compiled(&render.policy)?;
+    let policy = policy_file::compiled(&render.policy)?;
     let keys = ca_keys(&render.ca_pub)?;
     target_host(&policy, &render.name, &render.authority, Some(&keys))
         .ok_or_else(|| unknown(&policy, &render.name))
@@ -76,12 +73,6 @@ pub(crate) fn ca_keys(path: &Path) -> Result<TrustedCaKeys, Failure> {
     let text = text_of(path)?;
     TrustedCaKeys::parse(&text)
         .map_err(|error| Failure::data(format!("{}: {error}", path.display())))
-}
-
-/// The name of an appliance on its targets, unless another is given.
-pub(crate) fn authority(text: &str) -> Result<AuthorityName, String> {
-    text.parse()
-        .map_err(|error: AuthorityNameError| error.to_string())
 }
 
 fn mode(file: &HostFile) -> u32 {

@@ -1,22 +1,28 @@
-//! `ephyr task`: create, look at and revoke tasks.
+//! `ephyr task`: create, show, bind and revoke tasks.
 
-use std::collections::BTreeMap;
+mod tree;
+
 use std::process::ExitCode;
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use ephyr_api::{
+    BoundTask, CreatedTask, DryRun, RevokedTask, TaskBindArguments, TaskCreateArguments,
+    TaskDelegateArguments, TaskInfo, TaskInfoArguments, TaskListArguments, TaskPreview,
+    TaskRevokeArguments, ToolArguments,
+};
+use ephyr_names::{RoleName, TargetName, TaskId, Timestamp};
+use ephyr_token::NarrowingArguments;
+use serde_json::Value;
 
 use crate::args::Task;
-use crate::broker;
+use crate::broker::{self, Answer, PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::failure::{DENIED, Failure};
-use crate::lists::{envelope, fields, list, text};
-use crate::output::Output;
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::fields::{fields, received_envelope};
+use crate::holder::Holder;
+use crate::lists::list;
+use crate::output::{Output, plain};
 
 pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<ExitCode, Failure> {
-    let call = |tool, arguments| broker::call(endpoint, tool, arguments, PATIENCE);
     match task {
         Task::Create {
             description,
@@ -25,17 +31,17 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
             token_only,
             dry_run,
         } => {
-            let mut arguments =
-                json!({"description": description, "ttl": ttl, "can_delegate": can_delegate});
-            // Bound from the beginning, as the policy may want it (`require_pop`).
-            if let Some(holder) = &endpoint.holder {
-                arguments["holder_pub_key"] = json!(holder.public()?);
-            }
-            if *dry_run {
-                arguments["dry_run"] = json!(true);
-                return would_be(&call("task_create", arguments)?, output);
-            }
-            made(&call("task_create", arguments)?, *token_only, output)?;
+            let holder = endpoint.holder.as_ref();
+            let arguments = TaskCreateArguments {
+                description: description.clone(),
+                ttl: ttl.to_string(),
+                can_delegate: *can_delegate,
+                // Bound from the beginning, as the policy may want it (`require_pop`).
+                holder_pub_key: holder.map(Holder::public).transpose()?,
+                envelope: None,
+                dry_run: false,
+            };
+            make(endpoint, arguments, *dry_run, *token_only, output)
         }
         Task::Delegate {
             description,
@@ -47,163 +53,245 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
             token_only,
             dry_run,
         } => {
-            let mut arguments = json!({
-                "description": description, "can_delegate": can_delegate, "must_bind": must_bind,
-            });
-            if let Some(agent) = agent {
-                arguments["agent"] = json!(agent);
-            }
-            if let Some(ttl) = ttl {
-                arguments["ttl"] = json!(ttl);
-            }
-            let mut roles: BTreeMap<_, Vec<_>> = BTreeMap::new();
-            for (target, role) in keep {
-                roles.entry(target).or_default().push(role);
-            }
-            if !roles.is_empty() {
-                arguments["envelope"] = json!({"ssh": roles});
-            }
-            if *dry_run {
-                arguments["dry_run"] = json!(true);
-                return would_be(&call("task_delegate", arguments)?, output);
-            }
-            made(&call("task_delegate", arguments)?, *token_only, output)?;
+            let arguments = TaskDelegateArguments {
+                parent_task_id: None,
+                agent: agent.as_ref().map(ToString::to_string),
+                description: description.clone(),
+                ttl: ttl.map(|ttl| ttl.to_string()),
+                can_delegate: *can_delegate,
+                holder_pub_key: None,
+                must_bind: *must_bind,
+                envelope: kept(keep),
+                dry_run: false,
+            };
+            make(endpoint, arguments, *dry_run, *token_only, output)
         }
-        Task::Bind { token_only } => {
-            if endpoint.holder.is_none() {
-                let why = "binding needs a key: make one with `ssh-keygen -t ed25519 -N '' -f FILE` and \
-                           give it with --holder-key FILE";
-                return Err(Failure::usage(why));
-            }
-            made(&bind_call(endpoint)?, *token_only, output)?;
-        }
+        Task::Bind { token_only } => show_bound(endpoint, *token_only, output),
         Task::Tree => {
-            let value = call("task_list", json!({}))?;
-            output.show(&value, || tree(&value["tasks"]))?;
+            let answer = call(endpoint, &TaskListArguments {})?;
+            output.show(&answer.received, || tree::tree(&answer.value.tasks))?;
+            Ok(ExitCode::SUCCESS)
         }
         Task::Info { task } => {
-            let arguments = task.map_or_else(|| json!({}), |task| json!({"task_id": task}));
-            let value = call("task_info", arguments)?;
-            output.show(&value, || shown(&value["task"]))?;
+            let task_id = task.map(|task| task.to_string());
+            let answer = call(endpoint, &TaskInfoArguments { task_id })?;
+            let shown = shown(&answer.value)?;
+            output.show(&answer.received, || shown)?;
+            Ok(ExitCode::SUCCESS)
         }
-        Task::List => {
-            let value = call("task_list", json!({}))?;
-            return list(
-                &value["tasks"],
-                output,
-                &value,
-                &["TASK", "AGENT", "DEPTH", "LEFT", "STATE", "FOR"],
-                "you have no task",
-                |task| {
-                    let revoked = task["is_revoked"].as_bool().unwrap_or(false);
-                    vec![
-                        text(&task["id"]),
-                        text(&task["agent"]),
-                        text(&task["depth"]),
-                        format!("{} s", text(&task["remaining_ttl"])),
-                        if revoked {
-                            "revoked".to_owned()
-                        } else {
-                            "live".to_owned()
-                        },
-                        text(&task["description"]),
-                    ]
-                },
-            );
-        }
-        Task::Revoke { task, dry_run } => {
-            let arguments = json!({"task_id": task, "dry_run": dry_run});
-            let value = call("task_revoke", arguments)?;
-            output.show(&value, || {
-                let count = text(&value["cascade_count"]);
-                if *dry_run {
-                    return would_fall(&value["tasks"], &count);
-                }
-                match count.as_str() {
-                    "1" => format!("revoked {task}\n"),
-                    _ => format!("revoked {task}: {count} tasks in all, itself included\n"),
-                }
-            })?;
-        }
+        Task::List => listed(endpoint, output),
+        Task::Revoke { task, dry_run } => revoke(endpoint, *task, *dry_run, output),
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+fn call<A: ToolArguments>(
+    endpoint: &Endpoint,
+    arguments: &A,
+) -> Result<Answer<A::Result>, Failure> {
+    broker::call(endpoint, arguments, PATIENCE)
+}
+
+fn preview<A: DryRun>(endpoint: &Endpoint, arguments: A) -> Result<Answer<A::Preview>, Failure> {
+    broker::preview(endpoint, arguments, PATIENCE)
+}
+
+/// Makes a task, or shows what would be made.
+fn make<A>(
+    endpoint: &Endpoint,
+    arguments: A,
+    dry_run: bool,
+    token_only: bool,
+    output: &Output,
+) -> Result<ExitCode, Failure>
+where
+    A: DryRun<Result = CreatedTask<'static>, Preview = TaskPreview<'static>>,
+{
+    if dry_run {
+        return would_be(&preview(endpoint, arguments)?, output);
+    }
+    let answer = call(endpoint, &arguments)?;
+    Made::from(&answer.value).show(&answer.received, token_only, output)
+}
+
+/// Returns the restriction to the roles on targets that a child keeps.
+fn kept(keep: &[(TargetName, RoleName)]) -> Option<NarrowingArguments> {
+    if keep.is_empty() {
+        return None;
+    }
+    let mut arguments = NarrowingArguments::default();
+    let roles = arguments.ssh.get_or_insert_default();
+    for (target, role) in keep {
+        let roles = roles.entry(target.to_string()).or_default();
+        roles.insert(role.to_string());
+    }
+    Some(arguments)
 }
 
 /// Shows what would be made; where it would be refused, the exit status is that of a refusal.
-fn would_be(value: &Value, output: &Output) -> Result<ExitCode, Failure> {
-    let decision = &value["decision"];
-    let allowed = decision["allowed"] == true;
-    output.show(value, || {
-        if !allowed {
-            let (reason, message) = (text(&decision["reason"]), text(&decision["message"]));
+fn would_be(answer: &Answer<TaskPreview<'_>>, output: &Output) -> Result<ExitCode, Failure> {
+    let TaskPreview {
+        decision, envelope, ..
+    } = &answer.value;
+    let envelope = envelope.as_ref().map(received_envelope).transpose()?;
+    output.show(&answer.received, || {
+        if !decision.allowed {
+            let text = |text: &Option<_>| text.as_deref().map(plain).unwrap_or_default();
+            let (reason, message) = (text(&decision.reason), text(&decision.message));
             return format!("nothing was made, and it would be refused ({reason}): {message}\n");
         }
-        let seconds = text(&decision["ttl_seconds"]);
+        let seconds = decision.ttl_seconds.unwrap_or_default();
         let mut shown = format!("nothing was made; it would live for {seconds} s\n");
-        if value["envelope"].is_object() {
+        if let Some(envelope) = envelope {
             shown.push_str("and be allowed at most, within the policy:\n");
-            shown.push_str(&envelope(&value["envelope"], 1));
+            shown.push_str(&envelope);
         }
         shown
     })?;
-    Ok(if allowed {
+    Ok(if decision.allowed {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(DENIED)
     })
 }
 
-/// A task for people.
-fn shown(task: &Value) -> String {
-    let mut rest = task.clone();
-    let limits = rest
-        .as_object_mut()
-        .and_then(|rest| rest.remove("envelope"));
-    let limits = limits.map_or_else(String::new, |limits| {
-        format!("envelope:\n{}", envelope(&limits, 1))
-    });
-    fields(&rest, 0) + &limits
+/// Formats a task for people.
+fn shown(info: &TaskInfo<'_>) -> Result<String, Failure> {
+    let mut members = serde_json::to_value(&info.task).map_err(Failure::protocol)?;
+    // Shown last, as a block.
+    if let Some(members) = members.as_object_mut() {
+        members.remove("envelope");
+    }
+    let envelope = received_envelope(&info.task.envelope)?;
+    Ok(format!("{}envelope:\n{envelope}", fields(&members, 0)))
 }
 
-fn would_fall(tasks: &Value, count: &str) -> String {
-    let mut shown = format!("nothing was revoked; {count} tasks would fall:\n");
-    let tasks: Vec<&Value> = tasks.as_array().into_iter().flatten().collect();
-    for task in &tasks {
-        shown.push_str(&format!("  {}\n", text(task)));
+fn listed(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Failure> {
+    let answer = call(endpoint, &TaskListArguments {})?;
+    list(
+        &answer.value.tasks,
+        output,
+        &answer.received,
+        &["TASK", "AGENT", "DEPTH", "LEFT", "STATE", "FOR"],
+        "you have no task",
+        |task| {
+            let state = if task.is_revoked { "revoked" } else { "live" };
+            vec![
+                task.id.to_string(),
+                task.agent.to_string(),
+                task.depth.to_string(),
+                format!("{} s", task.remaining_ttl),
+                state.to_owned(),
+                plain(&task.description),
+            ]
+        },
+    )
+}
+
+fn revoke(
+    endpoint: &Endpoint,
+    task: TaskId,
+    dry_run: bool,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let arguments = TaskRevokeArguments {
+        task_id: task.to_string(),
+        dry_run: false,
+    };
+    if dry_run {
+        let answer = preview(endpoint, arguments)?;
+        output.show(&answer.received, || would_fall(&answer.value))?;
+    } else {
+        let answer = call(endpoint, &arguments)?;
+        output.show(&answer.received, || match answer.value.cascade_count {
+            1 => format!("revoked {task}\n"),
+            count => format!("revoked {task}: {count} tasks in all, itself included\n"),
+        })?;
     }
-    if tasks.len().to_string() != count {
+    Ok(ExitCode::SUCCESS)
+}
+
+fn would_fall(revoked: &RevokedTask<'_>) -> String {
+    let count = revoked.cascade_count;
+    let mut shown = format!("nothing was revoked; {count} tasks would fall:\n");
+    for task in &revoked.tasks {
+        shown.push_str(&format!("  {task}\n"));
+    }
+    if revoked.tasks.len() != count {
         shown.push_str("  and more\n");
     }
     shown
 }
 
-/// Shows a task just made, or its token alone.
-fn made(value: &Value, token_only: bool, output: &Output) -> Result<(), Failure> {
-    output.show(value, || {
-        let token = text(&value["token"]);
-        if token_only {
-            return token;
+/// Binds the token's task to the key that was given, and shows the new token.
+fn show_bound(endpoint: &Endpoint, token_only: bool, output: &Output) -> Result<ExitCode, Failure> {
+    if endpoint.holder.is_none() {
+        let why = "binding needs a key: make one with `ssh-keygen -t ed25519 -N '' -f FILE` and \
+                   give it with --holder-key FILE";
+        return Err(Failure::usage(why));
+    }
+    let answer = bind_call(endpoint)?;
+    let made = Made {
+        task: answer.value.task_id,
+        expires: answer.value.expires_at,
+        bind_deadline: None,
+        token: answer.value.token.as_str(),
+    };
+    made.show(&answer.received, token_only, output)
+}
+
+/// A task just made or bound.
+struct Made<'a> {
+    task: TaskId,
+    expires: Timestamp,
+    bind_deadline: Option<Timestamp>,
+    token: &'a str,
+}
+
+impl<'a> From<&'a CreatedTask<'_>> for Made<'a> {
+    fn from(created: &'a CreatedTask<'_>) -> Self {
+        Self {
+            task: created.task_id,
+            expires: created.expires_at,
+            bind_deadline: created.bind_deadline,
+            token: created.token.as_str(),
         }
-        let (id, end) = (text(&value["task_id"]), text(&value["expires_at"]));
-        let bind = match value["bind_deadline"].as_str() {
-            Some(deadline) => format!("to be bound by: {deadline}\n"),
-            None => String::new(),
-        };
-        format!("task:    {id}\nexpires: {end}\n{bind}token:   {token}\n")
-    })
+    }
+}
+
+impl Made<'_> {
+    /// Shows the task, or its token alone.
+    fn show(
+        &self,
+        received: &Value,
+        token_only: bool,
+        output: &Output,
+    ) -> Result<ExitCode, Failure> {
+        output.show(received, || {
+            let token = plain(self.token);
+            if token_only {
+                return token;
+            }
+            let (id, end) = (self.task, self.expires);
+            let bind = match self.bind_deadline {
+                Some(deadline) => format!("to be bound by: {deadline}\n"),
+                None => String::new(),
+            };
+            format!("task:    {id}\nexpires: {end}\n{bind}token:   {token}\n")
+        })?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 /// Binds the endpoint's token to its key; the endpoint goes on with the bound one.
 ///
 /// # Errors
 /// There is no token, or the broker refuses.
-pub(crate) fn bind(endpoint: Endpoint) -> Result<(Endpoint, Value), Failure> {
-    let bound = bind_call(&endpoint)?;
-    let token = text(&bound["token"]);
-    Ok((endpoint.with_token(token)?, bound))
+pub(crate) fn bind(endpoint: Endpoint) -> Result<Endpoint, Failure> {
+    let bound = bind_call(&endpoint)?.value;
+    endpoint.with_token(bound.token.as_str().to_owned())
 }
 
-fn bind_call(endpoint: &Endpoint) -> Result<Value, Failure> {
+fn bind_call(endpoint: &Endpoint) -> Result<Answer<BoundTask<'static>>, Failure> {
     let (Some(token), Some(holder)) = (&endpoint.token, &endpoint.holder) else {
         let why = "binding needs the task's token, in EPHYR_TOKEN or --credential-file";
         return Err(Failure::usage(why));
@@ -213,91 +301,9 @@ fn bind_call(endpoint: &Endpoint) -> Result<Value, Failure> {
         .segments
         .last()
         .map_or(said.root, |segment| segment.task);
-    let arguments = json!({"task_id": task, "holder_pub_key": holder.public()?});
-    broker::call(endpoint, "task_bind", arguments, PATIENCE)
-}
-
-/// The tasks as a tree, each below the task that it was made from.
-fn tree(tasks: &Value) -> String {
-    let tasks: Vec<&Value> = tasks.as_array().into_iter().flatten().collect();
-    let ids: Vec<&str> = tasks
-        .iter()
-        .filter_map(|task| task["id"].as_str())
-        .collect();
-    let parent = |task: &Value| {
-        let parent = task["parent"]
-            .as_str()
-            .filter(|parent| ids.contains(parent));
-        parent.map(str::to_owned)
+    let arguments = TaskBindArguments {
+        task_id: task.to_string(),
+        holder_pub_key: holder.public()?,
     };
-    let mut children: BTreeMap<Option<String>, Vec<&Value>> = BTreeMap::new();
-    for task in &tasks {
-        children.entry(parent(task)).or_default().push(task);
-    }
-    let mut drawn = String::new();
-    for root in children.get(&None).into_iter().flatten() {
-        drawn.push_str(&leaf(root));
-        branches(root, &children, "", &mut drawn);
-    }
-    drawn
-}
-
-/// The tasks below `above`, each line after what is drawn to the left of it.
-fn branches(
-    above: &Value,
-    children: &BTreeMap<Option<String>, Vec<&Value>>,
-    left: &str,
-    drawn: &mut String,
-) {
-    let below = children.get(&above["id"].as_str().map(str::to_owned));
-    let below = below.map(Vec::as_slice).unwrap_or_default();
-    for (at, task) in below.iter().enumerate() {
-        let (own, beside) = if at + 1 == below.len() {
-            ("└─ ", "   ")
-        } else {
-            ("├─ ", "│  ")
-        };
-        drawn.push_str(&format!("{left}{own}{}", leaf(task)));
-        branches(task, children, &format!("{left}{beside}"), drawn);
-    }
-}
-
-fn leaf(task: &Value) -> String {
-    let state = if task["is_revoked"] == true {
-        " revoked"
-    } else {
-        ""
-    };
-    format!(
-        "{} {} {} s{state}  {}\n",
-        text(&task["id"]),
-        text(&task["agent"]),
-        text(&task["remaining_ttl"]),
-        text(&task["description"]),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tree_shows_whose_child_each_task_is() {
-        let task = |id: &str, parent: Option<&str>| {
-            json!({"id": id, "parent": parent, "agent": "a", "remaining_ttl": 9, "description": "d",
-                   "is_revoked": id == "C"})
-        };
-        let tasks = json!([
-            task("A", None),
-            task("B", Some("A")),
-            task("C", Some("B")),
-            task("D", Some("A")),
-            // Its parent is not among those shown.
-            task("E", Some("elsewhere")),
-        ]);
-        assert_eq!(
-            tree(&tasks),
-            "A a 9 s  d\n├─ B a 9 s  d\n│  └─ C a 9 s revoked  d\n└─ D a 9 s  d\nE a 9 s  d\n"
-        );
-    }
+    call(endpoint, &arguments)
 }

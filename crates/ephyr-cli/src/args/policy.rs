@@ -55,7 +55,7 @@ pub(crate) struct Build {
     pub(crate) ca_pub: Option<PathBuf>,
 
     /// The appliance's name on its targets
-    #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = crate::target::authority)]
+    #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = authority)]
     pub(crate) authority: AuthorityName,
 
     /// Where the broker serves MCP over HTTP, or off
@@ -136,7 +136,7 @@ pub(crate) struct Render {
     pub(crate) format: Format,
 
     /// The appliance's name on the target, where several appliances use it
-    #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = crate::target::authority)]
+    #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = authority)]
     pub(crate) authority: AuthorityName,
 
     /// Where to write: a directory that does not exist yet
@@ -150,4 +150,10 @@ pub(crate) enum Format {
     Debian,
     /// One JSON value, for other tools
     Json,
+}
+
+/// Parses the appliance's name on its targets.
+fn authority(text: &str) -> Result<AuthorityName, String> {
+    text.parse()
+        .map_err(|error: ephyr_render::AuthorityNameError| error.to_string())
 }

@@ -1,22 +1,37 @@
 //! Reads a reply of server-sent events as it arrives: passes progress on and keeps the answer.
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::failure::Failure;
 
 /// Called with each progress message.
-pub(crate) type OnProgress<'a> = &'a mut dyn FnMut(&str) -> Result<(), Failure>;
+pub(super) type OnProgress<'a> = &'a mut dyn FnMut(&str) -> Result<(), Failure>;
 
 /// Reads the events of one reply.
-pub(crate) struct Events<'a> {
+pub(super) struct Events<'a> {
     on_progress: OnProgress<'a>,
     /// The beginning of an incomplete line.
     line: Vec<u8>,
-    answer: Option<Value>,
+    answer: Option<Vec<u8>>,
+}
+
+/// A message: a notification if it has a method, otherwise the answer.
+#[derive(Deserialize)]
+struct Message {
+    method: Option<String>,
+    #[serde(default)]
+    params: Params,
+}
+
+#[derive(Default, Deserialize)]
+struct Params {
+    /// The text of a progress notification.
+    #[serde(default)]
+    message: String,
 }
 
 impl<'a> Events<'a> {
-    pub(crate) fn new(on_progress: OnProgress<'a>) -> Self {
+    pub(super) fn new(on_progress: OnProgress<'a>) -> Self {
         Self {
             on_progress,
             line: Vec::new(),
@@ -28,7 +43,7 @@ impl<'a> Events<'a> {
     ///
     /// # Errors
     /// An event is not JSON, or the listener failed.
-    pub(crate) fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let mut lines = piece.split(|byte| *byte == b'\n');
         let rest = lines.next_back().unwrap_or_default();
         for end in lines {
@@ -40,11 +55,11 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Returns the answer, the last event.
+    /// Returns the answer, the last event, as JSON.
     ///
     /// # Errors
     /// There is no answer.
-    pub(crate) fn answer(mut self) -> Result<Value, Failure> {
+    pub(super) fn answer(mut self) -> Result<Vec<u8>, Failure> {
         let line = std::mem::take(&mut self.line);
         self.event(&line)?;
         self.answer
@@ -56,20 +71,22 @@ impl<'a> Events<'a> {
         let Some(data) = line.strip_prefix(b"data:") else {
             return Ok(());
         };
-        let message: Value = serde_json::from_slice(data).map_err(Failure::protocol)?;
-        if message["method"] == "notifications/progress" {
-            let text = message["params"]["message"].as_str().unwrap_or_default();
-            return (self.on_progress)(text);
+        let message: Message = serde_json::from_slice(data).map_err(Failure::protocol)?;
+        match message.method.as_deref() {
+            Some("notifications/progress") => (self.on_progress)(&message.params.message),
+            Some(_) => Ok(()),
+            None => {
+                self.answer = Some(data.to_vec());
+                Ok(())
+            }
         }
-        if message.get("method").is_none() {
-            self.answer = Some(message);
-        }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     const REPLY: &[u8] = b":\n\nevent: message\ndata: {\"method\":\"notifications/progress\",\"params\":{\"message\":\"a\"}}\n\n\
@@ -86,7 +103,8 @@ mod tests {
             let mut events = Events::new(&mut on_progress);
             events.take(&REPLY[..at]).unwrap();
             events.take(&REPLY[at..]).unwrap();
-            assert_eq!(events.answer().unwrap()["id"], 1);
+            let answer: Value = serde_json::from_slice(&events.answer().unwrap()).unwrap();
+            assert_eq!(answer["id"], 1);
             assert_eq!(seen, ["a", "b"], "{at}");
         }
     }
