@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use http::Response;
 
+use crate::addressee::{Addressee, error_message};
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::error::RpcError;
 use crate::jsonrpc::{Id, Incoming, Unreadable};
 use crate::limits::MAX_BATCH_ANSWERS;
 use crate::methods::Outcome;
+use crate::named::Named;
 use crate::params::Params;
-use crate::post::{Named, Post, lost};
-use crate::reply::{self, Addressee};
+use crate::post::{Post, lost};
+use crate::reply;
 use crate::running::Running;
 use crate::version::Version;
 
@@ -85,7 +87,7 @@ impl<B: Backend> Post<'_, B> {
     ) -> Option<Begun> {
         let error = |id: Option<Id<'_>>, error: &RpcError| {
             let id = id.map(|id| id.as_json().as_bytes());
-            Some(Begun::Done(reply::error_message(version, id, error)))
+            Some(Begun::Done(error_message(version, id, error)))
         };
         let (id, method, params) = match message {
             Err(unreadable) => return error(unreadable.id, &unreadable.error),
@@ -112,7 +114,7 @@ impl<B: Backend> Post<'_, B> {
             Ok(request) => request,
             Err(refused) => return error(Some(id), &refused.error),
         };
-        Some(match self.server.dispatch(&request).await {
+        Some(match self.methods.dispatch(&request).await {
             Outcome::Done(message) | Outcome::Opened(message, _) => Begun::Done(message),
             Outcome::Failed(error) => Begun::Done(request.to.error(&error)),
             Outcome::Running(running, _) => Begun::Running(request.to, running),

@@ -13,6 +13,7 @@
 //! - A message names faults by place and expectation, never by repeating a value: it may be a secret.
 //! - Work that was begun runs to its end, cancelled or not, so that it can record its outcome.
 
+mod addressee;
 mod backend;
 mod batch;
 mod body;
@@ -26,12 +27,14 @@ mod json;
 mod jsonrpc;
 mod limits;
 mod methods;
+mod named;
 mod origin;
 mod output;
 mod page;
 mod params;
 mod post;
 mod reply;
+mod request;
 mod resource;
 mod running;
 pub mod schema;

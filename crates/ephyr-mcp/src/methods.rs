@@ -1,17 +1,23 @@
 //! The methods: what each answers, the same for every version but for the frame around it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::backend::{Backend, Call};
-use crate::error::{INTERNAL_ERROR, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, RpcError};
+use crate::error::{
+    INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, RpcError,
+};
+use crate::inflight::{Inflight, Key};
 use crate::json::push_string;
+use crate::jsonrpc::Id;
+use crate::output::ToolError;
 use crate::page::Pages;
-use crate::post::Request;
+use crate::request::Request;
 use crate::resource::ResourceError;
 use crate::running::{Recall, Running};
-use crate::server::Server;
+use crate::session::{Sealer, Session, SessionKey};
 use crate::suggest::quoted;
 use crate::tool::no_arguments;
 use crate::version::Version;
@@ -36,7 +42,56 @@ impl From<Result<Self, RpcError>> for Outcome {
 
 const CAPABILITIES: &[u8] = br#""capabilities":{"tools":{},"resources":{}}"#;
 
-impl<B: Backend> Server<B> {
+/// Answers requests, whatever connection they came on.
+pub(crate) struct Methods<B: Backend> {
+    backend: Arc<B>,
+    sealer: Sealer,
+    inflight: Inflight,
+    list_ttl: Duration,
+    /// `ServerInfo` as JSON.
+    info: Bytes,
+}
+
+impl<B: Backend> Methods<B> {
+    pub(crate) fn new(
+        backend: Arc<B>,
+        session_key: &SessionKey,
+        list_ttl: Duration,
+    ) -> serde_json::Result<Self> {
+        let info = Bytes::from(serde_json::to_vec(backend.info())?);
+        Ok(Self {
+            backend,
+            sealer: Sealer::new(session_key),
+            inflight: Inflight::default(),
+            list_ttl,
+            info,
+        })
+    }
+
+    /// `ServerInfo` as JSON.
+    pub(crate) fn info(&self) -> &Bytes {
+        &self.info
+    }
+
+    /// Opens a session id; `None` if it is not one of the caller's.
+    pub(crate) fn session(&self, caller: &B::Caller, id: &[u8]) -> Option<Session> {
+        self.sealer.open(id, &self.backend.caller_key(caller))
+    }
+
+    /// Cancels a running request of the caller, if there is one with this id.
+    pub(crate) fn cancel(&self, caller: &B::Caller, id: Id<'_>, session: Option<Session>) {
+        self.inflight.cancel(&self.key(caller, id, session));
+    }
+
+    /// What a running request is found by.
+    fn key(&self, caller: &B::Caller, id: Id<'_>, session: Option<Session>) -> Key {
+        Key {
+            caller: self.backend.caller_key(caller).into_owned(),
+            session,
+            id: id.as_json().to_owned(),
+        }
+    }
+
     pub(crate) async fn dispatch(&self, request: &Request<'_, B::Caller>) -> Outcome {
         match (request.method, request.to.version.is_modern()) {
             ("tools/call", _) => self.tools_call(request).into(),
@@ -78,7 +133,7 @@ impl<B: Backend> Server<B> {
             return Err(RpcError::invalid_params("arguments must be an object"));
         }
         if let Err(error) = tool.check(arguments) {
-            let failure = crate::ToolError::bad_arguments(format!("{name}: {error}"));
+            let failure = ToolError::bad_arguments(format!("{name}: {error}"));
             return Ok(Outcome::Done(request.to.tool(&Err(failure))));
         }
         let arguments = arguments.unwrap_or_else(|| no_arguments());
@@ -139,7 +194,7 @@ impl<B: Backend> Server<B> {
             Ok(text) => text,
             Err(ResourceError::NotFound) => {
                 let code = match version.is_modern() {
-                    true => crate::error::INVALID_PARAMS,
+                    true => INVALID_PARAMS,
                     false => RESOURCE_NOT_FOUND,
                 };
                 let message = format!("there is no resource {}", quoted(&uri));

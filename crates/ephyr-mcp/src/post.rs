@@ -4,64 +4,26 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::value::RawValue;
 
+use crate::addressee::Addressee;
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::error::{INTERNAL_ERROR, RpcError};
 use crate::headers::{self, Accepted};
 use crate::jsonrpc::{Id, Incoming};
 use crate::limits::KEEP_ALIVE;
-use crate::methods::Outcome;
+use crate::methods::{Methods, Outcome};
+use crate::named::Named;
 use crate::params::Params;
-use crate::reply::{self, Addressee};
+use crate::reply;
+use crate::request::Request;
 use crate::running::{EventStream, News, Running, event};
-use crate::server::Server;
 use crate::session::Session;
 use crate::suggest::quoted;
 use crate::version::Version;
 
-/// A request on its way to its method.
-pub(crate) struct Request<'a, C> {
-    pub(crate) caller: &'a C,
-    pub(crate) to: Addressee,
-    pub(crate) id: Id<'a>,
-    pub(crate) method: &'a str,
-    pub(crate) params: Params<'a>,
-    pub(crate) session: Option<Session>,
-    /// Whether progress could be sent.
-    pub(crate) streams: bool,
-}
-
-/// What the header says about the version.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Named<'a> {
-    Nothing,
-    Served(Version),
-    Unknown(&'a str),
-}
-
-impl<'a> Named<'a> {
-    pub(crate) fn of(headers: &'a HeaderMap) -> Result<Self, RpcError> {
-        let text = headers::single_text(headers, &headers::PROTOCOL_VERSION)?;
-        Ok(text.map_or(Self::Nothing, Self::from_text))
-    }
-
-    fn from_text(text: &'a str) -> Self {
-        text.parse().map_or(Self::Unknown(text), Self::Served)
-    }
-
-    /// The version in which to complain about a message that cannot be read.
-    pub(crate) fn assumed(self) -> Version {
-        match self {
-            Self::Nothing => Version::UNNAMED,
-            Self::Served(version) => version,
-            Self::Unknown(_) => Version::V2026_07_28,
-        }
-    }
-}
-
 /// One POST.
 pub(crate) struct Post<'a, B: Backend> {
-    pub(crate) server: &'a Server<B>,
+    pub(crate) methods: &'a Methods<B>,
     pub(crate) caller: &'a B::Caller,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) named: Named<'a>,
@@ -118,9 +80,7 @@ impl<B: Backend> Post<'_, B> {
         if method == "notifications/cancelled"
             && let Some(id) = params.request_id()
         {
-            self.server
-                .inflight
-                .cancel(&self.server.key(self.caller, id, session));
+            self.methods.cancel(self.caller, id, session);
         }
         Ok(())
     }
@@ -130,8 +90,7 @@ impl<B: Backend> Post<'_, B> {
         let Some(id) = headers::single(self.headers, &headers::SESSION_ID)? else {
             return Ok(None);
         };
-        let key = self.server.backend.caller_key(self.caller);
-        match self.server.sealer.open(id.as_bytes(), &key) {
+        match self.methods.session(self.caller, id.as_bytes()) {
             Some(session) => Ok(Some(session)),
             None => Err(RpcError::invalid_request(
                 "there is no such session here; send initialize without a session id",
@@ -165,7 +124,7 @@ impl<B: Backend> Post<'_, B> {
         };
         Ok(Request {
             caller: self.caller,
-            to: Addressee::new(version, id, &self.server.info),
+            to: Addressee::new(version, id, self.methods.info()),
             id,
             method,
             params,
@@ -215,7 +174,7 @@ impl<B: Backend> Post<'_, B> {
 
     async fn answer(&self, request: Request<'_, B::Caller>) -> Response<Body> {
         let version = request.to.version;
-        match self.server.dispatch(&request).await {
+        match self.methods.dispatch(&request).await {
             Outcome::Done(message) => self.reply(StatusCode::OK, message),
             Outcome::Opened(message, session) => {
                 let mut response = self.reply(StatusCode::OK, message);

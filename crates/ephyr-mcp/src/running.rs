@@ -9,12 +9,12 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::addressee::Addressee;
 use crate::backend::{Answer, CallContext, Cancel, Event, Progress};
 use crate::error::{INTERNAL_ERROR, REQUEST_CANCELLED, RpcError};
 use crate::inflight::{Inflight, Key};
 use crate::json::push_string;
 use crate::limits::{KEEP_ALIVE, PROGRESS_QUEUE};
-use crate::reply::Addressee;
 
 /// How a caller can take back what it asked for.
 pub(crate) enum Recall {

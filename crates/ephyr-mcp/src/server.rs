@@ -11,12 +11,13 @@ use crate::backend::Backend;
 use crate::body::Body;
 use crate::error::INVALID_REQUEST;
 use crate::guard::Guard;
-use crate::inflight::{Inflight, Key};
-use crate::jsonrpc::{self, Id, Posted, Unreadable};
+use crate::jsonrpc::{self, Posted, Unreadable};
 use crate::limits::MAX_BODY;
-use crate::post::{Named, Post};
+use crate::methods::Methods;
+use crate::named::Named;
+use crate::post::Post;
 use crate::reply;
-use crate::session::{Sealer, Session, SessionKey};
+use crate::session::SessionKey;
 use crate::version::Version;
 
 /// How a server behaves.
@@ -31,13 +32,8 @@ pub struct Config {
 
 /// A Model Context Protocol server.
 pub struct Server<B: Backend> {
-    pub(crate) backend: Arc<B>,
     guard: Guard,
-    pub(crate) sealer: Sealer,
-    pub(crate) inflight: Inflight,
-    pub(crate) list_ttl: Duration,
-    /// `ServerInfo` as JSON.
-    pub(crate) info: Bytes,
+    methods: Methods<B>,
 }
 
 impl<B: Backend> Server<B> {
@@ -46,14 +42,9 @@ impl<B: Backend> Server<B> {
     /// # Errors
     /// Never with [`ServerInfo`](crate::ServerInfo) as it is; serialisation could fail in principle.
     pub fn new(backend: Arc<B>, config: Config) -> serde_json::Result<Self> {
-        let info = Bytes::from(serde_json::to_vec(backend.info())?);
         Ok(Self {
-            backend,
             guard: config.guard,
-            sealer: Sealer::new(&config.session_key),
-            inflight: Inflight::default(),
-            list_ttl: config.list_ttl,
-            info,
+            methods: Methods::new(backend, &config.session_key, config.list_ttl)?,
         })
     }
 
@@ -91,7 +82,7 @@ impl<B: Backend> Server<B> {
             return reply::refusal(&parts.headers, status, INVALID_REQUEST, &message);
         }
         let post = Post {
-            server: self,
+            methods: &self.methods,
             caller,
             headers: &parts.headers,
             named,
@@ -101,15 +92,6 @@ impl<B: Backend> Server<B> {
             Ok(Posted::One(incoming)) => post.one(incoming).await,
             Ok(Posted::Batch(messages)) => post.batch(messages).await,
             Err(Unreadable { id, error }) => reply::error(named.assumed(), id, &error),
-        }
-    }
-
-    /// What a running request is found by.
-    pub(crate) fn key(&self, caller: &B::Caller, id: Id<'_>, session: Option<Session>) -> Key {
-        Key {
-            caller: self.backend.caller_key(caller).into_owned(),
-            session,
-            id: id.as_json().to_owned(),
         }
     }
 }

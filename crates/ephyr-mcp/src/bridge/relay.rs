@@ -11,11 +11,11 @@ use serde_json::value::RawValue;
 use super::client::{Client, Connect, Connection, PostError};
 use super::events::{Events, MAX_EVENT};
 use super::handshake::Handshake;
-use super::{Headers, Options};
+use super::options::{Headers, Options};
+use crate::addressee::error_message;
 use crate::error::{INVALID_REQUEST, RpcError};
 use crate::headers::{METHOD, NAME, PROTOCOL_VERSION, encode_value};
 use crate::params::Params;
-use crate::reply::error_message;
 use crate::version::Version;
 
 /// Why a message got no answer that could be passed on.

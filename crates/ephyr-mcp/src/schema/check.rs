@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Kind, Object, Schema};
+use super::types::{Object, Schema, ValueKind};
 use crate::suggest::{closest, quoted};
 
 /// Why arguments do not fit their schema. The text is meant for the agent that sent them.
@@ -94,15 +94,15 @@ impl Schema {
             return Ok(());
         }
         let fits = match &self.kind {
-            Kind::String { characters } => match string(value) {
+            ValueKind::String { characters } => match string(value) {
                 Some(text) => return check_length(place, self, characters, &text),
                 None => false,
             },
-            Kind::OneOf(choices) => match string(value) {
+            ValueKind::OneOf(choices) => match string(value) {
                 Some(text) => return check_choice(place, self, choices, &text),
                 None => false,
             },
-            Kind::Integer { range } => match text.parse::<i64>() {
+            ValueKind::Integer { range } => match text.parse::<i64>() {
                 Ok(number) if range.contains(&number) => true,
                 Ok(_) => return Err(place.mismatch(&self.expectation(), "one out of range")),
                 Err(error) => match error.kind() {
@@ -112,9 +112,9 @@ impl Schema {
                     _ => false,
                 },
             },
-            Kind::Number => found(value).starts_with("a number"),
-            Kind::Boolean => matches!(text, "true" | "false"),
-            Kind::Array { item, items } => match array(value) {
+            ValueKind::Number => found(value).starts_with("a number"),
+            ValueKind::Boolean => matches!(text, "true" | "false"),
+            ValueKind::Array { item, items } => match array(value) {
                 Some(list) if items.contains(&list.len()) => {
                     for (at, value) in list.iter().enumerate() {
                         item.check_at(&Place::Item(place, at), value)?;
@@ -127,8 +127,8 @@ impl Schema {
                 }
                 None => false,
             },
-            Kind::Object(object) => return object.check_at(place, value),
-            Kind::Map {
+            ValueKind::Object(object) => return object.check_at(place, value),
+            ValueKind::Map {
                 value: inner,
                 entries,
             } => match members(value) {
@@ -168,24 +168,24 @@ impl Schema {
 
     fn expectation(&self) -> String {
         let mut text = match &self.kind {
-            Kind::String { characters } => {
+            ValueKind::String { characters } => {
                 format!("a string{}", extent(characters, "character"))
             }
-            Kind::OneOf(choices) => {
+            ValueKind::OneOf(choices) => {
                 let choices: Vec<_> = choices.iter().map(|c| format!("{c:?}")).collect();
                 format!("one of {}", choices.join(", "))
             }
-            Kind::Integer { range } => match (*range.start(), *range.end()) {
+            ValueKind::Integer { range } => match (*range.start(), *range.end()) {
                 (i64::MIN, i64::MAX) => "an integer".to_owned(),
                 (least, i64::MAX) => format!("an integer of at least {least}"),
                 (i64::MIN, most) => format!("an integer of at most {most}"),
                 (least, most) => format!("an integer from {least} to {most}"),
             },
-            Kind::Number => "a number".to_owned(),
-            Kind::Boolean => "true or false".to_owned(),
-            Kind::Array { items, .. } => format!("a list{}", extent(items, "item")),
-            Kind::Object(_) => "an object".to_owned(),
-            Kind::Map { entries, .. } => format!("an object{}", extent(entries, "entry")),
+            ValueKind::Number => "a number".to_owned(),
+            ValueKind::Boolean => "true or false".to_owned(),
+            ValueKind::Array { items, .. } => format!("a list{}", extent(items, "item")),
+            ValueKind::Object(_) => "an object".to_owned(),
+            ValueKind::Map { entries, .. } => format!("an object{}", extent(entries, "entry")),
         };
         if self.nullable {
             text.push_str(", or null");

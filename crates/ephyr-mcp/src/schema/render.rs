@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
 
-use super::{Kind, Object, Schema};
+use super::types::{Object, Schema, ValueKind};
 
 impl Serialize for Schema {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -15,25 +15,25 @@ impl Serialize for Schema {
             map.serialize_entry("description", description)?;
         }
         match &self.kind {
-            Kind::String { characters } => {
+            ValueKind::String { characters } => {
                 bounds(&mut map, ["minLength", "maxLength"], characters)?;
             }
-            Kind::OneOf(choices) => {
+            ValueKind::OneOf(choices) => {
                 let choices = choices.iter().map(|choice| Some(&**choice));
                 let null = self.nullable.then_some(None);
                 map.serialize_entry("enum", &choices.chain(null).collect::<Vec<_>>())?;
             }
-            Kind::Integer { range } => {
+            ValueKind::Integer { range } => {
                 map.serialize_entry("minimum", range.start())?;
                 map.serialize_entry("maximum", range.end())?;
             }
-            Kind::Number | Kind::Boolean => {}
-            Kind::Array { item, items } => {
+            ValueKind::Number | ValueKind::Boolean => {}
+            ValueKind::Array { item, items } => {
                 map.serialize_entry("items", item)?;
                 bounds(&mut map, ["minItems", "maxItems"], items)?;
             }
-            Kind::Object(object) => object.write_members(&mut map)?,
-            Kind::Map { value, entries } => {
+            ValueKind::Object(object) => object.write_members(&mut map)?,
+            ValueKind::Map { value, entries } => {
                 map.serialize_entry("additionalProperties", value)?;
                 bounds(&mut map, ["minProperties", "maxProperties"], entries)?;
             }
@@ -59,12 +59,12 @@ impl Serialize for Object {
 impl Schema {
     fn write_type<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         let name = match self.kind {
-            Kind::String { .. } | Kind::OneOf(_) => "string",
-            Kind::Integer { .. } => "integer",
-            Kind::Number => "number",
-            Kind::Boolean => "boolean",
-            Kind::Array { .. } => "array",
-            Kind::Object(_) | Kind::Map { .. } => "object",
+            ValueKind::String { .. } | ValueKind::OneOf(_) => "string",
+            ValueKind::Integer { .. } => "integer",
+            ValueKind::Number => "number",
+            ValueKind::Boolean => "boolean",
+            ValueKind::Array { .. } => "array",
+            ValueKind::Object(_) | ValueKind::Map { .. } => "object",
         };
         if self.nullable {
             map.serialize_entry("type", &[name, "null"])
