@@ -103,12 +103,13 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-token",
             "ephyr-policy",
             "ephyr-signer-ipc",
+            "ephyr-api",
             "ephyr-audit",
             "ephyr-core",
             "ephyr-testkit",
         ],
     ),
-    ("ephyr-demo", &["ephyr-names", "ephyr-testkit"]),
+    ("ephyr-demo", &["ephyr-names", "ephyr-api", "ephyr-testkit"]),
     (
         "ephyr-models",
         &[

@@ -35,6 +35,24 @@ pub struct ExecArguments {
     pub dry_run: bool,
 }
 
+impl ExecArguments {
+    /// Returns the arguments for a command with the defaults for the rest.
+    pub fn new(
+        target: impl Into<String>,
+        role: impl Into<String>,
+        command: impl Into<String>,
+    ) -> Self {
+        Self {
+            target: target.into(),
+            role: role.into(),
+            command: command.into(),
+            timeout: DEFAULT_TIMEOUT,
+            encoding: Encoding::default(),
+            dry_run: false,
+        }
+    }
+}
+
 fn default_timeout() -> u64 {
     DEFAULT_TIMEOUT
 }

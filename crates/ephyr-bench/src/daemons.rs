@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ephyr_api::{ExecArguments, TaskCreateArguments};
 use ephyr_names::Ttl;
 use ephyr_signer_ipc::{Intent, Purpose, Reply, Request, exchange};
 use ephyr_testkit::{CaKey, World, json};
@@ -208,11 +209,11 @@ fn tcp(world: &World) -> Result<SocketAddr, Failure> {
 
 fn token(world: &World) -> Result<String, Failure> {
     let mut scout = world.mcp_with_key("scout")?;
-    let made = scout.tool("task_create", json!({"description": "bench", "ttl": "1h"}))?;
-    made.value["token"]
-        .as_str()
-        .map(str::to_owned)
-        .ok_or_else(|| made.text.into())
+    let made = scout.invoke(&TaskCreateArguments {
+        ttl: "1h".to_owned(),
+        ..TaskCreateArguments::new("bench")
+    })?;
+    Ok(made.token.as_str().to_owned())
 }
 
 /// Ours and the reference in turns, the medians of both.
@@ -353,14 +354,16 @@ pub(crate) fn memory() -> Result<Vec<Row>, Failure> {
     ];
     let mut scout = world.mcp_with_key("scout")?;
     let command = "yes 0123456789abcdef | head -c 1000000000";
-    let ran = scout.tool(
-        "exec",
-        json!({"target": "web", "role": "read", "command": command, "timeout": 120}),
-    )?;
-    if ran.value["exit_code"] != 0 || ran.value["truncated"] != true {
+    let ran = scout.invoke(&ExecArguments {
+        timeout: 120,
+        ..ExecArguments::new("web", "read", command)
+    })?;
+    if ran.exit_code != 0 || !ran.output.truncated {
+        let output = &ran.output.stdout;
         return Err(format!(
-            "a gigabyte of output: {}",
-            ran.text.get(..300).unwrap_or(&ran.text)
+            "a gigabyte of output: status {}, {}",
+            ran.exit_code,
+            output.get(..300).unwrap_or(output)
         )
         .into());
     }

@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use ephyr_testkit::{World, json};
+use ephyr_api::ExecArguments;
+use ephyr_testkit::World;
 use ssh_key::LineEnding;
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 
@@ -65,14 +66,11 @@ pub(crate) fn rows() -> Result<Vec<Row>, Failure> {
     let mut scout = world.mcp_with_key("scout")?;
     let mut ours = || -> Result<f64, Failure> {
         let begun = Instant::now();
-        let ran = scout.tool(
-            "exec",
-            json!({"target": "web", "role": "read", "command": "true"}),
-        )?;
-        if ran.value["exit_code"] == 0 {
+        let ran = scout.invoke(&ExecArguments::new("web", "read", "true"))?;
+        if ran.exit_code == 0 {
             Ok(begun.elapsed().as_secs_f64() * 1e3)
         } else {
-            Err(ran.text.into())
+            Err(format!("exec: status {}", ran.exit_code).into())
         }
     };
     ours()?;

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ephyr_testkit::{Answer, Mcp, ToolAnswer, Value, World, json, run};
+use ephyr_api::{
+    ExecArguments, ListTargetsArguments, TargetView, TaskCreateArguments, TaskRevokeArguments,
+};
+use ephyr_testkit::{Answer, Mcp, Value, World, json, run};
 
 use crate::Failure;
 use crate::narrator::Narrator;
@@ -35,21 +38,19 @@ fn discover(world: &World, narrator: &mut Narrator) -> Result<(), Failure> {
     narrator
         .step("The agent \"scout\" connects over MCP with its API key and asks what it may use.");
     let mut scout = world.mcp_with_key("scout")?;
-    let found = done(scout.tool("list_targets", json!({}))?)?;
-    let targets = found["targets"]
-        .as_array()
-        .ok_or("list_targets gave no list")?;
-    for target in targets {
-        narrator.tell(&format!(
-            "{} with the roles {}",
-            target["name"], target["roles"]
-        ));
+    let found = scout.invoke(&ListTargetsArguments {})?;
+    let names = |target: &TargetView<'_>| {
+        let roles: Vec<&str> = target.roles.iter().map(|role| role.as_str()).collect();
+        (target.name.to_string(), json!(roles))
+    };
+    let targets: Vec<_> = found.targets.iter().map(names).collect();
+    for (name, roles) in &targets {
+        narrator.tell(&format!("{name:?} with the roles {roles}"));
     }
-    let only_web = targets.len() == 1 && targets[0]["name"] == "web";
     expect(
-        only_web && targets[0]["roles"] == json!(["read"]),
+        targets == [("web".to_owned(), json!(["read"]))],
         "scout sees web with the role read",
-        &found,
+        &json!(found),
     )
 }
 
@@ -58,19 +59,15 @@ fn create_task(world: &World, narrator: &mut Narrator) -> Result<Task, Failure> 
         "It creates a task. The task's token can do no more than the agent, and ends with it.",
     );
     let mut scout = world.mcp_with_key("scout")?;
-    let arguments = json!({"description": "look after the web host", "ttl": "10m"});
-    let made = done(scout.tool("task_create", arguments)?)?;
-    let text = |name: &str| {
-        made[name]
-            .as_str()
-            .map(str::to_owned)
-            .ok_or(format!("there is no {name}"))
-    };
+    let made = scout.invoke(&TaskCreateArguments {
+        ttl: "10m".to_owned(),
+        ..TaskCreateArguments::new("look after the web host")
+    })?;
     let task = Task {
-        id: text("task_id")?,
-        token: text("token")?,
+        id: made.task_id.to_string(),
+        token: made.token.as_str().to_owned(),
     };
-    narrator.tell(&format!("task {}, until {}", task.id, text("expires_at")?));
+    narrator.tell(&format!("task {}, until {}", task.id, made.expires_at));
     narrator.tell(&format!(
         "its token has {} characters; what it says, unverified:",
         task.token.len()
@@ -87,14 +84,14 @@ fn act(world: &mut World, narrator: &mut Narrator, task: &Task) -> Result<String
         .step("With the token it runs a command on \"web\". It never sees a key or a certificate.");
     narrator.tell(&format!("$ {COMMAND}"));
     let mut agent = world.mcp_with_token(&task.token)?;
-    let ran = done(agent.tool("exec", command("read"))?)?;
-    narrator.show(ran["stdout"].as_str().unwrap_or_default());
+    let ran = agent.invoke(&ExecArguments::new("web", "read", COMMAND))?;
+    narrator.show(&ran.output.stdout);
     let account = world.accounts().role_account("eph-read")?;
     let wanted = format!("hello from {account}\n");
     expect(
-        ran["stdout"] == json!(wanted) && ran["exit_code"] == 0,
+        ran.output.stdout == wanted && ran.exit_code == 0,
         "the command ran on the target",
-        &ran,
+        &json!(ran),
     )?;
     narrator
         .tell("What the SSH server saw: a certificate for this one command, good for a minute.");
@@ -105,10 +102,8 @@ fn act(world: &mut World, narrator: &mut Narrator, task: &Task) -> Result<String
     let login =
         login.ok_or("the server's log has no login by a certificate that names the task")?;
     narrator.show(login);
-    let receipt = ran["receipt"]["text"]
-        .as_str()
-        .ok_or("exec gave no receipt")?;
-    Ok(receipt.to_owned())
+    let receipt = ran.receipt.ok_or("exec gave no receipt")?;
+    Ok(receipt.text)
 }
 
 fn refused_role(world: &World, narrator: &mut Narrator, task: &Task) -> Result<(), Failure> {
@@ -138,8 +133,11 @@ fn refused_after_revocation(
 ) -> Result<(), Failure> {
     narrator.step("Refused: the untouched token, after its task was revoked.");
     let mut scout = world.mcp_with_key("scout")?;
-    let revoked = done(scout.tool("task_revoke", json!({"task_id": task.id}))?)?;
-    expect(revoked["revoked"] == true, "the task is revoked", &revoked)?;
+    let revoked = scout.invoke(&TaskRevokeArguments {
+        task_id: task.id.clone(),
+        dry_run: false,
+    })?;
+    expect(revoked.revoked, "the task is revoked", &json!(revoked))?;
     let answer = world
         .mcp_with_token(&task.token)?
         .call("exec", command("read"));
@@ -205,15 +203,6 @@ fn read_audit(
 
 fn command(role: &str) -> Value {
     json!({"target": "web", "role": role, "command": COMMAND})
-}
-
-/// The structured content of a tool that did its work.
-fn done(answer: ToolAnswer) -> Result<Value, Failure> {
-    if answer.is_error {
-        Err(format!("the tool failed: {}", answer.text).into())
-    } else {
-        Ok(answer.value)
-    }
 }
 
 fn expect(as_told: bool, what: &str, instead: &Value) -> Result<(), Failure> {

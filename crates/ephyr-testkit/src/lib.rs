@@ -7,12 +7,13 @@
 //! second identity then say [`skip`].
 //!
 //! ```no_run
-//! use ephyr_testkit::{World, json};
+//! use ephyr_api::ExecArguments;
+//! use ephyr_testkit::World;
 //! # fn main() -> ephyr_testkit::Result<()> {
 //! let world = World::start()?;
 //! let mut scout = world.mcp_with_key("scout")?;
-//! let done = scout.tool("exec", json!({"target": "web", "role": "read", "command": "id -un"}))?;
-//! assert_eq!(done.value["exit_code"], 0);
+//! let done = scout.invoke(&ExecArguments::new("web", "read", "id -un"))?;
+//! assert_eq!(done.exit_code, 0);
 //! # Ok(()) }
 //! ```
 

@@ -1,6 +1,8 @@
 //! An MCP client that is as plain as the protocol allows: each call is a POST of its own, as in
 //! version 2026-07-28 (<https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http>).
 
+use ephyr_api::ToolArguments;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -111,6 +113,21 @@ impl Mcp {
             text,
             details: result["_meta"]["ephyr/error"].clone(),
         })
+    }
+
+    /// Calls a tool with typed arguments and returns its typed result.
+    ///
+    /// # Errors
+    /// The call failed, the tool refused, or the result is of another type.
+    pub fn invoke<A: ToolArguments>(&mut self, arguments: &A) -> Result<A::Result> {
+        let arguments = serde_json::to_value(arguments)
+            .map_err(|error| Error::new(format!("arguments of {}: {error}", A::TOOL)))?;
+        let answer = self.tool(A::TOOL, arguments)?;
+        if answer.is_error {
+            return Err(Error::new(format!("{} failed: {}", A::TOOL, answer.text)));
+        }
+        A::Result::deserialize(&answer.value)
+            .map_err(|error| Error::new(format!("result of {}: {error}", A::TOOL)))
     }
 
     /// Calls a tool and gives the whole answer.

@@ -1,5 +1,6 @@
 //! On the broker's Unix socket the kernel says who asks; no secret is needed and none is accepted.
 
+use ephyr_api::TaskCreateArguments;
 use ephyr_testkit::{World, json, skip};
 
 #[test]
@@ -62,10 +63,8 @@ fn an_agents_token_is_of_no_use_to_another_user() {
         return skip("a second user needs root");
     }
     let mut builder = world.mcp_by_uid("builder").unwrap();
-    let made = builder
-        .tool("task_create", json!({"description": "mine"}))
-        .unwrap();
-    let bearer = format!("Bearer {}", made.value["token"].as_str().unwrap());
+    let made = builder.invoke(&TaskCreateArguments::new("mine")).unwrap();
+    let bearer = format!("Bearer {}", made.token.as_str());
     let list = |agent: &str| {
         let client = world
             .mcp_by_uid(agent)
@@ -78,10 +77,9 @@ fn an_agents_token_is_of_no_use_to_another_user() {
     let error = list("worker").unwrap_err().to_string();
     assert!(error.contains("HTTP 40"), "{error}");
     // Over TCP nobody's user id is known: a token of an agent that has one does not count there.
-    let token = made.value["token"].as_str().unwrap();
     assert!(
         world
-            .mcp_with_token(token)
+            .mcp_with_token(made.token.as_str())
             .unwrap()
             .tool("list_targets", json!({}))
             .is_err()

@@ -40,6 +40,20 @@ pub struct TaskCreateArguments {
     pub dry_run: bool,
 }
 
+impl TaskCreateArguments {
+    /// Returns the arguments for a task with the defaults for the rest.
+    pub fn new(description: impl Into<String>) -> Self {
+        Self {
+            description: description.into(),
+            ttl: default_ttl(),
+            can_delegate: false,
+            holder_pub_key: None,
+            envelope: None,
+            dry_run: false,
+        }
+    }
+}
+
 fn default_ttl() -> String {
     DEFAULT_TTL.to_owned()
 }

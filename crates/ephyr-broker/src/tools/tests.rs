@@ -1,10 +1,12 @@
 //! The task tools on the real router and state: what is seen, what is only asked, and what a token's task is
 //! kept apart from.
 
-use ephyr_core::ids;
+mod shared_types;
+
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
+use ephyr_core::ids;
 use ephyr_names::{Digest, Ttl};
 use ephyr_token::{HolderKey, Nonce, Proof, ProofRequest, Token};
 use http::{Method, StatusCode};

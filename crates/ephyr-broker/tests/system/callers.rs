@@ -1,5 +1,6 @@
 //! Who counts as whom.
 
+use ephyr_api::{ListTargetsArguments, TaskInfoArguments, TaskListArguments};
 use ephyr_testkit::http::Endpoint;
 use ephyr_testkit::{Mcp, World, json, skip};
 
@@ -17,11 +18,9 @@ fn an_agent_is_known_by_its_uid_its_key_or_its_token_and_gets_what_the_policy_gi
         assert_eq!(ran.value["stdout"], "here\n", "{}", ran.text);
     }
     let names = |agent: &mut Mcp| {
-        let found = agent.tool("list_targets", json!({})).unwrap().value;
-        let list = found["targets"].as_array().unwrap().clone();
-        list.iter()
-            .map(|target| target["name"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
+        let found = agent.invoke(&ListTargetsArguments {}).unwrap();
+        let names = found.targets.iter().map(|target| target.name.to_string());
+        names.collect::<Vec<_>>()
     };
     assert_eq!(names(&mut by_uid), ["db", "web"]);
     assert_eq!(names(&mut by_key), ["web"]);
@@ -134,13 +133,10 @@ fn a_token_sees_its_own_task_and_a_key_all_of_its_agents() {
     let (one, token) = task(&mut scout);
     let (other, _) = task(&mut scout);
     let mut by_token = world.mcp_with_token(&token).unwrap();
-    let listed = by_token.tool("task_list", json!({})).unwrap().value;
-    assert_eq!(listed["count"], 1);
-    assert_eq!(listed["tasks"][0]["id"], one.as_str());
-    assert_eq!(
-        scout.tool("task_list", json!({})).unwrap().value["count"],
-        2
-    );
+    let listed = by_token.invoke(&TaskListArguments {}).unwrap();
+    assert_eq!(listed.count, 1);
+    assert_eq!(listed.tasks[0].id.to_string(), one);
+    assert_eq!(scout.invoke(&TaskListArguments {}).unwrap().count, 2);
     assert!(
         by_token
             .tool("task_info", json!({"task_id": other}))
@@ -153,10 +149,8 @@ fn a_token_sees_its_own_task_and_a_key_all_of_its_agents() {
             .unwrap()
             .is_error
     );
-    assert_eq!(
-        by_token.tool("task_info", json!({})).unwrap().value["task"]["id"],
-        one.as_str()
-    );
+    let own = by_token.invoke(&TaskInfoArguments::default()).unwrap();
+    assert_eq!(own.task.summary.id.to_string(), one);
     let mut worker = world.mcp_with_key("worker").unwrap();
     assert!(
         worker

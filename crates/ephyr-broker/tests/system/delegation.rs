@@ -1,6 +1,9 @@
 //! Tasks below tasks, and tokens that need their holder's key.
 
 use ed25519_dalek::SigningKey;
+use ephyr_api::{
+    CreatedTask, TaskCreateArguments, TaskInfoArguments, TaskListArguments, TaskRevokeArguments,
+};
 use ephyr_names::Digest;
 use ephyr_testkit::http::Response;
 use ephyr_testkit::{Mcp, Value, World, json};
@@ -81,25 +84,22 @@ fn call(agent: &mut Mcp, tool: &str, token: &str, key: &SigningKey, arguments: &
 
 fn parent(world: &World) -> (String, String) {
     let mut scout = world.mcp_with_key("scout").unwrap();
-    let made = scout
-        .tool(
-            "task_create",
-            json!({"description": "root", "can_delegate": true}),
-        )
-        .unwrap()
-        .value;
-    let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    (text("task_id"), text("token"))
+    let root = TaskCreateArguments {
+        can_delegate: true,
+        ..TaskCreateArguments::new("root")
+    };
+    let made = scout.invoke(&root).unwrap();
+    (made.task_id.to_string(), made.token.as_str().to_owned())
 }
 
-fn delegate(world: &World, token: &str, arguments: Value) -> Value {
+fn delegate(world: &World, token: &str, arguments: Value) -> CreatedTask<'static> {
     let made = world
         .mcp_with_token(token)
         .unwrap()
         .tool("task_delegate", arguments)
         .unwrap();
     assert!(!made.is_error, "{}", made.text);
-    made.value
+    serde_json::from_value(made.value).unwrap()
 }
 
 #[test]
@@ -116,8 +116,7 @@ fn a_child_does_no_more_than_its_parent_and_falls_with_it() {
         &token,
         json!({"description": "child", "envelope": {"ssh": {"web": ["read"]}}}),
     );
-    let child_token = child["token"].as_str().unwrap();
-    let mut acting = world.mcp_with_token(child_token).unwrap();
+    let mut acting = world.mcp_with_token(child.token.as_str()).unwrap();
     assert!(!exec(&mut acting, "web", "read", "true").is_error);
     let refused = details(
         &mut acting,
@@ -140,25 +139,17 @@ fn a_child_does_no_more_than_its_parent_and_falls_with_it() {
     let attempt = record(&world, "the child's command", |r| {
         r["event"] == "exec_attempt"
     });
-    assert_eq!(attempt["lineage"], json!([root, child["task_id"]]));
-    let listed = world
-        .mcp_with_token(&token)
-        .unwrap()
-        .tool("task_list", json!({}))
-        .unwrap()
-        .value;
-    assert_eq!(listed["count"], 2, "the parent sees its child");
-    assert_eq!(
-        acting.tool("task_list", json!({})).unwrap().value["count"],
-        1,
-        "the child not its parent"
-    );
-    let revoked = world
-        .mcp_with_token(&token)
-        .unwrap()
-        .tool("task_revoke", json!({"task_id": root}))
-        .unwrap();
-    assert_eq!(revoked.value["cascade_count"], 2);
+    assert_eq!(attempt["lineage"], json!([root, child.task_id]));
+    let mut above = world.mcp_with_token(&token).unwrap();
+    let listed = above.invoke(&TaskListArguments {}).unwrap();
+    assert_eq!(listed.count, 2, "the parent sees its child");
+    let listed = acting.invoke(&TaskListArguments {}).unwrap();
+    assert_eq!(listed.count, 1, "the child not its parent");
+    let revoke = TaskRevokeArguments {
+        task_id: root,
+        dry_run: false,
+    };
+    assert_eq!(above.invoke(&revoke).unwrap().cascade_count, 2);
     assert_eq!(acting.call("list_targets", json!({})).unwrap().status, 401);
 }
 
@@ -226,9 +217,7 @@ fn another_agent_gets_a_task_only_if_it_takes_the_delegation_and_only_what_both_
         &token,
         json!({"description": "for worker", "agent": "worker"}),
     );
-    let mut worker = world
-        .mcp_with_token(child["token"].as_str().unwrap())
-        .unwrap();
+    let mut worker = world.mcp_with_token(child.token.as_str()).unwrap();
     assert!(!exec(&mut worker, "web", "read", "true").is_error);
     let refused = details(
         &mut worker,
@@ -250,10 +239,7 @@ fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_to
         &token,
         json!({"description": "child", "must_bind": true}),
     );
-    let (id, unbound) = (
-        child["task_id"].as_str().unwrap(),
-        child["token"].as_str().unwrap(),
-    );
+    let (id, unbound) = (child.task_id, child.token.as_str());
     let mut acting = world.mcp_with_token(unbound).unwrap();
     let locked = acting.tool("list_targets", json!({})).unwrap();
     assert!(
@@ -339,17 +325,12 @@ fn w17_a_proof_is_good_for_one_request_and_once() {
     let world = World::start().unwrap();
     let mine = key(3);
     let mut scout = world.mcp_with_key("scout").unwrap();
-    let made = scout
-        .tool(
-            "task_create",
-            json!({"description": "bound", "holder_pub_key": public(&mine)}),
-        )
-        .unwrap()
-        .value;
-    let (id, token) = (
-        made["task_id"].as_str().unwrap(),
-        made["token"].as_str().unwrap(),
-    );
+    let bound = TaskCreateArguments {
+        holder_pub_key: Some(public(&mine)),
+        ..TaskCreateArguments::new("bound")
+    };
+    let made = scout.invoke(&bound).unwrap();
+    let (id, token) = (made.task_id, made.token.as_str());
     let mut holder = world.mcp_with_token(token).unwrap();
     let info = body("task_info", &json!({"task_id": id}));
     let revoke = body("task_revoke", &json!({"task_id": id}));
@@ -374,14 +355,10 @@ fn w17_a_proof_is_good_for_one_request_and_once() {
         401,
         "a nonce again"
     );
-    assert!(
-        !scout
-            .tool("task_info", json!({"task_id": id}))
-            .unwrap()
-            .value["task"]["is_revoked"]
-            .as_bool()
-            .unwrap()
-    );
+    let info = TaskInfoArguments {
+        task_id: Some(id.to_string()),
+    };
+    assert!(!scout.invoke(&info).unwrap().task.summary.is_revoked);
 }
 
 #[test]
@@ -408,9 +385,7 @@ fn an_unbound_child_is_over_after_its_deadline() {
         &token,
         json!({"description": "child", "must_bind": true}),
     );
-    let mut acting = world
-        .mcp_with_token(child["token"].as_str().unwrap())
-        .unwrap();
+    let mut acting = world.mcp_with_token(child.token.as_str()).unwrap();
     assert_eq!(
         acting.call("list_targets", json!({})).unwrap().status,
         200,

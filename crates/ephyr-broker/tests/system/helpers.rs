@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use ephyr_api::TaskCreateArguments;
 use ephyr_testkit::{Mcp, ToolAnswer, Value, World, json};
 
 /// Runs a command.
@@ -16,12 +17,8 @@ pub(crate) fn exec(agent: &mut Mcp, target: &str, role: &str, command: &str) -> 
 
 /// Makes a task; gives its id and token.
 pub(crate) fn task(agent: &mut Mcp) -> (String, String) {
-    let made = agent
-        .tool("task_create", json!({"description": "a test"}))
-        .unwrap();
-    assert!(!made.is_error, "{}", made.text);
-    let text = |name: &str| made.value[name].as_str().unwrap().to_owned();
-    (text("task_id"), text("token"))
+    let made = agent.invoke(&TaskCreateArguments::new("a test")).unwrap();
+    (made.task_id.to_string(), made.token.as_str().to_owned())
 }
 
 /// Asks again until the answer is there; ten seconds at most.

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Output, Stdio};
 
+use ephyr_api::{TaskCreateArguments, TaskInfo};
 use ephyr_testkit::{Value, World, json};
 
 use crate::helpers::eventually;
@@ -37,13 +38,11 @@ fn printed(output: &Output) -> String {
 
 fn delegating_token(world: &World) -> String {
     let mut scout = world.mcp_with_key("scout").unwrap();
-    let made = scout
-        .tool(
-            "task_create",
-            json!({"description": "root", "can_delegate": true}),
-        )
-        .unwrap();
-    made.value["token"].as_str().unwrap().to_owned()
+    let root = TaskCreateArguments {
+        can_delegate: true,
+        ..TaskCreateArguments::new("root")
+    };
+    scout.invoke(&root).unwrap().token.as_str().to_owned()
 }
 
 const CHILD: [&str; 8] = [
@@ -202,8 +201,8 @@ fn what_would_be_made_and_what_would_fall_is_shown_without_doing_it() {
 }
 
 fn id_of(info: &str) -> String {
-    let info: Value = info.parse().unwrap();
-    info["task"]["id"].as_str().unwrap().to_owned()
+    let info: TaskInfo<'_> = serde_json::from_str(info).unwrap();
+    info.task.summary.id.to_string()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A revoked task starts nothing more, and what it started is ended.
 
+use ephyr_api::TaskRevokeArguments;
 use ephyr_testkit::{World, json};
 
 use crate::commands::is_alive;
@@ -32,8 +33,12 @@ fn revoking_a_task_ends_its_running_command_and_kills_its_token() {
     });
     assert!(is_alive(pid));
 
-    let revoked = scout.tool("task_revoke", json!({"task_id": id})).unwrap();
-    assert_eq!(revoked.value["ended_actions"], 1, "{}", revoked.text);
+    let revoke = TaskRevokeArguments {
+        task_id: id.clone(),
+        dry_run: false,
+    };
+    let revoked = scout.invoke(&revoke).unwrap();
+    assert_eq!(revoked.ended_actions, Some(1), "{revoked:?}");
     let ended = thread.join().unwrap();
     assert!(
         ended.is_error && ended.text.contains("task_revoked"),
@@ -65,8 +70,8 @@ fn revoking_a_task_ends_its_running_command_and_kills_its_token() {
         alive.value["stdout"], "still here\n",
         "the task beside it goes on"
     );
-    let again = scout.tool("task_revoke", json!({"task_id": id})).unwrap();
-    assert_eq!(again.value["revoked"], true, "revoking twice is once");
+    let again = scout.invoke(&revoke).unwrap();
+    assert!(again.revoked, "revoking twice is once");
 }
 
 #[test]
@@ -74,13 +79,12 @@ fn a_dry_run_of_a_revocation_revokes_nothing() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (id, token) = task(&mut scout);
-    let asked = scout
-        .tool("task_revoke", json!({"task_id": id, "dry_run": true}))
-        .unwrap();
-    assert_eq!(
-        (&asked.value["revoked"], &asked.value["cascade_count"]),
-        (&json!(false), &json!(1))
-    );
+    let asked = TaskRevokeArguments {
+        task_id: id,
+        dry_run: true,
+    };
+    let asked = scout.invoke(&asked).unwrap();
+    assert_eq!((asked.revoked, asked.cascade_count), (false, 1));
     assert_eq!(
         world
             .mcp_with_token(&token)
