@@ -4,9 +4,7 @@ use ephyr_names::{AgentName, Digest, RecordId, TaskId, Timestamp};
 
 use crate::appended::Appended;
 use crate::clock;
-use crate::error::AuditError;
 use crate::event::Event;
-use crate::handover;
 use crate::record::{ActionInfo, DecisionInfo, Record};
 use crate::writer::Writer;
 
@@ -63,7 +61,7 @@ pub struct Attempt {
 }
 
 /// What the record of the outcome is made of.
-struct Open {
+pub(crate) struct Open {
     writer: Writer,
     kind: AttemptKind,
     agent: Option<AgentName>,
@@ -75,44 +73,15 @@ struct Open {
     policy: Digest,
 }
 
-impl Writer {
-    /// Appends a record and waits until it is on disk, without blocking the thread.
-    ///
-    /// # Errors
-    /// As for [`Writer::append_durable`].
-    pub async fn durable(&self, record: &Record) -> Result<Appended, AuditError> {
-        let (answer, appended) = handover::answer();
-        self.append_durable(record, Box::new(move |result| answer.send(result)));
-        appended.await.unwrap_or(Err(AuditError::Closed))
-    }
-
-    /// Records an attempt and waits until it is on disk. The record's event is set to the attempt's.
-    ///
-    /// # Errors
-    /// As for [`Writer::append_durable`]; nothing of the attempt may happen then.
-    pub async fn attempt(
-        &self,
-        kind: AttemptKind,
-        mut record: Record,
-    ) -> Result<Attempt, AuditError> {
-        record.event = kind.attempt();
-        record.severity = record.event.severity();
-        let open = Box::new(Open::new(self.clone(), kind, &record));
-        let (answer, attempt) = handover::answer();
-        // The attempt is made where the record reaches the disk: a caller that is gone by then drops it, which
-        // records the outcome.
-        let done = move |result: Result<Appended, AuditError>| {
-            answer.send(result.map(|appended| Attempt {
-                appended,
-                open: Some(open),
-            }));
-        };
-        self.append_durable(&record, Box::new(done));
-        attempt.await.unwrap_or(Err(AuditError::Closed))
-    }
-}
-
 impl Attempt {
+    /// An attempt whose record is on disk.
+    pub(crate) fn new(appended: Appended, open: Box<Open>) -> Self {
+        Self {
+            appended,
+            open: Some(open),
+        }
+    }
+
     /// Returns the attempt's own record, for receipts.
     #[must_use]
     pub fn appended(&self) -> Appended {
@@ -153,22 +122,22 @@ impl std::fmt::Debug for Attempt {
 }
 
 impl Open {
-    fn new(writer: Writer, kind: AttemptKind, record: &Record) -> Self {
+    pub(crate) fn new(writer: Writer, kind: AttemptKind, record: Record) -> Self {
         Self {
             writer,
             kind,
-            agent: record.agent.clone(),
+            agent: record.agent,
             task: record.task,
             root: record.root,
-            lineage: record.lineage.clone(),
-            action: record.action.clone(),
-            decision: record.decision.clone(),
+            lineage: record.lineage,
+            action: record.action,
+            decision: record.decision,
             policy: record.policy,
         }
     }
 
     fn record_outcome(
-        self: Box<Self>,
+        self,
         attempt: RecordId,
         (id, time): (RecordId, Timestamp),
         fill: impl FnOnce(Record) -> Record,

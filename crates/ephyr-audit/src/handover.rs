@@ -7,8 +7,45 @@ use std::sync::{Arc, mpsc};
 
 use tokio::sync::{Notify, oneshot};
 
-/// The delivery of one answer to the task that waits for it.
-type Delivery = Box<dyn FnOnce() + Send>;
+use crate::appended::Appended;
+use crate::attempt::Attempt;
+use crate::error::AuditError;
+
+type Result<T> = std::result::Result<T, AuditError>;
+
+/// An answer on its way to the task that waits for it. The inbox holds it as it is: a box for each answer would be
+/// allocated on the log's thread and freed on another, and one is made for every call that acts.
+pub(crate) enum Answered {
+    Record(oneshot::Sender<Result<Appended>>, Result<Appended>),
+    Attempt(oneshot::Sender<Result<Attempt>>, Result<Attempt>),
+}
+
+/// An answer that an inbox can hold.
+pub(crate) trait Answer: Sized {
+    fn addressed(self, to: oneshot::Sender<Self>) -> Answered;
+}
+
+impl Answer for Result<Appended> {
+    fn addressed(self, to: oneshot::Sender<Self>) -> Answered {
+        Answered::Record(to, self)
+    }
+}
+
+impl Answer for Result<Attempt> {
+    fn addressed(self, to: oneshot::Sender<Self>) -> Answered {
+        Answered::Attempt(to, self)
+    }
+}
+
+impl Answered {
+    /// Wakes the waiting task. If it is gone, the answer is dropped.
+    fn deliver(self) {
+        match self {
+            Self::Record(to, answer) => drop(to.send(answer)),
+            Self::Attempt(to, answer) => drop(to.send(answer)),
+        }
+    }
+}
 
 thread_local! {
     static INBOX: OnceCell<Slot> = const { OnceCell::new() };
@@ -17,43 +54,42 @@ thread_local! {
 /// The sending side of a thread's inbox.
 #[derive(Clone)]
 struct Slot {
-    deliveries: mpsc::Sender<Delivery>,
+    deliveries: mpsc::Sender<Answered>,
     arrived: Arc<Notify>,
 }
 
 /// The answers for one thread.
 pub struct Inbox {
-    deliveries: mpsc::Receiver<Delivery>,
+    deliveries: mpsc::Receiver<Answered>,
     arrived: Arc<Notify>,
 }
 
 /// The sender of one answer.
-pub(crate) struct Answer<T> {
+pub(crate) struct Reply<T> {
     to: oneshot::Sender<T>,
     through: Option<Slot>,
 }
 
 /// Returns the sender and the receiver of an answer to a task of this thread: through the thread's inbox if it has one,
 /// directly otherwise.
-pub(crate) fn answer<T: Send + 'static>() -> (Answer<T>, oneshot::Receiver<T>) {
+pub(crate) fn answer<T: Answer>() -> (Reply<T>, oneshot::Receiver<T>) {
     let (to, answered) = oneshot::channel();
     let through = INBOX.with(|inbox| inbox.get().cloned());
-    (Answer { to, through }, answered)
+    (Reply { to, through }, answered)
 }
 
-impl<T: Send + 'static> Answer<T> {
+impl<T: Answer> Reply<T> {
     /// Sends the answer. If the receiver is gone, the answer is dropped.
     pub(crate) fn send(self, answer: T) {
-        let to = self.to;
-        let deliver: Delivery = Box::new(move || drop(to.send(answer)));
+        let answered = answer.addressed(self.to);
         let Some(slot) = self.through else {
-            return deliver();
+            return answered.deliver();
         };
-        let refused = slot.deliveries.send(deliver).err();
+        let refused = slot.deliveries.send(answered).err();
         slot.arrived.notify_one();
         // The thread ends, and its runtime with it.
-        if let Some(mpsc::SendError(deliver)) = refused {
-            deliver();
+        if let Some(mpsc::SendError(answered)) = refused {
+            answered.deliver();
         }
     }
 }
@@ -81,8 +117,8 @@ impl Inbox {
     pub async fn hand_out(self) -> Infallible {
         loop {
             self.arrived.notified().await;
-            for deliver in self.deliveries.try_iter() {
-                deliver();
+            for answered in self.deliveries.try_iter() {
+                answered.deliver();
             }
         }
     }
@@ -91,7 +127,6 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::AuditError;
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
@@ -104,12 +139,15 @@ mod tests {
         let (answers, asked): (Vec<_>, Vec<_>) = (0..times).map(|_| answer()).unzip();
         let thread = std::thread::spawn(move || {
             for answer in answers {
-                answer.send(AuditError::Busy);
+                answer.send(Err(AuditError::Busy));
             }
         });
         let mut came = 0;
         for asked in asked {
-            came += usize::from(matches!(asked.await, Ok(AuditError::Busy)));
+            came += usize::from(matches!(
+                asked.await,
+                Ok(Err::<Appended, _>(AuditError::Busy))
+            ));
         }
         thread.join().unwrap();
         came
@@ -139,7 +177,7 @@ mod tests {
         let inbox = Inbox::of_this_thread();
         let (gone, asked) = answer();
         drop(asked);
-        gone.send(AuditError::Closed);
+        gone.send(Err::<Appended, _>(AuditError::Closed));
         let handed_out = async {
             tokio::select! {
                 never = inbox.hand_out() => match never {},

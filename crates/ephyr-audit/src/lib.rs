@@ -9,13 +9,14 @@
 //!   whatever its content.
 //! - Secrets never enter the log. This crate cannot recognize one, so the caller that fills a [`Record`] must.
 //!
-//! The modules, from the top: `attempt` → `writer` → `worker` → `opening`, `continuing` → `open_log`, `shared` → `queue`, `progress`,
+//! The modules, from the top: `durable` → `handover` → `attempt` → `writer` → `worker` → `opening`, `continuing` → `open_log`, `shared` → `queue`, `progress`,
 //! `files` → `record`. `verify` and `query` read only.
 
 mod appended;
 mod attempt;
 mod clock;
 mod continuing;
+mod durable;
 mod error;
 mod event;
 mod files;

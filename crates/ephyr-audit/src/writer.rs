@@ -109,7 +109,7 @@ impl Writer {
         }
     }
 
-    fn push_durable(&self, record: PendingRecord) {
+    pub(crate) fn push_durable(&self, record: PendingRecord) {
         // The queue's lock is released before a completion runs.
         let pushed = lock(&self.inner.shared.queue).push_durable(record);
         match pushed {
