@@ -1,4 +1,4 @@
-//! Starting signer and broker.
+//! Starts the signer and the broker.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -14,7 +14,7 @@ impl World {
     /// Starts the signer and waits until it listens.
     ///
     /// # Errors
-    /// It ended or did not become ready; the error holds its log.
+    /// The process ended or did not become ready; the error includes its log.
     pub fn start_signer(&mut self) -> Result<()> {
         find_binary("ephyr-signer")?;
         let broker = self.accounts.get(accounts::BROKER)?;
@@ -39,7 +39,7 @@ impl World {
             command.args(["--socket-group", &group]);
         }
         let log = self.next_log("signer");
-        let mut daemon = Daemon::spawn("signer", command, &log, self.keeper.roll())?;
+        let mut daemon = Daemon::spawn("signer", command, &log, self.keeper.processes())?;
         let socket = self.signer_socket();
         daemon.wait_until("listening", |_| {
             UnixStream::connect(&socket).is_ok().then_some(())
@@ -51,11 +51,13 @@ impl World {
     /// Starts the broker and waits until it listens.
     ///
     /// # Errors
-    /// It ended or did not become ready; the error holds its log.
+    /// The process ended or did not become ready; the error includes its log.
     pub fn start_broker(&mut self) -> Result<()> {
         find_binary("ephyr-broker")?;
         let mut command = self.command("bin/ephyr-broker", accounts::BROKER)?;
-        // After a restart clients find it where it was.
+        // As in the unit (nixos-module/units.toml).
+        command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
+        // Keep the address across a restart, so that clients can reconnect.
         let listen = self
             .mcp_addr
             .map_or("127.0.0.1:0".to_owned(), |addr| addr.to_string());
@@ -71,8 +73,6 @@ impl World {
             .arg(self.audit_log())
             .arg("--state-dir")
             .arg(self.path("state"))
-            .arg("--data-dir")
-            .arg(self.path("data"))
             .arg("--credentials-dir")
             .arg(self.path("credentials"))
             .arg("--ca-pub")
@@ -82,11 +82,11 @@ impl World {
             command.args(["--socket-group", &group]);
         }
         if self.accounts.footing != Footing::Private {
-            // Only the namespace has a tmpfs for it.
+            // Only the private namespace has a tmpfs for the state.
             command.arg("--allow-state-on-disk");
         }
         let log = self.next_log("broker");
-        let mut daemon = Daemon::spawn("broker", command, &log, self.keeper.roll())?;
+        let mut daemon = Daemon::spawn("broker", command, &log, self.keeper.processes())?;
         let socket = self.socket();
         let addr = daemon.wait_until("listening", |log| {
             let addr = listening_address(log)?;
@@ -97,7 +97,7 @@ impl World {
         Ok(())
     }
 
-    /// A group as the daemons are told it: by name where names exist.
+    /// The group argument for a daemon: a name if `/etc/group` has it, otherwise a number.
     fn socket_group(&self, label: &str) -> Option<String> {
         let id = self.accounts.group(label)?;
         let named = self.accounts.footing == Footing::Private;
@@ -114,7 +114,7 @@ impl World {
     }
 }
 
-/// `listening mcp=127.0.0.1:PORT`, the broker's word that it is ready.
+/// Parses the address in `listening mcp=127.0.0.1:PORT`, the broker's readiness line.
 fn listening_address(log: &str) -> Option<SocketAddr> {
     let (_, rest) = log.split_once("listening mcp=")?;
     rest.split_whitespace().next()?.parse().ok()

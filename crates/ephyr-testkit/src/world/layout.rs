@@ -1,4 +1,4 @@
-//! A world's directory: what lies in it, and whose it is.
+//! Creates a world's directory: its files, their owners and modes.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -10,24 +10,24 @@ use crate::accounts::{self, Account, Accounts, Footing};
 use crate::error::{Context as _, Error, Result};
 use crate::keys::CaKey;
 
-/// A temporary directory that other users can pass through, on a path short enough for sockets.
+/// Creates a temporary directory that other users can traverse, with a path short enough for sockets.
 pub(super) fn make_directory() -> Result<TempDir> {
     let usual = std::env::temp_dir();
     let passable = usual
         .ancestors()
         .all(|dir| fs::metadata(dir).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0));
-    // The namespace may cover /run, and a socket's path has 107 bytes at most.
+    // The keeper may mount over /run, and a socket path is limited to 107 bytes.
     let fits = passable && !usual.starts_with("/run") && usual.as_os_str().len() < 60;
     let base = if fits { usual } else { PathBuf::from("/tmp") };
     let dir = tempfile::Builder::new()
         .prefix("ephyr-")
         .tempdir_in(&base)
-        .context(|| format!("making a directory in {}", base.display()))?;
+        .context(|| format!("creating a directory in {}", base.display()))?;
     set_mode(dir.path(), 0o755)?;
     Ok(dir)
 }
 
-/// Makes the directories, each its owner's.
+/// Creates the subdirectories and, where accounts are separate, the account databases in `etc`.
 pub(super) fn lay_out(dir: &Path, accounts: &Accounts) -> Result<()> {
     for (name, mode) in [
         ("bin", 0o755),
@@ -55,7 +55,7 @@ pub(super) fn lay_out(dir: &Path, accounts: &Accounts) -> Result<()> {
         0o750,
         with_group(broker, accounts::AGENTS),
     )?;
-    for name in ["state", "data", "audit", "credentials"] {
+    for name in ["state", "audit", "credentials"] {
         make(&dir.join(name), 0o700, own(broker))?;
     }
     if accounts.footing == Footing::Plain {
@@ -73,10 +73,11 @@ pub(super) fn lay_out(dir: &Path, accounts: &Accounts) -> Result<()> {
 }
 
 pub(super) fn make(path: &Path, mode: u32, owner: Option<(u32, u32)>) -> Result<()> {
-    fs::create_dir(path).context(|| format!("making {}", path.display()))?;
+    fs::create_dir(path).context(|| format!("creating {}", path.display()))?;
     set_mode(path, mode)?;
     if let Some((uid, gid)) = owner {
-        chown(path, Some(uid), Some(gid)).context(|| format!("giving away {}", path.display()))?;
+        chown(path, Some(uid), Some(gid))
+            .context(|| format!("changing the owner of {}", path.display()))?;
     }
     Ok(())
 }
@@ -86,18 +87,18 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
         .context(|| format!("setting the mode of {}", path.display()))
 }
 
-/// Copies (or links, where nobody else needs to read) the programs to where worlds have them.
+/// Puts the programs into `bin`: copies if other users must execute them, otherwise links.
 pub(super) fn link_programs(dir: &Path, programs: &[PathBuf]) -> Result<()> {
     for program in programs {
-        let place = dir
+        let destination = dir
             .join("bin")
             .join(program.file_name().unwrap_or_default());
         if rustix::process::geteuid().is_root() {
-            fs::copy(program, &place).map(drop)
+            fs::copy(program, &destination).map(drop)
         } else {
-            std::os::unix::fs::symlink(program, &place)
+            std::os::unix::fs::symlink(program, &destination)
         }
-        .context(|| format!("placing {}", place.display()))?;
+        .context(|| format!("installing {}", destination.display()))?;
     }
     Ok(())
 }
@@ -106,19 +107,20 @@ pub(super) fn write_ca(dir: &Path, ca: &CaKey, accounts: &Accounts) -> Result<()
     let key = dir.join("signer/ca_key");
     ca.write(&key)?;
     let signer = accounts.get(accounts::SIGNER)?;
-    chown(&key, Some(signer.uid), Some(signer.gid)).context(|| "giving away the CA key".into())?;
+    chown(&key, Some(signer.uid), Some(signer.gid))
+        .context(|| "changing the owner of the CA key".into())?;
     let public = dir.join("ca.pub");
     fs::write(&public, ca.public_line()? + "\n").context(|| "writing ca.pub".into())
 }
 
-/// Finds a program of the workspace: in `EPHYR_BIN_DIR`, or beside the running one (tests lie in
-/// `deps` below it).
+/// Finds a program of the workspace: in `EPHYR_BIN_DIR`, beside the running program, or one directory
+/// up (test programs are in `deps`).
 pub(super) fn find_binary(name: &str) -> Result<PathBuf> {
     let mut places: Vec<PathBuf> = std::env::var_os("EPHYR_BIN_DIR")
         .map(PathBuf::from)
         .into_iter()
         .collect();
-    let own = std::env::current_exe().context(|| "finding this program".into())?;
+    let own = std::env::current_exe().context(|| "locating the running program".into())?;
     places.extend(own.ancestors().skip(1).take(2).map(Path::to_owned));
     places
         .iter()
@@ -126,7 +128,7 @@ pub(super) fn find_binary(name: &str) -> Result<PathBuf> {
         .find(|path| path.is_file())
         .ok_or_else(|| {
             Error::new(format!(
-                "no {name} beside {}; build it first: cargo build --profile ci --bins",
+                "{name} not found beside {}; build it first: cargo build --profile ci --bins",
                 own.display()
             ))
         })
