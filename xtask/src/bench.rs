@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: builds the release programs and measures them.
+//! `cargo xtask bench`: builds the release programs and runs the benchmarks.
 
 use std::process::Command;
 
@@ -18,6 +18,6 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     bench.args(&options.names);
     let status = bench
         .status()
-        .map_err(|error| format!("starting the measurement: {error}"))?;
+        .map_err(|error| format!("starting ephyr-bench: {error}"))?;
     Ok(status.success())
 }

@@ -1,4 +1,4 @@
-//! The changed crates, for `cargo xtask test --quick`.
+//! Finds the changed crates, for `cargo xtask test --quick`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::run::{self, Show};
 
-/// Files outside a crate that count as part of it.
+/// Files outside of `crates/` that belong to a crate.
 const OUTSIDE: [(&str, &str); 5] = [
     ("nft/", "ephyr-netguard"),
     ("nixos-module/units.toml", "ephyr-units"),
@@ -18,7 +18,7 @@ const OUTSIDE: [(&str, &str); 5] = [
 /// Returns the crates with uncommitted changes, or those of the last commit if there are none.
 ///
 /// # Errors
-/// git is missing, or this is no working tree.
+/// git is missing, or this is not a working tree.
 pub(crate) fn crates() -> Result<BTreeSet<String>, String> {
     let mut files = git(&["diff", "--name-only", "HEAD"])?;
     files.extend(git(&["ls-files", "--others", "--exclude-standard"])?);
@@ -28,7 +28,7 @@ pub(crate) fn crates() -> Result<BTreeSet<String>, String> {
     Ok(files.iter().filter_map(|file| crate_of(file)).collect())
 }
 
-/// Returns the integration test binaries of a crate, by cargo's names.
+/// Returns the names of a crate's integration test binaries.
 pub(crate) fn test_binaries(name: &str) -> Vec<String> {
     let folder = run::root().join("crates").join(name).join("tests");
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_belongs_to_the_crate_that_reads_it() {
+    fn file_belongs_to_the_crate_that_reads_it() {
         for (file, name) in [
             ("crates/ephyr-audit/src/writer.rs", Some("ephyr-audit")),
             ("nft/ephyr.nft", Some("ephyr-netguard")),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn binaries_are_files_and_folders_with_a_main() {
+    fn test_binaries_are_files_and_folders_with_a_main() {
         let found = test_binaries("ephyr-cli");
         assert!(found.contains(&"target".to_owned()), "{found:?}");
         assert!(found.contains(&"help_and_misuse".to_owned()), "{found:?}");

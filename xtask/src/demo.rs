@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: builds what the demo needs and hands over to it.
+//! `cargo xtask demo`: builds the programs and runs the demo.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use crate::run::{self, cargo};
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     packages::for_targets(options)?;
     run::say("building signer, broker, command and demo (a minute or two the first time)");
-    // Not by package: cargo would resolve other features and recompile everything for the tests.
+    // Not with --package: cargo would resolve different features and recompile everything for the tests.
     let mut build = cargo(&[
         "build",
         "--locked",
@@ -21,7 +21,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     for other in ["ephyr-bench", "ephyr-netguard", "xtask"] {
         build.args(["--exclude", other]);
     }
-    // The build has the terminal, so that its progress shows and an interrupt reaches it.
+    // The build keeps the terminal, for its progress bar and for interrupts.
     let status = build
         .status()
         .map_err(|error| format!("starting cargo: {error}"))?;

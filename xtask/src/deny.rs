@@ -1,7 +1,7 @@
 //! Checks the bans, licences and sources of `deny.toml` against `cargo metadata`.
 //!
-//! cargo-deny reads the same file and checks the same rules, and more (advisories, the texts of licences). It takes
-//! minutes to build, so the tests run it only if it is installed.
+//! cargo-deny checks the same rules of the same file, and also advisories and licence texts. It takes minutes to
+//! build, so the tests run it only if it is installed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::tally::Tally;
 
 const RULES: &str = "deny.toml";
 
-/// The part of `deny.toml` that is checked here.
+/// The supported part of `deny.toml`.
 #[derive(Deserialize)]
 struct Rules {
     graph: Graph,
@@ -27,13 +27,13 @@ struct Rules {
 
 #[derive(Deserialize)]
 struct Graph {
-    /// Target triples whose dependencies count.
+    /// Target triples whose dependencies are checked.
     targets: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Licenses {
-    /// SPDX identifiers, with their exception where they have one.
+    /// SPDX identifiers, with exceptions if any.
     allow: Vec<String>,
     exceptions: Vec<LicenseException>,
 }
@@ -70,7 +70,7 @@ struct Package {
     name: String,
     version: String,
     license: Option<String>,
-    /// `registry+URL`, `git+URL`, or nothing for a path.
+    /// `registry+URL`, `git+URL`, or `None` for a path.
     source: Option<String>,
     dependencies: Vec<Dependency>,
 }
@@ -159,11 +159,11 @@ fn bans(rules: &Bans, packages: &[Package]) -> Vec<String> {
 }
 
 /// # Errors
-/// `deny.toml` allows something that is no SPDX identifier.
+/// `deny.toml` allows a licence that is not an SPDX identifier.
 fn licenses(rules: &Licenses, packages: &[Package]) -> Result<Vec<String>, String> {
     let parse = |name: &String| {
         spdx::Licensee::parse(name)
-            .map_err(|error| format!("{RULES}: {name} is no SPDX licence: {error}"))
+            .map_err(|error| format!("{RULES}: {name} is not an SPDX licence: {error}"))
     };
     let allowed: Vec<_> = rules.allow.iter().map(parse).collect::<Result<_, _>>()?;
     let mut faults = Vec::new();
@@ -174,7 +174,7 @@ fn licenses(rules: &Licenses, packages: &[Package]) -> Result<Vec<String>, Strin
             .flat_map(|more| more.allow.iter().map(parse))
             .collect::<Result<_, _>>()?;
         let Some(text) = &package.license else {
-            faults.push(format!("{name} {version} names no licence"));
+            faults.push(format!("{name} {version} declares no licence"));
             continue;
         };
         let fault = match Expression::parse_mode(text, ParseMode::LAX) {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn banned_crate_and_any_version_are_faults() {
+    fn banned_crate_and_wildcard_version_are_faults() {
         let rules = rules().bans;
         let mut ours = package("ephyr-x", None, None);
         assert!(bans(&rules, &[ours.clone(), package("rustls", None, None)]).is_empty());
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn licences_are_read_as_expressions() {
+    fn licences_are_parsed_as_spdx_expressions() {
         let rules = rules().licenses;
         for (name, license, faults) in [
             ("a", Some("MIT OR GPL-3.0-only"), 0),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_public_registry_and_paths_are_sources() {
+    fn only_the_public_registry_and_paths_are_allowed_sources() {
         let rules = rules().sources;
         let ours = "registry+https://github.com/rust-lang/crates.io-index";
         for (source, faults) in [

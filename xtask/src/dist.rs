@@ -1,7 +1,7 @@
-//! `cargo xtask dist`: the programs as they are meant to be installed, under `target/dist`.
+//! `cargo xtask dist`: builds the programs for installation, under `target/dist`.
 //!
-//! The signer is built apart: static, for size, and aborting on a panic (profile `signer`). It then maps
-//! no library, and half as much memory has to be locked.
+//! The signer has its own profile: static, optimised for size, aborting on panic. Without shared libraries it
+//! locks half as much memory.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     Ok(true)
 }
 
-/// Builds the signer and these packages and gives the directory of their programs; `None` where the
-/// compiler refused, which it has said.
+/// Builds the signer and these packages and returns the directory of their programs; `None` if the build failed,
+/// which cargo has reported.
 pub(crate) fn build(packages: &[&str]) -> Result<Option<PathBuf>, String> {
     let target = run::target_dir();
     let host = host()?;
@@ -38,7 +38,7 @@ pub(crate) fn build(packages: &[&str]) -> Result<Option<PathBuf>, String> {
         )
         .env("CARGO_TARGET_DIR", target.join("static"));
     for command in [&mut build, &mut signer] {
-        // The build has the terminal; what it says goes to standard error, away from any figures.
+        // The build keeps the terminal. Cargo writes to standard error, apart from the output of `bench`.
         let status = command.status();
         let status = status.map_err(|error| format!("starting cargo: {error}"))?;
         if !status.success() {
@@ -61,7 +61,7 @@ pub(crate) fn build(packages: &[&str]) -> Result<Option<PathBuf>, String> {
     for program in programs {
         let name = program.file_name().unwrap_or_default();
         let to = dist.join(name);
-        // A program that runs cannot be written to, but it can be replaced.
+        // A running program cannot be overwritten, but it can be replaced.
         let _ = fs::remove_file(&to);
         fs::copy(&program, &to)
             .map_err(|error| format!("{} to {}: {error}", program.display(), to.display()))?;
@@ -69,7 +69,7 @@ pub(crate) fn build(packages: &[&str]) -> Result<Option<PathBuf>, String> {
     Ok(Some(dist))
 }
 
-/// The compiler's own target triple.
+/// Returns the compiler's host target triple.
 fn host() -> Result<String, String> {
     let output = Command::new("rustc").arg("-vV").output();
     let output = output.map_err(|error| format!("starting rustc: {error}"))?;

@@ -1,8 +1,8 @@
 //! `cargo xtask fuzz`: coverage-guided fuzzing; and the test stage `fuzz`, which replays and mutates every committed
 //! input without a fuzzer.
 //!
-//! The targets are instrumented for coverage and not for memory errors: no crate of ours can make one
-//! (`unsafe_code = forbid`). So they build with the same toolchain as everything else.
+//! The targets are built without a memory sanitizer, because the workspace forbids unsafe code. They therefore
+//! build with the same toolchain as everything else.
 
 use std::fs;
 use std::path::Path;
@@ -14,40 +14,40 @@ use crate::tally::Tally;
 use crate::test::tests;
 use crate::tools;
 
-/// Seconds for one target where none are said.
-const TIME: u64 = 60;
-/// For building a target on a cold machine, in seconds.
-const BUILD: u64 = 1500;
-/// Longer than any token, proof or request that is not refused for its length alone.
-const MOST_BYTES: u32 = 12 * 1024;
+/// Default fuzzing time for each target, in seconds.
+const DEFAULT_TIME: u64 = 60;
+/// Timeout for building a target without a cache, in seconds.
+const BUILD_TIMEOUT: u64 = 1500;
+/// Maximum input length: longer than any token, proof or request that is not rejected for its length alone.
+const MAX_BYTES: u32 = 12 * 1024;
 
-/// Hunts in the targets that are named, or in all.
+/// Fuzzes the named targets, or all.
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     let known = targets()?;
     let names = if options.all { &known } else { &options.names };
     if names.is_empty() || (options.all && !options.names.is_empty()) {
         return Err(format!(
-            "name targets, or say --all; there are {}",
+            "name targets or use --all; the targets are {}",
             known.join(", ")
         ));
     }
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(format!(
-            "no target {unknown:?}; there are {}",
+            "unknown target {unknown:?}; the targets are {}",
             known.join(", ")
         ));
     }
     let program = tools::cargo_fuzz(options)?;
     let mut tally = Tally::default();
     for name in names {
-        tally += hunt(&program, name, options.seconds.unwrap_or(TIME))?;
+        tally += fuzz(&program, name, options.seconds.unwrap_or(DEFAULT_TIME))?;
     }
     run::say(&tally.to_string());
     Ok(tally.failed == 0)
 }
 
-/// The test stage: every committed input, and mutations of them. A test ensures that each fuzz target is one line, so
-/// here only their locked versions are checked.
+/// The test stage: replays every committed input and mutations of it. A test ensures that each fuzz target is only
+/// one line, so instead of building the targets, only their lock file is checked.
 pub(crate) fn stage(_: &Options) -> Result<Tally, String> {
     let mut tally = tests("package(ephyr-properties)", &["--test", "corpora"], &[])?;
     let mut locked = cargo(&["metadata", "--locked", "--format-version", "1"]);
@@ -64,7 +64,7 @@ pub(crate) fn stage(_: &Options) -> Result<Tally, String> {
     Ok(tally)
 }
 
-/// The targets by name: each has a file of its own.
+/// The names of the targets, one file each.
 fn targets() -> Result<Vec<String>, String> {
     let folder = run::root().join("fuzz/fuzz_targets");
     let entries = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
@@ -76,8 +76,8 @@ fn targets() -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Hunts in one target. What is new goes into a corpus of this machine; the committed one is only read.
-fn hunt(program: &Path, name: &str, seconds: u64) -> Result<Tally, String> {
+/// Fuzzes one target. New inputs go into a local corpus; the committed one is only read.
+fn fuzz(program: &Path, name: &str, seconds: u64) -> Result<Tally, String> {
     let target = run::target_dir().join("fuzz");
     let corpus = target.join("corpus").join(name);
     fs::create_dir_all(&corpus).map_err(|e| format!("{}: {e}", corpus.display()))?;
@@ -90,12 +90,12 @@ fn hunt(program: &Path, name: &str, seconds: u64) -> Result<Tally, String> {
         .arg(run::root().join("fuzz/corpus").join(name))
         .arg("--")
         .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-max_len={MOST_BYTES}"))
+        .arg(format!("-max_len={MAX_BYTES}"))
         .args(["-timeout=10", "-print_final_stats=1"])
         .current_dir(run::root());
-    let limit = Duration::from_secs(BUILD + seconds);
-    let done = run::run(&mut command, Show::No, limit)?;
-    // What built and never ran an input has tested nothing.
+    let timeout = Duration::from_secs(BUILD_TIMEOUT + seconds);
+    let done = run::run(&mut command, Show::No, timeout)?;
+    // A fuzzer that ran no input has tested nothing.
     let runs = done
         .output
         .lines()

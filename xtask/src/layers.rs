@@ -1,5 +1,4 @@
-//! Which crate may know which: arrows point down only, nothing depends on a daemon, and the signer
-//! stays small.
+//! Checks the dependencies between crates: only on lower layers, never on a daemon, and few for the signer.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use serde_json::Value;
 use crate::run::{self, Show, cargo};
 use crate::tally::Tally;
 
-/// Each crate of the workspace and the ones that it may use.
+/// Each crate of the workspace and the crates that it depends on. A crate depends only on those before it.
 const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-names", &[]),
     ("ephyr-token", &["ephyr-names"]),
@@ -24,6 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         "ephyr-chain",
         &["ephyr-names", "ephyr-token", "ephyr-sandbox"],
     ),
+    (
+        "ephyr-audit",
+        &["ephyr-names", "ephyr-token", "ephyr-chain", "ephyr-sandbox"],
+    ),
     ("ephyr-ssh", &["ephyr-names", "ephyr-policy", "ephyr-audit"]),
     (
         "ephyr-core",
@@ -35,10 +38,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-sandbox",
             "ephyr-audit",
         ],
-    ),
-    (
-        "ephyr-audit",
-        &["ephyr-names", "ephyr-token", "ephyr-chain", "ephyr-sandbox"],
     ),
     ("ephyr-units", &["ephyr-names"]),
     (
@@ -93,9 +92,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-sandbox",
         ],
     ),
-    ("ephyr-testkit", &["ephyr-names"]),
     ("ephyr-testkit", &["ephyr-names", "ephyr-api"]),
-    // It measures the broker's state and authentication in its own process.
     (
         "ephyr-bench",
         &[
@@ -132,7 +129,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What the key holder must never reach, each for its reason.
+/// Crates that the signer must not depend on, and why.
 const SIGNER_BANS: [(&str, &str); 12] = [
     (
         "tokio",
@@ -157,30 +154,82 @@ const SIGNER_BANS: [(&str, &str); 12] = [
     ("bcrypt", "the signer knows no API keys"),
 ];
 
-/// The most packages that the signer may be made of.
+/// Maximum number of packages in the signer's dependency tree.
 const SIGNER_MAX: usize = 80;
 
+/// Crates outside the workspace that only some of its crates may depend on, and why.
+const RESERVED: [(&str, &[&str], &str); 4] = [
+    (
+        "russh",
+        &["ephyr-ssh"],
+        "every SSH connection needs a permit and an attempt",
+    ),
+    (
+        "hyper",
+        &[
+            "ephyr-http",
+            "ephyr-broker",
+            "ephyr-mcp",
+            "ephyr-cli",
+            "ephyr-bench",
+        ],
+        "state and decisions do not depend on HTTP",
+    ),
+    (
+        "tokio",
+        &[
+            "ephyr-audit",
+            "ephyr-core",
+            "ephyr-ssh",
+            "ephyr-mcp",
+            "ephyr-http",
+            "ephyr-broker",
+            "ephyr-cli",
+            "ephyr-bench",
+            "ephyr-models",
+        ],
+        "pure crates and the signer do no I/O by a runtime",
+    ),
+    (
+        "rustix",
+        &[
+            "ephyr-sandbox",
+            "ephyr-chain",
+            "ephyr-audit",
+            "ephyr-core",
+            "ephyr-ssh",
+            "ephyr-signer",
+            "ephyr-broker",
+            "ephyr-netguard",
+            "ephyr-cli",
+            "ephyr-testkit",
+            "ephyr-models",
+            "ephyr-demo",
+        ],
+        "pure crates make no system calls",
+    ),
+];
+
 pub(crate) fn check() -> Result<Tally, String> {
-    let mut tally = Tally::one(report("crates use only what lies below them", &arrows()?));
-    tally += Tally::one(report(
-        "the signer's dependencies stay few and dull",
-        &signer()?,
-    ));
+    let mut faults = table_faults();
+    faults.extend(dependencies()?);
+    let mut tally = Tally::one(report("crates depend only on lower layers", &faults));
+    tally += Tally::one(report("the signer's dependencies are few", &signer()?));
     Ok(tally)
 }
 
-fn report(what: &str, faults: &[String]) -> bool {
+fn report(check: &str, faults: &[String]) -> bool {
     for fault in faults {
         run::say(&format!("  {fault}"));
     }
     run::say(&format!(
-        "{} {what}",
+        "{} {check}",
         if faults.is_empty() { "PASS" } else { "FAIL" }
     ));
     faults.is_empty()
 }
 
-fn arrows() -> Result<Vec<String>, String> {
+fn dependencies() -> Result<Vec<String>, String> {
     let mut command = cargo(&["metadata", "--format-version", "1", "--no-deps"]);
     command.arg("--locked");
     let done = output(&mut command)?;
@@ -202,20 +251,46 @@ fn faults_of(package: &Value) -> Vec<String> {
     }
     let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == name) else {
         return vec![format!(
-            "{name} has no place among the layers (xtask/src/layers.rs)"
+            "{name} is missing from the layers in xtask/src/layers.rs"
         )];
     };
-    let dependencies = package["dependencies"]
+    let dependencies: Vec<&str> = package["dependencies"]
         .as_array()
         .map(Vec::as_slice)
-        .unwrap_or_default();
-    dependencies
+        .unwrap_or_default()
         .iter()
         .filter(|dependency| dependency["kind"].as_str() != Some("dev"))
         .filter_map(|dependency| dependency["name"].as_str())
+        .collect();
+    let upward = dependencies
+        .iter()
         .filter(|other| other.starts_with("ephyr-") && !allowed.contains(other))
-        .map(|other| format!("{name} must not use {other}"))
-        .collect()
+        .map(|other| format!("{name} must not use {other}"));
+    let reserved = RESERVED
+        .iter()
+        .filter(|(other, owners, _)| dependencies.contains(other) && !owners.contains(&name))
+        .map(|(other, _, why)| format!("{name} must not use {other}: {why}"));
+    let unused = allowed
+        .iter()
+        .filter(|other| !dependencies.contains(other))
+        .map(|other| format!("{name} does not use {other}: remove it from xtask/src/layers.rs"));
+    upward.chain(reserved).chain(unused).collect()
+}
+
+/// Checks the table itself: every crate once, and only crates before it as its dependencies.
+fn table_faults() -> Vec<String> {
+    let mut faults = Vec::new();
+    for (at, (name, allowed)) in LAYERS.iter().enumerate() {
+        let lower = &LAYERS[..at];
+        if lower.iter().any(|(other, _)| other == name) {
+            faults.push(format!("{name} is listed twice"));
+        }
+        let above = allowed
+            .iter()
+            .filter(|other| !lower.iter().any(|(crate_name, _)| crate_name == *other));
+        faults.extend(above.map(|other| format!("{name} stands below {other} and lists it")));
+    }
+    faults
 }
 
 fn signer() -> Result<Vec<String>, String> {
@@ -237,7 +312,7 @@ fn signer() -> Result<Vec<String>, String> {
     names.sort_unstable();
     names.dedup();
     if !names.contains(&"ephyr-signer") {
-        return Err(format!("cargo tree says nothing of the signer:\n{tree}"));
+        return Err(format!("cargo tree does not list the signer:\n{tree}"));
     }
     let mut faults: Vec<String> = SIGNER_BANS
         .iter()
@@ -246,7 +321,7 @@ fn signer() -> Result<Vec<String>, String> {
         .collect();
     if names.len() > SIGNER_MAX {
         faults.push(format!(
-            "ephyr-signer is made of {} packages, more than {SIGNER_MAX}",
+            "ephyr-signer has {} packages, more than {SIGNER_MAX}",
             names.len()
         ));
     }
@@ -269,7 +344,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_arrow_upwards_is_a_fault_and_a_test_helper_is_none() {
+    fn dependency_on_a_higher_layer_is_a_fault_except_for_tests() {
         let package = json!({"name": "ephyr-token", "dependencies": [
             {"name": "ephyr-names", "kind": null},
             {"name": "ephyr-policy", "kind": null},
@@ -282,7 +357,29 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_without_a_place_is_a_fault() {
+    fn reserved_and_unused_dependencies_are_faults() {
+        let package = json!({"name": "ephyr-core", "dependencies": [
+            {"name": "hyper", "kind": null}, {"name": "tokio", "kind": null},
+            {"name": "ephyr-names", "kind": null}, {"name": "ephyr-token", "kind": null},
+            {"name": "ephyr-policy", "kind": null}, {"name": "ephyr-signer-ipc", "kind": null},
+            {"name": "ephyr-sandbox", "kind": null},
+        ]});
+        assert_eq!(
+            faults_of(&package),
+            [
+                "ephyr-core must not use hyper: state and decisions do not depend on HTTP",
+                "ephyr-core does not use ephyr-audit: remove it from xtask/src/layers.rs",
+            ]
+        );
+    }
+
+    #[test]
+    fn table_lists_each_crate_once_and_only_lower_ones_below_it() {
+        assert_eq!(table_faults(), [] as [String; 0]);
+    }
+
+    #[test]
+    fn crate_without_a_layer_is_a_fault() {
         assert_eq!(
             faults_of(&json!({"name": "ephyr-new", "dependencies": []})).len(),
             1

@@ -1,6 +1,5 @@
-//! The commands of the README: `cargo xtask demo`, `test`, `fuzz`, `bench`, `dist` and `vm`.
+//! The workspace's commands: `cargo xtask demo`, `test`, `fuzz`, `bench`, `dist` and `vm`.
 
-mod ahead;
 mod bench;
 mod changed;
 mod demo;
@@ -9,6 +8,7 @@ mod dist;
 mod fuzz;
 mod layers;
 mod packages;
+mod prefetch;
 mod run;
 mod skips;
 mod tally;
@@ -22,27 +22,27 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   demo [--keep] [--no-install]
-        builds Ephyr and plays its main job against a real sshd, step by step
+        builds Ephyr and runs the narrated demo against a real sshd
   test [--only STAGE | --quick] [--no-install]
         runs every check; stages: fmt, layers, deny, build, clippy, scripts, unit, integration, doc,
         fuzz, sdk, nix, advisories, vm (property tests are among unit and integration).
         --quick: fmt, layers, deny, clippy, unit, and the integration tests of changed crates
   fuzz NAME...|--all [--time SECONDS] [--no-install]
-        hunts for inputs that break a property, 60 s for each target unless it is said
+        fuzzes the targets, 60 s each by default
   dist [--no-install]
-        builds the programs as they are meant to be installed, under target/dist
+        builds the programs for installation, under target/dist
   bench [GROUP...] [--json] [--no-install]
-        builds for release and measures, each figure against a reference of the same run;
+        builds for release and measures each figure against a reference from the same run;
         groups: pure, tasks, signer, http, keys, ssh, memory
   vm [NAME...|--core|--turn N] [--list] [--keep] [--mutate] [--prepare] [--no-install]
-        runs the scenarios of vm-tests/ on virtual machines: all, the core ones alone, or these and
+        runs the scenarios of vm-tests/ on virtual machines: all, only the core ones, or these and
         the Nth third of the others, as the stage does (all of them with EPHYR_VM_ALL=1); --mutate
-        takes mechanisms out and sees their scenarios fail, --keep leaves disks, consoles and a
-        network capture, --prepare makes the machines' image and ends
+        removes mechanisms and expects their scenarios to fail, --keep leaves disks, consoles and a
+        network capture, --prepare builds the machines' image and exits
 
---no-install: name missing system packages instead of installing them with apt";
+--no-install: report missing system packages instead of installing them with apt";
 
-/// Stands in a list of options for names without dashes.
+/// In a list of allowed options: positional arguments.
 const NAMES: &str = "NAME";
 
 fn main() -> ExitCode {
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all went well; an error is one of use or of the machine.
+/// Runs a command and returns whether everything passed. Errors are usage errors or problems of the machine.
 fn run_command(words: &[&str]) -> Result<bool, String> {
     let Some((command, rest)) = words.split_first() else {
         return Err(USAGE.into());
@@ -92,11 +92,11 @@ fn run_command(words: &[&str]) -> Result<bool, String> {
             run::say(USAGE);
             Ok(true)
         }
-        other => Err(format!("no command {other:?}\n{USAGE}")),
+        other => Err(format!("unknown command {other:?}\n{USAGE}")),
     }
 }
 
-/// What stands behind a command.
+/// The options of a command.
 #[derive(Default)]
 struct Options {
     keep: bool,
@@ -111,7 +111,7 @@ struct Options {
     quick: bool,
     seconds: Option<u64>,
     only: Option<String>,
-    /// What stands there without dashes.
+    /// Positional arguments.
     names: Vec<String>,
 }
 
@@ -122,7 +122,7 @@ impl Options {
         while let Some(word) = words.next() {
             let is_name = !word.starts_with('-') && allowed.contains(&NAMES);
             if !is_name && !allowed.contains(word) {
-                return Err(format!("{word:?} is not an option here\n{USAGE}"));
+                return Err(format!("unexpected argument {word:?}\n{USAGE}"));
             }
             match *word {
                 "--keep" => options.keep = true,

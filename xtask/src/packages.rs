@@ -1,4 +1,4 @@
-//! What the machine must have: looked for, and installed with apt where that is allowed.
+//! Required system packages: checks for them, and installs them with apt if allowed.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,90 +7,90 @@ use std::time::Duration;
 use crate::Options;
 use crate::run::{self, Show, find_program};
 
-/// A program that is needed and the Debian package that has it.
-struct Need {
+/// A required program and its Debian package.
+struct Requirement {
     program: &'static str,
     package: &'static str,
     purpose: &'static str,
 }
 
-/// For the demo and for every test with a target.
-const TARGETS: &[Need] = &[
-    Need {
+/// For the demo and all tests with a target.
+const TARGETS: &[Requirement] = &[
+    Requirement {
         program: "sshd",
         package: "openssh-server",
         purpose: "the targets",
     },
-    Need {
+    Requirement {
         program: "ssh",
         package: "openssh-client",
-        purpose: "to compare with",
+        purpose: "comparisons",
     },
-    Need {
+    Requirement {
         program: "ssh-keygen",
         package: "openssh-client",
-        purpose: "to read certificates",
+        purpose: "reading certificates",
     },
-    Need {
+    Requirement {
         program: "unshare",
         package: "util-linux",
-        purpose: "a private view of the accounts",
+        purpose: "private accounts in a mount namespace",
     },
-    Need {
+    Requirement {
         program: "nsenter",
         package: "util-linux",
-        purpose: "a private view of the accounts",
+        purpose: "private accounts in a mount namespace",
     },
-    Need {
+    Requirement {
         program: "nft",
         package: "nftables",
         purpose: "the agents' firewall",
     },
-    Need {
+    Requirement {
         program: "ip",
         package: "iproute2",
-        purpose: "networks for the firewall's tests",
+        purpose: "network namespaces of the firewall's tests",
     },
-    Need {
+    Requirement {
         program: "visudo",
         package: "sudo",
         purpose: "the targets' sudo rules",
     },
-    Need {
+    Requirement {
         program: "setpriv",
         package: "util-linux",
-        purpose: "users of their own for the daemons",
+        purpose: "running the daemons as separate users",
     },
 ];
 
-/// Login shells of targets, for the tests of which run sealed commands and which are refused.
-const SHELLS: [Need; 6] = [
-    Need {
+/// Login shells of targets, for the tests of which ones run sealed commands.
+const SHELLS: [Requirement; 6] = [
+    Requirement {
         program: "zsh",
         package: "zsh",
         purpose: "a target's login shell",
     },
-    Need {
+    Requirement {
         program: "mksh",
         package: "mksh",
         purpose: "a target's login shell",
     },
-    Need {
+    Requirement {
         program: "yash",
         package: "yash",
         purpose: "a target's login shell",
     },
-    Need {
+    Requirement {
         program: "busybox",
         package: "busybox-static",
         purpose: "a target's login shell",
     },
-    Need {
+    Requirement {
         program: "fish",
         package: "fish",
         purpose: "a target's login shell",
     },
-    Need {
+    Requirement {
         program: "tcsh",
         package: "tcsh",
         purpose: "a target's login shell",
@@ -98,18 +98,18 @@ const SHELLS: [Need; 6] = [
 ];
 
 /// For the official MCP clients.
-const CLIENTS: [Need; 3] = [
-    Need {
+const CLIENTS: [Requirement; 3] = [
+    Requirement {
         program: "python3",
         package: "python3",
         purpose: "the Python MCP clients",
     },
-    Need {
+    Requirement {
         program: "node",
         package: "nodejs",
         purpose: "the TypeScript MCP client",
     },
-    Need {
+    Requirement {
         program: "npm",
         package: "npm",
         purpose: "the TypeScript MCP client",
@@ -117,96 +117,96 @@ const CLIENTS: [Need; 3] = [
 ];
 
 /// For the virtual machines.
-const GUESTS: [Need; 9] = [
-    Need {
+const GUESTS: [Requirement; 9] = [
+    Requirement {
         program: "qemu-system-x86_64",
         package: "qemu-system-x86",
-        purpose: "the machines",
+        purpose: "the virtual machines",
     },
-    Need {
+    Requirement {
         program: "qemu-img",
         package: "qemu-utils",
-        purpose: "their disks",
+        purpose: "the machines' disks",
     },
-    Need {
+    Requirement {
         program: "mmdebstrap",
         package: "mmdebstrap",
-        purpose: "their system",
+        purpose: "the machines' system",
     },
-    Need {
+    Requirement {
         program: "busybox",
         package: "busybox-static",
-        purpose: "their start",
+        purpose: "the machines' initramfs",
     },
-    Need {
+    Requirement {
         program: "mkfs.erofs",
         package: "erofs-utils",
-        purpose: "a disk with the programs",
+        purpose: "the disk with the programs",
     },
-    Need {
+    Requirement {
         program: "mke2fs",
         package: "e2fsprogs",
-        purpose: "their disks",
+        purpose: "the machines' disks",
     },
-    Need {
+    Requirement {
         program: "zstd",
         package: "zstd",
-        purpose: "their kernel",
+        purpose: "the machines' kernel",
     },
-    Need {
+    Requirement {
         program: "xz",
         package: "xz-utils",
-        purpose: "their kernel's modules",
+        purpose: "the machines' kernel modules",
     },
-    Need {
+    Requirement {
         program: "python3",
         package: "python3",
-        purpose: "their driver",
+        purpose: "the scenarios' driver",
     },
 ];
 
-/// For checking the driver and the scenarios.
-const SCRIPTS: [Need; 3] = [
-    Need {
+/// For checking the virtual machines' driver and scenarios.
+const SCRIPTS: [Requirement; 3] = [
+    Requirement {
         program: "python3",
         package: "python3",
-        purpose: "the machines' driver",
+        purpose: "the scenarios' driver",
     },
-    Need {
+    Requirement {
         program: "mypy",
         package: "mypy",
-        purpose: "its types",
+        purpose: "the driver's types",
     },
-    Need {
+    Requirement {
         program: "pyflakes3",
         package: "pyflakes3",
-        purpose: "its names",
+        purpose: "the driver's names",
     },
 ];
 
 /// For the checks of the Nix files.
-const NIX: [Need; 3] = [
-    Need {
+const NIX: [Requirement; 3] = [
+    Requirement {
         program: "jq",
         package: "jq",
-        purpose: "to build what the module builds",
+        purpose: "the scripts of the module's derivations",
     },
-    Need {
+    Requirement {
         program: "nix-instantiate",
         package: "nix-bin",
-        purpose: "to read Nix files",
+        purpose: "parsing Nix files",
     },
-    Need {
+    Requirement {
         program: "python3",
         package: "python3",
-        purpose: "the script that checks them",
+        purpose: "the script that checks Nix files",
     },
 ];
 
-/// Packages that Debian 12 has too old, and its backports new enough.
+/// Packages that are too old in Debian 12 and are taken from its backports.
 const BACKPORTED: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
 
-/// Makes an installation and lets no service start or be enabled by it, whatever happens.
+/// Installs packages without starting or enabling any service.
 const INSTALL: &str = r#"
 set -eu
 guard=/usr/sbin/policy-rc.d
@@ -221,7 +221,7 @@ if [ ! -e "$guard" ]; then
 fi
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 if [ -n "${EPHYR_BACKPORTS:-}" ]; then
-    # The archive's own backports, for this installation alone: the machine's sources stay as they are.
+    # Uses the archive's backports for this installation only; the machine's sources stay unchanged.
     lists=$(mktemp -d)
     mkdir -p "$lists/parts" "$lists/lists/partial"
     archive=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2> /dev/null | tr ' \t' '\n\n' | grep -m 1 '/debian/*$')
@@ -259,15 +259,15 @@ pub(crate) fn for_all_stages() -> Result<(), String> {
     ensure(&needs, options)
 }
 
-/// Sees to it that targets can be run.
+/// Ensures that targets can run.
 ///
 /// # Errors
-/// Something is missing and was not installed; the text names it.
+/// A required program is missing and was not installed; the text names it.
 pub(crate) fn for_targets(options: &Options) -> Result<(), String> {
     ensure(&missing(TARGETS), options)
 }
 
-/// Sees to it that the login shells of targets are there.
+/// Ensures that the login shells of targets are installed.
 ///
 /// # Errors
 /// As [`for_targets`].
@@ -275,7 +275,7 @@ pub(crate) fn for_shells(options: &Options) -> Result<(), String> {
     ensure(&missing(&SHELLS), options)
 }
 
-/// Sees to it that the MCP clients can be run.
+/// Ensures that the MCP clients can run.
 ///
 /// # Errors
 /// As [`for_targets`].
@@ -283,7 +283,7 @@ pub(crate) fn for_clients(options: &Options) -> Result<(), String> {
     ensure(&missing_clients(), options)
 }
 
-/// Sees to it that virtual machines can be built and run.
+/// Ensures that virtual machines can be built and run.
 ///
 /// # Errors
 /// As [`for_targets`].
@@ -291,7 +291,7 @@ pub(crate) fn for_guests(options: &Options) -> Result<(), String> {
     ensure(&missing(&GUESTS), options)
 }
 
-/// Sees to it that the machines' driver and the scenarios can be checked.
+/// Ensures that the virtual machines' driver and scenarios can be checked.
 ///
 /// # Errors
 /// As [`for_targets`].
@@ -299,7 +299,7 @@ pub(crate) fn for_scripts(options: &Options) -> Result<(), String> {
     ensure(&missing_scripts(), options)
 }
 
-/// Sees to it that Nix files can be read.
+/// Ensures that Nix files can be checked.
 ///
 /// # Errors
 /// As [`for_targets`].
@@ -307,17 +307,17 @@ pub(crate) fn for_nix(options: &Options) -> Result<(), String> {
     ensure(&missing(&NIX), options)
 }
 
-fn missing(needs: &'static [Need]) -> Vec<&'static Need> {
+fn missing(needs: &'static [Requirement]) -> Vec<&'static Requirement> {
     needs
         .iter()
         .filter(|need| find_program(need.program).is_none())
         .collect()
 }
 
-fn missing_clients() -> Vec<&'static Need> {
+fn missing_clients() -> Vec<&'static Requirement> {
     let mut needs = missing(&CLIENTS);
     if needs.iter().all(|need| need.program != "python3") && !has_venv() {
-        needs.push(&Need {
+        needs.push(&Requirement {
             program: "python3 -m venv",
             package: "python3-venv",
             purpose: "the Python MCP clients",
@@ -326,7 +326,7 @@ fn missing_clients() -> Vec<&'static Need> {
     needs
 }
 
-fn missing_scripts() -> Vec<&'static Need> {
+fn missing_scripts() -> Vec<&'static Requirement> {
     let mut needs = missing(&SCRIPTS);
     if find_program("pyflakes").is_some() {
         needs.retain(|need| need.program != "pyflakes3");
@@ -334,18 +334,18 @@ fn missing_scripts() -> Vec<&'static Need> {
     needs
 }
 
-/// Debian takes pip's bootstrap out of Python and puts it into a package of its own.
+/// Returns whether Python can create virtual environments. Debian moves `ensurepip` to a separate package.
 fn has_venv() -> bool {
     let mut command = Command::new("python3");
     command.args(["-c", "import venv, ensurepip"]);
     run::run(&mut command, Show::No, Duration::from_secs(60)).is_ok_and(|done| done.ok)
 }
 
-fn ensure(needs: &[&'static Need], options: &Options) -> Result<(), String> {
+fn ensure(needs: &[&'static Requirement], options: &Options) -> Result<(), String> {
     if needs.is_empty() {
         return Ok(());
     }
-    let list = |text: fn(&Need) -> String| {
+    let list = |text: fn(&Requirement) -> String| {
         let mut items: Vec<String> = needs.iter().map(|need| text(need)).collect();
         items.sort();
         items.dedup();
@@ -389,7 +389,7 @@ fn ensure(needs: &[&'static Need], options: &Options) -> Result<(), String> {
     }
 }
 
-/// Installs packages, from `suite` where one is named; the error is what apt said.
+/// Installs packages, from `suite` if given. The error is apt's output.
 fn install(packages: &[&str], suite: Option<&str>) -> Result<(), String> {
     let mut command = Command::new("sh");
     command
@@ -404,7 +404,7 @@ fn install(packages: &[&str], suite: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// The name of this release's backports, where its own packages are too old.
+/// Returns the backports suite of this release, if its own packages are too old.
 fn backports() -> Option<String> {
     let release = std::fs::read_to_string("/etc/os-release").ok()?;
     let old = release
@@ -413,8 +413,8 @@ fn backports() -> Option<String> {
     old.then(|| "bookworm-backports".to_owned())
 }
 
-fn missing_again(needs: &[&'static Need]) -> Vec<&'static Need> {
-    let single = |need: &&&'static Need| !need.program.contains(' ');
+fn missing_again(needs: &[&'static Requirement]) -> Vec<&'static Requirement> {
+    let single = |need: &&&'static Requirement| !need.program.contains(' ');
     needs
         .iter()
         .filter(single)
@@ -423,7 +423,7 @@ fn missing_again(needs: &[&'static Need]) -> Vec<&'static Need> {
         .collect()
 }
 
-/// Whether this is root.
+/// Returns whether this process is root.
 pub(crate) fn is_root() -> bool {
     let mut command = Command::new("id");
     command.arg("-u");
@@ -436,8 +436,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_and_not_installed_against_the_users_word() {
-        let need: &'static Need = &Need {
+    fn no_install_names_missing_packages_and_installs_nothing() {
+        let need: &'static Requirement = &Requirement {
             program: "no-such-program",
             package: "no-such-package",
             purpose: "nothing",

@@ -1,4 +1,4 @@
-//! Running other programs: with their output passed on and kept, within a bound of time.
+//! Runs other programs with a timeout, and captures and optionally shows their output.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// The workspace's root. Cargo says where it is now: build directories are copied between working trees.
+/// The workspace's root. From cargo's environment at run time, because build directories are copied between
+/// working trees.
 pub(crate) fn root() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
     let here = here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
@@ -16,21 +17,21 @@ pub(crate) fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// Where cargo puts what it builds.
+/// Cargo's target directory.
 pub(crate) fn target_dir() -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
     let set = std::env::var_os("CARGO_TARGET_DIR").map(|dir| here.join(dir));
     set.unwrap_or_else(|| root().join("target"))
 }
 
-/// A cargo command at the workspace's root.
+/// Returns a cargo command that runs in the workspace's root.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments).current_dir(root());
     command
 }
 
-/// Where `name` lies in the PATH or where administrators' programs lie.
+/// Finds a program in the PATH or the `sbin` directories.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
@@ -40,18 +41,18 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// What a program said and how it ended.
-pub(crate) struct Done {
+/// The result of a finished program.
+pub(crate) struct Finished {
     /// Whether it exited with 0.
     pub(crate) ok: bool,
-    /// Everything it wrote, both streams as they came.
+    /// Its standard output and standard error, interleaved.
     pub(crate) output: String,
-    /// Whether it was stopped for taking too long.
+    /// Whether it was killed after the timeout.
     pub(crate) timed_out: bool,
 }
 
-impl Done {
-    /// Its last line that says something.
+impl Finished {
+    /// The last line of output that is not empty.
     pub(crate) fn last_line(&self) -> &str {
         self.output
             .lines()
@@ -62,15 +63,19 @@ impl Done {
     }
 }
 
-/// Whether output is shown while it comes.
+/// Whether the output is shown as it arrives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Show {
     Yes,
     No,
 }
 
-/// Runs a command to its end, or kills it with all its children when `limit` has passed.
-pub(crate) fn run(command: &mut Command, show: Show, limit: Duration) -> Result<Done, String> {
+/// Runs a command to its end, or kills it and its descendants after `timeout`.
+pub(crate) fn run(
+    command: &mut Command,
+    show: Show,
+    timeout: Duration,
+) -> Result<Finished, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::null())
@@ -83,14 +88,14 @@ pub(crate) fn run(command: &mut Command, show: Show, limit: Duration) -> Result<
     read_lines(child.stderr.take(), &sender);
     drop(sender);
     let start = Instant::now();
-    let mut done = Done {
+    let mut done = Finished {
         ok: false,
         output: String::new(),
         timed_out: false,
     };
-    // The readers end when the last process that holds the pipes has ended.
+    // The readers end when the last process that holds the pipes exits.
     loop {
-        match lines.recv_timeout(limit.saturating_sub(start.elapsed())) {
+        match lines.recv_timeout(timeout.saturating_sub(start.elapsed())) {
             Ok(line) => {
                 if show == Show::Yes {
                     say(&line);
@@ -115,7 +120,7 @@ pub(crate) fn run(command: &mut Command, show: Show, limit: Duration) -> Result<
     Ok(done)
 }
 
-/// A process and what it has started, found by their parents in /proc.
+/// Returns a process and its descendants, found by the parent ids in `/proc`.
 fn descendants(process: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
         .into_iter()
@@ -123,7 +128,7 @@ fn descendants(process: u32) -> Vec<u32> {
         .filter_map(|entry| {
             let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            // The name in parentheses may contain anything; state and parent follow it.
+            // The command name in parentheses may contain any character; state and parent id follow it.
             let parent = stat
                 .rsplit(')')
                 .next()?
@@ -164,16 +169,16 @@ fn read_lines(stream: Option<impl Read + Send + 'static>, sender: &mpsc::Sender<
     });
 }
 
-/// Tells the user.
+/// Prints a line to standard output.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) fn say(text: &str) {
     use std::io::Write as _;
     println!("{text}");
-    // A pipe to a pager or a log shall see each step as it comes.
+    // Flush, so that a pager or a log shows each step at once.
     let _ = std::io::stdout().flush();
 }
 
-/// Tells the user about trouble.
+/// Prints a line to standard error.
 #[expect(clippy::print_stderr, reason = "this is what the command is for")]
 pub(crate) fn warn(text: &str) {
     eprintln!("{text}");
@@ -184,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_streams_are_kept_and_the_exit_status_counts() {
+    fn both_streams_and_the_exit_status_are_captured() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; echo two >&2; exit 3"]);
         let done = run(&mut command, Show::No, Duration::from_secs(60)).unwrap();
@@ -193,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_takes_too_long_is_ended_with_its_children() {
+    fn timeout_kills_the_program_and_its_children() {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 600 & sleep 600"]);
         let done = run(&mut command, Show::No, Duration::from_millis(200)).unwrap();

@@ -1,5 +1,5 @@
-//! What may be skipped: `docs/verification.md` lists it, with a line `- SKIP what: why` each. Anything else that is
-//! skipped is a failure, so that nothing stops being checked unnoticed.
+//! The skips allowed by `docs/verification.md`, one line `- SKIP name: reason` each. Any other skip is a
+//! failure, so that no check disappears unnoticed.
 
 use std::fs;
 
@@ -8,11 +8,11 @@ use crate::tally::Tally;
 
 const LIST: &str = "docs/verification.md";
 
-/// The skips that are accounted for.
-pub(crate) struct Listed(Vec<String>);
+/// The names of the checks that may be skipped.
+pub(crate) struct AllowedSkips(Vec<String>);
 
-impl Listed {
-    /// Reads the list; where there is none, nothing may be skipped.
+impl AllowedSkips {
+    /// Reads the list; without it, nothing may be skipped.
     pub(crate) fn read() -> Self {
         let text = fs::read_to_string(run::root().join(LIST));
         Self::parse(&text.unwrap_or_default())
@@ -20,11 +20,11 @@ impl Listed {
 
     fn parse(text: &str) -> Self {
         let entries = text.lines().filter_map(|line| line.strip_prefix("- SKIP "));
-        Self(entries.filter_map(what).map(str::to_owned).collect())
+        Self(entries.filter_map(name).map(str::to_owned).collect())
     }
 
-    /// Tells that something is skipped and counts it, as a failure too where it is not listed.
-    pub(crate) fn tell(&self, line: &str) -> Tally {
+    /// Prints the line of a skipped check and counts it, also as a failure if the skip is not allowed.
+    pub(crate) fn report(&self, line: &str) -> Tally {
         run::say(line);
         if self.has(line) {
             return Tally::skip();
@@ -38,14 +38,14 @@ impl Listed {
     }
 
     fn has(&self, line: &str) -> bool {
-        let skipped = line.strip_prefix("SKIP ").and_then(what);
+        let skipped = line.strip_prefix("SKIP ").and_then(name);
         skipped.is_some_and(|skipped| self.0.iter().any(|listed| listed == skipped))
     }
 }
 
-/// What stands before the reason. A test's name has colons in pairs and no space.
-fn what(entry: &str) -> Option<&str> {
-    entry.split_once(": ").map(|(what, _)| what)
+/// Returns the name before the reason. The colons in a test's path are not followed by a space.
+fn name(entry: &str) -> Option<&str> {
+    entry.split_once(": ").map(|(name, _)| name)
 }
 
 #[cfg(test)]
@@ -53,9 +53,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_listed_with_its_reason_may_be_skipped() {
+    fn only_skips_listed_with_a_reason_are_allowed() {
         let listed =
-            Listed::parse("text\n- SKIP sdk: no network\n- SKIP a::b: root\n- SKIP bare\n");
+            AllowedSkips::parse("text\n- SKIP sdk: no network\n- SKIP a::b: root\n- SKIP bare\n");
         assert!(listed.has("SKIP sdk: the SDKs cannot be installed here"));
         assert!(listed.has("SKIP a::b: needs root"));
         for other in [
@@ -70,8 +70,8 @@ mod tests {
     }
 
     #[test]
-    fn the_list_has_no_stage_that_there_is_not() {
-        let listed = Listed::read();
+    fn list_in_the_documentation_is_read() {
+        let listed = AllowedSkips::read();
         assert!(!listed.0.is_empty());
         assert!(listed.has("SKIP advisories: x"));
     }

@@ -1,8 +1,8 @@
-//! Counting tests from what the runners print.
+//! Counts tests from the output of their runners.
 
 use std::ops::AddAssign;
 
-/// How many tests passed, failed and were skipped.
+/// The numbers of passed, failed and skipped tests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u32,
@@ -39,7 +39,7 @@ impl Tally {
         }
     }
 
-    /// One check that was not made.
+    /// One skipped check.
     pub(crate) fn skip() -> Self {
         Self {
             skipped: 1,
@@ -47,7 +47,7 @@ impl Tally {
         }
     }
 
-    /// A runner that failed without a failed test (it did not build, or crashed) is a failure too.
+    /// Counts a failure if the runner failed without a failed test: the build failed, or it crashed.
     pub(crate) fn with_exit(mut self, ok: bool) -> Self {
         if !ok && self.failed == 0 {
             self.failed = 1;
@@ -55,7 +55,7 @@ impl Tally {
         self
     }
 
-    /// Tests that called themselves skipped have passed as far as their runner knows.
+    /// Counts tests that skipped themselves, which their runner reports as passed.
     pub(crate) fn with_skips(mut self, skips: u32) -> Self {
         let skips = skips.min(self.passed);
         self.passed -= skips;
@@ -63,8 +63,8 @@ impl Tally {
         self
     }
 
-    /// From nextest's summary: `Summary [ 1.0s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped`.
-    /// What nextest calls skipped lies outside its filter and is no test of this run.
+    /// Parses nextest's summary: `Summary [ 1.0s] 9 tests run: 8 passed (1 slow), 1 failed, 0 skipped`.
+    /// Its skipped tests do not match the filter and are not counted.
     pub(crate) fn of_nextest(output: &str) -> Self {
         let Some(line) = output
             .lines()
@@ -83,7 +83,7 @@ impl Tally {
         }
     }
 
-    /// From the last line of our scripts in Python: `3 passed, 0 failed, 1 skipped`.
+    /// Parses the last line of the Python scripts: `3 passed, 0 failed, 1 skipped`.
     pub(crate) fn of_driver(output: &str) -> Self {
         let counts = |line: &&str| line.contains(" passed, ") && line.ends_with(" skipped");
         let line = output.lines().rev().find(counts).unwrap_or_default();
@@ -94,7 +94,7 @@ impl Tally {
         }
     }
 
-    /// From the lines of libtest: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    /// Parses the lines of libtest: `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
     pub(crate) fn of_libtest(output: &str) -> Self {
         let mut tally = Self::default();
         for line in output
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nextest_is_counted_with_time_outs_as_failures() {
+    fn nextest_timeouts_count_as_failures() {
         let text = "  x\n     Summary [ 119.074s] 12 tests run: 8 passed (1 slow), 3 failed, 1 timed out, 7 skipped\nerror: test run failed\n";
         assert_eq!(
             Tally::of_nextest(text),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_binary_of_libtest_counts() {
+    fn libtest_results_of_all_binaries_are_summed() {
         let text = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\nfoo\n\
                     test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured\n";
         assert_eq!(
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_that_does_not_come_to_testing_has_failed() {
+    fn runner_that_fails_before_testing_is_a_failure() {
         assert_eq!(
             Tally::of_nextest("error: could not compile")
                 .with_exit(false)
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_drivers_last_line_counts() {
+    fn last_line_of_the_driver_is_counted() {
         let tally = Tally::of_driver(
             "PASS a\n1 passed, 0 failed, 0 skipped\n2 passed, 1 failed, 3 skipped\n",
         );
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn skips_are_taken_off_what_passed() {
+    fn skips_are_subtracted_from_passed_tests() {
         let tally = Tally {
             passed: 5,
             failed: 0,

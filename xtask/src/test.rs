@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check in one run, counted and timed.
+//! `cargo xtask test`: runs all checks, with counts and times.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,14 +6,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Options;
-use crate::ahead::Ahead;
 use crate::changed;
 use crate::deny;
 use crate::fuzz;
 use crate::layers;
 use crate::packages;
-use crate::run::{self, Done, Show, cargo, find_program};
-use crate::skips::Listed;
+use crate::prefetch::Prefetch;
+use crate::run::{self, Finished, Show, cargo, find_program};
+use crate::skips::AllowedSkips;
 use crate::tally::Tally;
 use crate::tools;
 use crate::vm;
@@ -22,12 +22,11 @@ use self::Check::{Counted, Noted};
 
 enum Check {
     Counted(fn(&Options) -> Result<Tally, String>),
-    /// With a line for the summary: which part of the checks ran.
+    /// With a note for the summary about which checks ran.
     Noted(fn(&Options) -> Result<(Tally, String), String>),
 }
 
-/// The stages in the order in which they run: what fails fast comes first, and everything is built
-/// once before anything is tested.
+/// The stages in their order: those that fail fast come first, and everything is built once before the tests.
 const STAGES: &[(&str, Check)] = &[
     ("fmt", Counted(fmt)),
     ("layers", Counted(|_| layers::check())),
@@ -45,23 +44,23 @@ const STAGES: &[(&str, Check)] = &[
     ("vm", Noted(vm::stage)),
 ];
 
-/// The stages of a quick run.
+/// The stages of `--quick`.
 const QUICK: [&str; 6] = ["fmt", "layers", "deny", "clippy", "unit", "integration"];
 
-/// Stages before which the background work must have finished: they install packages themselves or use what it makes.
+/// Stages that wait for the prefetch: they use its results, or apt, which allows only one process.
 const NEED_PACKAGES: [&str; 7] = ["scripts", "unit", "integration", "fuzz", "sdk", "nix", "vm"];
 
-/// Longer than any stage takes on a cold machine; a stage that hangs must not hang the run.
-const LIMIT: Duration = Duration::from_secs(1500);
+/// Timeout of one command, longer than any stage takes without a cache.
+const TIMEOUT: Duration = Duration::from_secs(1500);
 
-struct Line {
+struct StageResult {
     stage: &'static str,
     tally: Tally,
     note: String,
     seconds: f64,
 }
 
-/// Runs the stages; true when something ran and nothing failed.
+/// Runs the stages and returns whether something passed and nothing failed.
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     let only = options.only.as_deref();
     let chosen: Vec<_> = STAGES
@@ -73,21 +72,21 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         let names: Vec<&str> = STAGES.iter().map(|(name, _)| *name).collect();
         let only = only.unwrap_or_default();
         return Err(format!(
-            "no stage {only:?}; the stages are {}",
+            "unknown stage {only:?}; the stages are {}",
             names.join(", ")
         ));
     }
-    let mut ahead = if only.is_none() && !options.quick {
-        Ahead::begin(options)
+    let mut prefetch = if only.is_none() && !options.quick {
+        Prefetch::start(options)
     } else {
-        Ahead::default()
+        Prefetch::default()
     };
-    let mut lines = Vec::new();
+    let mut results = Vec::new();
     for (stage, check) in chosen {
         run::say(&format!("== {stage}"));
         let start = Instant::now();
         if NEED_PACKAGES.contains(stage) {
-            ahead.wait();
+            prefetch.wait();
         }
         if matches!(*stage, "unit" | "integration" | "sdk") {
             packages::for_targets(options)?;
@@ -95,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         if *stage == "integration"
             && let Err(why) = packages::for_shells(options)
         {
-            // Tests count the shells that are missing as skipped.
+            // Tests of missing shells are counted as skipped.
             run::say(&why);
         }
         let checked = match check {
@@ -107,25 +106,26 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
             run::say(&format!("FAIL {stage}"));
             (Tally::one(false), String::new())
         });
-        lines.push(Line {
+        results.push(StageResult {
             stage,
             tally,
             note,
             seconds: start.elapsed().as_secs_f64(),
         });
     }
-    Ok(summarize(&lines))
+    Ok(summarize(&results))
 }
 
-fn summarize(lines: &[Line]) -> bool {
+/// Prints the summary and returns whether something passed and nothing failed.
+fn summarize(results: &[StageResult]) -> bool {
     let mut sum = Tally::default();
     run::say("== summary");
-    for Line {
+    for StageResult {
         stage,
         tally,
         note,
         seconds,
-    } in lines
+    } in results
     {
         let line = format!("{stage:<12} {seconds:>7.1} s  {tally}  {note}");
         run::say(line.trim_end());
@@ -145,8 +145,8 @@ fn build(_: &Options) -> Result<Tally, String> {
     simple(command)
 }
 
-/// Builds everything for the tests at once, to use both processors. Always the whole workspace: a part of it would
-/// resolve other features. One of the examples is part of a test.
+/// Builds everything for the tests at once, to use all processors. Always the whole workspace, because a part
+/// of it would resolve different features. The example is used by a test.
 const TARGETS: [&str; 6] = [
     "--workspace",
     "--lib",
@@ -186,14 +186,14 @@ fn integration(options: &Options) -> Result<Tally, String> {
     if options.quick {
         return changed_integration();
     }
-    // Tests start the workspace's programs, whether or not a stage before has built them.
+    // Tests start the workspace's programs, which may not have been built by an earlier stage.
     let built = programs()?;
     if built.failed > 0 {
         return Ok(built);
     }
-    // Stages of their own run these.
+    // The stages `sdk` and `fuzz` run the excluded tests.
     let filter = "kind(test) - binary(official_mcp_clients_work) - package(ephyr-properties)";
-    // cargo's own runner has no filter by file: there the SDK tests skip themselves.
+    // `cargo test` has no such filter; without nextest the SDK tests skip themselves.
     tests(filter, &["--tests"], &[])
 }
 
@@ -241,8 +241,8 @@ fn changed_integration() -> Result<Tally, String> {
     tests(&filter, &kinds, &[])
 }
 
-/// Runs tests through nextest, which takes `filter`, or through cargo's own runner without nextest. `kinds` are the
-/// target kinds to build, of the whole workspace.
+/// Runs tests with nextest and `filter`, or with `cargo test` if nextest is missing. `kinds` selects the target
+/// kinds to build, in the whole workspace.
 pub(crate) fn tests(
     filter: &str,
     kinds: &[&str],
@@ -262,7 +262,7 @@ pub(crate) fn tests(
                 "pass",
             ])
             .args(["--status-level", "pass", "-E", filter])
-            // Most of them wait for daemons and timeouts rather than for a processor.
+            // Most tests wait for daemons and timeouts rather than for a processor.
             .args(["--test-threads", &(2 * processors()).to_string()]);
         command
     } else {
@@ -275,21 +275,21 @@ pub(crate) fn tests(
     command
         .env("EPHYR_SKIPPED_TESTS", &skips)
         .envs(environment.iter().copied());
-    let done = run::run(&mut command, Show::Yes, LIMIT)?;
-    timed(&done);
+    let done = run::run(&mut command, Show::Yes, TIMEOUT)?;
+    report_timeout(&done);
     let tally = if nextest {
         Tally::of_nextest(&done.output)
     } else {
         Tally::of_libtest(&done.output)
     };
     let skipped = fs::read_to_string(&skips).unwrap_or_default();
-    let listed = Listed::read();
-    let told = skipped.lines().fold(Tally::default(), |mut told, line| {
-        told += listed.tell(line);
-        told
+    let allowed = AllowedSkips::read();
+    let skips = skipped.lines().fold(Tally::default(), |mut skips, line| {
+        skips += allowed.report(line);
+        skips
     });
-    let mut tally = tally.with_exit(done.ok).with_skips(told.skipped);
-    tally.failed += told.failed;
+    let mut tally = tally.with_exit(done.ok).with_skips(skips.skipped);
+    tally.failed += skips.failed;
     Ok(tally)
 }
 
@@ -307,12 +307,12 @@ fn doc(_: &Options) -> Result<Tally, String> {
         "--doc",
     ]);
     command.arg("--no-fail-fast");
-    let done = run::run(&mut command, Show::Yes, LIMIT)?;
-    timed(&done);
+    let done = run::run(&mut command, Show::Yes, TIMEOUT)?;
+    report_timeout(&done);
     Ok(Tally::of_libtest(&done.output).with_exit(done.ok))
 }
 
-/// The official MCP clients of other languages, against the real broker.
+/// Tests the official MCP SDKs of other languages as clients of the broker.
 fn sdk(options: &Options) -> Result<Tally, String> {
     if let Err(why) = packages::for_clients(options) {
         return Ok(skip("sdk", &why));
@@ -320,7 +320,7 @@ fn sdk(options: &Options) -> Result<Tally, String> {
     let dir = run::target_dir().join("sdk");
     let mut setup = Command::new(run::root().join("tests/sdk/setup.sh"));
     setup.arg(&dir);
-    let made = run::run(&mut setup, Show::Yes, LIMIT)?;
+    let made = run::run(&mut setup, Show::Yes, TIMEOUT)?;
     if !made.ok {
         return Ok(skip(
             "sdk",
@@ -338,7 +338,7 @@ fn sdk(options: &Options) -> Result<Tally, String> {
     )
 }
 
-/// The Nix files, as far as they can be checked without building NixOS.
+/// Checks the Nix files, without building NixOS.
 fn nix(options: &Options) -> Result<Tally, String> {
     if let Err(why) = packages::for_nix(options) {
         return Ok(skip("nix", &why));
@@ -354,21 +354,21 @@ fn nix(options: &Options) -> Result<Tally, String> {
         .arg("--ephyr")
         .arg(run::target_dir().join("ci/ephyr"))
         .env("CARGO_TARGET_DIR", run::target_dir());
-    let done = run::run(&mut command, Show::Yes, LIMIT)?;
-    timed(&done);
+    let done = run::run(&mut command, Show::Yes, TIMEOUT)?;
+    report_timeout(&done);
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }
 
-/// Set: the advisory database is fetched from its public repository.
+/// If set, the advisory database is fetched from its public repository.
 const FETCH_ADVISORIES: &str = "EPHYR_FETCH_ADVISORIES";
 
-/// Whether cargo-deny has fetched a database before.
+/// Returns whether there is a database of an earlier fetch.
 fn has_advisories() -> bool {
-    let kept = fs::read_dir(advisory_databases());
-    kept.is_ok_and(|kept| kept.flatten().any(|entry| entry.path().is_dir()))
+    let databases = fs::read_dir(advisory_databases());
+    databases.is_ok_and(|databases| databases.flatten().any(|entry| entry.path().is_dir()))
 }
 
-/// Where cargo-deny keeps its databases.
+/// The directory of cargo-deny's databases.
 fn advisory_databases() -> PathBuf {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home =
@@ -378,7 +378,7 @@ fn advisory_databases() -> PathBuf {
 
 fn advisories(options: &Options) -> Result<Tally, String> {
     let fetch = std::env::var_os(FETCH_ADVISORIES).is_some();
-    // Built only on request, since it takes minutes.
+    // cargo-deny is built only on request, because that takes minutes.
     let program = if fetch {
         tools::cargo_deny(options)
     } else {
@@ -390,7 +390,7 @@ fn advisories(options: &Options) -> Result<Tally, String> {
         Ok(program) => program,
         Err(why) => return Ok(skip("advisories", &why)),
     };
-    // The run calls no network but the registries, unless it is told to.
+    // A run uses no network except the registries, unless requested.
     if fetch {
         let mut command = Command::new(&program);
         command
@@ -400,11 +400,11 @@ fn advisories(options: &Options) -> Result<Tally, String> {
         let fetched = run::run(&mut command, Show::No, Duration::from_secs(90))?;
         if !fetched.ok {
             let why = if fetched.timed_out {
-                "it takes too long"
+                "it timed out"
             } else {
                 fetched.last_line()
             };
-            let why = format!("the advisory database is not to be had: {why}");
+            let why = format!("the advisory database cannot be fetched: {why}");
             return Ok(skip("advisories", &why));
         }
     } else if !has_advisories() {
@@ -419,23 +419,23 @@ fn advisories(options: &Options) -> Result<Tally, String> {
 }
 
 fn simple(mut command: Command) -> Result<Tally, String> {
-    let done = run::run(&mut command, Show::Yes, LIMIT)?;
-    timed(&done);
+    let done = run::run(&mut command, Show::Yes, TIMEOUT)?;
+    report_timeout(&done);
     Ok(Tally::one(done.ok))
 }
 
-fn timed(done: &Done) {
+fn report_timeout(done: &Finished) {
     if done.timed_out {
         run::say(&format!(
             "stopped: not finished within {} s",
-            LIMIT.as_secs()
+            TIMEOUT.as_secs()
         ));
     }
 }
 
-/// Tells that a stage is skipped and counts it.
+/// Reports a skipped stage and counts it.
 pub(crate) fn skip(stage: &str, why: &str) -> Tally {
-    Listed::read().tell(&format!("SKIP {stage}: {why}"))
+    AllowedSkips::read().report(&format!("SKIP {stage}: {why}"))
 }
 
 #[cfg(test)]
@@ -443,21 +443,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_in_which_nothing_ran_is_no_success() {
-        let line = |tally| Line {
+    fn run_without_passed_checks_fails() {
+        let result = |tally| StageResult {
             stage: "fmt",
             tally,
             note: String::new(),
             seconds: 0.0,
         };
         assert!(!summarize(&[]));
-        assert!(!summarize(&[line(Tally::skip())]));
-        assert!(!summarize(&[line(Tally {
+        assert!(!summarize(&[result(Tally::skip())]));
+        assert!(!summarize(&[result(Tally {
             passed: 3,
             failed: 1,
             skipped: 0
         })]));
-        assert!(summarize(&[line(Tally {
+        assert!(summarize(&[result(Tally {
             passed: 1,
             failed: 0,
             skipped: 2

@@ -1,4 +1,4 @@
-//! cargo-deny and cargo-fuzz: found, or built once under `target/tools`.
+//! Finds cargo-deny and cargo-fuzz, or builds them under `target/tools`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::run::{self, Show, cargo, find_program};
 const DENY_VERSION: &str = "0.20.2";
 const FUZZ_VERSION: &str = "0.13.2";
 
-/// Where cargo-deny is, or why there is none.
+/// Returns the path of cargo-deny, built if necessary.
 pub(crate) fn cargo_deny(options: &Options) -> Result<PathBuf, String> {
     tool(
         "cargo-deny",
@@ -19,12 +19,12 @@ pub(crate) fn cargo_deny(options: &Options) -> Result<PathBuf, String> {
     )
 }
 
-/// Where cargo-fuzz is, or why there is none.
+/// Returns the path of cargo-fuzz, built if necessary.
 pub(crate) fn cargo_fuzz(options: &Options) -> Result<PathBuf, String> {
     tool("cargo-fuzz", FUZZ_VERSION, &[], options)
 }
 
-/// A program of cargo's that is there already: built by us before, or installed by the user.
+/// Returns the path of a cargo program that was built before or is installed.
 pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -65,7 +65,7 @@ fn tool(name: &str, version: &str, more: &[&str], options: &Options) -> Result<P
         .env("CARGO_TARGET_DIR", tools.join("build"));
     let done = run::run(&mut command, Show::No, Duration::from_secs(900))?;
     if done.ok && built(name).is_file() {
-        // The program is all that is wanted; what it was built from is many times its size.
+        // The build directory is many times the program's size.
         let _ = std::fs::remove_dir_all(tools.join("build"));
         Ok(built(name))
     } else {

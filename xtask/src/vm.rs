@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: scenarios on virtual machines; `vm-tests/` has the driver, in Python.
+//! `cargo xtask vm`: runs scenarios on virtual machines, with the Python driver in `vm-tests/`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,21 +10,21 @@ use crate::run::{self, Show};
 use crate::tally::Tally;
 use crate::test;
 
-/// For a driver that hangs: its own limits grow with the slowness of the machine, this one does not.
-const LIMIT: Duration = Duration::from_secs(4 * 3600);
+/// Timeout of a driver that hangs. The driver's own timeouts scale with the machine's speed, this one does not.
+const TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
-/// Set to 1, it has the stage run every scenario, whichever commit it is.
+/// If set to 1, the stage runs every scenario.
 const ALL: &str = "EPHYR_VM_ALL";
 
-/// Runs the scenarios; true when something passed and nothing failed.
+/// Runs the scenarios and returns whether something passed and nothing failed.
 ///
 /// # Errors
-/// Something is missing on this machine, or the programs do not build.
+/// A required package is missing, or the build failed.
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
     if options.list {
         let mut command = driver();
         command.arg("--list").args(&options.names);
-        return Ok(run::run(&mut command, Show::Yes, LIMIT)?.ok);
+        return Ok(run::run(&mut command, Show::Yes, TIMEOUT)?.ok);
     }
     if options.prepare {
         return prepare(options);
@@ -39,20 +39,20 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
     scenarios(options, &choice).map(|(tally, _)| tally.failed == 0 && tally.passed > 0)
 }
 
-/// Makes the guests' image, which needs no program of ours, so that it can be made while they are compiled.
+/// Builds the guests' image. It contains none of the workspace's programs, so this can run while they compile.
 ///
 /// # Errors
-/// Something is missing on this machine.
+/// A required package is missing.
 pub(crate) fn prepare(options: &Options) -> Result<bool, String> {
     packages::for_guests(options)?;
-    Ok(run::run(&mut image(), Show::Yes, LIMIT)?.ok)
+    Ok(run::run(&mut image(), Show::Yes, TIMEOUT)?.ok)
 }
 
-/// The core scenarios and a third of the others, which third by the commit, as a stage of `cargo xtask test`; skipped where
-/// machines cannot be had.
+/// The stage of `cargo xtask test`: runs the core scenarios and a third of the others, selected by the commit.
+/// Skipped if virtual machines cannot run here.
 ///
 /// # Errors
-/// The programs do not build.
+/// The build failed.
 pub(crate) fn stage(options: &Options) -> Result<(Tally, String), String> {
     let skip = |why: &str| Ok((test::skip("vm", why), String::new()));
     if !packages::is_root() {
@@ -66,16 +66,16 @@ pub(crate) fn stage(options: &Options) -> Result<(Tally, String), String> {
     scenarios(options, choice)
 }
 
-/// Builds the programs, runs the scenarios that `choice` tells the driver to run, and counts them; with the driver's line
-/// that names those which were not chosen.
+/// Builds the programs, runs the scenarios selected by the driver's options `choice`, and returns the counts and
+/// the driver's line about the scenarios that were not selected.
 ///
 /// # Errors
 /// As [`run`].
 fn scenarios(options: &Options, choice: &[&str]) -> Result<(Tally, String), String> {
     packages::for_guests(options)?;
-    // All of the workspace: a part of it would resolve other features, and compile its dependencies anew.
+    // The whole workspace: a part of it would resolve different features and recompile dependencies.
     if test::programs()?.failed > 0 {
-        return Err("the programs do not build".into());
+        return Err("building the programs failed".into());
     }
     let mut command = driver();
     command.arg("--programs").arg(run::target_dir().join("ci"));
@@ -85,14 +85,14 @@ fn scenarios(options: &Options, choice: &[&str]) -> Result<(Tally, String), Stri
         }
     }
     if !options.keep {
-        // One machine of a scenario works at a time as a rule.
+        // Usually only one machine of a scenario is busy at a time.
         let jobs = std::thread::available_parallelism()
             .map_or(1, usize::from)
             .min(4);
         command.arg("--jobs").arg(jobs.to_string());
     }
     command.args(choice).args(&options.names);
-    let done = run::run(&mut command, Show::Yes, LIMIT)?;
+    let done = run::run(&mut command, Show::Yes, TIMEOUT)?;
     let mut lines = done.output.lines();
     let note = lines.find(|line| line.contains(" scenarios in this run"));
     let tally = Tally::of_driver(&done.output).with_exit(done.ok);
@@ -106,7 +106,7 @@ pub(crate) fn image() -> Command {
     command
 }
 
-/// Checks the driver and the scenarios without a machine: unit tests, types, names.
+/// Checks the driver and the scenarios without virtual machines: unit tests, types, names.
 ///
 /// # Errors
 /// Python is missing.
@@ -116,14 +116,14 @@ pub(crate) fn check(options: &Options) -> Result<Tally, String> {
     }
     let mut command = driver();
     command.arg("--check");
-    let done = run::run(&mut command, Show::Yes, LIMIT)?;
+    let done = run::run(&mut command, Show::Yes, TIMEOUT)?;
     Ok(Tally::of_driver(&done.output).with_exit(done.ok))
 }
 
 fn driver() -> Command {
     let place: PathBuf = run::root().join("vm-tests");
     let mut command = Command::new("python3");
-    // Compiled files have no place in the tree.
+    // -B: writes no compiled files into the source tree.
     command.args(["-B", "-m", "driver"]).current_dir(place);
     command
 }
