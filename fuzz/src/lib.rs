@@ -1,12 +1,11 @@
-//! How a target tells the fuzzer that it has found something. What is asked of an input stands in
-//! `crates/ephyr-properties`.
+//! Reports violations to the fuzzer. The properties are in `crates/ephyr-properties`.
 
-/// Stops the run where a property is broken.
+/// Fails the fuzz run if a property is violated.
 ///
 /// # Panics
-/// When it is.
-pub fn hunt(verdict: Result<(), ephyr_properties::Broken>) {
-    if let Err(how) = verdict {
-        panic!("{how}");
+/// If `verdict` is a violation.
+pub fn check(verdict: Result<(), ephyr_properties::Violation>) {
+    if let Err(violation) = verdict {
+        panic!("{violation}");
     }
 }

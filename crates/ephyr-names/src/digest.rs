@@ -1,24 +1,24 @@
-//! SHA-256 digests as values: of the policy, of records, of tokens.
+//! SHA-256 digests of the policy, of records and of tokens.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A SHA-256 digest (FIPS 180-4); as text, 64 small hexadecimal digits.
+/// A SHA-256 digest (FIPS 180-4); as text, 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
-/// The text is not 64 small hexadecimal digits.
+/// The text is not 64 lowercase hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a SHA-256 digest: 64 small hexadecimal digits are expected")]
+#[error("not a SHA-256 digest: expected 64 lowercase hexadecimal digits")]
 pub struct DigestError;
 
 impl Digest {
-    /// 32 zero bytes: the "previous hash" of the first record of a chain.
+    /// 32 zero bytes: the "previous hash" of a chain's first record.
     pub const ZERO: Self = Self([0; 32]);
 
-    /// Writes the 64 digits into `buffer` and gives them back as text, without allocating.
+    /// Writes the 64 digits into `buffer` and returns them as text, without allocating.
     pub fn encode(self, buffer: &mut [u8; 64]) -> &str {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";
         for (pair, byte) in buffer.chunks_exact_mut(2).zip(self.0) {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_goes_round_and_only_small_letters_count() {
+    fn digest_text_round_trips_in_lowercase_only() {
         let digest = Digest(std::array::from_fn(|i| u8::try_from(i * 7 % 256).unwrap()));
         let text = digest.to_string();
         assert_eq!(text.parse::<Digest>().unwrap(), digest);

@@ -1,6 +1,5 @@
-//! Identifiers of tasks, epochs, audit records and requests: ULIDs (26 Crockford characters, 48 bits of
-//! milliseconds and 80 of randomness; see <https://github.com/ulid/spec>), accepted only in their one
-//! canonical spelling.
+//! Identifiers of tasks, epochs, audit records and requests: ULIDs (<https://github.com/ulid/spec>; 26
+//! Crockford characters for 48 bits of milliseconds and 80 random bits), accepted only in canonical form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +11,7 @@ use crate::Timestamp;
 
 /// The text is not a ULID in canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a ULID: 26 characters of 0-9 and A-Z without I, L, O and U are expected")]
+#[error("not a ULID: expected 26 characters of 0-9 and A-Z without I, L, O and U")]
 pub struct IdError;
 
 macro_rules! id {
@@ -22,7 +21,7 @@ macro_rules! id {
         pub struct $name(u128);
 
         impl $name {
-            /// Makes an id of a time and 80 random bits.
+            /// Builds an id from a time and 80 random bits.
             #[must_use]
             pub fn from_parts(time: Timestamp, random: [u8; 10]) -> Self {
                 let mut low = [0u8; 16];
@@ -31,19 +30,19 @@ macro_rules! id {
                 Self((ms << 80) | u128::from_be_bytes(low))
             }
 
-            /// The id as its 128 bits.
+            /// Returns the id's 128 bits.
             #[must_use]
             pub fn to_bits(self) -> u128 {
                 self.0
             }
 
-            /// The id with these 128 bits.
+            /// Returns the id with these 128 bits.
             #[must_use]
             pub fn from_bits(bits: u128) -> Self {
                 Self(bits)
             }
 
-            /// Writes the 26 characters into `buffer` and gives them back as text, without allocating.
+            /// Writes the 26 characters into `buffer` and returns them as text, without allocating.
             pub fn encode(self, buffer: &mut [u8; 26]) -> &str {
                 Ulid(self.0).array_to_str(buffer)
             }
@@ -54,7 +53,7 @@ macro_rules! id {
 
             fn from_str(text: &str) -> Result<Self, IdError> {
                 let id = Ulid::from_string(text).map_err(|_| IdError)?;
-                // Decoding forgives lower case and overflow (`8ZZZ…`): only the canonical text is this id.
+                // The decoder accepts lowercase and overflow (`8ZZZ…`); an id must have one spelling only.
                 let mut buffer = [0u8; 26];
                 if id.array_to_str(&mut buffer) == text { Ok(Self(id.0)) } else { Err(IdError) }
             }
@@ -87,11 +86,11 @@ macro_rules! id {
 }
 
 id!(
-    /// A task: the unit that a token stands for.
+    /// A task, which a token represents.
     TaskId
 );
 id!(
-    /// An epoch of the broker: the life of one token-minting secret.
+    /// An epoch of the broker: the lifetime of one token-minting secret.
     EpochId
 );
 id!(
@@ -99,7 +98,7 @@ id!(
     RecordId
 );
 id!(
-    /// A request that waits for an answer, such as one for approval.
+    /// A pending request, such as one for approval.
     RequestId
 );
 
@@ -110,7 +109,7 @@ mod tests {
     const TEXT: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
 
     #[test]
-    fn canonical_text_goes_round() {
+    fn canonical_text_round_trips() {
         let id: TaskId = TEXT.parse().unwrap();
         assert_eq!(id.to_string(), TEXT);
     }

@@ -1,4 +1,4 @@
-//! What stands in a certificate: principal, serial, key id (OpenSSH PROTOCOL.certkeys).
+//! Certificate fields: principal, serial and key id (OpenSSH PROTOCOL.certkeys).
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,12 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{AgentName, RoleName, TargetName, TaskId};
 
-/// A certificate's principal, `<target>/<role>`: it opens one role on one host and nothing else.
+/// A certificate's principal, `<target>/<role>`: access to one role on one target.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Principal {
-    /// The host.
+    /// The SSH host.
     pub target: TargetName,
-    /// The role on it.
+    /// The role on the target.
     pub role: RoleName,
 }
 
@@ -22,7 +22,7 @@ impl fmt::Display for Principal {
     }
 }
 
-/// A certificate's serial number; as text 16 small hexadecimal digits.
+/// A certificate's serial number; as text, 16 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial(pub u64);
 
@@ -50,7 +50,7 @@ impl FromStr for Serial {
         let digits = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if text.len() != 16 || !digits {
             return Err(KeyIdError(
-                "serial: 16 small hexadecimal digits are expected",
+                "serial: expected 16 lowercase hexadecimal digits",
             ));
         }
         u64::from_str_radix(text, 16)
@@ -74,14 +74,14 @@ impl<'de> Deserialize<'de> for Serial {
 }
 
 /// A certificate's key id, which sshd logs at login:
-/// `ephyr:<agent>@<target>/<role>:<task>:<serial>`, the task `-` where there is none.
+/// `ephyr:<agent>@<target>/<role>:<task>:<serial>`, with `-` for no task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyId {
-    /// For whom it was issued.
+    /// The agent it was issued to.
     pub agent: AgentName,
-    /// What it opens.
+    /// The target and role it gives access to.
     pub principal: Principal,
-    /// The task it was issued in.
+    /// The task it was issued in, if any.
     pub task: Option<TaskId>,
     /// The certificate's serial.
     pub serial: Serial,
@@ -103,9 +103,9 @@ impl FromStr for KeyId {
 
     fn from_str(text: &str) -> Result<Self, KeyIdError> {
         const BAD: KeyIdError =
-            KeyIdError("key id: ephyr:<agent>@<target>/<role>:<task>:<serial> is expected");
+            KeyIdError("key id: expected ephyr:<agent>@<target>/<role>:<task>:<serial>");
         let mut parts = text.split(':');
-        let (Some("ephyr"), Some(who), Some(task), Some(serial), None) = (
+        let (Some("ephyr"), Some(subject), Some(task), Some(serial), None) = (
             parts.next(),
             parts.next(),
             parts.next(),
@@ -114,8 +114,8 @@ impl FromStr for KeyId {
         ) else {
             return Err(BAD);
         };
-        let (agent, place) = who.split_once('@').ok_or(BAD)?;
-        let (target, role) = place.split_once('/').ok_or(BAD)?;
+        let (agent, principal) = subject.split_once('@').ok_or(BAD)?;
+        let (target, role) = principal.split_once('/').ok_or(BAD)?;
         Ok(Self {
             agent: agent.parse().map_err(|_| BAD)?,
             principal: Principal {
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn key_ids_go_round_with_and_without_a_task() {
+    fn key_ids_round_trip_with_and_without_a_task() {
         for text in [
             "ephyr:claude@web/read:01ARZ3NDEKTSV4RRFFQ69G5FAV:00000000000000ff",
             "ephyr:claude@web/read:-:0123456789abcdef",
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_no_key_ids() {
+    fn malformed_key_ids_are_refused() {
         for bad in [
             "claude@web/read:-:0123456789abcdef",
             "ephyr:claude@web:-:0123456789abcdef",

@@ -1,8 +1,8 @@
-//! The names, ids, times and digests that every other crate speaks in.
+//! The names, ids, times and digests that all other crates use.
 //!
-//! Everything here is made once, at the edge, by a checked constructor, and is valid from then on:
-//! *parse, don't validate*. The crate is pure: no I/O, no clock, no randomness of its own; whoever
-//! needs a new id passes the time and the random bytes in.
+//! Values are constructed once, at the edge, by a checked constructor and are valid from then on:
+//! *parse, don't validate*. The crate is pure: no I/O, no clock, no randomness. The caller passes the
+//! time and the random bytes for a new id.
 
 mod digest;
 mod id;
@@ -18,5 +18,5 @@ pub use name::{
 };
 pub use time::{TimeError, Timestamp, Ttl, TtlError};
 
-/// Longest command, in bytes: in the policy, on the wire and in a certificate.
+/// Maximum length of a command in bytes: in the policy, on the wire and in a certificate.
 pub const MAX_COMMAND_BYTES: usize = 16 * 1024;

@@ -1,5 +1,5 @@
-//! Names from the policy. No name holds a character that means something in a caveat, a key id, a
-//! principal or a path (`,` `:` `+` `[` `]` `@` `/` space), so none of them ever needs escaping.
+//! Names from the policy. No name contains a separator of caveats, key ids, principals or paths (`,`
+//! `:` `+` `[` `]` `@` `/` space), so names are never escaped.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -7,35 +7,35 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Why a text is not a name of its kind.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// The text is empty.
     #[error("{kind} must not be empty")]
     Empty {
-        /// What the name would have named.
+        /// The kind of name, such as `agent name`.
         kind: &'static str,
     },
     /// The text is longer than the kind allows.
-    #[error("{kind} has {len} characters, at most {max} are allowed")]
+    #[error("{kind} has {len} bytes; the maximum is {max}")]
     TooLong {
-        /// What the name would have named.
+        /// The kind of name, such as `agent name`.
         kind: &'static str,
-        /// Length found, in bytes.
+        /// The actual length in bytes.
         len: usize,
-        /// Greatest length allowed, in bytes.
+        /// The maximum length in bytes.
         max: usize,
     },
-    /// A character stands where the kind does not allow it.
+    /// The kind does not allow a character at its position.
     #[error("{kind} has {found:?} at position {at}; {rule}")]
     BadCharacter {
-        /// What the name would have named.
+        /// The kind of name, such as `agent name`.
         kind: &'static str,
         /// The offending character.
         found: char,
         /// Its byte offset.
         at: usize,
-        /// What would have been allowed.
+        /// The characters that are allowed.
         rule: &'static str,
     },
 }
@@ -103,17 +103,17 @@ macro_rules! name {
             const RULE: Rule =
                 Rule { kind: $kind, max: $max, text: $text, first: $first, rest: $rest };
 
-            /// Checks a text and makes it a name.
+            /// Validates a text as a name.
             ///
             /// # Errors
-            /// [`NameError`] says which character or length is at fault.
+            /// [`NameError`] names the invalid character or length.
             pub fn new(text: impl Into<Box<str>>) -> Result<Self, NameError> {
                 let text = text.into();
                 check(&text, &Self::RULE)?;
                 Ok(Self(text))
             }
 
-            /// The name as text.
+            /// Returns the name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -140,7 +140,7 @@ macro_rules! name {
             }
         }
 
-        // Ordering and hashing are those of the text, so maps can be asked by `&str`.
+        // Ordering and hashing are those of the text, so maps can be looked up by `&str`.
         impl Borrow<str> for $name {
             fn borrow(&self) -> &str {
                 &self.0
@@ -168,7 +168,7 @@ macro_rules! name {
 }
 
 name!(
-    /// An agent: who asks.
+    /// An agent: a configured AI identity.
     AgentName, "agent name", 63, GENERAL, general_first, general_rest
 );
 name!(
@@ -176,7 +176,7 @@ name!(
     TargetName, "target name", 63, GENERAL, general_first, general_rest
 );
 name!(
-    /// A role: what an agent may be on a target.
+    /// A role of an agent on a target.
     RoleName, "role name", 63, GENERAL, general_first, general_rest
 );
 name!(
@@ -184,7 +184,7 @@ name!(
     ServiceName, "service name", 63, GENERAL, general_first, general_rest
 );
 name!(
-    /// A remote MCP server. Its tools are called `remote.tool`, so it has no dot.
+    /// A remote MCP server. The name has no dot, because tools are addressed as `remote.tool`.
     RemoteName, "remote name", 50, "use letters, digits and '-', starting with a letter or digit",
     general_first, |b| b.is_ascii_alphanumeric() || b == b'-'
 );
@@ -194,14 +194,14 @@ name!(
     |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'), general_rest
 );
 name!(
-    /// An HTTP method, in upper case (RFC 9110 section 9).
-    Method, "HTTP method", 16, "use capital letters", |b| b.is_ascii_uppercase(),
+    /// An HTTP method in upper case (RFC 9110 section 9).
+    Method, "HTTP method", 16, "use uppercase letters", |b| b.is_ascii_uppercase(),
     |b| b.is_ascii_uppercase()
 );
 name!(
     /// A Unix account on a target, as `useradd` accepts it.
     Account, "account name", 32,
-    "use small letters, digits, '_' and '-', starting with a small letter or '_'",
+    "use lowercase letters, digits, '_' and '-', starting with a lowercase letter or '_'",
     |b| b.is_ascii_lowercase() || b == b'_',
     |b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-')
 );
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_names_are_accepted_and_kept() {
+    fn valid_names_are_accepted_unchanged() {
         for text in ["web", "web-1.example", "A_b", "0x"] {
             assert_eq!(TargetName::new(text).unwrap().as_str(), text);
         }
@@ -228,17 +228,17 @@ mod tests {
     }
 
     #[test]
-    fn the_error_names_place_and_rule() {
+    fn error_states_position_and_rule() {
         let error = Account::new("Root").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "account name has 'R' at position 0; use small letters, digits, '_' and '-', \
-             starting with a small letter or '_'"
+            "account name has 'R' at position 0; use lowercase letters, digits, '_' and '-', \
+             starting with a lowercase letter or '_'"
         );
     }
 
     #[test]
-    fn length_is_bounded_and_empty_is_refused() {
+    fn empty_and_overlong_names_are_refused() {
         assert!(AgentName::new("a".repeat(63)).is_ok());
         assert!(AgentName::new("a".repeat(64)).is_err());
         assert_eq!(
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remote_has_no_dot_since_its_tools_are_split_there() {
+    fn remote_names_contain_no_dot() {
         assert!(RemoteName::new("dev.tools").is_err());
         assert!(RemoteName::new("dev-tools").is_ok());
     }

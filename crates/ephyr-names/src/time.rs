@@ -1,4 +1,4 @@
-//! Points in time and lengths of time. Nothing here reads a clock.
+//! Timestamps and durations. Nothing here reads a clock.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -7,42 +7,42 @@ use ::time::format_description::well_known::Rfc3339;
 use ::time::{OffsetDateTime, UtcOffset};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A point in time: milliseconds since 1970-01-01T00:00:00Z. As text RFC 3339 in UTC, with
-/// milliseconds only where they are not zero.
+/// A point in time in milliseconds since 1970-01-01T00:00:00Z; as text, RFC 3339 in UTC, with
+/// milliseconds only if they are not zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The text is not a time of the form that is expected.
+/// The text is not an RFC 3339 time in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an RFC 3339 time in UTC such as 2026-11-24T06:00:00Z")]
 pub struct TimeError;
 
 impl Timestamp {
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     #[must_use]
     pub const fn unix_millis(self) -> i64 {
         self.0
     }
 
-    /// The time this many milliseconds after the Unix epoch.
+    /// Returns the time `millis` milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_unix_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// The time this many seconds after the Unix epoch.
+    /// Returns the time `seconds` seconds after the Unix epoch, saturating.
     #[must_use]
     pub const fn from_unix_seconds(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1000))
     }
 
-    /// Whole seconds since the Unix epoch, rounded down.
+    /// Returns the whole seconds since the Unix epoch, rounded down.
     #[must_use]
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// The time `ttl` later.
+    /// Returns the time `ttl` later, saturating.
     #[must_use]
     pub fn after(self, ttl: Ttl) -> Self {
         Self(
@@ -51,7 +51,7 @@ impl Timestamp {
         )
     }
 
-    /// How long from `earlier` until this time, in whole seconds rounded down; zero if it is not later.
+    /// Returns the time elapsed since `earlier` in whole seconds, rounded down; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Ttl {
         Ttl::from_secs(u64::try_from(self.0.saturating_sub(earlier.0) / 1000).unwrap_or(0))
@@ -64,7 +64,7 @@ impl fmt::Display for Timestamp {
             return write!(f, "@{}ms", self.0);
         };
         let (date, time) = (t.date(), t.time());
-        // Every record and every token carries several of these: `write!` with seven numbers is ten times slower.
+        // Every record and token carries several timestamps, and `write!` with seven numbers is ten times slower.
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let year = u32::try_from(date.year()).unwrap_or(0);
         put(&mut text[..4], year);
@@ -79,13 +79,13 @@ impl fmt::Display for Timestamp {
         match (date.year(), millis) {
             (0..=9999, 0) => f.write_str(&text[..19]).and_then(|()| f.write_char('Z')),
             (0..=9999, _) => f.write_str(text),
-            // Before the year 0, which no clock here shows: as the sign and its digits.
+            // A year before 0 is written as a sign and its digits.
             (year, _) => write!(f, "{year:05}{}", &text[4..]),
         }
     }
 }
 
-/// Writes a number in decimal digits, as many as there is room for.
+/// Fills `digits` with the last decimal digits of `number`.
 fn put(digits: &mut [u8], mut number: u32) {
     for digit in digits.iter_mut().rev() {
         *digit = b"0123456789"[(number % 10) as usize];
@@ -130,17 +130,17 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A length of time in whole seconds. As text like Go's durations: `90s`, `5m`, `1h30m`.
+/// A duration in whole seconds; as text like Go's durations: `90s`, `5m`, `1h30m`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ttl(u64);
 
-/// Why a text is not a length of time.
+/// Why a text is not a duration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TtlError {
-    /// Not a sequence of number and unit.
+    /// Not a sequence of numbers with units.
     #[error("not a duration: write hours, minutes and seconds as in 1h30m, 5m or 90s")]
     Malformed,
-    /// Greater than a year.
+    /// Longer than a year.
     #[error("longer than a year")]
     TooLong,
 }
@@ -148,25 +148,25 @@ pub enum TtlError {
 const YEAR: u64 = 366 * 24 * 3600;
 
 impl Ttl {
-    /// A length of this many seconds.
+    /// Returns the duration of `seconds` seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds)
     }
 
-    /// Its seconds.
+    /// Returns the number of seconds.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0
     }
 
-    /// Its milliseconds.
+    /// Returns the number of milliseconds.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0.saturating_mul(1000)
     }
 
-    /// Whether it is no time at all.
+    /// Returns whether the duration is zero.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.0 == 0
@@ -185,7 +185,7 @@ impl FromStr for Ttl {
     fn from_str(text: &str) -> Result<Self, TtlError> {
         let mut rest = text;
         let mut total = 0u64;
-        let mut greatest = u64::MAX;
+        let mut previous_unit = u64::MAX;
         while !rest.is_empty() {
             let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
             if digits == 0 || digits > 9 {
@@ -202,11 +202,11 @@ impl FromStr for Ttl {
                 Some(b's') => 1,
                 _ => return Err(TtlError::Malformed),
             };
-            // Each unit once, the greatest first.
-            if unit >= greatest {
+            // Each unit at most once, in descending order.
+            if unit >= previous_unit {
                 return Err(TtlError::Malformed);
             }
-            greatest = unit;
+            previous_unit = unit;
             total = total.saturating_add(value.saturating_mul(unit));
             rest = &rest[digits + 1..];
         }
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_go_round() {
+    fn durations_round_trip() {
         for text in ["0s", "30m", "1h30m", "90s", "1h1s"] {
             let ttl: Ttl = text.parse().unwrap();
             assert_eq!(ttl.to_string().parse::<Ttl>().unwrap(), ttl);
@@ -290,8 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn times_are_written_as_another_program_writes_them() {
-        // A step that meets every field's every value, from the year 1 to 9999.
+    fn times_match_the_time_crates_rfc3339_output() {
+        // The step covers every value of every field, from the year 1 to 9999.
         let steps = (-62_135_596_800_000_i64..253_402_300_799_999).step_by(7_654_321_000_987);
         for millis in steps.chain([0, 1, 999, 1000, -1, 951_782_400_000, 253_402_300_799_999]) {
             let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000);
@@ -301,7 +301,7 @@ mod tests {
             let (ours, theirs) = (ours.trim_end_matches('Z'), theirs.trim_end_matches('Z'));
             let whole = |text: &str| text.split('.').next().unwrap().to_owned();
             assert_eq!(whole(ours), whole(theirs));
-            // They leave out zeros at the end of the fraction, and we do not.
+            // The other formatter drops trailing zeros of the fraction.
             let shorter = if ours.contains('.') {
                 ours.trim_end_matches('0')
             } else {
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn times_go_round_and_only_utc_is_accepted() {
+    fn times_round_trip_and_must_be_utc() {
         for text in [
             "2026-11-24T06:23:20Z",
             "2026-11-24T06:23:20.007Z",
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn arithmetic_saturates_and_never_goes_below_zero() {
+    fn time_arithmetic_saturates() {
         let t = Timestamp::from_unix_seconds(100);
         assert_eq!(t.after(Ttl::from_secs(5)).since(t), Ttl::from_secs(5));
         assert_eq!(t.since(t.after(Ttl::from_secs(5))), Ttl::from_secs(0));

@@ -1,4 +1,4 @@
-//! The argument `envelope` of `task_create` and `task_delegate`, from its JSON to what is left of a token.
+//! The `envelope` argument of `task_create` and `task_delegate`, from its JSON to the minted token.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,28 +8,28 @@ use ephyr_token::{
     UnverifiedToken, VerifiedToken, mint_child, mint_root,
 };
 
-use crate::{Broken, ensure, must};
+use crate::{Violation, ensure, expect_ok};
 
 const EXPIRES: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-/// Names in one input; what is asked of each pair of them grows with the square.
-const MOST_NAMES: usize = 24;
+/// Maximum number of keys and of values in one input; every pair is checked, so the work grows quadratically.
+const MAX_NAMES: usize = 24;
 
-/// A task has exactly what its own envelope and those of all its ancestors name: nothing that its parent
-/// has not, and nothing less. A child that asks for what its parent cannot do is refused, and no other is.
+/// Checks that a task's authority is exactly the intersection of its own envelope and those of its ancestors,
+/// and that a child is refused exactly if it asks for more than its parent has.
 ///
-/// The input is a JSON list of envelopes, the root's first, each further one of the child of the one before.
+/// The input is a JSON list of envelopes from the root down, one per generation.
 ///
 /// # Errors
-/// How it is broken.
-pub fn task_envelope(input: &[u8]) -> Result<(), Broken> {
+/// The violation.
+pub fn task_envelope(input: &[u8]) -> Result<(), Violation> {
     let Ok(asked) = serde_json::from_slice::<Vec<NarrowingArguments>>(input) else {
         return Ok(());
     };
     let names = Names::of(&asked);
     let few = [&names.keys, &names.values]
         .into_iter()
-        .all(|set| set.len() <= MOST_NAMES);
+        .all(|set| set.len() <= MAX_NAMES);
     let (Some((root, below)), true) = (asked.split_first(), few) else {
         return Ok(());
     };
@@ -48,7 +48,7 @@ pub fn task_envelope(input: &[u8]) -> Result<(), Broken> {
         })?;
         let (above, own) = (token.lineage(), child.lineage());
         ensure(above.eq(own.take(usize::from(token.depth()) + 1)), || {
-            "another lineage".to_owned()
+            "the child's lineage does not extend its parent's".to_owned()
         })?;
         names.check(&lineage, child.envelope())?;
         token = child;
@@ -60,19 +60,19 @@ fn key() -> RootKey {
     RootKey::from_bytes([7; 32])
 }
 
-fn verified(token: Token) -> Result<VerifiedToken, Broken> {
+fn verified(token: Token) -> Result<VerifiedToken, Violation> {
     let verified = UnverifiedToken::from(token).verify(&key());
-    must(verified, "what was minted verifies")
+    expect_ok(verified, "a minted token does not verify")
 }
 
-/// The root's token; `None` where the names are none or the token would be too long.
-fn make_root(asked: &NarrowingArguments) -> Result<Option<VerifiedToken>, Broken> {
+/// Mints the root's token; `None` if a name is invalid or the token would be too long.
+fn make_root(asked: &NarrowingArguments) -> Result<Option<VerifiedToken>, Violation> {
     let Ok(narrowing) = asked.clone().into_narrowing() else {
         return Ok(None);
     };
     let spec = RootSpec {
         task: TaskId::from_bits(1),
-        agent: must("builder".parse(), "a name")?,
+        agent: expect_ok("builder".parse(), "the agent's name is refused")?,
         holder: None,
         initiated_by: None,
         envelope: narrowing.of(Envelope::any(EXPIRES, true, MAX_DEPTH)),
@@ -80,16 +80,16 @@ fn make_root(asked: &NarrowingArguments) -> Result<Option<VerifiedToken>, Broken
     match mint_root(&key(), EpochId::from_bits(1), &spec) {
         Ok(token) => verified(token).map(Some),
         Err(MintError::TooLong { .. }) => Ok(None),
-        Err(error) => Err(format!("no root: {error}")),
+        Err(error) => Err(format!("the root is not minted: {error}")),
     }
 }
 
-/// The child's token; `None` where it is rightly refused.
+/// Mints the child's token; `None` if it is refused correctly.
 fn make_child(
     parent: &VerifiedToken,
     asked: &NarrowingArguments,
     names: &Names,
-) -> Result<Option<VerifiedToken>, Broken> {
+) -> Result<Option<VerifiedToken>, Violation> {
     let Ok(narrowing) = asked.clone().into_narrowing() else {
         return Ok(None);
     };
@@ -104,23 +104,23 @@ fn make_child(
     };
     match mint_child(&key(), parent, &spec) {
         Ok(token) => {
-            ensure(!names.asks_for_more(asked, parent.envelope()), || {
-                format!("a child that asks for more is not refused: {asked:?}")
+            ensure(!names.exceeds(asked, parent.envelope()), || {
+                format!("a child that exceeds its parent is minted: {asked:?}")
             })?;
             verified(token).map(Some)
         }
         Err(MintError::Widens { .. }) => {
-            ensure(names.asks_for_more(asked, parent.envelope()), || {
-                format!("refused, though its parent can do all of it: {asked:?}")
+            ensure(names.exceeds(asked, parent.envelope()), || {
+                format!("a child within its parent's authority is refused: {asked:?}")
             })?;
             Ok(None)
         }
         Err(MintError::TooLong { .. } | MintError::DepthUsedUp | MintError::TooDeep) => Ok(None),
-        Err(error) => Err(format!("no child: {error}")),
+        Err(error) => Err(format!("the child is not minted: {error}")),
     }
 }
 
-/// Every name of an input, those that stand alone and those that stand in pairs alike, and one that is not in it.
+/// Every name in an input, from lists and from pairs, and one name that is not in it.
 struct Names {
     keys: BTreeSet<String>,
     values: BTreeSet<String>,
@@ -140,15 +140,15 @@ fn paired(pairs: &Pairs, key: &str, value: &str) -> bool {
     pairs.as_ref().is_none_or(values)
 }
 
-/// The three kinds of pairs, by what JSON says of them alone.
+/// The three paired dimensions.
 #[derive(Clone, Copy)]
-enum Kind {
+enum PairedDimension {
     Ssh,
     Http,
     Mcp,
 }
 
-impl Kind {
+impl PairedDimension {
     const ALL: [Self; 3] = [Self::Ssh, Self::Http, Self::Mcp];
 
     fn named(self, asked: &NarrowingArguments, key: &str, value: &str) -> bool {
@@ -167,7 +167,7 @@ impl Kind {
         }
     }
 
-    /// `None` where the texts are no names of this kind.
+    /// Returns whether the envelope allows the pair; `None` if a text is not a valid name.
     fn allowed(self, envelope: &Envelope, key: &str, value: &str) -> Option<bool> {
         Some(match self {
             Self::Ssh => envelope.allows_ssh(&key.parse().ok()?, &value.parse().ok()?),
@@ -176,7 +176,7 @@ impl Kind {
         })
     }
 
-    /// What an envelope names of this kind: pairs, keys, values.
+    /// Returns the pairs, keys and values that an envelope names in this dimension.
     fn of(self, asked: &NarrowingArguments) -> (&Pairs, &List, &List) {
         match self {
             Self::Ssh => (&asked.ssh, &asked.targets, &asked.roles),
@@ -193,8 +193,8 @@ impl Names {
             values: BTreeSet::from(["OTHER".to_owned()]),
         };
         for asked in asked {
-            for kind in Kind::ALL {
-                let (pairs, keys, values) = kind.of(asked);
+            for dimension in PairedDimension::ALL {
+                let (pairs, keys, values) = dimension.of(asked);
                 for (key, of) in pairs.iter().flatten() {
                     names.keys.insert(key.clone());
                     names.values.extend(of.iter().cloned());
@@ -213,25 +213,27 @@ impl Names {
             .flat_map(move |key| values().map(move |value| (key.as_str(), value)))
     }
 
-    /// Whether an envelope allows exactly what every task of a lineage names.
-    fn check(&self, lineage: &[&NarrowingArguments], envelope: &Envelope) -> Result<(), Broken> {
-        for kind in Kind::ALL {
+    /// Checks that an envelope allows exactly the pairs that every task of a lineage names.
+    fn check(&self, lineage: &[&NarrowingArguments], envelope: &Envelope) -> Result<(), Violation> {
+        for dimension in PairedDimension::ALL {
             for (key, value) in self.pairs() {
-                let expected = lineage.iter().all(|asked| kind.named(asked, key, value));
-                let found = kind.allowed(envelope, key, value);
+                let expected = lineage
+                    .iter()
+                    .all(|asked| dimension.named(asked, key, value));
+                let found = dimension.allowed(envelope, key, value);
                 ensure(found.is_none_or(|found| found == expected), || {
-                    format!("{key}:{value} is allowed: {found:?}, named: {expected}")
+                    format!("{key}:{value}: allowed {found:?}, expected {expected}")
                 })?;
             }
         }
         Ok(())
     }
 
-    /// Whether a child names anything with which its parent can do nothing.
-    fn asks_for_more(&self, asked: &NarrowingArguments, parent: &Envelope) -> bool {
-        Kind::ALL.into_iter().any(|kind| {
-            let can = |key: &str, value: &str| kind.allowed(parent, key, value) == Some(true);
-            let (pairs, keys, values) = kind.of(asked);
+    /// Returns whether a child names anything that its parent cannot use.
+    fn exceeds(&self, asked: &NarrowingArguments, parent: &Envelope) -> bool {
+        PairedDimension::ALL.into_iter().any(|dimension| {
+            let can = |key: &str, value: &str| dimension.allowed(parent, key, value) == Some(true);
+            let (pairs, keys, values) = dimension.of(asked);
             let pair = pairs
                 .iter()
                 .flatten()

@@ -1,38 +1,42 @@
-//! What broker and signer say to each other.
+//! The frames between broker and signer.
 
 use ephyr_signer_ipc::{FrameReader, MAX_FRAME, Message, Reply, Request, decode, encode};
 
-use crate::{Broken, ensure, must};
+use crate::{Violation, ensure, expect_ok};
 
-/// A frame is the same in whatever pieces it comes; nothing beyond its bound is kept; and a message that
-/// is read is written so that reading it again gives the same.
+/// Checks that fragmentation does not change a frame, that no body exceeds the limit and that a decoded
+/// message survives encoding and decoding.
 ///
-/// The input's first byte says where the bytes that follow are cut.
+/// The input's first byte is the offset at which the remaining bytes are split.
 ///
 /// # Errors
-/// How it is broken.
-pub fn signer_frames(input: &[u8]) -> Result<(), Broken> {
+/// The violation.
+pub fn signer_frames(input: &[u8]) -> Result<(), Violation> {
     let Some((cut, bytes)) = input.split_first() else {
         return Ok(());
     };
-    // The same bytes as the body alone, so that one mutation does not have to get the length right as well.
+    // Also decode the bytes as a body alone, so that a mutation need not keep the length prefix consistent.
     round_trip::<Request>(bytes)?;
     round_trip::<Reply>(bytes)?;
     let whole = read(&[bytes]);
     let (head, tail) = bytes.split_at(usize::from(*cut).min(bytes.len()));
     let pieces = read(&[head, tail]);
     ensure(whole == pieces, || {
-        format!("cut at {cut} it is another frame: {pieces:?} instead of {whole:?}")
+        format!("split at {cut} it is another frame: {pieces:?} instead of {whole:?}")
     })?;
     if let Ok(Some(body)) = whole {
-        ensure(body.len() <= MAX_FRAME, || "beyond the bound".to_owned())?;
-        ensure(bytes[4..] == body, || "another body".to_owned())?;
+        ensure(body.len() <= MAX_FRAME, || {
+            "the body exceeds the limit".to_owned()
+        })?;
+        ensure(bytes[4..] == body, || {
+            "the body differs from the input".to_owned()
+        })?;
         round_trip::<Request>(&body)?;
     }
     Ok(())
 }
 
-/// What a reader makes of pieces: a body, nothing yet, or an error by its text.
+/// Feeds the pieces to a reader; returns the body, `None` if incomplete, or the error's text.
 fn read(pieces: &[&[u8]]) -> Result<Option<Vec<u8>>, String> {
     let mut reader = FrameReader::new();
     let mut body = None;
@@ -45,20 +49,22 @@ fn read(pieces: &[&[u8]]) -> Result<Option<Vec<u8>>, String> {
     Ok(body)
 }
 
-fn round_trip<M: Message + PartialEq>(body: &[u8]) -> Result<(), Broken> {
+fn round_trip<M: Message + PartialEq>(body: &[u8]) -> Result<(), Violation> {
     let Ok(message) = decode::<M>(body) else {
         return Ok(());
     };
-    // A message that came in a frame can be longer when it is written anew: `\u0001` for a byte, say.
+    // Encoding can lengthen a message by up to six times, as a control character becomes `\u0001`.
     let Ok(frame) = encode(&message) else {
         return ensure(body.len() > MAX_FRAME / 6, || {
-            "it cannot be written".to_owned()
+            "the decoded message cannot be encoded".to_owned()
         });
     };
-    let again = must(read(&[&frame]), "its own frame")?;
-    let again = again.ok_or("its own frame is not whole")?;
-    let read: M = must(decode(&again), "its own body")?;
-    ensure(read == message, || "another message".to_owned())?;
-    let twice = must(encode(&read), "the same once more")?;
-    ensure(twice == frame, || "another spelling each time".to_owned())
+    let again = expect_ok(read(&[&frame]), "the encoded frame cannot be read")?;
+    let again = again.ok_or("the encoded frame is incomplete")?;
+    let read: M = expect_ok(decode(&again), "the encoded body cannot be decoded")?;
+    ensure(read == message, || {
+        "the message changed in a round trip".to_owned()
+    })?;
+    let twice = expect_ok(encode(&read), "the message cannot be encoded again")?;
+    ensure(twice == frame, || "the encoding is not stable".to_owned())
 }

@@ -1,6 +1,5 @@
-//! What must hold of any bytes whatever. Each property takes an input and says how it is broken, if it
-//! is. The fuzz targets under `fuzz/` hunt for inputs that break one; the test of this crate asks the same
-//! of every input that is committed under `fuzz/corpus`, without any fuzzer.
+//! Properties that must hold for any input bytes. The fuzz targets under `fuzz/` search for inputs that
+//! violate one; the test of this crate checks the inputs committed under `fuzz/corpus` without a fuzzer.
 
 mod envelope;
 mod frames;
@@ -12,13 +11,13 @@ pub use frames::signer_frames;
 pub use policy::policy_yaml;
 pub use token::{caveat_parse, proof_check, reduce_monotonic, token_decode};
 
-/// How a property is broken.
-pub type Broken = String;
+/// A description of how an input violates a property.
+pub type Violation = String;
 
-/// A property of inputs.
-pub type Property = fn(&[u8]) -> Result<(), Broken>;
+/// A property of an input.
+pub type Property = fn(&[u8]) -> Result<(), Violation>;
 
-/// Every property, by the name of its fuzz target and of the folder of its corpus.
+/// Every property, by the name of its fuzz target and corpus directory.
 pub const PROPERTIES: [(&str, Property); 7] = [
     ("caveat_parse", caveat_parse),
     ("policy_yaml", policy_yaml),
@@ -29,12 +28,12 @@ pub const PROPERTIES: [(&str, Property); 7] = [
     ("token_decode", token_decode),
 ];
 
-/// Says why, unless something holds.
-fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err(why()) }
+/// Returns the violation unless `holds`.
+fn ensure(holds: bool, violation: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(violation()) }
 }
 
-/// The value, which must be there.
-fn must<T, E: std::fmt::Display>(value: Result<T, E>, what: &str) -> Result<T, Broken> {
-    value.map_err(|error| format!("{what}: {error}"))
+/// Returns the value; an error is a violation, described by `context` and the error.
+fn expect_ok<T, E: std::fmt::Display>(value: Result<T, E>, context: &str) -> Result<T, Violation> {
+    value.map_err(|error| format!("{context}: {error}"))
 }

@@ -1,67 +1,67 @@
-//! The policy file.
+//! The policy compiler.
 
 use std::sync::LazyLock;
 
 use ephyr_policy::{Agent, Diagnostic, Policy, Severity, load};
 use serde_json::Value;
 
-use crate::{Broken, ensure, must};
+use crate::{Violation, ensure, expect_ok};
 
 static SCHEMA: LazyLock<Option<jsonschema::Validator>> = LazyLock::new(|| {
     let schema = serde_json::from_str(&ephyr_policy::schema()).ok()?;
     jsonschema::validator_for(&schema).ok()
 });
 
-/// Findings about the file as a whole stand nowhere in it.
+/// The codes of findings about the whole file, which have no position.
 const OF_THE_WHOLE_FILE: [&str; 4] = ["E-TOO-BIG", "E-EMPTY", "E-TOO-MANY", "E-YAML-LIMIT"];
 
-/// Any file is compiled or refused with at least one error; every error says where, within the file; and a
-/// policy that is accepted is accepted by the editors' schema and means the same when it is written as JSON.
+/// Checks that a file is compiled or refused with at least one error, that every finding has a position within
+/// the file, and that an accepted policy conforms to the JSON schema and has the same meaning as JSON.
 ///
 /// # Errors
-/// How it is broken.
-pub fn policy_yaml(input: &[u8]) -> Result<(), Broken> {
+/// The violation.
+pub fn policy_yaml(input: &[u8]) -> Result<(), Violation> {
     let policy = match load(input, "policy.yaml") {
         Ok(policy) => policy,
         Err(refused) => return findings(input, refused.as_slice()),
     };
-    let json = as_json(input).ok_or("what is accepted cannot be read by another reader")?;
-    let schema = SCHEMA.as_ref().ok_or("the schema is no schema")?;
+    let json = as_json(input).ok_or("an accepted policy is not readable as plain YAML")?;
+    let schema = SCHEMA.as_ref().ok_or("the JSON schema is invalid")?;
     if let Err(error) = schema.validate(&json) {
         return Err(format!(
-            "accepted, but not by the schema: {error} at {}",
+            "accepted, but violates the schema: {error} at {}",
             error.instance_path()
         ));
     }
-    let again = must(
+    let again = expect_ok(
         load(json.to_string().as_bytes(), "policy.json"),
-        "accepted as YAML, refused as JSON",
+        "accepted as YAML, but refused as JSON",
     )?;
     ensure(meaning(&policy) == meaning(&again), || {
-        "as JSON it means something else".to_owned()
+        "the policy has another meaning as JSON".to_owned()
     })
 }
 
-fn findings(input: &[u8], findings: &[Diagnostic]) -> Result<(), Broken> {
+fn findings(input: &[u8], findings: &[Diagnostic]) -> Result<(), Violation> {
     let errors = findings.iter().filter(|d| d.severity == Severity::Error);
     ensure(errors.count() > 0, || "refused without an error".to_owned())?;
-    // YAML ends a line with CR as well.
+    // CR ends a line in YAML, too.
     let lines = 2 + input.iter().filter(|b| matches!(b, b'\n' | b'\r')).count();
     for finding in findings {
         let (line, column) = (finding.line as usize, finding.column as usize);
         let placed = (line > 0 && column > 0) || OF_THE_WHOLE_FILE.contains(&finding.code);
-        ensure(placed, || format!("no place: {finding}"))?;
+        ensure(placed, || format!("the finding has no position: {finding}"))?;
         ensure(line <= lines && column <= input.len() + 1, || {
-            format!("not in the file: {finding}")
+            format!("the finding is outside the file: {finding}")
         })?;
         ensure(!finding.message.contains('\n'), || {
-            format!("more than a line: {finding}")
+            format!("the message has several lines: {finding}")
         })?;
     }
     Ok(())
 }
 
-/// The file as JSON, with as little judgement as possible.
+/// Converts the file to JSON with a generic YAML parser.
 fn as_json(input: &[u8]) -> Option<Value> {
     let options = serde_yaml::options! {
         duplicate_keys: serde_yaml::DuplicateKeyPolicy::Error,
@@ -74,7 +74,7 @@ fn as_json(input: &[u8]) -> Option<Value> {
     serde_yaml::from_slice_with_options(input, options).ok()
 }
 
-/// All that a policy says, but for where and in which bytes it is said.
+/// Formats everything in a policy except source positions and digest.
 fn meaning(policy: &Policy) -> String {
     let agents: Vec<_> = policy.agents().map(agent).collect();
     let roles: Vec<_> = policy.roles().collect();

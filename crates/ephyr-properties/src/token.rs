@@ -7,20 +7,20 @@ use ephyr_token::{
     TokenError, UnverifiedToken, VerifiedToken, explain, proof,
 };
 
-use crate::{Broken, ensure, must};
+use crate::{Violation, ensure, expect_ok};
 
-// What writes tokens byte by byte in the tests of the crate itself; it shares no code with it.
+// The independent token encoder of ephyr-token's tests; it shares no code with that crate.
 #[path = "../../ephyr-token/tests/support/forge.rs"]
 #[allow(
     dead_code,
     clippy::expect_used,
-    reason = "a part of it is used, with tokens that are whole"
+    reason = "only a part of it is used, with well-formed tokens"
 )]
 mod forge;
 
 const KEY: [u8; 32] = [7; 32];
 
-/// A root that limits nothing.
+/// The caveats of an unlimited root.
 const OPEN: [&str; 13] = [
     "task = 01KAT00000000000000000R00T",
     "agent = builder",
@@ -41,45 +41,51 @@ fn verify(text: &str) -> Result<VerifiedToken, TokenError> {
     UnverifiedToken::parse(text)?.verify(&RootKey::from_bytes(KEY))
 }
 
-/// A text that is read as a token is that token's only text; explaining it never claims that it is
-/// verified; and nobody writes a token that carries the signature of a key that nobody has.
+/// Checks that a parsed token is encoded as the same text, that explaining it never claims verification, and
+/// that no input verifies under an unrelated key.
 ///
 /// # Errors
-/// How it is broken.
-pub fn token_decode(input: &[u8]) -> Result<(), Broken> {
+/// The violation.
+pub fn token_decode(input: &[u8]) -> Result<(), Violation> {
     let Ok(text) = std::str::from_utf8(input) else {
         return Ok(());
     };
     let Ok(token) = Token::from_text(text) else {
         let refused = UnverifiedToken::parse(text).is_err() && explain(text).is_err();
-        return ensure(refused, || "refused by one way in alone".to_owned());
+        return ensure(refused, || "only some parsers refuse the text".to_owned());
     };
-    ensure(token.as_text() == text, || "another text".to_owned())?;
-    ensure(token.len() <= MAX_TOKEN_BYTES, || "too long".to_owned())?;
-    let explained = must(explain(text), "what is read can be explained")?;
+    ensure(token.as_text() == text, || {
+        "the text is not canonical".to_owned()
+    })?;
+    ensure(token.len() <= MAX_TOKEN_BYTES, || {
+        "the token exceeds the limit".to_owned()
+    })?;
+    let explained = expect_ok(explain(text), "a parsed token cannot be explained")?;
     ensure(!explained.verified, || {
-        "it claims to be verified".to_owned()
+        "the explanation claims verification".to_owned()
     })?;
     ensure(
         explained.broker_caveats.len() == token.broker_caveats(),
-        || "another border of the sections".to_owned(),
+        || "the section boundaries differ".to_owned(),
     )?;
-    let nobodys = RootKey::from_bytes([0xA5; 32]);
-    let verified = UnverifiedToken::from(token).verify(&nobodys);
-    ensure(verified.is_err(), || "forged".to_owned())
+    let unrelated = RootKey::from_bytes([0xA5; 32]);
+    let verified = UnverifiedToken::from(token).verify(&unrelated);
+    ensure(verified.is_err(), || {
+        "the token verifies under an unrelated key".to_owned()
+    })
 }
 
-/// A caveat that can be appended is written as it was read, verifies and narrows; one that cannot be
-/// appended makes the token refused.
+/// Checks that an appendable caveat round-trips, verifies and narrows, and that any other caveat makes the
+/// token invalid.
 ///
 /// # Errors
-/// How it is broken.
-pub fn caveat_parse(input: &[u8]) -> Result<(), Broken> {
+/// The violation.
+pub fn caveat_parse(input: &[u8]) -> Result<(), Violation> {
     if input.len() > 6000 {
         return Ok(());
     }
     let open = forge::Forge::new(KEY, OPEN.len(), &OPEN).text();
-    let before = must(verify(&open), "the open token is good")?;
+    let before = expect_ok(verify(&open), "the open token does not verify")?;
     let after = verify(&forge::append(&open, input));
     let caveat = std::str::from_utf8(input)
         .ok()
@@ -89,19 +95,19 @@ pub fn caveat_parse(input: &[u8]) -> Result<(), Broken> {
     })?;
     if let (Some(caveat), Ok(after)) = (caveat, after) {
         ensure(caveat.to_string().as_bytes() == input, || {
-            format!("it is written back as {caveat}")
+            format!("the caveat is formatted as {caveat}")
         })?;
         keeps(&before, &after, &caveat.to_string())?;
     }
     Ok(())
 }
 
-/// Whatever the broker's section says and whatever is appended: authority never grows, and task, agent
-/// and holder never change. The input is lines of caveats; an empty line ends the broker's section.
+/// Checks that appending never widens authority and never changes task, agent or holder. The input has one
+/// caveat per line; an empty line ends the broker section.
 ///
 /// # Errors
-/// How it is broken.
-pub fn reduce_monotonic(input: &[u8]) -> Result<(), Broken> {
+/// The violation.
+pub fn reduce_monotonic(input: &[u8]) -> Result<(), Violation> {
     let Ok(text) = std::str::from_utf8(input) else {
         return Ok(());
     };
@@ -125,29 +131,29 @@ pub fn reduce_monotonic(input: &[u8]) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Whether `after` says of itself what `before` said, and allows no more.
-fn keeps(before: &VerifiedToken, after: &VerifiedToken, caveat: &str) -> Result<(), Broken> {
+/// Checks that `after` has the identity of `before` and no more authority.
+fn keeps(before: &VerifiedToken, after: &VerifiedToken, caveat: &str) -> Result<(), Violation> {
     ensure(after.envelope().is_within(before.envelope()), || {
         format!("{caveat:?} widens")
     })?;
     let same = after.segments() == before.segments()
         && (after.task(), after.agent()) == (before.task(), before.agent())
         && (after.holder(), after.root()) == (before.holder(), before.root());
-    ensure(same, || format!("{caveat:?} changes who it stands for"))
+    ensure(same, || format!("{caveat:?} changes task, agent or holder"))
 }
 
-/// Of all texts, only the proof that the holder's key made for a request is accepted for it.
+/// Checks that the only text accepted as proof of a request is the holder's signature of it.
 ///
 /// # Errors
-/// How it is broken.
-pub fn proof_check(input: &[u8]) -> Result<(), Broken> {
+/// The violation.
+pub fn proof_check(input: &[u8]) -> Result<(), Violation> {
     const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
     let Ok(text) = std::str::from_utf8(input) else {
         return Ok(());
     };
     let key = SigningKey::from_bytes(&[1; 32]);
     let holder = HolderKey::from_bytes(key.verifying_key().to_bytes());
-    let holder = must(holder, "a public key is a holder's")?;
+    let holder = expect_ok(holder, "the public key is refused")?;
     let request = ProofRequest {
         method: "POST",
         path: "/mcp",
@@ -160,7 +166,9 @@ pub fn proof_check(input: &[u8]) -> Result<(), Broken> {
     };
     let read = Proof::parse(text);
     if let Ok(read) = &read {
-        ensure(read.to_string() == text, || "another text".to_owned())?;
+        ensure(read.to_string() == text, || {
+            "the text is not canonical".to_owned()
+        })?;
     }
     for request in [request, elsewhere] {
         let genuine = Proof::sign(&key, &request, Nonce([3; 16]), NOW).to_string();
@@ -168,7 +176,7 @@ pub fn proof_check(input: &[u8]) -> Result<(), Broken> {
             .as_ref()
             .is_ok_and(|read| read.check(&holder, &request, NOW, proof::SKEW).is_ok());
         ensure(accepted == (text == genuine), || {
-            format!("accepted for {}: {accepted}", request.path)
+            format!("the proof for {} is accepted: {accepted}", request.path)
         })?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Every committed input of every fuzz target keeps what its property says.
+//! Every committed input of every fuzz target satisfies its property.
 
 #![cfg(test)]
 
@@ -21,7 +21,7 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_property_has_a_target_and_a_corpus_and_there_are_no_others() {
+fn properties_targets_and_corpora_match() {
     let known: BTreeSet<String> = PROPERTIES
         .iter()
         .map(|(name, _)| (*name).to_owned())
@@ -33,7 +33,7 @@ fn every_property_has_a_target_and_a_corpus_and_there_are_no_others() {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
         // Compared literally, since the tests do not compile the targets.
         let target = fs::read_to_string(fuzz().join("fuzz_targets").join(format!("{name}.rs")));
-        let call = format!("ephyr_fuzz::hunt(ephyr_properties::{name}(input))");
+        let call = format!("ephyr_fuzz::check(ephyr_properties::{name}(input))");
         let wanted =
             format!("#![no_main]\n\nlibfuzzer_sys::fuzz_target!(|input: &[u8]| {call});\n");
         assert_eq!(target.unwrap(), wanted, "{name}");
@@ -45,7 +45,7 @@ fn property(name: &str) -> Property {
     *property
 }
 
-/// Returns the committed inputs of a target, sorted by name.
+/// Returns the committed inputs of a target, sorted by path.
 fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = fs::read_dir(fuzz().join("corpus").join(name)).unwrap();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -63,16 +63,16 @@ fn replay(name: &str) {
     let property = property(name);
     let mut seen = 0;
     for (path, input) in corpus(name) {
-        if let Err(how) = property(&input) {
-            panic!("{}: {how}", path.display());
+        if let Err(violation) = property(&input) {
+            panic!("{}: {violation}", path.display());
         }
-        // What a fuzzer tries first: a piece of it, and one byte of it changed.
+        // Like a fuzzer's first steps: truncate the input, and change one byte.
         for at in (0..input.len()).step_by(1 + input.len() / 64) {
             let mut changed = input.clone();
             changed[at] ^= 1;
             for other in [&input[..at], &changed] {
-                if let Err(how) = property(other) {
-                    panic!("{} changed at {at}: {how}", path.display());
+                if let Err(violation) = property(other) {
+                    panic!("{} changed at {at}: {violation}", path.display());
                 }
             }
         }
@@ -83,19 +83,19 @@ fn replay(name: &str) {
 
 /// The number of random inputs per target; `EPHYR_FUZZ_ROUNDS` overrides it.
 const ROUNDS: u64 = 1500;
-/// The seed. Fixed, so that only a code change can make a run fail; `EPHYR_FUZZ_SEED` overrides it.
+/// The seed, fixed so that only a code change can make a run fail; `EPHYR_FUZZ_SEED` overrides it.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
-fn set(variable: &str) -> Option<u64> {
+fn env_number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     let number = text.parse().ok().filter(|number| *number > 0);
     Some(number.unwrap_or_else(|| panic!("{variable}={text}: not a positive number")))
 }
 
-/// The generator xorshift64*, whose state must not be zero.
-struct Chance(u64);
+/// The random number generator xorshift64*; its state must not be zero.
+struct Rng(u64);
 
-impl Chance {
+impl Rng {
     fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -104,8 +104,8 @@ impl Chance {
         usize::try_from(drawn).unwrap() % end.max(1)
     }
 
-    /// Mutates an input as fuzzers do: changes bits and bytes, and removes, duplicates or splices pieces.
-    fn change(&mut self, input: &mut Vec<u8>, other: &[u8]) {
+    /// Mutates an input like a fuzzer: changes bits and bytes, and removes, duplicates or splices pieces.
+    fn mutate(&mut self, input: &mut Vec<u8>, other: &[u8]) {
         let at = self.below(input.len() + 1);
         let end = (at + 1 + self.below(16)).min(input.len());
         match self.below(7) {
@@ -130,18 +130,18 @@ impl Chance {
 fn smoke(name: &str) {
     let property = property(name);
     let corpus = corpus(name);
-    let seed = set("EPHYR_FUZZ_SEED").unwrap_or(SEED);
-    let mut chance = Chance(seed);
-    for round in 0..set("EPHYR_FUZZ_ROUNDS").unwrap_or(ROUNDS) {
-        let mut input = corpus[chance.below(corpus.len())].1.clone();
-        for _ in 0..=chance.below(4) {
-            let other = &corpus[chance.below(corpus.len())].1;
-            chance.change(&mut input, other);
+    let seed = env_number("EPHYR_FUZZ_SEED").unwrap_or(SEED);
+    let mut rng = Rng(seed);
+    for round in 0..env_number("EPHYR_FUZZ_ROUNDS").unwrap_or(ROUNDS) {
+        let mut input = corpus[rng.below(corpus.len())].1.clone();
+        for _ in 0..=rng.below(4) {
+            let other = &corpus[rng.below(corpus.len())].1;
+            rng.mutate(&mut input, other);
         }
-        if let Err(how) = property(&input) {
+        if let Err(violation) = property(&input) {
             let kept = std::env::temp_dir().join(format!("ephyr-{name}-{seed}-{round}"));
             fs::write(&kept, &input).unwrap();
-            panic!("{how}; the input is in {}", kept.display());
+            panic!("{violation}; the input is in {}", kept.display());
         }
     }
 }
@@ -150,12 +150,12 @@ macro_rules! replays {
     ($($name:ident)*) => { $(
         mod $name {
             #[test]
-            fn committed_inputs_keep_the_property() {
+            fn committed_inputs_satisfy_the_property() {
                 super::replay(stringify!($name));
             }
 
             #[test]
-            fn inputs_made_by_chance_keep_the_property() {
+            fn random_inputs_satisfy_the_property() {
                 super::smoke(stringify!($name));
             }
         }
@@ -165,11 +165,11 @@ macro_rules! replays {
 replays! { caveat_parse policy_yaml proof_check reduce_monotonic signer_frames task_envelope token_decode }
 
 #[test]
-fn chance_reaches_a_property_that_is_broken_by_one_byte() {
-    let mut chance = Chance(SEED);
+fn mutations_find_a_one_byte_violation() {
+    let mut rng = Rng(SEED);
     let found = (0..ROUNDS).any(|_| {
         let mut input = b"caveat = 1".to_vec();
-        chance.change(&mut input, b"delegation_depth <= 7");
+        rng.mutate(&mut input, b"delegation_depth <= 7");
         input.contains(&b'7')
     });
     assert!(found);

@@ -1,31 +1,31 @@
-//! One request and its reply over a blocking stream.
+//! The client side: one request and its reply over a blocking stream.
 
 use std::io::{self, Read, Write};
 
 use crate::frame::{FrameError, FrameReader, decode, encode};
 use crate::{Reply, Request};
 
-/// Why there is no reply.
+/// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The stream failed.
+    /// Reading or writing the stream failed.
     #[error("the connection to the signer failed: {0}")]
     Io(#[from] io::Error),
-    /// The stream ended before the reply was whole: the signer refused the connection, is stopping,
-    /// or dropped it at its deadline.
-    #[error("the signer closed the connection without a whole reply")]
+    /// The stream ended before the reply was complete: the signer refused the connection, is shutting
+    /// down, or closed it at its deadline.
+    #[error("the signer closed the connection before its reply was complete")]
     Closed,
-    /// What came is no reply, or the request does not fit into a frame.
+    /// The reply is invalid, or the request exceeds a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }
 
-/// Sends the request and reads the reply, on a stream that was just connected to the signer. The
-/// caller sets its time-outs and closes it afterwards.
+/// Sends the request and reads the reply on a stream newly connected to the signer. The caller sets the
+/// stream's timeouts and closes it afterwards.
 ///
 /// # Errors
 ///
-/// When the stream fails or ends, or the reply cannot be understood.
+/// If the stream fails or ends early, or if the reply is invalid.
 pub fn exchange<S: Read + Write>(
     stream: &mut S,
     request: &Request,

@@ -1,33 +1,33 @@
-//! Framing without I/O: a length of four bytes, big endian, then so many bytes of JSON.
+//! Framing without I/O: a length as four bytes, big endian, then that many bytes of JSON.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Reply, Request};
 
-/// Greatest body of a frame, in bytes.
+/// Maximum length of a frame's body in bytes.
 pub const MAX_FRAME: usize = 64 * 1024;
 
 const HEADER: usize = 4;
 
-/// Why bytes are not a frame, or a frame is not a message.
+/// Why bytes are not a valid frame or message.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// The body is longer than [`MAX_FRAME`].
-    #[error("a frame of {0} bytes: at most {MAX_FRAME} are allowed")]
+    #[error("the frame has {0} bytes; the maximum is {MAX_FRAME}")]
     TooLong(usize),
     /// The body is empty.
-    #[error("an empty frame")]
+    #[error("the frame is empty")]
     Empty,
-    /// More bytes follow the one frame that a connection carries each way.
-    #[error("bytes after the frame: a connection carries one request and one reply")]
+    /// Bytes follow the one frame that a connection carries in each direction.
+    #[error("bytes follow the frame; a connection carries one request and one reply")]
     Trailing,
-    /// The body is not a message of the kind expected.
-    #[error("not a message: {0}")]
+    /// The body is not a message of the expected type.
+    #[error("the frame is not a valid message: {0}")]
     Body(#[from] serde_json::Error),
 }
 
-/// What can stand in a frame.
+/// A message that a frame can carry.
 pub trait Message: Serialize + DeserializeOwned + sealed::Sealed {}
 
 impl Message for Request {}
@@ -39,11 +39,11 @@ mod sealed {
     impl Sealed for crate::Reply {}
 }
 
-/// The message as a frame, length first.
+/// Encodes a message as a frame.
 ///
 /// # Errors
 ///
-/// [`FrameError::TooLong`] when it does not fit; nothing else.
+/// [`FrameError::TooLong`] if the body exceeds [`MAX_FRAME`].
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
     let mut frame = vec![0; HEADER];
     serde_json::to_writer(&mut frame, message)?;
@@ -56,38 +56,38 @@ pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-/// The message in a frame's body.
+/// Decodes the message in a frame's body.
 ///
 /// # Errors
 ///
-/// [`FrameError::Body`] when it is anything but exactly one message of the kind.
+/// [`FrameError::Body`] unless the body is exactly one message of type `M`.
 pub fn decode<M: Message>(body: &[u8]) -> Result<M, FrameError> {
     Ok(serde_json::from_slice(body)?)
 }
 
-/// Collects the one frame of a connection's direction from bytes as they come.
+/// Assembles the single frame of one direction of a connection from the bytes received.
 ///
-/// It holds what has arrived, never what a header only announces.
+/// It allocates for received bytes only, never for a length that a header announces.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     bytes: Vec<u8>,
 }
 
 impl FrameReader {
-    /// A reader that has seen nothing.
+    /// Returns an empty reader.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes what has arrived; gives the body once it is whole.
+    /// Adds received bytes and returns the body once it is complete.
     ///
     /// # Errors
     ///
-    /// When the header announces too much or nothing, or more than the frame has arrived. The
-    /// connection is then of no more use.
-    pub fn feed(&mut self, arrived: &[u8]) -> Result<Option<&[u8]>, FrameError> {
-        self.bytes.extend_from_slice(arrived);
+    /// If the header announces an empty or oversized body, or if bytes follow the frame. The connection
+    /// must then be closed.
+    pub fn feed(&mut self, received: &[u8]) -> Result<Option<&[u8]>, FrameError> {
+        self.bytes.extend_from_slice(received);
         let Some((header, body)) = self.bytes.split_first_chunk::<HEADER>() else {
             return Ok(None);
         };
@@ -101,7 +101,7 @@ impl FrameReader {
         }
     }
 
-    /// Whether not a single byte has arrived.
+    /// Returns whether no byte has been received.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -1,16 +1,16 @@
-//! What broker and signer say to each other: a closed set of requests and replies, and their framing.
+//! The protocol between broker and signer: a closed set of requests and replies, and their framing.
 //!
-//! One connection carries one request and one reply. A frame is the body's length as four bytes, big
-//! endian, then the body: compact JSON, at most [`MAX_FRAME`] bytes. Enums are externally tagged
-//! (`{"sign":{"intent":{…}}}`); unknown variants, unknown or repeated fields and trailing bytes refuse
-//! the frame.
+//! A connection carries one request and one reply. A frame is the body's length as four bytes, big
+//! endian, then the body: compact JSON of at most [`MAX_FRAME`] bytes. Enums are externally tagged
+//! (`{"sign":{"intent":{…}}}`). Frames with unknown variants, unknown or repeated fields or trailing
+//! bytes are refused.
 //!
-//! A sign request is an *intent*: who wants to do what, where. It has no field that ends up in a
-//! certificate as the broker wrote it, except the public key and, for `exec`, the command, which the
-//! certificate is sealed to. The signer derives the rest from its own policy.
+//! A sign request carries an *intent*: agent, target, role and purpose. Only its public key and, for
+//! `exec`, its command are copied into the certificate, which is sealed to that command. The signer
+//! derives everything else from its own policy.
 //!
-//! The crate is pure: [`FrameReader`] and [`encode`] neither read nor write, [`exchange()`] uses a
-//! stream that the caller opened.
+//! The crate is pure: [`FrameReader`] and [`encode`] do no I/O, and [`exchange()`] uses a stream that the
+//! caller opened.
 
 mod exchange;
 mod frame;

@@ -1,4 +1,4 @@
-//! The requests and replies themselves.
+//! The requests and replies.
 
 use std::fmt;
 
@@ -9,166 +9,166 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::packed::{self, PublicKeyBytes};
 
-/// What the broker can ask of the signer.
+/// A request of the broker to the signer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Is the signer there, and by which policy does it act?
+    /// Asks for the signer's status and policy digest.
     Ping {},
-    /// A certificate for this intent.
+    /// Asks for a certificate.
     Sign {
-        /// Who wants to do what, where.
+        /// The action that the certificate is for.
         intent: Intent,
     },
-    /// A delegation certificate for the key of a new epoch.
+    /// Asks for a delegation certificate for the key of a new epoch.
     Delegate {
         /// The epoch.
         epoch: EpochId,
-        /// Its Ed25519 public key.
+        /// The epoch's Ed25519 public key.
         public_key: PublicKeyBytes,
-        /// Who mints.
+        /// The broker that mints the epoch's tokens.
         broker_id: BrokerId,
-        /// For how long tokens may be minted; 1 h without it, 24 h at most.
+        /// How long tokens may be minted; default 1 h, maximum 24 h.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mint_for: Option<Ttl>,
     },
-    /// A signature over the head of an audit log, after these records.
+    /// Asks for a signature over the head of an audit log after these records.
     Checkpoint {
-        /// The log.
+        /// The audit log's id.
         log: RecordId,
-        /// How many of its records the signer has folded already.
+        /// The number of records that the signer has already folded into the head.
         from: u64,
         /// The hashes of the records that follow, at most [`MAX_CHECKPOINT_HASHES`](crate::MAX_CHECKPOINT_HASHES); on the wire one
-        /// base64url string, 32 bytes each.
+        /// base64url string of 32 bytes per hash.
         #[serde(with = "packed::digests")]
         hashes: Vec<Digest>,
     },
-    /// The CA's public key.
+    /// Asks for the CA's public key.
     RootPublicKey {},
 }
 
-/// Who wants to do what, where: what the signer derives a certificate from.
+/// The action from which the signer derives a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
-    /// SHA-256 of the policy file by which the broker decided.
+    /// SHA-256 of the policy file that the broker decided by.
     pub policy: Digest,
-    /// The agent that acts: the lineage's last.
+    /// The acting agent: the last of the lineage, if there is one.
     pub agent: AgentName,
-    /// The host.
+    /// The SSH host.
     pub target: TargetName,
-    /// The role on it.
+    /// The role on the target.
     pub role: RoleName,
-    /// How long the certificate should be valid; `exec` gets 60 s at most.
+    /// The requested validity of the certificate; at most 60 s for `exec`.
     pub ttl: Ttl,
     /// The connection's public key, as an OpenSSH `ssh-ed25519 …` line.
     pub public_key: String,
-    /// What for.
+    /// The certificate's purpose.
     pub purpose: Purpose,
-    /// The task that it belongs to: the lineage's last.
+    /// The task of the action: the last of the lineage.
     pub task: Option<TaskId>,
-    /// Tasks and their agents from the root down; empty where there is no task.
+    /// Tasks and their agents from the root down; empty if there is no task.
     pub lineage: Vec<(TaskId, AgentName)>,
 }
 
-/// What a certificate is for.
+/// The purpose of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Purpose {
-    /// One command, which the certificate is sealed to.
+    /// One command, to which the certificate is sealed.
     Exec {
-        /// What the account's login shell runs; at most [`ephyr_names::MAX_COMMAND_BYTES`] bytes, no NUL.
+        /// The command for the account's login shell; at most [`ephyr_names::MAX_COMMAND_BYTES`] bytes, no NUL.
         command: String,
-        /// SHA-256 of what it reads on stdin, where there is any.
+        /// SHA-256 of the command's stdin, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stdin_digest: Option<Digest>,
     },
-    /// A connection that the broker keeps open and runs several commands on.
+    /// A connection that the broker keeps open for several commands.
     Session,
-    /// A certificate handed to the agent for its own SSH client.
+    /// A certificate issued to the agent for its own SSH client.
     User,
-    /// A login that runs nothing, to see whether the target accepts certificates.
+    /// A login without a command, to test whether the target accepts certificates.
     Check,
 }
 
-/// What the signer answers.
+/// A reply of the signer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Reply {
-    /// To [`Request::Ping`].
+    /// The reply to [`Request::Ping`].
     Pong {
         /// The signer's version.
         version: String,
-        /// SHA-256 of the policy file by which it acts.
+        /// SHA-256 of the policy file in force.
         policy: Digest,
-        /// Seconds since it started.
+        /// Seconds since the signer started.
         uptime_seconds: u64,
-        /// What confines it.
+        /// The signer's sandbox.
         sandbox: SandboxReport,
     },
-    /// To [`Request::Sign`].
+    /// The reply to [`Request::Sign`].
     Certificate {
         /// The certificate, as an OpenSSH `ssh-ed25519-cert-v01@openssh.com …` line.
         certificate: String,
-        /// Its serial.
+        /// The certificate's serial.
         serial: Serial,
-        /// When it ends.
+        /// The end of its validity.
         expires: Timestamp,
     },
-    /// To [`Request::Delegate`]: the fields of the payload as they were signed.
+    /// The reply to [`Request::Delegate`]: the payload's fields as signed.
     Delegation {
         /// The epoch.
         epoch: EpochId,
-        /// Who mints.
+        /// The broker that mints the epoch's tokens.
         broker_id: BrokerId,
         /// The epoch's public key.
         public_key: PublicKeyBytes,
-        /// When it was signed.
+        /// The time of signing.
         issued_at: Timestamp,
-        /// Until when tokens may be minted.
+        /// The time until which tokens may be minted.
         mint_until: Timestamp,
-        /// Until when the tokens so minted can live.
+        /// The time at which all of these tokens have expired.
         valid_until: Timestamp,
-        /// SSHSIG, PEM, namespace `ephyr-delegation`.
+        /// SSHSIG in PEM form, namespace `ephyr-delegation`.
         signature: String,
     },
-    /// To [`Request::Checkpoint`].
+    /// The reply to [`Request::Checkpoint`].
     Checkpoint {
-        /// The log.
+        /// The audit log's id.
         log: RecordId,
-        /// How many of its records are folded into the head.
+        /// The number of records folded into the head.
         count: u64,
-        /// The head.
+        /// The hash of the chain's head.
         head: Digest,
-        /// When it was signed.
+        /// The time of signing.
         time: Timestamp,
-        /// SSHSIG, PEM, namespace `ephyr-checkpoint`.
+        /// SSHSIG in PEM form, namespace `ephyr-checkpoint`.
         signature: String,
     },
-    /// To [`Request::RootPublicKey`].
+    /// The reply to [`Request::RootPublicKey`].
     RootPublicKey {
         /// An OpenSSH `ssh-ed25519 …` line.
         public_key: String,
     },
-    /// To anything that is refused.
+    /// The reply to a refused request.
     Error {
-        /// Why, for programs.
+        /// The reason for programs.
         code: ErrorCode,
-        /// Why, for people: what is wrong, where, what to do.
+        /// The reason for people: the fault, its place and the remedy.
         message: String,
-        /// With [`ErrorCode::CheckpointMismatch`]: how many records of that log the signer has folded.
+        /// With [`ErrorCode::CheckpointMismatch`]: the number of that log's records that the signer has folded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expected: Option<u64>,
     },
 }
 
-/// Why the signer refused.
+/// Why the signer refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The frame is not a request.
     Malformed,
-    /// The intent was decided by another policy than the signer's: reload, then try again.
+    /// The broker decided by another policy than the signer's: reload, then retry.
     PolicyMismatch,
     /// The signer's policy does not grant this agent (or one of its lineage) this role on this target.
     NotGranted,
@@ -176,28 +176,28 @@ pub enum ErrorCode {
     BadLineage,
     /// The TTL is zero or above what the policy allows.
     TtlTooLong,
-    /// An open certificate for a role that only gives sealed ones.
+    /// An unsealed certificate was requested for a role that issues only sealed ones.
     NotUnsealed,
-    /// The target needs an approval that the signer can verify.
+    /// The target requires an approval that the signer can verify.
     ApprovalRequired,
-    /// The command is empty, too long or has a NUL.
+    /// The command is empty, too long or contains a NUL.
     BadCommand,
     /// The role's command policy does not allow the command.
     CommandNotAllowed,
     /// The public key is not a well-formed Ed25519 key.
     BadPublicKey,
-    /// More requests than the policy allows in its window: try again later.
+    /// The policy's rate limit is exceeded: retry later.
     RateLimited,
-    /// `from` is not the number of records that the signer has folded; `expected` is.
+    /// `from` differs from the number of records that the signer has folded, which `expected` gives.
     CheckpointMismatch,
-    /// The journal cannot be written, so nothing is signed.
+    /// The journal cannot be written, so the signer signs nothing.
     JournalUnavailable,
-    /// The signer itself failed.
+    /// An internal failure of the signer.
     Internal,
 }
 
 impl ErrorCode {
-    /// The code as it stands on the wire.
+    /// Returns the code as spelled on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -225,38 +225,38 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// What the kernel enforces on the signer, as [`Reply::Pong`] tells it.
+/// The kernel restrictions on the signer, as reported in [`Reply::Pong`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxReport {
-    /// The Landlock ABI in force; 0 where there is none.
+    /// The Landlock ABI in force; 0 if there is none.
     pub landlock_abi: u32,
-    /// What Landlock enforces, such as `files`, `tcp`, `scopes`.
+    /// The classes of access that Landlock restricts, such as `files`, `tcp`, `scopes`.
     pub landlock: Vec<String>,
     /// Whether a syscall filter is in force.
     pub seccomp: bool,
     /// Whether memory is locked out of swap.
     pub memory_locked: bool,
-    /// Whether the process refuses core dumps and tracing by its own user.
+    /// Whether core dumps and tracing by the process's own user are disabled.
     pub non_dumpable: bool,
 }
 
-/// Names a broker in delegation certificates: 1 to 64 letters, digits, `.`, `_` and `-`.
+/// A broker's id in delegation certificates: 1 to 64 letters, digits, `.`, `_` and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct BrokerId(String);
 
 /// The text is not a broker id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a broker id: 1 to 64 letters, digits, '.', '_' and '-' are expected")]
+#[error("not a broker id: expected 1 to 64 letters, digits, '.', '_' and '-'")]
 pub struct BrokerIdError;
 
 impl BrokerId {
-    /// Checks the text.
+    /// Validates a text as a broker id.
     ///
     /// # Errors
     ///
-    /// When it is empty, longer than 64 bytes or has another character.
+    /// If it is empty, longer than 64 bytes or contains another character.
     pub fn new(text: impl Into<String>) -> Result<Self, BrokerIdError> {
         let text = text.into();
         let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -267,7 +267,7 @@ impl BrokerId {
         }
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Bytes in JSON: base64url without padding (RFC 4648 section 5), one spelling for each value.
+//! Bytes in JSON: canonical base64url without padding (RFC 4648 section 5).
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The 32 bytes of an Ed25519 public key (RFC 8032); as text 43 characters of base64url.
+/// The 32 bytes of an Ed25519 public key (RFC 8032); as text, 43 characters of base64url.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKeyBytes(pub [u8; 32]);
 
@@ -29,13 +29,12 @@ impl<'de> Deserialize<'de> for PublicKeyBytes {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(D::Error::custom)?;
         let bytes = bytes
             .try_into()
-            .map_err(|_| D::Error::custom("a public key has 32 bytes"))?;
+            .map_err(|_| D::Error::custom("a public key must have 32 bytes"))?;
         Ok(Self(bytes))
     }
 }
 
-/// Digests one after the other: a thousand of them as an array of hexadecimal texts would not fit
-/// into a frame.
+/// Concatenated digests; an array of a thousand hexadecimal texts would exceed a frame.
 pub(crate) mod digests {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -60,10 +59,10 @@ pub(crate) mod digests {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(D::Error::custom)?;
         let (digests, rest) = bytes.as_chunks::<32>();
         if !rest.is_empty() {
-            return Err(D::Error::custom("digests have 32 bytes each"));
+            return Err(D::Error::custom("each digest must have 32 bytes"));
         }
         if digests.len() > MAX_CHECKPOINT_HASHES {
-            return Err(D::Error::custom("more than 1000 digests"));
+            return Err(D::Error::custom("more than 1000 hashes"));
         }
         Ok(digests.iter().copied().map(Digest).collect())
     }

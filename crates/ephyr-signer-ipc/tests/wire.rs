@@ -1,4 +1,4 @@
-//! The wire between broker and signer: what goes round, and what is refused.
+//! The wire format between broker and signer: round trips and refusals.
 
 use std::io::{Cursor, Read, Write};
 
@@ -94,7 +94,7 @@ use strategies::request;
 
 proptest! {
     #[test]
-    fn every_request_goes_round_however_its_bytes_arrive(
+    fn every_request_round_trips_in_any_fragmentation(
         request in request(),
         pieces in proptest::collection::vec(1..5000usize, 1..50),
     ) {
@@ -108,14 +108,14 @@ proptest! {
             if let Some(body) = reader.feed(now).unwrap() {
                 break body.to_vec();
             }
-            prop_assert!(!rest.is_empty(), "the frame ended before its body was whole");
+            prop_assert!(!rest.is_empty(), "the frame ended before its body was complete");
         };
         prop_assert!(rest.is_empty());
         prop_assert_eq!(decode::<Request>(&body).unwrap(), request);
     }
 
     #[test]
-    fn a_damaged_frame_is_refused_or_is_another_whole_message(
+    fn damaged_frame_is_refused_or_another_valid_message(
         request in request(),
         at in any::<proptest::sample::Index>(),
         byte in any::<u8>(),
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn a_field_that_is_not_known_refuses_the_request_wherever_it_stands(request in request()) {
+    fn unknown_field_is_refused_at_every_level(request in request()) {
         let text = String::from_utf8(encode(&request).unwrap()[4..].to_vec()).unwrap();
         prop_assert!(decode::<Request>(text.as_bytes()).is_ok());
         for (at, _) in text.match_indices('{') {
@@ -148,7 +148,7 @@ proptest! {
 }
 
 #[test]
-fn requests_read_as_the_documents_show_them() {
+fn requests_match_the_documented_json() {
     let text = r#"{"sign":{"intent":{"policy":"0000000000000000000000000000000000000000000000000000000000000000","agent":"claude","target":"web","role":"read","ttl":"1m","public_key":"ssh-ed25519 AAAA","purpose":{"exec":{"command":"uptime"}},"task":"01ARZ3NDEKTSV4RRFFQ69G5FAV","lineage":[["01ARZ3NDEKTSV4RRFFQ69G5FAV","claude"]]}}}"#;
     let request: Request = decode(text.as_bytes()).unwrap();
     assert_eq!(encode(&request).unwrap()[4..], *text.as_bytes());
@@ -159,7 +159,7 @@ fn requests_read_as_the_documents_show_them() {
 }
 
 #[test]
-fn every_reply_goes_round() {
+fn every_reply_round_trips() {
     let now = Timestamp::from_unix_millis(1_795_500_000_123);
     let replies = [
         Reply::Pong {
@@ -229,7 +229,7 @@ fn hostile_frames_are_refused() {
 }
 
 #[test]
-fn texts_that_are_almost_requests_are_refused() {
+fn malformed_requests_are_refused() {
     for bad in [
         "",
         "null",
@@ -254,7 +254,7 @@ fn texts_that_are_almost_requests_are_refused() {
 }
 
 #[test]
-fn a_thousand_hashes_fit_and_one_more_is_refused() {
+fn checkpoint_hash_limit_is_exact() {
     let request = |n| Request::Checkpoint {
         log: RecordId::from_bits(1),
         from: 0,
@@ -267,7 +267,7 @@ fn a_thousand_hashes_fit_and_one_more_is_refused() {
 }
 
 #[test]
-fn a_message_that_does_not_fit_is_not_sent() {
+fn oversized_message_is_not_encoded() {
     let reply = |n: usize| Reply::RootPublicKey {
         public_key: "x".repeat(n),
     };
@@ -285,8 +285,8 @@ struct Duplex {
 
 impl Read for Duplex {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let few = buffer.len().min(3);
-        self.incoming.read(&mut buffer[..few])
+        let len = buffer.len().min(3);
+        self.incoming.read(&mut buffer[..len])
     }
 }
 
@@ -301,7 +301,7 @@ impl Write for Duplex {
 }
 
 #[test]
-fn an_exchange_sends_the_request_and_gives_the_reply() {
+fn exchange_sends_the_request_and_returns_the_reply() {
     let reply = Reply::RootPublicKey {
         public_key: "ssh-ed25519 AAAA".into(),
     };
@@ -314,7 +314,7 @@ fn an_exchange_sends_the_request_and_gives_the_reply() {
 }
 
 #[test]
-fn a_reply_that_breaks_off_is_told_apart_from_one_that_is_wrong() {
+fn truncated_and_malformed_replies_have_different_errors() {
     let reply = encode(&Reply::RootPublicKey {
         public_key: String::new(),
     })
@@ -334,7 +334,7 @@ fn a_reply_that_breaks_off_is_told_apart_from_one_that_is_wrong() {
 }
 
 #[test]
-fn codes_are_spelled_as_they_serialize() {
+fn error_codes_display_as_they_serialize() {
     for code in [
         ErrorCode::Malformed,
         ErrorCode::PolicyMismatch,

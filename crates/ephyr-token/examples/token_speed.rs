@@ -1,5 +1,5 @@
-//! Prints what verifying and reducing a token costs against the bare HMAC chain of the same
-//! caveats, and what checking a proof costs: `cargo run --release -p ephyr-token --example token_speed`.
+//! Benchmarks verification and reduction of tokens against the bare HMAC chain over the same caveats, and
+//! the check of a proof: `cargo run --release -p ephyr-token --example token_speed`.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -91,7 +91,7 @@ fn child(key: &RootKey, parent: Token, depth: u8) -> Run<Token> {
     Ok(mint_child(key, &parent, &spec)?)
 }
 
-#[expect(clippy::print_stdout, reason = "figures are what this program is for")]
+#[expect(clippy::print_stdout, reason = "the program prints its measurements")]
 fn report(name: &str, key: &RootKey, token: &Token) -> Run<()> {
     let text = token.as_text();
     let caveats: Vec<String> = explain(&text)?.broker_caveats;
@@ -120,8 +120,8 @@ fn report(name: &str, key: &RootKey, token: &Token) -> Run<()> {
     Ok(())
 }
 
-/// A proof against one verification of an Ed25519 signature over as many bytes.
-#[expect(clippy::print_stdout, reason = "figures are what this program is for")]
+/// Compares checking a proof with one Ed25519 verification over as many bytes.
+#[expect(clippy::print_stdout, reason = "the program prints its measurements")]
 fn report_proof(token: &Token) -> Run<()> {
     let key = SigningKey::from_bytes(&[1; 32]);
     let holder = HolderKey::from_bytes(key.verifying_key().to_bytes())?;
@@ -146,7 +146,7 @@ fn report_proof(token: &Token) -> Run<()> {
             .is_ok_and(|proof| proof.check(&holder, &request, EXPIRES, proof::SKEW).is_ok())
     };
     if !verify() || !check() || !whole() {
-        return Err("a proof does not hold".into());
+        return Err("a proof does not verify".into());
     }
     let [verify, check, whole] = best_of(&verify, &check, &whole);
     println!(
@@ -157,7 +157,7 @@ fn report_proof(token: &Token) -> Run<()> {
     Ok(())
 }
 
-/// The reference: HMAC-SHA256 as the hmac crate computes it.
+/// The reference: HMAC-SHA256 of the hmac crate.
 fn mac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
     let mut block = [0; 64];
     block[..32].copy_from_slice(key);
@@ -166,7 +166,7 @@ fn mac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// The quickest of several interleaved rounds of each, in nanoseconds a call.
+/// Returns the fastest of several interleaved rounds of each, in nanoseconds per call.
 fn best_of<A, B, C>(a: &impl Fn() -> A, b: &impl Fn() -> B, c: &impl Fn() -> C) -> [u32; 3] {
     let mut best = [u32::MAX; 3];
     for _ in 0..20 {

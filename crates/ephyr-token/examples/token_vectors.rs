@@ -1,8 +1,8 @@
-//! Writes the test vectors of `vectors/`, one file each, named by what is right or wrong with it:
+//! Writes the test vectors of `vectors/`, one file each, named by their property or fault:
 //! `cargo run -p ephyr-token --example token_vectors -- crates/ephyr-token/vectors`.
 //!
-//! The tokens are written by a routine that shares no code with the crate, so that the impossible
-//! ones can be written too; what is expected of each is stated here, not computed.
+//! An encoder that shares no code with the crate builds the tokens, so invalid ones are possible as well.
+//! The expected outcomes are stated here, not computed.
 
 use std::error::Error;
 use std::path::Path;
@@ -23,7 +23,7 @@ type Run<T> = Result<T, Box<dyn Error>>;
 fn main() -> Run<()> {
     let directory = std::env::args()
         .nth(1)
-        .ok_or("name the directory to write to")?;
+        .ok_or("missing argument: the directory to write to")?;
     let mut vectors = good();
     vectors.extend(bad_bytes());
     vectors.extend(bad_caveats());
@@ -34,7 +34,7 @@ fn main() -> Run<()> {
     Ok(())
 }
 
-/// Name, token, and its envelope or the code of its error.
+/// Name, token, and the expected envelope or error code.
 type Vector = (&'static str, String, Result<Value, &'static str>);
 
 fn write(to: &Path, name: &str, token: &str, outcome: Result<Value, &str>) -> Run<()> {
@@ -50,7 +50,7 @@ fn write(to: &Path, name: &str, token: &str, outcome: Result<Value, &str>) -> Ru
     Ok(std::fs::write(to.join(format!("{name}.json")), text)?)
 }
 
-/// A root segment that names all dimensions, with some of its caveats replaced.
+/// Returns a root segment that names all dimensions, with some caveats replaced.
 fn root(replace: &[&str]) -> Vec<String> {
     let caveats = [
         &format!("task = {ROOT}"),
@@ -75,7 +75,7 @@ fn root(replace: &[&str]) -> Vec<String> {
     caveats.into_iter().map(replaced).collect()
 }
 
-/// A child's segment.
+/// Returns a child's segment.
 fn child(n: u8, limits: &[&str]) -> Vec<String> {
     let head = [
         format!("task = 01KAT000000000000000000CH{n}"),
@@ -320,7 +320,7 @@ fn bad_bytes() -> Vec<Vector> {
     ]
 }
 
-/// The same bytes with a last character whose spare bits are not zero.
+/// Returns the text with nonzero spare bits in its last character, which decode to the same bytes.
 fn stray_bits(text: &str) -> String {
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (kept, last) = text.split_at(text.len() - 1);
@@ -330,7 +330,7 @@ fn stray_bits(text: &str) -> String {
     format!("{kept}{}", next.unwrap_or_default())
 }
 
-/// A holder's limit removed, its signature kept.
+/// Returns a token with a holder's caveat removed but its signature kept.
 fn caveat_taken_off() -> String {
     let whole = decode(&with_holder(&root(&[]), &["target IN [web]"]));
     let mut cut = decode(&token(&root(&[])));

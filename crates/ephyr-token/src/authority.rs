@@ -1,40 +1,39 @@
-//! The public keys of the certificate authority, as operators list them.
+//! The list of CA public keys that operators configure.
 
 use ssh_key::PublicKey;
 
 use crate::point::{PointFault, usable_point};
 
-/// No list is longer, in bytes. Whoever reads one from a file need not read further.
+/// Maximum length of a list in bytes. Readers of a file can stop after it.
 pub const MAX_CA_LIST: usize = 64 * 1024;
 
-/// The keys that certificates and signatures of the authority may come from: one, or two while the key is
-/// being changed. Never empty.
+/// The accepted CA public keys: one, or two during a key rotation. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaKeys(Vec<PublicKey>);
 
-/// Why a text is no list of CA keys. The operator's to mend.
+/// Why a text is not a list of CA keys. The operator is at fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CaKeysError {
-    /// It names none.
-    #[error("no CA public key stands in it; `ephyr ca show` prints the one of a key file")]
+    /// It contains no key.
+    #[error("it contains no CA public key; `ephyr ca show` prints the public key of a key file")]
     Empty,
-    /// A line is no key.
-    #[error("line {0} is no OpenSSH public key")]
+    /// A line is not a key.
+    #[error("line {0} is not an OpenSSH public key")]
     Format(usize),
-    /// A key is of another kind.
+    /// A key is not Ed25519.
     #[error("line {0} is not an Ed25519 key: make one with `ephyr ca init`")]
     Algorithm(usize),
     /// A key is unusable.
     #[error("line {0} is not a usable Ed25519 key: {1}; make one with `ephyr ca init`")]
     Point(usize, PointFault),
-    /// More than [`MAX_CA_LIST`].
+    /// Longer than [`MAX_CA_LIST`].
     #[error("it is longer than {MAX_CA_LIST} bytes")]
     TooLong,
 }
 
 impl CaKeys {
-    /// Reads one key a line, as `TrustedUserCAKeys` (sshd_config(5)); empty lines and those that begin with
-    /// `#` do not count.
+    /// Parses one key per line, like `TrustedUserCAKeys` (sshd_config(5)); empty lines and lines that begin
+    /// with `#` are ignored.
     ///
     /// # Errors
     ///
@@ -63,7 +62,7 @@ impl CaKeys {
         Ok(Self(keys))
     }
 
-    /// The listed key that is the same as this one, whatever their comments say.
+    /// Returns the listed key that equals `key`, ignoring comments.
     #[must_use]
     pub fn find(&self, key: &PublicKey) -> Option<&PublicKey> {
         self.0
@@ -71,7 +70,7 @@ impl CaKeys {
             .find(|listed| listed.key_data() == key.key_data())
     }
 
-    /// The keys in their order.
+    /// Returns the keys in file order.
     #[must_use]
     pub fn as_slice(&self) -> &[PublicKey] {
         &self.0
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_has_a_key_a_line_with_comments_between() {
+    fn list_has_one_key_per_line_and_allows_comments() {
         let keys = CaKeys::parse(&format!("# ours\n\n  {ONE}\n{TWO}\n")).unwrap();
         assert_eq!(keys.as_slice().len(), 2);
         assert!(keys.find(&key(TWO)).is_some());
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_keys_names_its_line() {
+    fn list_errors_name_the_line() {
         let options = format!("cert-authority {ONE}");
         for (text, error) in [
             (String::new(), CaKeysError::Empty),

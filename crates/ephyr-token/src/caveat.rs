@@ -1,4 +1,4 @@
-//! The grammar of caveats: one spelling each. Reading borrows; nothing here decides anything.
+//! The grammar of caveats. Every caveat has one spelling, apart from the order of a list's items.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Write as _};
@@ -38,16 +38,16 @@ impl Dimension {
     }
 }
 
-/// What stands between the brackets of `… IN […]`.
+/// The content of the brackets in `… IN […]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List<'a> {
     /// `*`
     Any,
-    /// The items, not looked at yet.
+    /// The items, not parsed yet.
     Items(&'a str),
 }
 
-/// A caveat that narrows; the only kind that a holder may append.
+/// A caveat that narrows. Holders may append only these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Limit<'a> {
     List(Dimension, List<'a>),
@@ -56,7 +56,7 @@ pub(crate) enum Limit<'a> {
     DelegationDepth(u8),
 }
 
-/// A caveat as read.
+/// A parsed caveat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caveat<'a> {
     Task(TaskId),
@@ -66,12 +66,12 @@ pub(crate) enum Caveat<'a> {
     Limit(Limit<'a>),
 }
 
-/// Why bytes are no caveat, or items no list.
-pub(crate) type Why = &'static str;
+/// Why a caveat or list is malformed.
+pub(crate) type Reason = &'static str;
 
 impl<'a> Caveat<'a> {
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Why> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not text")?;
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Reason> {
+        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
         let (keyword, rest) = text.split_once(' ').ok_or("it has no operator")?;
         let dimension = match keyword {
             "task" => {
@@ -80,11 +80,15 @@ impl<'a> Caveat<'a> {
             }
             "agent" => {
                 let name = AgentName::new(value(rest, "= ")?);
-                return name.map(Self::Agent).map_err(|_| "the agent is not a name");
+                return name
+                    .map(Self::Agent)
+                    .map_err(|_| "the agent name is invalid");
             }
             "holder" => {
                 let key = HolderKey::from_caveat(value(rest, "= ")?);
-                return key.map(Self::Holder).map_err(|_| "the holder is not a key");
+                return key
+                    .map(Self::Holder)
+                    .map_err(|_| "the holder key is invalid");
             }
             "initiated_by" => {
                 let by = value(rest, "= ")?.parse();
@@ -101,12 +105,12 @@ impl<'a> Caveat<'a> {
                 return match value(rest, "= ")? {
                     "true" => Ok(Self::Limit(Limit::CanDelegate(true))),
                     "false" => Ok(Self::Limit(Limit::CanDelegate(false))),
-                    _ => Err("can_delegate is neither true nor false"),
+                    _ => Err("can_delegate must be true or false"),
                 };
             }
             "delegation_depth" => {
                 let depth = parse_depth(value(rest, "<= ")?);
-                let depth = depth.ok_or("the depth is not a number from 0 to 255")?;
+                let depth = depth.ok_or("the depth must be a number from 0 to 255")?;
                 return Ok(Self::Limit(Limit::DelegationDepth(depth)));
             }
             "ssh" => Dimension::Ssh,
@@ -130,9 +134,9 @@ impl<'a> Caveat<'a> {
     }
 }
 
-fn value<'a>(rest: &'a str, operator: &str) -> Result<&'a str, Why> {
+fn value<'a>(rest: &'a str, operator: &str) -> Result<&'a str, Reason> {
     rest.strip_prefix(operator)
-        .ok_or("its operator is not the one of its subject")
+        .ok_or("the operator is wrong for this subject")
 }
 
 fn parse_depth(text: &str) -> Option<u8> {
@@ -141,8 +145,8 @@ fn parse_depth(text: &str) -> Option<u8> {
     if canonical { text.parse().ok() } else { None }
 }
 
-/// Reads the items of a flat list. They stand in the writer's order, each once.
-pub(crate) fn parse_scope<T: Ord + FromStr>(list: List<'_>) -> Result<Scope<T>, Why> {
+/// Parses the items of a flat list, in any order and without duplicates.
+pub(crate) fn parse_scope<T: Ord + FromStr>(list: List<'_>) -> Result<Scope<T>, Reason> {
     let List::Items(items) = list else {
         return Ok(Scope::Any);
     };
@@ -155,11 +159,11 @@ pub(crate) fn parse_scope<T: Ord + FromStr>(list: List<'_>) -> Result<Scope<T>, 
     Ok(Scope::Only(set))
 }
 
-/// Reads the items of a paired list, `key:value+value,…`. They stand in the writer's order, each
-/// key once and each value once under its key.
+/// Parses the items of a paired list, `key:value+value,…`, in any order and without duplicate keys or
+/// duplicate values of a key.
 pub(crate) fn parse_grants<K: Ord + FromStr, V: Ord + FromStr>(
     list: List<'_>,
-) -> Result<Grants<K, V>, Why> {
+) -> Result<Grants<K, V>, Reason> {
     let List::Items(items) = list else {
         return Ok(Grants::Any);
     };
@@ -167,31 +171,31 @@ pub(crate) fn parse_grants<K: Ord + FromStr, V: Ord + FromStr>(
     if !items.is_empty() {
         for item in items.split(',') {
             let (key, values) = item.split_once(':').ok_or("an item is not name:values")?;
-            let key: K = key.parse().map_err(|_| "an item is not a name")?;
+            let key: K = key.parse().map_err(|_| "an item is not a valid name")?;
             let mut set = BTreeSet::new();
             for value in values.split('+') {
                 insert_new(&mut set, value)?;
             }
             if map.insert(key, set).is_some() {
-                return Err("an item stands there twice");
+                return Err("an item occurs twice");
             }
         }
     }
     Ok(Grants::Only(map))
 }
 
-fn insert_new<T: Ord + FromStr>(set: &mut BTreeSet<T>, item: &str) -> Result<(), Why> {
-    let item = item.parse().map_err(|_| "an item is not a name")?;
+fn insert_new<T: Ord + FromStr>(set: &mut BTreeSet<T>, item: &str) -> Result<(), Reason> {
+    let item = item.parse().map_err(|_| "an item is not a valid name")?;
     if set.insert(item) {
         Ok(())
     } else {
-        Err("an item stands there twice")
+        Err("an item occurs twice")
     }
 }
 
-/// Writes `<keyword> IN […]`, names in their order.
+/// Formats `<keyword> IN […]`, names sorted.
 pub(crate) fn write_scope<T: Ord + Display>(dimension: Dimension, scope: &Scope<T>) -> String {
-    let mut text = begun_list(dimension);
+    let mut text = open_list(dimension);
     match scope {
         Scope::Any => text.push('*'),
         Scope::Only(set) => write_items(&mut text, ",", set.iter()),
@@ -200,12 +204,12 @@ pub(crate) fn write_scope<T: Ord + Display>(dimension: Dimension, scope: &Scope<
     text
 }
 
-/// Writes `<keyword> IN [key:value+value,…]`, names in their order; a key without values is left out.
+/// Formats `<keyword> IN [key:value+value,…]`, names sorted; a key without values is omitted.
 pub(crate) fn write_grants<K: Ord + Display, V: Ord + Display>(
     dimension: Dimension,
     grants: &Grants<K, V>,
 ) -> String {
-    let mut text = begun_list(dimension);
+    let mut text = open_list(dimension);
     match grants {
         Grants::Any => text.push('*'),
         Grants::Only(map) => {
@@ -213,7 +217,7 @@ pub(crate) fn write_grants<K: Ord + Display, V: Ord + Display>(
             write_items(
                 &mut text,
                 ",",
-                granted.map(|(key, values)| Pair(key, values)),
+                granted.map(|(key, values)| PairedItem(key, values)),
             );
         }
     }
@@ -221,17 +225,17 @@ pub(crate) fn write_grants<K: Ord + Display, V: Ord + Display>(
     text
 }
 
-/// `<keyword> IN [`, with room for a short list.
-fn begun_list(dimension: Dimension) -> String {
+/// Returns `<keyword> IN [`, with capacity for a short list.
+fn open_list(dimension: Dimension) -> String {
     let mut text = String::with_capacity(32);
     text.push_str(dimension.keyword());
     text.push_str(" IN [");
     text
 }
 
-struct Pair<'a, K, V>(&'a K, &'a BTreeSet<V>);
+struct PairedItem<'a, K, V>(&'a K, &'a BTreeSet<V>);
 
-impl<K: Display, V: Ord + Display> Display for Pair<'_, K, V> {
+impl<K: Display, V: Ord + Display> Display for PairedItem<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut values = String::new();
         write_items(&mut values, "+", self.1.iter());
@@ -253,7 +257,7 @@ mod tests {
     use ephyr_names::{RoleName, TargetName};
     use proptest::prelude::*;
 
-    fn grants(list: &str) -> Result<Grants<TargetName, RoleName>, Why> {
+    fn grants(list: &str) -> Result<Grants<TargetName, RoleName>, Reason> {
         match Caveat::parse(list.as_bytes())? {
             Caveat::Limit(Limit::List(Dimension::Ssh, list)) => parse_grants(list),
             other => panic!("{other:?}"),
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_in_the_writers_order_and_written_in_that_of_names() {
+    fn lists_are_read_in_any_order_and_written_sorted() {
         let read = grants("ssh IN [web:read+operator,db:read]").unwrap();
         assert_eq!(
             write_grants(Dimension::Ssh, &read),
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn the_empty_list_and_the_star_are_different_things() {
+    fn empty_list_and_star_differ() {
         assert_eq!(grants("ssh IN []"), Ok(Grants::none()));
         assert_eq!(grants("ssh IN [*]"), Ok(Grants::Any));
         assert_eq!(
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_written_otherwise_is_not_read() {
+    fn non_canonical_caveats_are_refused() {
         for list in [
             "ssh IN [a:r,a:s]",
             "ssh IN [a:r+r]",
@@ -348,7 +352,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn caveat_parser_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             let _ = Caveat::parse(&bytes);
         }
     }

@@ -1,4 +1,4 @@
-//! Delegation certificates: the signer's word that a broker may mint tokens for an epoch.
+//! Delegation certificates, by which the signer authorizes a broker to mint tokens in an epoch.
 
 use std::fmt;
 
@@ -11,28 +11,28 @@ use ssh_key::{PublicKey, SigningKey};
 
 use crate::sshsig::{self, Namespace, SshsigError};
 
-/// Longest time from `issued_at` to `mint_until`: a day.
+/// Maximum time from `issued_at` to `mint_until`.
 pub const MAX_DELEGATION: Ttl = Ttl::from_secs(24 * 3600);
 
-/// What the signer signs about an epoch.
+/// The signed content of a delegation certificate.
 ///
-/// All times are the signer's own; who verifies takes them from here and never works them out from
-/// a clock of its own.
+/// All times are the signer's. Verifiers take them from here instead of deriving them from their own
+/// clock, which may differ.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DelegationPayload {
     /// The epoch.
     pub epoch: EpochId,
-    /// The broker's name for itself.
+    /// The broker's own id.
     pub broker_id: String,
-    /// The Ed25519 key that signs the epoch's receipts; in JSON base64url without padding.
+    /// The Ed25519 key that signs the epoch's receipts; in JSON, base64url without padding.
     #[serde(serialize_with = "write_key", deserialize_with = "read_key")]
     pub public_key: [u8; 32],
-    /// When it was signed.
+    /// The time of signing.
     pub issued_at: Timestamp,
-    /// The broker mints until then.
+    /// The time until which the broker may mint tokens.
     pub mint_until: Timestamp,
-    /// No token of the epoch outlives this.
+    /// The time at which all tokens of the epoch have expired.
     pub valid_until: Timestamp,
 }
 
@@ -40,25 +40,26 @@ pub struct DelegationPayload {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DelegationError {
     /// The CA's signature is missing or wrong.
-    #[error("the delegation certificate: {0}")]
+    #[error("the delegation certificate is not valid: {0}")]
     Signature(#[from] SshsigError),
-    /// The times contradict each other or exceed [`MAX_DELEGATION`].
+    /// The times are out of order or exceed [`MAX_DELEGATION`].
     #[error("the delegation certificate's times are out of order or more than a day apart")]
     Times,
     /// Its `valid_until` has passed.
-    #[error("the delegation certificate ended at {0}")]
+    #[error("the delegation certificate expired at {0}")]
     Ended(Timestamp),
 }
 
 impl DelegationPayload {
-    /// The bytes that are signed: compact JSON, the fields in the order in which they stand here.
+    /// Returns the signed bytes: compact JSON with the fields in declaration order.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        // Strings and times alone: serialisation cannot fail.
+        // The fields are strings, times and a key, so serialization cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Checks that `issued_at` ≤ `mint_until` ≤ `valid_until`, the first two a day apart at most.
+    /// Checks that `issued_at` ≤ `mint_until` ≤ `valid_until` and that the first two are at most
+    /// [`MAX_DELEGATION`] apart.
     ///
     /// # Errors
     /// [`DelegationError::Times`].
@@ -72,21 +73,21 @@ impl DelegationPayload {
     }
 }
 
-/// A payload with the CA's signature over it.
+/// A payload with the CA's signature.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DelegationCertificate {
-    /// What is signed.
+    /// The signed content.
     pub payload: DelegationPayload,
     /// SSHSIG in PEM form, namespace `ephyr-delegation`.
     pub signature: String,
 }
 
 impl DelegationCertificate {
-    /// Signs a payload; only the signer has the key for it.
+    /// Signs a payload with the CA key, which only the signer has.
     ///
     /// # Errors
-    /// [`DelegationError::Times`]; [`DelegationError::Signature`] when the key is not Ed25519.
+    /// [`DelegationError::Times`]; [`DelegationError::Signature`] if the key is not Ed25519 or cannot sign.
     pub fn sign<K: SigningKey>(
         payload: DelegationPayload,
         ca: &K,
@@ -96,8 +97,7 @@ impl DelegationCertificate {
         Ok(Self { payload, signature })
     }
 
-    /// Checks the CA's signature, and nothing that depends on the time. This is what a receipt needs,
-    /// whenever it is looked at.
+    /// Verifies the CA's signature without reading a clock, since a receipt stays valid after its epoch.
     ///
     /// # Errors
     /// [`DelegationError::Signature`], [`DelegationError::Times`].
@@ -111,9 +111,9 @@ impl DelegationCertificate {
         self.payload.check_times()
     }
 
-    /// Checks the CA's signature, and that the epoch is not over.
+    /// Verifies the CA's signature and that the epoch has not ended.
     ///
-    /// There is no lower bound: a signer whose clock is ahead makes a certificate that is good at once.
+    /// There is no lower bound, so a certificate from a signer whose clock is ahead is valid at once.
     ///
     /// # Errors
     /// As [`Self::verify_signature`]; [`DelegationError::Ended`] from `valid_until` on.
@@ -127,7 +127,7 @@ impl DelegationCertificate {
         }
     }
 
-    /// The certificate's name: SHA-256 of the payload's bytes.
+    /// Returns the certificate's id, the SHA-256 of the payload's bytes.
     #[must_use]
     pub fn id(&self) -> Digest {
         Digest(Sha256::digest(self.payload.bytes()).into())

@@ -1,4 +1,4 @@
-//! What a token allows: [`Scope`] for one dimension, [`Grants`] for a paired one, [`Envelope`] for all.
+//! A token's authority: [`Scope`] for a flat dimension, [`Grants`] for a paired one, [`Envelope`] for all.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,23 +7,23 @@ use ephyr_names::{Method, RemoteName, RoleName, ServiceName, TargetName, Timesta
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One dimension of authority.
+/// A flat dimension of authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope<T: Ord> {
-    /// No limit here: the policy decides.
+    /// No limit: the policy decides.
     Any,
-    /// These alone. The empty set denies everything.
+    /// Only these items. The empty set denies everything.
     Only(BTreeSet<T>),
 }
 
 impl<T: Ord> Scope<T> {
-    /// The scope that denies everything.
+    /// Returns the scope that denies everything.
     #[must_use]
     pub const fn none() -> Self {
         Self::Only(BTreeSet::new())
     }
 
-    /// Whether `item` is within the scope.
+    /// Returns whether `item` is within the scope.
     pub fn contains<Q: Ord + ?Sized>(&self, item: &Q) -> bool
     where
         T: Borrow<Q>,
@@ -34,13 +34,13 @@ impl<T: Ord> Scope<T> {
         }
     }
 
-    /// Whether it denies everything.
+    /// Returns whether the scope denies everything.
     #[must_use]
     pub fn is_none(&self) -> bool {
         matches!(self, Self::Only(set) if set.is_empty())
     }
 
-    /// Keeps what both allow.
+    /// Keeps only what both allow.
     pub fn narrow(&mut self, other: Self) {
         match (&mut *self, other) {
             (_, Self::Any) => {}
@@ -49,7 +49,7 @@ impl<T: Ord> Scope<T> {
         }
     }
 
-    /// Whether everything within `self` is within `other`.
+    /// Returns whether everything within `self` is within `other`.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
         match (self, other) {
@@ -66,24 +66,24 @@ impl<T: Ord> FromIterator<T> for Scope<T> {
     }
 }
 
-/// A paired dimension: target → roles, service → methods, remote → tools. Every key keeps its own
-/// values; there is no cross product. A key without values is the same as no key.
+/// A paired dimension: target → roles, service → methods, remote → tools. Values apply only to their own
+/// key (no cross product). A key without values is equivalent to no key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Grants<K: Ord, V: Ord> {
-    /// No limit here: the policy decides.
+    /// No limit: the policy decides.
     Any,
-    /// These pairs alone. The empty map denies everything.
+    /// Only these pairs. The empty map denies everything.
     Only(BTreeMap<K, BTreeSet<V>>),
 }
 
 impl<K: Ord, V: Ord> Grants<K, V> {
-    /// The grants that deny everything.
+    /// Returns the grants that deny everything.
     #[must_use]
     pub const fn none() -> Self {
         Self::Only(BTreeMap::new())
     }
 
-    /// Whether this pair is granted.
+    /// Returns whether this pair is granted.
     #[must_use]
     pub fn allows(&self, key: &K, value: &V) -> bool {
         match self {
@@ -92,7 +92,7 @@ impl<K: Ord, V: Ord> Grants<K, V> {
         }
     }
 
-    /// Whether `key` is granted with any value that fits.
+    /// Returns whether `key` is granted with any value that fits.
     fn some_value(&self, key: &K, fits: impl Fn(&V) -> bool) -> bool {
         match self {
             Self::Any => true,
@@ -100,7 +100,7 @@ impl<K: Ord, V: Ord> Grants<K, V> {
         }
     }
 
-    /// Whether any key that fits is granted with `value`.
+    /// Returns whether any key that fits is granted with `value`.
     fn some_key(&self, value: &V, fits: impl Fn(&K) -> bool) -> bool {
         match self {
             Self::Any => true,
@@ -110,7 +110,7 @@ impl<K: Ord, V: Ord> Grants<K, V> {
         }
     }
 
-    /// Keeps the pairs that both allow.
+    /// Keeps only the pairs that both allow.
     pub fn narrow(&mut self, other: Self) {
         match (&mut *self, other) {
             (_, Self::Any) => {}
@@ -125,7 +125,7 @@ impl<K: Ord, V: Ord> Grants<K, V> {
         }
     }
 
-    /// Whether every pair of `self` is a pair of `other`.
+    /// Returns whether every pair of `self` is within `other`.
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
         match (self, other) {
@@ -148,10 +148,10 @@ impl<K: Ord, V: Ord> FromIterator<(K, V)> for Grants<K, V> {
     }
 }
 
-/// Everything that a token allows, in all eight dimensions, and for how long.
+/// A token's authority in all eight dimensions, its expiry and its delegation limits.
 ///
-/// It is an upper bound: the current policy of every agent in the lineage must allow the act as well.
-/// As JSON an unlimited dimension is `"*"`, a limited one a list, or an object of lists if paired.
+/// It is an upper bound: the current policy of every agent in the lineage must allow the action as well.
+/// In JSON an unlimited dimension is `"*"`, a limited one a list, or an object of lists if paired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Envelope {
@@ -171,16 +171,16 @@ pub struct Envelope {
     pub methods: Scope<Method>,
     /// Filter on the remotes of `mcp`.
     pub remotes: Scope<RemoteName>,
-    /// Nothing is allowed from this time on.
+    /// The time from which nothing is allowed.
     pub expires: Timestamp,
-    /// Whether child tasks may be made.
+    /// Whether child tasks may be created.
     pub can_delegate: bool,
-    /// How many generations of tasks may follow below.
+    /// The number of generations of tasks allowed below this one.
     pub delegation_depth: u8,
 }
 
 impl Envelope {
-    /// The envelope that limits nothing but time and delegation: the policy decides.
+    /// Returns an envelope that limits only time and delegation; the policy decides the rest.
     #[must_use]
     pub const fn any(expires: Timestamp, can_delegate: bool, delegation_depth: u8) -> Self {
         Self {
@@ -198,7 +198,7 @@ impl Envelope {
         }
     }
 
-    /// The envelope that allows nothing at all.
+    /// Returns an envelope that allows nothing.
     #[must_use]
     pub const fn nothing(expires: Timestamp) -> Self {
         Self {
@@ -216,13 +216,13 @@ impl Envelope {
         }
     }
 
-    /// Whether `role` on `target` is within the envelope.
+    /// Returns whether `role` on `target` is within the envelope.
     #[must_use]
     pub fn allows_ssh(&self, target: &TargetName, role: &RoleName) -> bool {
         self.targets.contains(target) && self.roles.contains(role) && self.ssh.allows(target, role)
     }
 
-    /// Whether `method` on `service` is within the envelope.
+    /// Returns whether `method` on `service` is within the envelope.
     #[must_use]
     pub fn allows_http(&self, service: &ServiceName, method: &Method) -> bool {
         self.services.contains(service)
@@ -230,13 +230,13 @@ impl Envelope {
             && self.http.allows(service, method)
     }
 
-    /// Whether `tool` of `remote` is within the envelope.
+    /// Returns whether `tool` of `remote` is within the envelope.
     #[must_use]
     pub fn allows_mcp(&self, remote: &RemoteName, tool: &ToolName) -> bool {
         self.remotes.contains(remote) && self.mcp.allows(remote, tool)
     }
 
-    /// Whether there is any role that the envelope allows on `target`.
+    /// Returns whether the envelope allows any role on `target`.
     #[must_use]
     pub fn reaches_target(&self, target: &TargetName) -> bool {
         self.targets.contains(target)
@@ -246,7 +246,7 @@ impl Envelope {
             && !self.roles.is_none()
     }
 
-    /// Whether there is any target on which the envelope allows `role`.
+    /// Returns whether the envelope allows `role` on any target.
     #[must_use]
     pub fn reaches_role(&self, role: &RoleName) -> bool {
         self.roles.contains(role)
@@ -256,7 +256,7 @@ impl Envelope {
             && !self.targets.is_none()
     }
 
-    /// Whether there is any method that the envelope allows on `service`.
+    /// Returns whether the envelope allows any method on `service`.
     #[must_use]
     pub fn reaches_service(&self, service: &ServiceName) -> bool {
         self.services.contains(service)
@@ -266,7 +266,7 @@ impl Envelope {
             && !self.methods.is_none()
     }
 
-    /// Whether there is any service on which the envelope allows `method`.
+    /// Returns whether the envelope allows `method` on any service.
     #[must_use]
     pub fn reaches_method(&self, method: &Method) -> bool {
         self.methods.contains(method)
@@ -276,13 +276,13 @@ impl Envelope {
             && !self.services.is_none()
     }
 
-    /// Whether there is any tool that the envelope allows of `remote`.
+    /// Returns whether the envelope allows any tool of `remote`.
     #[must_use]
     pub fn reaches_remote(&self, remote: &RemoteName) -> bool {
         self.remotes.contains(remote) && self.mcp.some_value(remote, |_| true)
     }
 
-    /// Whether nothing in `self` exceeds `other`, dimension by dimension.
+    /// Returns whether `self` is within `other` in every dimension.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
         self.ssh.is_subset(&other.ssh)
@@ -314,7 +314,7 @@ impl<T> StarOr<T> {
         match self {
             Self::Star(star) if star == ANY => Ok(None),
             Self::Star(other) => Err(E::custom(format_args!(
-                "{other:?}: \"*\" or names are expected"
+                "{other:?}: expected \"*\" or names"
             ))),
             Self::Limited(limited) => Ok(Some(limited)),
         }
@@ -353,9 +353,7 @@ impl<'de, K: Ord + DeserializeOwned, V: Ord + DeserializeOwned> Deserialize<'de>
             return Ok(Self::Any);
         };
         if map.values().any(BTreeSet::is_empty) {
-            return Err(D::Error::custom(
-                "a name without values: leave the name out",
-            ));
+            return Err(D::Error::custom("a name has no values: leave the name out"));
         }
         Ok(Self::Only(map))
     }

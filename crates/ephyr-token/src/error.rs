@@ -1,24 +1,24 @@
-//! Why a token is refused, and why one is not minted.
+//! Errors of verification and minting.
 
 use ephyr_names::Timestamp;
 
-/// Why a token is refused. Everything but [`TokenError::Expired`] is the fault of whoever presents it.
+/// Why a token is refused. Except for [`TokenError::Expired`], the presenter is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The text does not begin with `mac_`.
-    #[error("not a token: a token begins with \"mac_\"")]
+    #[error("not a token: expected a text that begins with \"mac_\"")]
     NotAToken,
-    /// More than [`crate::MAX_TOKEN_BYTES`].
-    #[error("the token has more than 8192 bytes; ask for a new one with fewer caveats")]
+    /// Longer than [`crate::MAX_TOKEN_BYTES`].
+    #[error("the token has more than 8192 bytes; request a new one with fewer caveats")]
     TooLong,
     /// Not canonical base64url without padding.
     #[error("the token is damaged: not base64url without padding (RFC 4648 section 5)")]
     Base64,
-    /// Another version byte than 0x02.
+    /// The version byte is not 0x02.
     #[error("the token has format version {0}; this build reads version 2")]
     Version(u8),
     /// The bytes end inside a field.
-    #[error("the token is damaged: it ends too early")]
+    #[error("the token is truncated")]
     Truncated,
     /// Bytes follow the signature.
     #[error("the token is damaged: bytes follow its signature")]
@@ -26,46 +26,46 @@ pub enum TokenError {
     /// Not `<epoch ULID>.<root task ULID>.<number of broker caveats>`.
     #[error("the token's identifier is malformed")]
     Identifier,
-    /// Made for somebody else.
+    /// The location is not [`crate::LOCATION`].
     #[error("the token is not for an Ephyr broker")]
     Location,
-    /// The identifier counts more broker caveats than there are, or none.
-    #[error("the token's identifier does not fit its caveats")]
+    /// The identifier's count of broker caveats is zero or exceeds the number of caveats.
+    #[error("the token's identifier does not match its number of caveats")]
     SectionCount,
     /// The HMAC chain does not end in the token's signature.
     #[error(
-        "the token's signature is wrong: it was altered, or its epoch is over; ask for a new one"
+        "the token's signature is wrong: the token was altered or its epoch has ended; request a new one"
     )]
     Signature,
-    /// A caveat that the grammar does not know, or not in its one spelling.
-    #[error("caveat {index} is not understood: {why}")]
+    /// A caveat that is outside the grammar or not canonical.
+    #[error("caveat {index} is malformed: {why}")]
     MalformedCaveat {
-        /// Its place, from 0.
+        /// The caveat's index, from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The fault.
         why: &'static str,
     },
-    /// A well-formed caveat where it must not stand.
-    #[error("caveat {index} is out of place: {why}")]
+    /// A well-formed caveat at a position where it is not allowed.
+    #[error("caveat {index} is misplaced: {why}")]
     MisplacedCaveat {
-        /// Its place, from 0.
+        /// The caveat's index, from 0.
         index: usize,
-        /// What is wrong with its place.
+        /// The rule that it breaks.
         why: &'static str,
     },
     /// `[*]` in the holder section.
-    #[error("caveat {index}: \"*\" may not be appended to a token")]
+    #[error("caveat {index}: \"*\" cannot be appended to a token; only the broker may write it")]
     Wildcard {
-        /// Its place, from 0.
+        /// The caveat's index, from 0.
         index: usize,
     },
-    /// The first task is not the one of the identifier.
-    #[error("the token's first task is not the root that its identifier names")]
+    /// The first task is not the identifier's root.
+    #[error("the token's first task is not the root named in its identifier")]
     RootMismatch,
     /// A task occurs twice in the lineage.
-    #[error("caveat {index} names a task that already stands in the lineage")]
+    #[error("caveat {index} names a task that is already in the lineage")]
     RepeatedTask {
-        /// Its place, from 0.
+        /// The caveat's index, from 0.
         index: usize,
     },
     /// More than [`crate::MAX_DEPTH`] generations below the root.
@@ -74,16 +74,16 @@ pub enum TokenError {
     /// The broker set no expiry.
     #[error("the token's broker section sets no expiry")]
     NoExpiry,
-    /// The time is over.
-    #[error("the token expired at {expires}; ask for a new one")]
+    /// The token has expired.
+    #[error("the token expired at {expires}; request a new one")]
     Expired {
-        /// When.
+        /// The time of expiry.
         expires: Timestamp,
     },
 }
 
 impl TokenError {
-    /// A stable name for programs: test vectors, metrics, audit records.
+    /// Returns the stable code used in test vectors, metrics and audit records.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -112,19 +112,19 @@ impl TokenError {
 /// Why a token is not minted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
-    /// More than [`crate::MAX_TOKEN_BYTES`].
+    /// Longer than [`crate::MAX_TOKEN_BYTES`].
     #[error(
-        "the token would have {len} bytes, at most 8192 are allowed; name fewer targets, services or tools"
+        "the token would have {len} bytes, more than the limit of 8192; name fewer targets, services or tools"
     )]
     TooLong {
-        /// Its length in bytes.
+        /// The token's length in bytes.
         len: usize,
     },
     /// The parent's `can_delegate` is false.
     #[error("the parent task may not delegate (can_delegate is false)")]
     MayNotDelegate,
     /// The parent's `delegation_depth` is used up.
-    #[error("the parent task's delegation_depth is used up")]
+    #[error("the parent task has no delegation_depth left")]
     DepthUsedUp,
     /// The child would be deeper than [`crate::MAX_DEPTH`].
     #[error("the child would be more than 5 levels below the root")]
@@ -132,19 +132,19 @@ pub enum MintError {
     /// The child asks for more than its parent has.
     #[error("the child's {what} exceeds its parent's")]
     Widens {
-        /// The first such dimension: `ssh`, `targets`, `expires`, …
+        /// The first dimension that is exceeded: `ssh`, `targets`, `expires`, …
         what: &'static str,
     },
-    /// The child's task id already stands in the lineage.
-    #[error("the child's task id already stands in its lineage")]
+    /// The child's task id is already in the lineage.
+    #[error("the child's task id is already in its lineage")]
     RepeatedTask,
-    /// Another key is bound to the task already.
-    #[error("the task is bound to another holder key already")]
+    /// The task is already bound to another key.
+    #[error("the task is already bound to another holder key")]
     AlreadyBound,
-    /// The root's `delegation_depth` is over [`crate::MAX_DEPTH`].
-    #[error("delegation_depth is {0}, at most 5 is allowed")]
+    /// The root's `delegation_depth` exceeds [`crate::MAX_DEPTH`].
+    #[error("delegation_depth is {0}; the maximum is 5")]
     Depth(u8),
     /// The expiry is not in the years 0001 to 9999.
-    #[error("the expiry is not a time that RFC 3339 can write")]
+    #[error("the expiry is outside the years 0001 to 9999")]
     Expiry,
 }

@@ -1,4 +1,4 @@
-//! What a token says, for people: read without any key, and so without any proof.
+//! A readable view of a token, decoded without its key and therefore unverified.
 
 use ephyr_names::{Digest, EpochId, TaskId};
 use serde::Serialize;
@@ -10,38 +10,38 @@ use crate::reduce::reduce;
 use crate::segment::Segment;
 use crate::wire::Token;
 
-/// What an **unverified** token says. Anybody can write such a thing: nothing may be decided by it.
+/// The content of an **unverified** token. Anyone can write one, so it must not drive any decision.
 #[derive(Clone, Debug, Serialize)]
 pub struct Explanation {
-    /// Always false: only the broker can tell whether a token is genuine.
+    /// Always false: only the broker can verify a token.
     pub verified: bool,
     /// SHA-256 of the token's bytes, as audit records name it.
     pub digest: Digest,
-    /// Length in bytes.
+    /// The token's length in bytes.
     pub bytes: usize,
-    /// The epoch that made it.
+    /// The epoch that minted it.
     pub epoch: EpochId,
     /// The root task of its tree.
     pub root: TaskId,
-    /// Its tasks, the root's first; empty if the caveats cannot be read.
+    /// Its segments, the root's first; empty if the caveats are invalid.
     pub segments: Vec<Segment>,
-    /// Who started the tree.
+    /// The initiator of the task tree.
     pub initiated_by: Option<Initiator>,
     /// The caveats that the broker wrote.
     pub broker_caveats: Vec<String>,
     /// The caveats that holders appended.
     pub holder_caveats: Vec<String>,
-    /// What is left of authority, if the token is genuine; absent if the caveats cannot be read.
+    /// The authority of the token, if it is genuine; absent if the caveats are invalid.
     pub envelope: Option<Envelope>,
-    /// Why no broker would accept it, whatever its signature.
+    /// Why every broker refuses it, regardless of its signature.
     pub refused: Option<String>,
 }
 
-/// Takes a token apart.
+/// Decodes a token without verifying it.
 ///
 /// # Errors
-/// [`TokenError`] when the text is no token at all. Unreadable caveats are no error here: they are
-/// shown, and [`Explanation::refused`] says why a broker refuses them.
+/// [`TokenError`] if the text's layout is not a token's. Invalid caveats are not an error: they are
+/// shown, and [`Explanation::refused`] gives the reason.
 pub fn explain(text: &str) -> Result<Explanation, TokenError> {
     let token = Token::from_text(text)?;
     let mut caveats = token

@@ -1,4 +1,4 @@
-//! The keys of an epoch, of a task tree and of a holder.
+//! The keys of epochs, task trees and holders.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,21 +14,21 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::point::usable_point;
 
-/// The label before the root's ULID in HKDF's `info`.
+/// The label that precedes the root's ULID in HKDF's `info`.
 const ROOT_KEY_LABEL: &[u8] = b"ephyr token root key v1\0";
 
-/// The secret that every token of an epoch grows from: 32 random bytes.
+/// The secret of an epoch, 32 random bytes, from which the root keys of its task trees are derived.
 ///
-/// It never leaves the broker; erased when dropped, never printed.
+/// It never leaves the broker, is erased on drop and never printed.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct EpochSecret {
     secret: [u8; 32],
-    /// What HKDF extracts from it, once for all the trees of the epoch.
+    /// The HKDF pseudorandom key, extracted once for all trees of the epoch.
     extracted: [u8; 32],
 }
 
 impl EpochSecret {
-    /// Takes 32 bytes from the system's random source.
+    /// Builds the secret from 32 bytes of the system's random source.
     #[must_use]
     pub fn from_bytes(secret: [u8; 32]) -> Self {
         let (mut extracted, _) = Hkdf::<Sha256>::extract(None, &secret);
@@ -40,18 +40,18 @@ impl EpochSecret {
         }
     }
 
-    /// The secret itself, for the broker's journal in memory-backed storage.
+    /// Returns the secret bytes, for the broker's journal in memory-backed storage.
     #[must_use]
     pub const fn dangerous_bytes(&self) -> &[u8; 32] {
         &self.secret
     }
 
-    /// The key of the task tree below `root`: HKDF-SHA256 (RFC 5869) without salt, `info` =
-    /// `ephyr token root key v1`, a zero byte, the 26 characters of the root's ULID.
+    /// Derives the key of the task tree of `root`: HKDF-SHA256 (RFC 5869) without salt, `info` =
+    /// `ephyr token root key v1`, a zero byte and the 26 characters of the root's ULID.
     #[must_use]
     #[expect(
         clippy::expect_used,
-        reason = "a key left at zeros would be worse than a panic"
+        reason = "an all-zero key would be worse than a panic"
     )]
     pub fn root_key(&self, root: TaskId) -> RootKey {
         let mut info = [0u8; ROOT_KEY_LABEL.len() + 26];
@@ -66,38 +66,38 @@ impl EpochSecret {
     }
 }
 
-/// The key of one task tree's HMAC chains. Erased when dropped, never printed.
+/// The key of one task tree's HMAC chains. It is erased on drop and never printed.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct RootKey([u8; 32]);
 
 impl RootKey {
-    /// A key from its bytes, for verifiers that were handed one, such as the test vectors'.
+    /// Returns the key with these bytes, for verifiers that receive one, such as the test vectors'.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The key itself: whoever has it can mint any token of the tree.
+    /// Returns the key bytes, with which any token of the tree can be minted.
     #[must_use]
     pub const fn dangerous_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// Why a text or bytes are no key.
+/// Why a text or bytes are not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not 43 characters of canonical base64url.
     #[error(
-        "not an Ed25519 public key: 32 bytes as base64url without padding (43 characters) are expected"
+        "not an Ed25519 public key: expected 32 bytes as base64url without padding (43 characters)"
     )]
     Text,
-    /// Not the canonical encoding of a point of the curve, or of one of small order.
-    #[error("not an Ed25519 public key: these 32 bytes are no usable point of the curve")]
+    /// Not the canonical encoding of a point of the curve, or a point of small order.
+    #[error("not an Ed25519 public key: its 32 bytes are not a usable point of the curve")]
     Point,
 }
 
-/// The Ed25519 public key (RFC 8032) that a task is bound to. As text base64url without padding.
+/// The Ed25519 public key (RFC 8032) that a task is bound to; as text, base64url without padding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HolderKey([u8; 32]);
 
@@ -105,13 +105,13 @@ impl HolderKey {
     /// Checks that the bytes are a usable public key.
     ///
     /// # Errors
-    /// [`KeyError::Point`] if they are no point of the curve, or one of small order, for which
-    /// signatures prove nothing.
+    /// [`KeyError::Point`] if they are not a canonical point of the curve or have a small order, so that
+    /// anyone can sign for the key.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, KeyError> {
         Self(bytes).verifying_key().map(|_| Self(bytes))
     }
 
-    /// A key that this crate wrote into a token itself, whose point was checked then.
+    /// Parses a key from a caveat without validating its point, which was validated at minting.
     pub(crate) fn from_caveat(text: &str) -> Result<Self, KeyError> {
         let mut bytes = [0u8; 32];
         match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
@@ -120,7 +120,7 @@ impl HolderKey {
         }
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -165,22 +165,22 @@ impl<'de> Deserialize<'de> for HolderKey {
     }
 }
 
-/// Who started a task tree, in the broker's words, such as `uid:1001` or `key:builder`: 1 to 128
+/// The initiator of a task tree as named by the broker, such as `uid:1001` or `key:builder`: 1 to 128
 /// characters of `A-Z a-z 0-9 . _ : @ / -`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Initiator(Box<str>);
 
 impl Initiator {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The text is no [`Initiator`].
+/// The text is not an [`Initiator`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not an initiator: 1 to 128 letters, digits or . _ : @ / - are expected")]
+#[error("not an initiator: expected 1 to 128 letters, digits or . _ : @ / -")]
 pub struct InitiatorError;
 
 impl FromStr for Initiator {

@@ -1,23 +1,23 @@
-//! Task tokens: how authority is written down, narrowed and read back.
+//! Task tokens: minting, narrowing and verification of authority.
 //!
-//! A token is a macaroon: a list of caveats under a chain of HMACs, each keyed with the one before.
-//! Whoever holds one can append caveats; nobody without the root key can remove or change any. The
-//! laws that everything here keeps:
+//! A token is a macaroon: a list of caveats under a chain of HMACs, each keyed with the one before. Any
+//! holder can append caveats; removing or changing one requires the root key. Invariants:
 //!
-//! 1. **Only the broker section names who.** The identifier says how many caveats the broker wrote.
-//!    Tasks, agents and holder keys are read there and nowhere else, so nothing that a holder appends
-//!    makes a token stand for another task, agent or key.
-//! 2. **A caveat only narrows.** Sets intersect, numbers take the minimum, booleans AND, times the
-//!    earliest. A dimension that the root segment does not name denies, so the first caveat of a
-//!    dimension is no different from the second.
-//! 3. **The empty set denies.** [`Scope::Only`] of nothing and [`Scope::Any`] are different values and
-//!    have different spellings (`IN []`, `IN [*]`); `*` may stand only in the broker section.
-//! 4. **Unverified and verified tokens are different types.** [`UnverifiedToken::verify`] is the only
-//!    way to a [`VerifiedToken`], and only that one has an [`Envelope`].
-//! 5. **One caveat, one spelling.** What would not be written back as it was read is refused.
+//! 1. **Only the broker section sets the identity.** The identifier says how many caveats the broker
+//!    wrote. Tasks, agents and holder keys are read only there, so a caveat that a holder appends cannot
+//!    change the token's task, agent or key.
+//! 2. **A caveat only narrows.** Sets intersect, numbers take the minimum, booleans combine with AND, times
+//!    take the earliest. A dimension that the root segment does not name denies, so the first caveat of a
+//!    dimension narrows like any later one.
+//! 3. **The empty set denies.** An empty [`Scope::Only`] and [`Scope::Any`] are different values with
+//!    different spellings (`IN []`, `IN [*]`); `*` is valid only in the broker section.
+//! 4. **Unverified and verified tokens are different types.** Only [`UnverifiedToken::verify`] returns a
+//!    [`VerifiedToken`], the only one of the two with an [`Envelope`].
+//! 5. **One caveat, one spelling.** A non-canonical caveat is refused, except that a list's items may
+//!    come in any order.
 //!
 //! The crate is pure: no I/O, no clock, no randomness, no globals. Time, keys, ids and nonces are
-//! arguments. `docs/tokens.md` gives the formats for whoever writes another verifier or a client.
+//! arguments. `docs/tokens.md` specifies the formats for authors of other verifiers and clients.
 
 mod authority;
 mod caveat;
@@ -55,8 +55,8 @@ pub use segment::Segment;
 pub use verify::{UnverifiedToken, VerifiedToken};
 pub use wire::{LOCATION, MAX_TOKEN_BYTES, TEXT_PREFIX, Token};
 
-/// Greatest depth of a task below its root, which has depth 0.
+/// Maximum depth of a task; the root has depth 0.
 pub const MAX_DEPTH: u8 = 5;
 
-/// Longest life of a root task, and so of every token below it.
+/// Maximum lifetime of a root task, and so of every token below it.
 pub const MAX_ROOT_TTL: ephyr_names::Ttl = ephyr_names::Ttl::from_secs(3600);

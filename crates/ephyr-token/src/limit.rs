@@ -1,4 +1,4 @@
-//! The caveats that a holder may append.
+//! Caveats that a holder may append.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,14 +10,13 @@ use crate::caveat::{
 };
 use crate::{Grants, Scope};
 
-/// A limit that any holder may append to a token. Its text is the caveat itself, such as
-/// `ssh IN [web:read]`; there is no unlimited form.
+/// A caveat that any holder may append to a token, such as `ssh IN [web:read]`. It has no unlimited form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HolderCaveat(Body);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Body {
-    /// A list, in the order in which it was written.
+    /// The caveat's text, items in the order written.
     List(Box<str>),
     ExpiresBefore(Timestamp),
     CanDelegate(bool),
@@ -26,71 +25,71 @@ enum Body {
 
 /// Why a text is not a caveat that a holder may append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a limit that can be appended: {0}")]
+#[error("this caveat cannot be appended: {0}")]
 pub struct LimitError(&'static str);
 
 impl HolderCaveat {
-    /// These roles on these targets and no others.
+    /// Limits SSH to these roles on these targets.
     #[must_use]
     pub fn ssh(pairs: impl IntoIterator<Item = (TargetName, RoleName)>) -> Self {
         Self::paired(Dimension::Ssh, &pairs.into_iter().collect())
     }
 
-    /// These methods on these services and no others.
+    /// Limits HTTP to these methods on these services.
     #[must_use]
     pub fn http(pairs: impl IntoIterator<Item = (ServiceName, Method)>) -> Self {
         Self::paired(Dimension::Http, &pairs.into_iter().collect())
     }
 
-    /// These tools of these remotes and no others.
+    /// Limits MCP to these tools of these remotes.
     #[must_use]
     pub fn mcp(pairs: impl IntoIterator<Item = (RemoteName, ToolName)>) -> Self {
         Self::paired(Dimension::Mcp, &pairs.into_iter().collect())
     }
 
-    /// These targets and no others.
+    /// Limits SSH to these targets.
     #[must_use]
     pub fn targets(names: impl IntoIterator<Item = TargetName>) -> Self {
         Self::flat(Dimension::Target, &names.into_iter().collect())
     }
 
-    /// These roles and no others.
+    /// Limits SSH to these roles.
     #[must_use]
     pub fn roles(names: impl IntoIterator<Item = RoleName>) -> Self {
         Self::flat(Dimension::Role, &names.into_iter().collect())
     }
 
-    /// These services and no others.
+    /// Limits HTTP to these services.
     #[must_use]
     pub fn services(names: impl IntoIterator<Item = ServiceName>) -> Self {
         Self::flat(Dimension::Service, &names.into_iter().collect())
     }
 
-    /// These methods and no others.
+    /// Limits HTTP to these methods.
     #[must_use]
     pub fn methods(names: impl IntoIterator<Item = Method>) -> Self {
         Self::flat(Dimension::Method, &names.into_iter().collect())
     }
 
-    /// These remotes and no others.
+    /// Limits MCP to these remotes.
     #[must_use]
     pub fn remotes(names: impl IntoIterator<Item = RemoteName>) -> Self {
         Self::flat(Dimension::Remote, &names.into_iter().collect())
     }
 
-    /// Nothing from this time on.
+    /// Denies everything from this time on.
     #[must_use]
     pub const fn expires_before(time: Timestamp) -> Self {
         Self(Body::ExpiresBefore(time))
     }
 
-    /// Whether the token may still delegate.
+    /// Forbids delegation with `false`; `true` changes nothing.
     #[must_use]
     pub const fn can_delegate(may: bool) -> Self {
         Self(Body::CanDelegate(may))
     }
 
-    /// At most this many generations below.
+    /// Limits the generations of tasks below this one.
     #[must_use]
     pub const fn delegation_depth(depth: u8) -> Self {
         Self(Body::DelegationDepth(depth))
@@ -133,7 +132,7 @@ impl FromStr for HolderCaveat {
             Caveat::Limit(Limit::ExpiresBefore(time)) => Ok(Self(Body::ExpiresBefore(time))),
             Caveat::Limit(Limit::CanDelegate(may)) => Ok(Self(Body::CanDelegate(may))),
             Caveat::Limit(Limit::DelegationDepth(depth)) => Ok(Self(Body::DelegationDepth(depth))),
-            _ => Err(LimitError("only the broker says whom a token stands for")),
+            _ => Err(LimitError("only the broker sets task, agent and holder")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Minting: what only the broker can do, because only it has the root key.
+//! Minting of tokens, which requires the root key and so only the broker can do.
 
 use ephyr_names::{
     AgentName, EpochId, Method, RemoteName, RoleName, ServiceName, TargetName, TaskId, Timestamp,
@@ -12,41 +12,41 @@ use crate::verify::VerifiedToken;
 use crate::wire::Token;
 use crate::{Envelope, Grants, MAX_DEPTH, Scope};
 
-/// A root task.
+/// A root task to mint.
 #[derive(Clone, Debug)]
 pub struct RootSpec {
-    /// Its id, and the tree's.
+    /// The id of the task and its tree.
     pub task: TaskId,
-    /// Whose it is.
+    /// The task's agent.
     pub agent: AgentName,
-    /// The key to bind it to.
+    /// The key to bind the task to, if any.
     pub holder: Option<HolderKey>,
-    /// Who started it.
+    /// The initiator of the tree.
     pub initiated_by: Option<Initiator>,
-    /// What it allows, at most. `Any` leaves a dimension to the policy.
+    /// The upper bound of its authority. `Any` leaves a dimension to the policy.
     pub envelope: Envelope,
 }
 
-/// A task below another.
+/// A child task to mint.
 #[derive(Clone, Debug)]
 pub struct ChildSpec {
-    /// Its id.
+    /// The child's id.
     pub task: TaskId,
-    /// Whose it is: the parent's agent, or one that takes delegations from it.
+    /// The child's agent: the parent's, or one that accepts delegations from it.
     pub agent: AgentName,
-    /// The key to bind it to.
+    /// The key to bind the child to, if any.
     pub holder: Option<HolderKey>,
-    /// What to leave of the parent's authority.
+    /// The limits on the parent's authority.
     pub narrowing: Narrowing,
-    /// When it ends, at the latest when its parent does.
+    /// The expiry, not later than the parent's.
     pub expires: Timestamp,
-    /// Whether it may have children itself.
+    /// Whether the child may have children.
     pub can_delegate: bool,
-    /// How many generations may follow below it; `None` for as many as its parent leaves.
+    /// The number of generations below the child; `None` for as many as the parent allows.
     pub delegation_depth: Option<u8>,
 }
 
-/// What a child keeps of its parent's authority; `None` keeps the whole dimension.
+/// Limits on an envelope; `None` keeps the whole dimension.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Narrowing {
     /// Roles by target.
@@ -67,12 +67,12 @@ pub struct Narrowing {
     pub remotes: Option<Scope<RemoteName>>,
 }
 
-/// Mints a root task's token with the root key of `spec.task`. All eight dimensions are named in it,
-/// so that none is ever first named by a holder.
+/// Mints a root task's token with the root key of `spec.task`. The token names all eight dimensions, so
+/// that no holder is the first to name one.
 ///
 /// # Errors
-/// [`MintError::Depth`] above [`MAX_DEPTH`]; [`MintError::Expiry`] for a year beyond 9999;
-/// [`MintError::TooLong`] when the envelope does not fit.
+/// [`MintError::Depth`] above [`MAX_DEPTH`]; [`MintError::Expiry`] outside the years 0001 to 9999;
+/// [`MintError::TooLong`] if the token would exceed [`crate::MAX_TOKEN_BYTES`].
 pub fn mint_root(key: &RootKey, epoch: EpochId, spec: &RootSpec) -> Result<Token, MintError> {
     let envelope = &spec.envelope;
     if envelope.delegation_depth > MAX_DEPTH {
@@ -99,14 +99,14 @@ pub fn mint_root(key: &RootKey, epoch: EpochId, spec: &RootSpec) -> Result<Token
     Token::build(key, epoch, spec.task, &caveats.0)
 }
 
-/// Mints the token of a task below `parent`'s. The parent's caveats, the broker's and the holder's,
-/// become the broker section of the child's, in their order, before the child's own segment.
+/// Mints a child task's token. All caveats of the parent, the broker's and the holder's, precede the
+/// child's own segment in its broker section, in the same order.
 ///
-/// Whether the agents may do this, and whether the parent is alive, the caller has decided.
+/// The caller has already checked that the policy allows the delegation and that the parent is alive.
 ///
 /// # Errors
-/// The parent may not delegate, or its depth is used up; the child asks for more than its parent has,
-/// in authority, time or depth; its id stands in the lineage; the token grows too long.
+/// [`MintError`] if the parent may not delegate or has no depth left, if the child exceeds its parent in
+/// authority, time or depth, if its id is already in the lineage, or if the token would be too long.
 pub fn mint_child(
     key: &RootKey,
     parent: &VerifiedToken,
@@ -151,11 +151,10 @@ pub fn mint_child(
     Token::build(key, parent.epoch(), parent.root(), &caveats.0)
 }
 
-/// Mints the token of the same task, bound to `holder`. Binding twice to the same key gives the same
-/// task and authority again.
+/// Mints a token for the same task, bound to `holder`. Binding again to the same key is idempotent.
 ///
 /// # Errors
-/// [`MintError::AlreadyBound`] when the task is bound to another key; [`MintError::TooLong`].
+/// [`MintError::AlreadyBound`] if the task is bound to another key; [`MintError::TooLong`].
 pub fn rebind(
     key: &RootKey,
     token: &VerifiedToken,
@@ -174,8 +173,8 @@ pub fn rebind(
 }
 
 impl Narrowing {
-    /// Refuses every name with which the parent can do nothing: a child that asks for it is told so,
-    /// rather than left without.
+    /// Refuses every name that the parent cannot use, so that the requester gets an error instead of a
+    /// silently smaller child.
     fn check_within(&self, parent: &Envelope) -> Result<(), MintError> {
         let Self {
             ssh,
@@ -314,7 +313,7 @@ fn pairs_within<K: Ord, V: Ord>(
     }
 }
 
-/// The caveats of a token in the making.
+/// The broker caveats of a token being minted.
 #[derive(Default)]
 struct Caveats(Vec<Vec<u8>>);
 
@@ -339,7 +338,7 @@ impl Caveats {
 
     fn tail(&mut self, expires: Timestamp, delegate: bool, depth: u8) -> Result<(), MintError> {
         let expires = format!("expires_before = {expires}");
-        // A time that cannot be read back would make a token that nobody can use.
+        // A token whose expiry cannot be parsed would never verify.
         if crate::caveat::Caveat::parse(expires.as_bytes()).is_err() {
             return Err(MintError::Expiry);
         }
@@ -349,7 +348,7 @@ impl Caveats {
         Ok(())
     }
 
-    /// Puts the holder behind the agent of the last segment.
+    /// Inserts the holder after the agent of the last segment.
     fn bind_last(&mut self, holder: &HolderKey) {
         let agent = self
             .0

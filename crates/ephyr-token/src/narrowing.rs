@@ -1,4 +1,4 @@
-//! A [`Narrowing`] as callers write it: names by dimension, in JSON.
+//! The JSON form of a [`Narrowing`] in requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -11,8 +11,8 @@ use crate::{Envelope, Grants, Narrowing, Scope};
 type Pairs = BTreeMap<String, BTreeSet<String>>;
 type List = BTreeSet<String>;
 
-/// What a task is asked to be held to, before any name in it has been looked at. What is left out stays
-/// as it is; an empty list denies.
+/// The requested limits of a task, with names not yet validated. An absent dimension adds no limit; an
+/// empty list denies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NarrowingArguments {
@@ -43,10 +43,10 @@ pub struct NarrowingArguments {
 }
 
 impl NarrowingArguments {
-    /// Makes names of the texts.
+    /// Validates the names.
     ///
     /// # Errors
-    /// The first text that is no name of its kind.
+    /// The error of the first invalid name.
     pub fn into_narrowing(self) -> Result<Narrowing, NameError> {
         Ok(Narrowing {
             ssh: grants(self.ssh)?,
@@ -62,7 +62,7 @@ impl NarrowingArguments {
 }
 
 impl Narrowing {
-    /// What is left of an envelope that is held to this.
+    /// Returns `envelope` narrowed to these limits.
     #[must_use]
     pub fn of(self, mut envelope: Envelope) -> Envelope {
         let Self {

@@ -1,32 +1,32 @@
-//! Checks that 32 bytes are a usable Ed25519 public key.
+//! Validation of Ed25519 public keys.
 
 use ed25519_dalek::VerifyingKey;
 
 /// Why 32 bytes are not a usable Ed25519 public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PointFault {
-    /// They are not a point of the curve.
+    /// The bytes are not a point of the curve.
     #[error("its 32 bytes are not a point of the Ed25519 curve")]
     NotOnCurve,
-    /// They are not the canonical encoding of their point (RFC 8032 section 5.1.3), so the same key would
-    /// have two fingerprints.
+    /// The bytes are not the canonical encoding of their point (RFC 8032 section 5.1.3). Accepting them would
+    /// give one key two fingerprints.
     #[error("its 32 bytes are not the canonical encoding of their point")]
     NotCanonical,
-    /// The point has a small order: signatures that verify can be made without a private key.
-    #[error("its point has a small order, so that anyone can sign for it")]
+    /// The point has a small order: valid signatures can be made without a private key.
+    #[error("its point has a small order, so anyone can sign for it")]
     SmallOrder,
 }
 
-/// Decodes an Ed25519 public key from its canonical encoding; a point of small order is refused.
+/// Decodes an Ed25519 public key from its canonical encoding.
 ///
 /// # Errors
-/// [`PointFault`].
+/// [`PointFault`]; points of small order are refused as well.
 pub fn usable_point(bytes: &[u8; 32]) -> Result<VerifyingKey, PointFault> {
     let key = VerifyingKey::from_bytes(bytes).map_err(|_| PointFault::NotOnCurve)?;
     if key.is_weak() {
         return Err(PointFault::SmallOrder);
     }
-    // Decoding accepts the coordinate modulo p and any sign of zero; re-encoding does not.
+    // The decoder accepts non-reduced coordinates and either sign of zero; re-encoding reveals them.
     if key.to_edwards().compress().as_bytes() != bytes {
         return Err(PointFault::NotCanonical);
     }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
     use ed25519_dalek::SigningKey;
 
-    /// `value` in the first byte of a little-endian number whose other bytes are those of 2^255 - 1.
+    /// Returns the little-endian encoding of 2^255 - 1 with its first byte replaced by `value`.
     fn beyond_p(value: u8) -> [u8; 32] {
         let mut bytes = [0xff; 32];
         bytes[0] = value;
@@ -47,14 +47,14 @@ mod tests {
     }
 
     #[test]
-    fn points_of_small_order_are_refused_and_keys_are_not() {
+    fn small_order_points_are_refused_and_keys_accepted() {
         let identity: [u8; 32] = std::array::from_fn(|at| u8::from(at == 0));
         let of_order_8 = [
             0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
             0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
             0x6d, 0x53, 0xfc, 0x05,
         ];
-        // p - 1, and 0 and 1 again as p and p + 1.
+        // p - 1, then 0 and 1 encoded as p and p + 1.
         let others = [beyond_p(0xec), beyond_p(0xed), beyond_p(0xee)];
         for weak in [identity, [0; 32], of_order_8].into_iter().chain(others) {
             assert_eq!(
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_encoding_of_a_point_is_refused() {
+    fn non_canonical_point_encodings_are_refused() {
         let mut second = 0;
         for y in 2..=18 {
             let plain: [u8; 32] = std::array::from_fn(|at| if at == 0 { y } else { 0 });

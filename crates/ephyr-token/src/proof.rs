@@ -1,13 +1,13 @@
 //! Proof of possession: the `Ephyr-Proof` header of every request made with a bound token.
 //!
-//! base64url without padding of 185 bytes:
+//! The value is base64url without padding of 185 bytes:
 //!
 //! ```text
 //! 0x01 | u64be time, Unix ms | 16 B nonce | 32 B token digest | 32 B SHA-256("METHOD path") | 32 B SHA-256(raw body) | 64 B Ed25519
 //! ```
 //!
-//! Signed are `ephyr-proof-v1`, a zero byte and everything before the signature. `path` is the
-//! request target as sent, with its query if it has one.
+//! The signature covers `ephyr-proof-v1`, a zero byte and everything before the signature. `path` is the
+//! request target as sent, including any query.
 
 use std::fmt;
 
@@ -19,11 +19,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::keys::HolderKey;
 
-/// The header's name.
+/// The name of the HTTP header.
 pub const HEADER: &str = "Ephyr-Proof";
 
-/// How far a proof's time may be from the broker's, either way: 30 s. Nonces are kept at least until
-/// the proof's time plus this.
+/// Maximum distance between a proof's time and the broker's clock, in either direction. Nonces are kept at
+/// least until the proof's time plus this.
 pub const SKEW: Ttl = Ttl::from_secs(30);
 
 const VERSION: u8 = 1;
@@ -31,7 +31,7 @@ const DOMAIN: &[u8] = b"ephyr-proof-v1\0";
 const CLAIM_LEN: usize = 1 + 8 + 16 + 32 + 32 + 32;
 const LEN: usize = CLAIM_LEN + 64;
 
-/// 16 bytes, random, used once.
+/// 16 random bytes, used once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Nonce(pub [u8; 16]);
 
@@ -40,7 +40,7 @@ pub struct Nonce(pub [u8; 16]);
 pub struct ProofRequest<'a> {
     /// The method, as sent.
     pub method: &'a str,
-    /// The request target, as sent: path and, if there is one, query.
+    /// The request target, as sent: path and any query.
     pub path: &'a str,
     /// SHA-256 of the body, byte for byte as sent.
     pub body: Digest,
@@ -48,24 +48,24 @@ pub struct ProofRequest<'a> {
     pub token: Digest,
 }
 
-/// What a proof that holds leaves to do: to see that its nonce was not used before.
-#[must_use = "the nonce must still be found unused, or the request can be replayed"]
+/// A valid proof whose nonce has not been checked yet.
+#[must_use = "check that the nonce is unused, or the request can be replayed"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proven {
-    /// Unused so far, it must be; per holder key or for all together.
+    /// The nonce, which must be unused; per holder key or globally.
     pub nonce: Nonce,
-    /// Keep the nonce until this time plus the skew.
+    /// The proof's time; the nonce is kept until this time plus the skew.
     pub time: Timestamp,
 }
 
 /// Why a proof is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
-    /// Not the text of a proof.
-    #[error("Ephyr-Proof is malformed: 247 characters of base64url are expected")]
+    /// Not 247 characters of canonical base64url, or another version.
+    #[error("Ephyr-Proof is malformed: expected 247 characters of base64url")]
     Malformed,
     /// Not signed by the key that the token is bound to.
-    #[error("Ephyr-Proof is not by the key that the token is bound to")]
+    #[error("Ephyr-Proof is not signed by the key that the token is bound to")]
     Signature,
     /// For another token.
     #[error("Ephyr-Proof is for another token")]
@@ -76,26 +76,26 @@ pub enum ProofError {
     /// For another body.
     #[error("Ephyr-Proof is for another body")]
     Body,
-    /// Too old, or from the future.
+    /// Too old or too far in the future.
     #[error(
-        "Ephyr-Proof was made at {made}, which is too far from {now}: set the clock, or make one per request"
+        "Ephyr-Proof was made at {made}, too far from the broker's time {now}: synchronize the clock and make one proof per request"
     )]
     Time {
         /// The proof's time.
         made: Timestamp,
-        /// The broker's.
+        /// The broker's time.
         now: Timestamp,
     },
 }
 
-/// A proof as sent; nothing in it is believed before [`Proof::check`].
+/// A proof as sent; its content is unverified until [`Proof::check`].
 #[derive(Clone, Copy)]
 pub struct Proof {
     bytes: [u8; LEN],
 }
 
 impl Proof {
-    /// Makes a proof. `nonce` must be fresh random bytes, `time` the sender's clock.
+    /// Signs a proof. `nonce` must be fresh random bytes, `time` the sender's clock.
     #[must_use]
     pub fn sign(
         key: &SigningKey,
@@ -115,10 +115,10 @@ impl Proof {
         Self { bytes }
     }
 
-    /// Reads the header's value.
+    /// Parses the header's value.
     ///
     /// # Errors
-    /// [`ProofError::Malformed`] for everything but the one spelling.
+    /// [`ProofError::Malformed`] unless it is canonical.
     pub fn parse(header: &str) -> Result<Self, ProofError> {
         let mut bytes = [0; LEN];
         match URL_SAFE_NO_PAD.decode_slice(header, &mut bytes) {
@@ -127,10 +127,11 @@ impl Proof {
         }
     }
 
-    /// Checks the proof: its signature first, then token, method and path, body, and at last the time.
+    /// Verifies the proof: first the signature, so that nothing in a forged proof is evaluated, then token,
+    /// method and path, body, and time.
     ///
     /// # Errors
-    /// [`ProofError`], the first that applies in that order.
+    /// [`ProofError`] for the first check that fails.
     pub fn check(
         &self,
         holder: &HolderKey,
@@ -139,7 +140,7 @@ impl Proof {
         skew: Ttl,
     ) -> Result<Proven, ProofError> {
         let (claim, signature) = self.bytes.split_at(CLAIM_LEN);
-        // A key of small order, for which signatures prove nothing, is refused by `verify_strict`.
+        // `verify_strict` refuses keys of small order, for which anyone can sign.
         let key = VerifyingKey::from_bytes(holder.as_bytes()).map_err(|_| ProofError::Signature)?;
         let signature = Signature::from_slice(signature).map_err(|_| ProofError::Signature)?;
         key.verify_strict(&message(claim), &signature)
@@ -167,7 +168,7 @@ impl Proof {
 }
 
 impl ProofRequest<'_> {
-    /// SHA-256 of `METHOD path`. A method has no space, so no two requests share the bytes.
+    /// Returns the SHA-256 of `METHOD path`. It is unambiguous because a method contains no space.
     fn line_digest(&self) -> [u8; 32] {
         let hash = Sha256::new().chain_update(self.method).chain_update(" ");
         hash.chain_update(self.path).finalize().into()
@@ -178,7 +179,7 @@ fn message(claim: &[u8]) -> Vec<u8> {
     [DOMAIN, claim].concat()
 }
 
-/// Callers pass slices of exactly `N` bytes.
+/// Copies a slice, which must have exactly `N` bytes.
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(bytes);

@@ -1,4 +1,4 @@
-//! Receipts: what an acting call's result carries, checked offline with the CA's public key.
+//! Receipts in the results of actions, verifiable offline with the CA's public key.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,19 +19,20 @@ const DOMAIN: &[u8] = b"ephyr-receipt-v1\0";
 const CLAIM_LEN: usize = 16 + 32 + 32;
 const LEN: usize = 1 + CLAIM_LEN + 64;
 
-/// The broker's word, by its epoch key, that an audit record with this hash exists.
+/// A statement, signed with the broker's epoch key, that an audit record with this hash exists.
 ///
-/// As text `rcpt_` and base64url without padding of: 0x01, record id (16 bytes), record hash (32),
-/// certificate id (32), signature (64). Signed are `ephyr-receipt-v1`, a zero byte and the three.
+/// The text is `rcpt_` and base64url without padding of: 0x01, record id (16 bytes), record hash (32),
+/// certificate id (32), signature (64). The signature covers `ephyr-receipt-v1`, a zero byte, record id,
+/// record hash and certificate id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Receipt {
     /// The audit record.
     pub record: RecordId,
     /// Its hash in the chain.
     pub record_hash: Digest,
-    /// The id of the delegation certificate that names the epoch key.
+    /// The id of the delegation certificate that certifies the epoch key.
     pub certificate: Digest,
-    /// Ed25519 (RFC 8032).
+    /// The Ed25519 signature (RFC 8032).
     pub signature: [u8; 64],
 }
 
@@ -39,12 +40,12 @@ pub struct Receipt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
     /// Not the text of a receipt.
-    #[error("not a receipt: \"rcpt_\" and 194 characters of base64url are expected")]
+    #[error("not a receipt: expected \"rcpt_\" and 194 characters of base64url")]
     Malformed,
     /// The receipt names another certificate.
     #[error("the receipt belongs to the delegation certificate {0}, not to this one")]
     OtherCertificate(Digest),
-    /// The certificate is not the CA's.
+    /// The certificate is not valid for the CA's key.
     #[error(transparent)]
     Certificate(#[from] DelegationError),
     /// The signature is not the epoch key's.
@@ -53,10 +54,10 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
-    /// Makes a receipt; `sign` gives the epoch key's Ed25519 signature (RFC 8032) over the bytes it is handed.
+    /// Signs a receipt; `sign` returns the epoch key's Ed25519 signature (RFC 8032) of the bytes it receives.
     ///
     /// # Errors
-    /// What `sign` answers.
+    /// The error of `sign`.
     pub fn sign<E>(
         record: RecordId,
         record_hash: Digest,
@@ -72,11 +73,11 @@ impl Receipt {
         })
     }
 
-    /// Checks the receipt against the certificate that it names, and that one against the CA's key.
-    /// No clock is asked: a receipt stays good when its epoch is over.
+    /// Verifies the receipt against its certificate, and the certificate against the CA's key. It reads no
+    /// clock, because a receipt stays valid after its epoch.
     ///
     /// # Errors
-    /// [`ReceiptError`] says which of the two is wrong.
+    /// [`ReceiptError`] states whether the receipt or the certificate is at fault.
     pub fn verify(
         &self,
         certificate: &DelegationCertificate,

@@ -1,4 +1,4 @@
-//! Reduction: from caveats to segments and one envelope. Pure, and without knowledge of any key.
+//! Reduction of a token's caveats to segments and one envelope. It needs no key.
 
 use std::str::FromStr;
 
@@ -6,24 +6,24 @@ use ephyr_names::{
     AgentName, Method, RemoteName, RoleName, ServiceName, TargetName, TaskId, Timestamp, ToolName,
 };
 
-use crate::caveat::{Caveat, Dimension, Limit, List, Why, parse_grants, parse_scope};
+use crate::caveat::{Caveat, Dimension, Limit, List, Reason, parse_grants, parse_scope};
 use crate::error::TokenError;
 use crate::keys::Initiator;
 use crate::segment::Segment;
 use crate::wire::Token;
 use crate::{Envelope, Grants, MAX_DEPTH, Scope};
 
-/// What the caveats of a token say.
+/// A token's caveats, reduced.
 pub(crate) struct Reduced {
     pub(crate) segments: Vec<Segment>,
     pub(crate) initiated_by: Option<Initiator>,
     pub(crate) envelope: Envelope,
-    /// Denials that follow only from the root segment's silence. Whoever mints from this token makes
-    /// the holder's caveats the broker's, so the silence must be put in words then.
+    /// Denials implied by the root segment's silence. Minting from this token moves the holder's caveats
+    /// into the broker section, where they would count as stated, so these denials must be written out.
     pub(crate) unstated: Vec<&'static str>,
 }
 
-/// Reads a token's caveats in order.
+/// Reduces a token's caveats in order.
 pub(crate) fn reduce(token: &Token) -> Result<Reduced, TokenError> {
     let mut lineage = Lineage::new(token.root());
     let mut limits = Limits::default();
@@ -44,16 +44,17 @@ pub(crate) fn reduce(token: &Token) -> Result<Reduced, TokenError> {
             Caveat::Agent(agent) => lineage.agent(index, agent)?,
             Caveat::Holder(key) => {
                 lineage
-                    .expect(index, Expect::Holder, Expect::InitiatedBy)?
+                    .advance(index, Position::Holder, Position::InitiatedBy)?
                     .holder = Some(key);
             }
             Caveat::InitiatedBy(by) => {
-                lineage.expect(index, Expect::InitiatedBy, Expect::Limits)?;
+                lineage.advance(index, Position::InitiatedBy, Position::Limits)?;
                 lineage.initiated_by.get_or_insert(by);
             }
         }
     }
     lineage.limit(token.broker_caveats())?;
+    // Before the holder section, so that a holder's caveat cannot state what the broker left out.
     let unstated = limits.deny_unstated()?;
     for (index, bytes) in caveats {
         let malformed = |why| TokenError::MalformedCaveat { index, why };
@@ -61,7 +62,7 @@ pub(crate) fn reduce(token: &Token) -> Result<Reduced, TokenError> {
             Caveat::Limit(Limit::List(_, List::Any)) => return Err(TokenError::Wildcard { index }),
             Caveat::Limit(limit) => limits.narrow(limit).map_err(malformed)?,
             _ => {
-                let why = "only the broker says whom a token stands for";
+                let why = "only the broker sets task, agent and holder";
                 return Err(TokenError::MisplacedCaveat { index, why });
             }
         }
@@ -79,10 +80,10 @@ pub(crate) fn reduce(token: &Token) -> Result<Reduced, TokenError> {
     })
 }
 
-/// The next caveat of a segment's head: `task`, `agent`, then at most one `holder`, then at most
-/// one `initiated_by`, then limits.
+/// The position in a segment: `task`, `agent`, then at most one `holder`, then at most one
+/// `initiated_by`, then limits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Expect {
+enum Position {
     Task,
     Agent,
     Holder,
@@ -95,9 +96,9 @@ struct Lineage {
     root: TaskId,
     segments: Vec<Segment>,
     initiated_by: Option<Initiator>,
-    /// The task whose `agent` is due.
+    /// The last task read; its `agent` caveat follows.
     task: TaskId,
-    next: Expect,
+    next: Position,
 }
 
 impl Lineage {
@@ -107,7 +108,7 @@ impl Lineage {
             segments: Vec::new(),
             initiated_by: None,
             task: root,
-            next: Expect::Task,
+            next: Position::Task,
         }
     }
 
@@ -115,7 +116,7 @@ impl Lineage {
         if self.segments.is_empty() && task != self.root {
             return Err(TokenError::RootMismatch);
         }
-        if self.next == Expect::Agent {
+        if self.next == Position::Agent {
             return Err(out_of_order(index));
         }
         if self.segments.len() > usize::from(MAX_DEPTH) {
@@ -125,12 +126,12 @@ impl Lineage {
             return Err(TokenError::RepeatedTask { index });
         }
         self.task = task;
-        self.next = Expect::Agent;
+        self.next = Position::Agent;
         Ok(())
     }
 
     fn agent(&mut self, index: usize, agent: AgentName) -> Result<(), TokenError> {
-        if self.next != Expect::Agent {
+        if self.next != Position::Agent {
             return Err(out_of_order(index));
         }
         self.segments.push(Segment {
@@ -138,18 +139,18 @@ impl Lineage {
             agent,
             holder: None,
         });
-        self.next = Expect::Holder;
+        self.next = Position::Holder;
         Ok(())
     }
 
-    /// The open segment, if a caveat of place `at` may come now.
-    fn expect(
+    /// Moves on to `next` and returns the open segment, if a caveat at position `at` is allowed here.
+    fn advance(
         &mut self,
         index: usize,
-        at: Expect,
-        next: Expect,
+        at: Position,
+        next: Position,
     ) -> Result<&mut Segment, TokenError> {
-        if self.next <= Expect::Agent || self.next > at {
+        if self.next <= Position::Agent || self.next > at {
             return Err(out_of_order(index));
         }
         self.next = next;
@@ -157,16 +158,17 @@ impl Lineage {
     }
 
     fn limit(&mut self, index: usize) -> Result<(), TokenError> {
-        self.expect(index, Expect::Limits, Expect::Limits).map(drop)
+        self.advance(index, Position::Limits, Position::Limits)
+            .map(drop)
     }
 }
 
 const fn out_of_order(index: usize) -> TokenError {
-    let why = "a segment is task, agent, holder, initiated_by, limits, in this order";
+    let why = "the order in a segment is task, agent, holder, initiated_by, limits";
     TokenError::MisplacedCaveat { index, why }
 }
 
-/// The limits read so far; `None` where there was none.
+/// The limits read so far; `None` for a dimension not named yet.
 #[derive(Default)]
 struct Limits {
     ssh: Option<Grants<TargetName, RoleName>>,
@@ -183,7 +185,7 @@ struct Limits {
 }
 
 impl Limits {
-    fn narrow(&mut self, limit: Limit<'_>) -> Result<(), Why> {
+    fn narrow(&mut self, limit: Limit<'_>) -> Result<(), Reason> {
         match limit {
             Limit::List(Dimension::Ssh, list) => grants(&mut self.ssh, list),
             Limit::List(Dimension::Http, list) => grants(&mut self.http, list),
@@ -208,7 +210,7 @@ impl Limits {
         }
     }
 
-    /// What the root segment does not name denies from here on; gives those denials in words.
+    /// Denies every dimension not named so far; returns these denials as caveats.
     fn deny_unstated(&mut self) -> Result<Vec<&'static str>, TokenError> {
         if self.expires.is_none() {
             return Err(TokenError::NoExpiry);
@@ -277,16 +279,16 @@ impl Limits {
 fn deny<T>(
     limit: &mut Option<T>,
     nothing: T,
-    words: &'static str,
+    caveat: &'static str,
     unstated: &mut Vec<&'static str>,
 ) {
     if limit.is_none() {
         *limit = Some(nothing);
-        unstated.push(words);
+        unstated.push(caveat);
     }
 }
 
-fn scope<T: Ord + FromStr>(limit: &mut Option<Scope<T>>, list: List<'_>) -> Result<(), Why> {
+fn scope<T: Ord + FromStr>(limit: &mut Option<Scope<T>>, list: List<'_>) -> Result<(), Reason> {
     let read = parse_scope(list)?;
     match limit {
         Some(limit) => limit.narrow(read),
@@ -295,7 +297,7 @@ fn scope<T: Ord + FromStr>(limit: &mut Option<Scope<T>>, list: List<'_>) -> Resu
     Ok(())
 }
 
-fn grants<K, V>(limit: &mut Option<Grants<K, V>>, list: List<'_>) -> Result<(), Why>
+fn grants<K, V>(limit: &mut Option<Grants<K, V>>, list: List<'_>) -> Result<(), Reason>
 where
     K: Ord + FromStr,
     V: Ord + FromStr,

@@ -1,4 +1,4 @@
-//! One task of a token's lineage.
+//! The segments of a token.
 
 use ephyr_names::{AgentName, TaskId};
 use serde::Serialize;
@@ -10,8 +10,8 @@ use crate::keys::HolderKey;
 pub struct Segment {
     /// The task's id.
     pub task: TaskId,
-    /// The agent that it belongs to.
+    /// The task's agent.
     pub agent: AgentName,
-    /// The key that it is bound to.
+    /// The key that the task is bound to, if any.
     pub holder: Option<HolderKey>,
 }

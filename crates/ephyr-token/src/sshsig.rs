@@ -1,11 +1,11 @@
-//! SSHSIG signatures (OpenSSH's PROTOCOL.sshsig) under namespaces of our own, by Ed25519 keys alone.
+//! SSHSIG signatures (OpenSSH PROTOCOL.sshsig) by Ed25519 keys under Ephyr's own namespaces.
 //!
-//! Everything that the CA key signs besides certificates is signed here, each kind under its own
-//! namespace, so that none can be passed off as another. `ssh-keygen -Y verify` reads them too.
+//! The CA key signs everything other than certificates here. Each purpose has its own namespace, so a
+//! signature cannot be reused for another purpose. `ssh-keygen -Y verify` accepts these signatures.
 
 use ssh_key::{Algorithm, HashAlg, LineEnding, PublicKey, SigningKey, SshSig};
 
-/// What a signature is for.
+/// The purpose of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
     /// A delegation certificate: an epoch of a broker.
@@ -19,7 +19,7 @@ pub enum Namespace {
 }
 
 impl Namespace {
-    /// The namespace's text.
+    /// Returns the namespace's text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,30 +31,30 @@ impl Namespace {
     }
 }
 
-/// Why a signature is refused, or not made.
+/// Why a signature is refused or cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SshsigError {
     /// Not an SSH signature in PEM form.
     #[error("not an SSH signature (-----BEGIN SSH SIGNATURE-----)")]
     Malformed,
-    /// The key is not Ed25519.
+    /// The key or signature is not Ed25519.
     #[error("the key is not Ed25519 (ssh-ed25519)")]
     Algorithm,
     /// Made by another key.
-    #[error("the signature is by another key")]
+    #[error("the signature was made by another key")]
     Key,
-    /// Made for another purpose.
-    #[error("the signature is for another purpose (namespace)")]
+    /// Made in another namespace, or with data in the reserved field.
+    #[error("the signature was made for another purpose (namespace)")]
     Namespace,
-    /// The signature does not fit the message.
-    #[error("the signature does not fit what is signed")]
+    /// The signature does not match the message.
+    #[error("the signature does not match the signed content")]
     Signature,
-    /// The key cannot sign.
-    #[error("the key cannot sign")]
+    /// Signing failed.
+    #[error("signing with the key failed")]
     Signing,
 }
 
-/// Signs `message`, SHA-512, as `ssh-keygen -Y sign` does. Gives the PEM text.
+/// Signs `message` with SHA-512, as `ssh-keygen -Y sign` does, and returns the PEM text.
 ///
 /// # Errors
 /// [`SshsigError::Algorithm`] unless the key is Ed25519; [`SshsigError::Signing`].
@@ -71,10 +71,10 @@ pub fn sign<K: SigningKey>(
         .map_err(|_| SshsigError::Signing)
 }
 
-/// Checks that `signature` (PEM text) is `key`'s over `message` in this namespace.
+/// Verifies that `signature` (PEM text) is `key`'s signature of `message` in `namespace`.
 ///
 /// # Errors
-/// [`SshsigError`] says what differs: key, namespace or message.
+/// [`SshsigError`] states whether format, algorithm, key, namespace or message is at fault.
 pub fn verify(
     key: &PublicKey,
     namespace: Namespace,

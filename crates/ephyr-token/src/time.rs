@@ -1,9 +1,9 @@
-//! The one spelling of a time in a caveat.
+//! Parsing of times in caveats.
 
 use ephyr_names::Timestamp;
 
-/// Reads `YYYY-MM-DDTHH:MM:SS[.mmm]Z`, the one spelling that [`Timestamp`] writes, without the
-/// detours of a general RFC 3339 reader: this runs for every segment of every token presented.
+/// Parses `YYYY-MM-DDTHH:MM:SS[.mmm]Z`, the canonical form of [`Timestamp`]. It runs for every segment of
+/// every token, where a general RFC 3339 parser would be too slow.
 pub(crate) fn parse_time(text: &[u8]) -> Option<Timestamp> {
     let millis = match text.len() {
         20 => 0,
@@ -58,8 +58,8 @@ const fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days from 1970-01-01 in the proleptic Gregorian calendar, for the years 1 to 9999. Years are
-/// counted from March, so that the leap day is the last of its year.
+/// Returns the days since 1970-01-01 in the proleptic Gregorian calendar, for the years 1 to 9999. Years
+/// are counted from March, so the leap day is the last day of its year.
 const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     const BEFORE_1970: i64 = 719_468;
     let (year, month) = if month > 2 {
@@ -68,7 +68,7 @@ const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
         (year - 1, month + 9)
     };
     let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    // Months from March on have 31, 30, 31, 30, 31 days, over and over.
+    // From March on, month lengths repeat: 31, 30, 31, 30, 31 days.
     let day_of_year = (153 * month + 2) / 5 + day - 1;
     year * 365 + leap_days + day_of_year - BEFORE_1970
 }
@@ -79,7 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn days_exist_or_are_refused() {
+    fn invalid_dates_and_times_are_refused() {
         for (text, exists) in [
             ("2024-02-29T00:00:00Z", true),
             ("2023-02-29T00:00:00Z", false),
@@ -111,20 +111,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_are_read_as_they_are_written(ms in -62_135_596_800_000..253_402_300_800_000i64) {
+        fn times_round_trip(ms in -62_135_596_800_000..253_402_300_800_000i64) {
             let time = Timestamp::from_unix_millis(ms);
             prop_assert_eq!(parse_time(time.to_string().as_bytes()), Some(time));
         }
 
         #[test]
-        fn what_is_read_as_a_time_is_spelt_like_one(text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{3})?Z") {
+        fn accepted_times_are_canonical(text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{3})?Z") {
             if let Some(time) = parse_time(text.as_bytes()) {
                 prop_assert_eq!(time.to_string(), text);
             }
         }
 
         #[test]
-        fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
+        fn time_parser_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..30)) {
             let _ = parse_time(&bytes);
         }
     }

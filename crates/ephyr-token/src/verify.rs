@@ -1,4 +1,4 @@
-//! From unverified to verified: the one place where that happens.
+//! Verification: the only conversion of an [`UnverifiedToken`] to a [`VerifiedToken`].
 
 use ephyr_names::{AgentName, Digest, EpochId, TaskId, Timestamp};
 
@@ -9,12 +9,12 @@ use crate::segment::Segment;
 use crate::wire::Token;
 use crate::{Envelope, MAX_DEPTH};
 
-/// A token that somebody presents. It says which key would verify it, and nothing else.
+/// A presented token. Until it is verified, it only identifies the key that verifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnverifiedToken(Token);
 
 impl UnverifiedToken {
-    /// Reads the text form.
+    /// Parses the text form.
     ///
     /// # Errors
     /// As [`Token::from_text`].
@@ -22,30 +22,30 @@ impl UnverifiedToken {
         Token::from_text(text).map(Self)
     }
 
-    /// The epoch that it claims: whose secret gives the root key.
+    /// Returns the claimed epoch, from whose secret the root key is derived.
     #[must_use]
     pub const fn epoch(&self) -> EpochId {
         self.0.epoch()
     }
 
-    /// The root task that it claims: the root key's name.
+    /// Returns the claimed root task, which selects the root key.
     #[must_use]
     pub const fn root(&self) -> TaskId {
         self.0.root()
     }
 
-    /// How many caveats it gives to the broker.
+    /// Returns the claimed number of broker caveats.
     #[must_use]
     pub const fn broker_caveats(&self) -> usize {
         self.0.broker_caveats()
     }
 
-    /// Checks the HMAC chain, then reads and reduces the caveats. Needs no clock: ask
+    /// Verifies the HMAC chain, then reduces the caveats. It reads no clock: call
     /// [`VerifiedToken::check_expiry`] next.
     ///
     /// # Errors
-    /// [`TokenError::Signature`] before anything is said about the caveats; then whatever is wrong
-    /// with them.
+    /// [`TokenError::Signature`], which is checked before any caveat is parsed; then any fault of the
+    /// caveats.
     pub fn verify(self, key: &RootKey) -> Result<VerifiedToken, TokenError> {
         if !self.0.is_signed_with(key) {
             return Err(TokenError::Signature);
@@ -74,7 +74,8 @@ impl From<Token> for UnverifiedToken {
     }
 }
 
-/// A token that the broker made, as holders narrowed it. It stands for its last segment.
+/// A token minted by the broker, with the holders' caveats applied. It represents the task of its last
+/// segment.
 #[derive(Clone, Debug)]
 pub struct VerifiedToken {
     token: Token,
@@ -86,92 +87,92 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
-    /// The task that it stands for.
+    /// Returns the token's task.
     #[must_use]
     pub const fn task(&self) -> TaskId {
         self.last.task
     }
 
-    /// The agent that it stands for.
+    /// Returns the task's agent.
     #[must_use]
     pub const fn agent(&self) -> &AgentName {
         &self.last.agent
     }
 
-    /// The key that it is bound to, if any.
+    /// Returns the key that the token is bound to, if any.
     #[must_use]
     pub const fn holder(&self) -> Option<&HolderKey> {
         self.last.holder.as_ref()
     }
 
-    /// The root of its task tree.
+    /// Returns the root of the task tree.
     #[must_use]
     pub const fn root(&self) -> TaskId {
         self.token.root()
     }
 
-    /// Its epoch.
+    /// Returns the epoch.
     #[must_use]
     pub const fn epoch(&self) -> EpochId {
         self.token.epoch()
     }
 
-    /// Its segments, the root's first; never empty.
+    /// Returns the segments, the root's first; never empty.
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// Its tasks, the root first.
+    /// Returns the tasks from the root down.
     pub fn lineage(&self) -> impl ExactSizeIterator<Item = TaskId> + '_ {
         self.segments.iter().map(|segment| segment.task)
     }
 
-    /// The agents of its tasks, the root's first. All their policies must allow an act.
+    /// Returns the agents of the tasks from the root down. The policy of each must allow an action.
     pub fn agents(&self) -> impl ExactSizeIterator<Item = &AgentName> + '_ {
         self.segments.iter().map(|segment| &segment.agent)
     }
 
-    /// Generations below the root, 0 to [`MAX_DEPTH`].
+    /// Returns the number of generations below the root, 0 to [`MAX_DEPTH`].
     #[must_use]
     pub fn depth(&self) -> u8 {
         u8::try_from(self.segments.len() - 1).unwrap_or(MAX_DEPTH)
     }
 
-    /// Who started the tree, in the broker's words.
+    /// Returns the initiator of the task tree.
     #[must_use]
     pub const fn initiated_by(&self) -> Option<&Initiator> {
         self.initiated_by.as_ref()
     }
 
-    /// Everything that it allows.
+    /// Returns the token's authority.
     #[must_use]
     pub const fn envelope(&self) -> &Envelope {
         &self.envelope
     }
 
-    /// Whether a holder has appended caveats.
+    /// Returns whether a holder has appended caveats.
     #[must_use]
     pub fn is_narrowed(&self) -> bool {
         self.token.caveats().count() > self.token.broker_caveats()
     }
 
-    /// SHA-256 of the token's bytes.
+    /// Returns the SHA-256 of the token's bytes.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.token.digest()
     }
 
-    /// The token itself.
+    /// Returns the token itself.
     #[must_use]
     pub const fn token(&self) -> &Token {
         &self.token
     }
 
-    /// Checks that its time is not over.
+    /// Checks that the token has not expired.
     ///
     /// # Errors
-    /// [`TokenError::Expired`] from the very millisecond of its expiry on.
+    /// [`TokenError::Expired`] from the millisecond of its expiry on.
     pub fn check_expiry(&self, now: Timestamp) -> Result<(), TokenError> {
         let expires = self.envelope.expires;
         if now < expires {

@@ -1,4 +1,4 @@
-//! The binary layout, its text form, and the HMAC chain.
+//! The binary layout of tokens, its text form and the HMAC chain.
 //!
 //! ```text
 //! 0x02 | u32be len, identifier | u32be len, location | u32be count | count × (u32be len, caveat) | 32 B signature
@@ -17,45 +17,45 @@ use crate::error::{MintError, TokenError};
 use crate::keys::RootKey;
 use crate::limit::HolderCaveat;
 
-/// Greatest length of a token in bytes, before it is written as text.
+/// Maximum length of a token in bytes, before base64url encoding.
 pub const MAX_TOKEN_BYTES: usize = 8192;
 
-/// What the text of every token begins with.
+/// The prefix of every token's text.
 pub const TEXT_PREFIX: &str = "mac_";
 
-/// The only location. It is not under the signature, as in every macaroon; that it can have but
-/// one value makes up for that.
+/// The only valid location. As in every macaroon the signature does not cover it, so it is a constant.
 pub const LOCATION: &str = "ephyr-broker";
 
 const VERSION: u8 = 2;
 const SIGNATURE_LEN: usize = 32;
 const ULID_LEN: usize = 26;
 
-/// A token whose layout and identifier are sound, and of which nothing more is known: it may be
-/// forged. To act on one, go through [`crate::UnverifiedToken::verify`].
+/// A token with a valid layout and identifier. It may be forged: verify it with
+/// [`crate::UnverifiedToken::verify`] before use.
 ///
-/// `Debug` shows the digest only: whoever has the bytes can act. They are not erased when dropped: they
-/// cross the wire with every request, and are worthless within the hour.
+/// `Debug` shows only the digest, because the bytes are a bearer credential. They are not erased on drop:
+/// they cross the wire with every request and expire within an hour.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     bytes: Vec<u8>,
     epoch: EpochId,
     root: TaskId,
-    /// How many caveats the identifier gives to the broker.
+    /// The number of broker caveats according to the identifier.
     broker: usize,
-    /// How many there are.
+    /// The number of all caveats.
     count: usize,
+    /// Start and end of the identifier.
     identifier: (usize, usize),
-    /// Where the caveats begin.
+    /// Offset of the first caveat.
     body: usize,
 }
 
 impl Token {
-    /// Reads the text form.
+    /// Parses the text form.
     ///
     /// # Errors
-    /// [`TokenError`] when the text, the layout or the identifier is not exactly as specified. The
-    /// signature and the caveats are not looked at.
+    /// [`TokenError`] if the text, the layout or the identifier is malformed. The signature and the
+    /// caveats are not checked.
     pub fn from_text(text: &str) -> Result<Self, TokenError> {
         let encoded = text
             .strip_prefix(TEXT_PREFIX)
@@ -111,7 +111,7 @@ impl Token {
         })
     }
 
-    /// Builds a token of its broker caveats.
+    /// Builds and signs a token from its broker caveats.
     pub(crate) fn build(
         key: &RootKey,
         epoch: EpochId,
@@ -155,7 +155,7 @@ impl Token {
         })
     }
 
-    /// The text form, as it goes after `Authorization: Bearer `. A secret.
+    /// Returns the text form, as sent after `Authorization: Bearer `. It is secret.
     #[must_use]
     pub fn as_text(&self) -> String {
         let mut text = String::with_capacity(TEXT_PREFIX.len() + self.bytes.len().div_ceil(3) * 4);
@@ -164,42 +164,42 @@ impl Token {
         text
     }
 
-    /// SHA-256 of the token's bytes: what names it in proofs and where it must not be shown.
+    /// Returns the SHA-256 of the token's bytes, which identifies it in proofs, logs and audit records.
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest(Sha256::digest(&self.bytes).into())
     }
 
-    /// The epoch that the identifier claims.
+    /// Returns the epoch that the identifier claims.
     #[must_use]
     pub const fn epoch(&self) -> EpochId {
         self.epoch
     }
 
-    /// The root task that the identifier claims.
+    /// Returns the root task that the identifier claims.
     #[must_use]
     pub const fn root(&self) -> TaskId {
         self.root
     }
 
-    /// How many caveats, from the first, the identifier gives to the broker.
+    /// Returns how many of the first caveats the identifier assigns to the broker.
     #[must_use]
     pub const fn broker_caveats(&self) -> usize {
         self.broker
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no token is empty")]
     pub const fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Appends a caveat, as any holder can without a key: the new token allows what this one allows
-    /// and the caveat allows as well.
+    /// Appends a caveat, which needs no key. The new token allows only actions that both this token and the
+    /// caveat allow.
     ///
     /// # Errors
-    /// [`MintError::TooLong`] when there is no room left.
+    /// [`MintError::TooLong`] if the new token exceeds [`MAX_TOKEN_BYTES`].
     pub fn append(&self, caveat: &HolderCaveat) -> Result<Self, MintError> {
         self.append_bytes(caveat.to_string().as_bytes())
     }
@@ -222,7 +222,7 @@ impl Token {
         })
     }
 
-    /// All caveats in order: the broker's first.
+    /// Returns all caveats in order, the broker's first.
     pub(crate) fn caveats(&self) -> Caveats<'_> {
         let body = &self.bytes[self.body..self.bytes.len() - SIGNATURE_LEN];
         Caveats {
@@ -230,7 +230,7 @@ impl Token {
         }
     }
 
-    /// Whether the chain from `key` over all caveats ends in the token's signature; compared in
+    /// Returns whether the HMAC chain from `key` over all caveats ends in the token's signature, compared in
     /// constant time.
     pub(crate) fn is_signed_with(&self, key: &RootKey) -> bool {
         let identifier = &self.bytes[self.identifier.0..self.identifier.1];
@@ -242,7 +242,7 @@ impl Token {
     }
 
     fn signature(&self) -> &[u8; SIGNATURE_LEN] {
-        // Every token ends in a signature: both ways to make one see to it.
+        // Both constructors guarantee that the bytes end in a signature.
         self.bytes.last_chunk().unwrap_or(&[0; SIGNATURE_LEN])
     }
 }
@@ -253,7 +253,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The caveats of a token whose layout was checked.
+/// Iterates over the caveats of a token whose layout is valid.
 pub(crate) struct Caveats<'a> {
     reader: Reader<'a>,
 }
@@ -293,7 +293,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// `<epoch ULID>.<root task ULID>.<n>`, n in canonical decimal.
+/// Parses `<epoch ULID>.<root task ULID>.<n>`, n in canonical decimal.
 fn parse_identifier(bytes: &[u8]) -> Option<(EpochId, TaskId, usize)> {
     let text = std::str::from_utf8(bytes).ok()?;
     let epoch = text.get(..ULID_LEN)?.parse().ok()?;
@@ -312,13 +312,13 @@ fn push_field(bytes: &mut Vec<u8>, field: &[u8]) {
     bytes.extend_from_slice(field);
 }
 
-/// Lengths and counts are below [`MAX_TOKEN_BYTES`] wherever this is called.
+/// Encodes a length or count; callers pass values below [`MAX_TOKEN_BYTES`].
 fn be32(n: usize) -> [u8; 4] {
     u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes()
 }
 
-/// HMAC-SHA256 (RFC 2104, FIPS 198-1) with a key of 32 bytes, filled up to a block with zeros as the
-/// standard says.
+/// Computes HMAC-SHA256 (RFC 2104, FIPS 198-1) with a 32-byte key, zero-padded to a block as the standard
+/// requires.
 fn mac(key: &[u8; SIGNATURE_LEN], message: &[u8]) -> [u8; SIGNATURE_LEN] {
     let mut block = [0; 64];
     block[..SIGNATURE_LEN].copy_from_slice(key);

@@ -1,4 +1,4 @@
-//! Tokens that are cut, flipped, stretched or spelt otherwise are refused, each for its own reason.
+//! Truncated, altered, extended and re-encoded tokens are refused with the matching error.
 
 #[cfg(test)]
 mod support;
@@ -13,7 +13,7 @@ fn good() -> Forge {
 }
 
 #[test]
-fn a_forged_token_of_the_right_key_and_shape_is_what_the_crate_reads() {
+fn independently_encoded_token_verifies() {
     let token = verify(&good().text()).unwrap();
     assert_eq!(token.root().to_string(), ROOT);
     assert_eq!(token.epoch().to_string(), EPOCH);
@@ -21,7 +21,7 @@ fn a_forged_token_of_the_right_key_and_shape_is_what_the_crate_reads() {
 }
 
 #[test]
-fn every_flipped_bit_is_noticed() {
+fn every_flipped_bit_is_refused() {
     let bytes = decode(&child(&root(open()), &child_spec(2)).as_text());
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
@@ -31,7 +31,7 @@ fn every_flipped_bit_is_noticed() {
 }
 
 #[test]
-fn every_truncation_is_noticed() {
+fn every_truncation_is_refused() {
     let bytes = decode(&good().text());
     for len in 0..bytes.len() {
         let error = verify(&encode(&bytes[..len])).unwrap_err();
@@ -45,7 +45,7 @@ fn every_truncation_is_noticed() {
 }
 
 #[test]
-fn a_byte_after_the_signature_is_refused() {
+fn byte_after_the_signature_is_refused() {
     let mut bytes = decode(&good().text());
     bytes.push(0);
     assert_eq!(
@@ -55,7 +55,7 @@ fn a_byte_after_the_signature_is_refused() {
 }
 
 #[test]
-fn only_one_text_is_the_token() {
+fn token_has_exactly_one_text() {
     let text = good().text();
     let refused = |text: &str| verify(text).unwrap_err();
     assert_eq!(refused(&text[4..]), TokenError::NotAToken);
@@ -70,7 +70,7 @@ fn only_one_text_is_the_token() {
     assert_eq!(
         bytes.len() % 3,
         1,
-        "the last character must have bits to spare"
+        "the last character must have spare bits"
     );
     let last = text.chars().last().unwrap();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -87,7 +87,7 @@ fn only_one_text_is_the_token() {
 }
 
 #[test]
-fn another_version_location_or_identifier_is_refused() {
+fn wrong_version_location_or_identifier_is_refused() {
     let with = |change: fn(&mut Forge)| {
         let mut forge = good();
         change(&mut forge);
@@ -123,7 +123,7 @@ fn another_version_location_or_identifier_is_refused() {
 }
 
 #[test]
-fn a_section_longer_than_the_token_or_empty_is_refused() {
+fn empty_or_overlong_broker_section_is_refused() {
     let section = |n| verify(&Forge::new(KEY, n, &OPEN_ROOT).text()).map(drop);
     assert_eq!(section(0), Err(TokenError::SectionCount));
     assert_eq!(section(14), Err(TokenError::SectionCount));
@@ -131,7 +131,7 @@ fn a_section_longer_than_the_token_or_empty_is_refused() {
 }
 
 #[test]
-fn a_count_or_length_beyond_the_bytes_ends_in_an_error_and_no_allocation() {
+fn excessive_count_or_length_is_refused() {
     let bytes = decode(&good().text());
     let count_at = 5 + 56 + 4 + 12;
     for at in [1, 5 + 56, count_at, count_at + 4] {
@@ -146,7 +146,7 @@ fn a_count_or_length_beyond_the_bytes_ends_in_an_error_and_no_allocation() {
 }
 
 #[test]
-fn another_key_does_not_verify() {
+fn wrong_key_is_refused() {
     let other = ephyr_token::RootKey::from_bytes([0; 32]);
     let token = UnverifiedToken::parse(&good().text()).unwrap();
     assert_eq!(
@@ -157,14 +157,14 @@ fn another_key_does_not_verify() {
 }
 
 #[test]
-fn the_signature_is_judged_before_any_caveat() {
+fn signature_is_checked_before_caveats() {
     let mut forge = Forge::new(KEY, 1, &["nonsense"]);
     forge.key = [1; 32];
     assert_eq!(verify(&forge.text()).unwrap_err(), TokenError::Signature);
 }
 
 #[test]
-fn a_token_of_exactly_the_limit_is_read_and_none_beyond_it_written() {
+fn token_size_limit_is_exact() {
     let fill = |extra: usize| {
         let mut forge = good();
         let room = MAX_TOKEN_BYTES - forge.bytes().len() - 4 - "target IN []".len();
@@ -198,7 +198,7 @@ fn a_token_of_exactly_the_limit_is_read_and_none_beyond_it_written() {
 }
 
 #[test]
-fn what_the_crate_appends_is_what_any_holder_would() {
+fn append_agrees_with_an_independent_encoder() {
     let caveat: HolderCaveat = "ssh IN [web:read+operator,db:read]".parse().unwrap();
     let token = Token::from_text(&good().text()).unwrap();
     let ours = token.append(&caveat).unwrap().as_text();
@@ -210,7 +210,7 @@ fn what_the_crate_appends_is_what_any_holder_would() {
 }
 
 #[test]
-fn debug_shows_the_digest_alone() {
+fn debug_shows_only_the_digest() {
     let token = root(open());
     assert_eq!(
         format!("{token:?}"),
@@ -222,7 +222,7 @@ fn debug_shows_the_digest_alone() {
 
 proptest! {
     #[test]
-    fn text_goes_round(seed in any::<[u8; 32]>(), n in 0..4usize) {
+    fn token_text_round_trips(seed in any::<[u8; 32]>(), n in 0..4usize) {
         let mut forge = good();
         forge.key = seed;
         for _ in 0..n {

@@ -1,4 +1,4 @@
-//! What `docs/tokens.md` shows works as it stands there.
+//! The examples and lists of `docs/tokens.md`.
 
 #[cfg(test)]
 mod support;
@@ -16,7 +16,7 @@ use support::{holder, open, root};
 const PAGE: &str = include_str!("../../../docs/tokens.md");
 
 #[test]
-fn the_python_of_the_page_makes_a_proof_that_holds() -> Result<(), Box<dyn Error>> {
+fn python_example_produces_a_valid_proof() -> Result<(), Box<dyn Error>> {
     let has_cryptography = Command::new("python3")
         .args(["-c", "import cryptography"])
         .output();
@@ -41,7 +41,7 @@ fn the_python_of_the_page_makes_a_proof_that_holds() -> Result<(), Box<dyn Error
     assert!(output.status.success(), "{errors}");
     let header = String::from_utf8(output.stdout)?;
     let header = header.trim();
-    // The proof's own time is the broker's here: the test asks no clock.
+    // The broker's clock is set to the proof's time, so the test does not depend on the real clock.
     let time = i64::from_be_bytes(URL_SAFE_NO_PAD.decode(header)?[1..9].try_into()?);
     let now = Timestamp::from_unix_millis(time);
     let request = ProofRequest {
@@ -60,7 +60,7 @@ fn the_python_of_the_page_makes_a_proof_that_holds() -> Result<(), Box<dyn Error
 }
 
 #[test]
-fn the_page_names_every_code_and_every_caveat() {
+fn page_lists_every_code_and_caveat() {
     for code in [
         "not_a_token",
         "too_long",

@@ -1,4 +1,4 @@
-//! The faults of the ledger (`docs/faults.md`) that are about the algebra of tokens, by number.
+//! Regression tests for the faults in `docs/faults.md` that concern the algebra of tokens, by number.
 
 #[cfg(test)]
 mod support;
@@ -17,7 +17,7 @@ use support::{
 };
 
 #[test]
-fn w1_a_childs_token_with_anything_appended_still_stands_for_the_child() {
+fn w1_appending_does_not_change_a_child_tokens_identity() {
     let spec = ChildSpec {
         holder: Some(holder(1)),
         ..child_spec(2)
@@ -27,17 +27,17 @@ fn w1_a_childs_token_with_anything_appended_still_stands_for_the_child() {
     assert_ne!(appended.digest(), token.digest());
     let read = verified(&appended);
     assert_eq!((read.task(), read.root()), (task(2), task(1)));
-    assert_eq!(read.holder(), Some(&holder(1)), "and stays bound");
+    assert_eq!(read.holder(), Some(&holder(1)), "the token stays bound");
     assert_eq!(read.agent().as_str(), "deployer");
     assert_eq!(
         read.lineage().collect::<Vec<_>>(),
         [task(1), task(2)],
-        "for watermarks to find"
+        "the lineage stays complete"
     );
 }
 
 #[test]
-fn w1_a_signature_that_is_not_known_is_refused_and_never_taken_for_the_roots() {
+fn w1_unknown_signature_is_never_taken_for_the_roots() {
     let parent = root(open());
     let token = child(&parent, &child_spec(2));
     let mut bytes = decode(&token.as_text());
@@ -53,7 +53,7 @@ fn w1_a_signature_that_is_not_known_is_refused_and_never_taken_for_the_roots() {
 }
 
 #[test]
-fn w1_a_child_cannot_shed_its_segment_by_moving_the_border_of_the_sections() {
+fn w1_child_cannot_drop_its_segment_by_moving_the_section_end() {
     let token = child(&root(open()), &child_spec(2));
     let caveats: Vec<String> = ephyr_token::explain(&token.as_text())
         .unwrap()
@@ -65,7 +65,7 @@ fn w1_a_child_cannot_shed_its_segment_by_moving_the_border_of_the_sections() {
     let whole = decode(&token.as_text());
     moved[at..].copy_from_slice(&whole[whole.len() - 32..]);
     assert_eq!(verify(&encode(&moved)).unwrap_err(), TokenError::Signature);
-    // Even with the key such a token stands for nobody: a holder's section names no task.
+    // Even under the right key it is refused: a holder section must not name a task.
     let error = verify(&forge.text()).unwrap_err();
     assert!(
         matches!(error, TokenError::MisplacedCaveat { index: 13, .. }),
@@ -74,7 +74,7 @@ fn w1_a_child_cannot_shed_its_segment_by_moving_the_border_of_the_sections() {
 }
 
 #[test]
-fn w2_a_star_appended_by_a_holder_is_refused_in_every_dimension() {
+fn w2_appended_star_is_refused_in_every_dimension() {
     let token = root(Envelope::nothing(EXPIRES)).as_text();
     assert!(verify(&token).is_ok());
     for dimension in [
@@ -88,7 +88,7 @@ fn w2_a_star_appended_by_a_holder_is_refused_in_every_dimension() {
     }
 }
 
-/// Every dimension's first caveat, were the broker silent about it.
+/// For each dimension, a caveat that a holder appends where the broker named none.
 const FIRST: [(&str, &str); 8] = [
     ("ssh", "ssh IN [web:read]"),
     ("http", "http IN [github:GET]"),
@@ -109,7 +109,7 @@ fn allows_anything(envelope: &Envelope, dimension: &str) -> bool {
 }
 
 #[test]
-fn w2_the_first_caveat_of_a_dimension_widens_nothing() {
+fn w2_first_caveat_of_a_dimension_does_not_widen() {
     for (dimension, caveat) in FIRST {
         let silent: Vec<&str> = OPEN_ROOT
             .into_iter()
@@ -125,7 +125,7 @@ fn w2_the_first_caveat_of_a_dimension_widens_nothing() {
             !allows_anything(appended.envelope(), dimension),
             "{dimension}"
         );
-        // The twin: where the broker names the dimension, the same caveat leaves something.
+        // Control: if the broker names the dimension, the same caveat allows something.
         let open = Forge::new(KEY, 13, &OPEN_ROOT).text();
         let narrowed = verify(&append(&open, caveat.as_bytes())).unwrap();
         assert!(
@@ -136,7 +136,7 @@ fn w2_the_first_caveat_of_a_dimension_widens_nothing() {
 }
 
 #[test]
-fn w2_what_a_holder_appended_first_is_no_grant_after_delegating_or_binding_either() {
+fn w2_appended_caveat_grants_nothing_after_delegation_or_binding() {
     for (dimension, caveat) in FIRST {
         let silent: Vec<&str> = OPEN_ROOT
             .into_iter()
@@ -156,7 +156,7 @@ fn w2_what_a_holder_appended_first_is_no_grant_after_delegating_or_binding_eithe
 }
 
 #[test]
-fn w2_delegation_left_unsaid_is_not_given_by_a_holder() {
+fn w2_holder_cannot_grant_delegation() {
     let silent: Vec<&str> = OPEN_ROOT
         .into_iter()
         .filter(|c| !c.contains("delegat"))
@@ -181,7 +181,7 @@ fn w3_targets_keep_their_own_roles() {
 }
 
 #[test]
-fn w6_nothing_in_common_denies() {
+fn w6_empty_intersection_denies() {
     let targets = Scope::from_iter([name("a")]);
     let token = root(Envelope { targets, ..open() });
     let appended = verified(&token.append(&HolderCaveat::targets([name("b")])).unwrap());
@@ -191,7 +191,7 @@ fn w6_nothing_in_common_denies() {
 }
 
 #[test]
-fn w13_a_child_keeps_its_root_its_lineage_and_its_parents_end() {
+fn w13_child_keeps_root_and_lineage_and_cannot_outlive_parent() {
     let parent = root(open());
     let token = verified(&child(&parent, &child_spec(2)));
     assert_eq!(token.root(), task(1));
@@ -202,7 +202,7 @@ fn w13_a_child_keeps_its_root_its_lineage_and_its_parents_end() {
     };
     let refused = mint_child(&key(), &verified(&parent), &longer);
     assert_eq!(refused, Err(MintError::Widens { what: "expires" }));
-    // A holder's own expiry counts as well.
+    // An expiry appended by a holder limits children as well.
     let sooner = Timestamp::from_unix_seconds(1_700_000_000);
     let cut = verified(
         &parent
@@ -214,7 +214,7 @@ fn w13_a_child_keeps_its_root_its_lineage_and_its_parents_end() {
 }
 
 #[test]
-fn w13_a_child_that_may_not_delegate_makes_no_tasks() {
+fn w13_child_without_delegation_creates_no_tasks() {
     let leaf = ChildSpec {
         can_delegate: false,
         ..child_spec(2)
@@ -227,7 +227,7 @@ fn w13_a_child_that_may_not_delegate_makes_no_tasks() {
 }
 
 #[test]
-fn w14_what_a_child_leaves_out_it_keeps_and_what_it_names_it_narrows() {
+fn w14_child_inherits_unnamed_dimensions_and_narrows_named_ones() {
     let envelope = Envelope {
         services: scope(&["github", "wiki"]),
         targets: scope(&["web", "db"]),
@@ -245,13 +245,13 @@ fn w14_what_a_child_leaves_out_it_keeps_and_what_it_names_it_narrows() {
     assert_eq!(
         token.envelope().services,
         scope(&["github", "wiki"]),
-        "left out: the parent's"
+        "an unnamed dimension keeps the parent's limit"
     );
     assert_eq!(token.envelope().targets, scope(&["web"]));
 }
 
 #[test]
-fn w14_a_list_narrows_a_star() {
+fn w14_list_narrows_star() {
     let narrowing = Narrowing {
         services: Some(scope(&["github"])),
         ssh: Some(grants(&[("web", "read")])),
@@ -269,7 +269,7 @@ fn w14_a_list_narrows_a_star() {
 }
 
 #[test]
-fn w14_a_child_that_asks_for_more_is_refused_by_dimension() {
+fn w14_widening_child_is_refused_by_dimension() {
     let envelope = Envelope {
         ssh: grants(&[("a", "admin"), ("b", "read")]),
         http: grants(&[("github", "GET")]),
@@ -367,7 +367,7 @@ fn w14_a_child_that_asks_for_more_is_refused_by_dimension() {
 }
 
 #[test]
-fn w16_binding_binds_the_last_task_alone_and_only_once() {
+fn w16_binding_affects_only_the_last_task_and_only_once() {
     let parent = root(open());
     let token = child(&parent, &child_spec(2));
     let bound = rebind(&key(), &verified(&token), &holder(1)).unwrap();
@@ -387,16 +387,16 @@ fn w16_binding_binds_the_last_task_alone_and_only_once() {
     assert_eq!(
         rebind(&key(), &read, &holder(1)),
         Ok(bound),
-        "and again is the same"
+        "binding to the same key again is idempotent"
     );
 }
 
 #[test]
-fn w31_verification_takes_the_signers_times_from_the_certificate_and_guesses_none() {
+fn w31_verification_uses_the_certificates_times() {
     let ca = PrivateKey::from(Ed25519Keypair::from_seed(&[3; 32]));
     let broker = SigningKey::from_bytes(&[4; 32]);
     let now = 1_800_000_000_000;
-    // A signer whose clock is a millisecond, a second, half an hour behind or ahead.
+    // The signer's clock is a millisecond, a second or half an hour behind or ahead.
     for skew in [-1_800_000, -1_001, -1, 0, 1, 999, 1_000, 1_800_000] {
         let certificate = certificate(now + skew, &ca, &broker);
         let sent = serde_json::to_string(&certificate).unwrap();
@@ -411,7 +411,7 @@ fn w31_verification_takes_the_signers_times_from_the_certificate_and_guesses_non
 }
 
 #[test]
-fn w40_delegation_depth_counts() {
+fn w40_delegation_depth_is_enforced() {
     let mut token = root(Envelope {
         delegation_depth: 2,
         ..open()
@@ -422,7 +422,7 @@ fn w40_delegation_depth_counts() {
     assert_eq!(verified(&token).envelope().delegation_depth, 0);
     let refused = mint_child(&key(), &verified(&token), &child_spec(4));
     assert_eq!(refused, Err(MintError::DepthUsedUp));
-    // A holder can use it up too, and cannot give it back.
+    // A holder can reduce the depth to zero, but not restore it.
     let spent = root(open())
         .append(&HolderCaveat::delegation_depth(0))
         .unwrap();
@@ -432,7 +432,7 @@ fn w40_delegation_depth_counts() {
 }
 
 #[test]
-fn w40_five_generations_fit_and_no_sixth() {
+fn w40_sixth_generation_is_refused() {
     let mut token = root(open());
     for n in 2..=6 {
         token = child(&token, &child_spec(n));
@@ -457,7 +457,7 @@ fn w40_five_generations_fit_and_no_sixth() {
 }
 
 #[test]
-fn w40_every_kind_of_limit_changes_what_is_left() {
+fn w40_every_limit_narrows_the_envelope() {
     let token = root(open());
     let before = verified(&token);
     for limit in [
@@ -482,7 +482,7 @@ fn w40_every_kind_of_limit_changes_what_is_left() {
 }
 
 #[test]
-fn w40_verification_asks_no_clock_and_expiry_is_the_callers_question() {
+fn w40_expiry_is_checked_separately_from_verification() {
     let long_ago = Timestamp::from_unix_seconds(0);
     let token = verified(&root(Envelope {
         expires: long_ago,
@@ -494,7 +494,7 @@ fn w40_verification_asks_no_clock_and_expiry_is_the_callers_question() {
 }
 
 #[test]
-fn a_time_that_no_caveat_can_say_is_not_minted() {
+fn unrepresentable_expiry_is_not_minted() {
     for ms in [i64::MAX, 253_402_300_800_000, -62_135_596_800_001] {
         let expires = Timestamp::from_unix_millis(ms);
         let spec = root_spec(Envelope { expires, ..open() });
@@ -504,7 +504,7 @@ fn a_time_that_no_caveat_can_say_is_not_minted() {
 }
 
 #[test]
-fn a_child_is_no_task_of_its_own_lineage() {
+fn repeated_task_in_lineage_is_refused() {
     let token = verified(&child(&root(open()), &child_spec(2)));
     for n in [1, 2] {
         let refused = mint_child(&key(), &token, &child_spec(n));
@@ -513,7 +513,7 @@ fn a_child_is_no_task_of_its_own_lineage() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_minted() {
+fn oversized_token_is_not_minted() {
     let many = (0..2000).map(|n| name(&format!("t{n:04}")));
     let envelope = Envelope {
         targets: many.collect(),
@@ -539,7 +539,7 @@ fn what_does_not_fit_is_not_minted() {
 }
 
 #[test]
-fn w2_a_star_is_no_caveat_that_a_client_could_append() {
+fn w2_star_is_not_an_appendable_caveat() {
     for text in [
         "ssh IN [*]",
         "target IN [*]",

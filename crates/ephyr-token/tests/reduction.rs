@@ -1,4 +1,4 @@
-//! Reduction against the naive reading, and the law of appending: never more authority, never
+//! Reduction compared with the naive reader, and the invariant of appending: never more authority, never
 //! another task, agent or holder.
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ fn limit(star: bool) -> BoxedStrategy<String> {
     .boxed()
 }
 
-/// Texts that are no caveat, or not one that may stand anywhere.
+/// Generates malformed and misplaced caveats.
 fn oddity() -> impl Strategy<Value = String> {
     let fixed = [
         "",
@@ -175,7 +175,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Caveats, and how many of them are the broker's.
+/// Generates the number of broker caveats and the caveats.
 fn caveats() -> impl Strategy<Value = (usize, Vec<String>)> {
     let segments = (1..=7usize).prop_flat_map(|n| (0..n).map(segment).collect::<Vec<_>>());
     (segments, vec(limit(false), 0..5), damage()).prop_map(|(segments, holder, damage)| {
@@ -219,7 +219,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
     #[test]
-    fn reduction_agrees_with_the_naive_reading((broker, caveats) in caveats()) {
+    fn reduction_agrees_with_the_naive_reader((broker, caveats) in caveats()) {
         let read = verify(&Forge::new(KEY, broker, &caveats).text());
         match (naive::reduce(ROOT, broker, &caveats), read) {
             (Some(naive), Ok(token)) => {
@@ -233,7 +233,7 @@ proptest! {
     }
 
     #[test]
-    fn appending_never_adds_authority_nor_changes_task_agent_or_holder(
+    fn appending_never_widens_or_changes_identity(
         (broker, caveats) in caveats(),
         appended in vec(prop_oneof![3 => limit(true), 1 => oddity()], 1..5),
     ) {
@@ -259,7 +259,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_appended_are_refused_or_narrow(bytes in vec(any::<u8>(), 0..40)) {
+    fn appended_bytes_narrow_or_are_refused(bytes in vec(any::<u8>(), 0..40)) {
         let text = Forge::new(KEY, 13, &support::OPEN_ROOT).text();
         let before = verify(&text).unwrap();
         match verify(&append(&text, &bytes)) {
@@ -272,7 +272,7 @@ proptest! {
     }
 
     #[test]
-    fn explaining_says_what_verifying_says((broker, caveats) in caveats()) {
+    fn explain_agrees_with_verify((broker, caveats) in caveats()) {
         let text = Forge::new(KEY, broker, &caveats).text();
         let Ok(explained) = explain(&text) else {
             prop_assert!(verify(&text).is_err());
@@ -291,9 +291,9 @@ proptest! {
     }
 }
 
-/// Properties that nearly always refuse, or never, would prove nothing.
+/// The properties prove nothing unless the generator makes both valid and invalid tokens.
 #[test]
-fn the_generator_makes_good_tokens_and_bad_ones_in_every_depth() {
+fn generator_makes_valid_tokens_of_every_depth_and_invalid_ones() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut good, mut bad) = ([0; 6], 0);

@@ -1,5 +1,5 @@
-//! Random sequences of minting, delegating, appending and binding, against a model that knows tokens
-//! only as the set of acts that they allow.
+//! Random sequences of minting, delegating, appending and binding, compared with a model that represents a
+//! token as the set of actions that it allows.
 
 #[cfg(test)]
 mod support;
@@ -22,10 +22,10 @@ const DIMENSIONS: [&str; 8] = [
     "ssh", "http", "mcp", "target", "role", "service", "method", "remote",
 ];
 
-/// Kind, what it acts on, and how.
-type Act = (&'static str, &'static str, &'static str);
+/// An action: paired dimension, key and value.
+type Action = (&'static str, &'static str, &'static str);
 
-fn every_act() -> BTreeSet<Act> {
+fn every_action() -> BTreeSet<Action> {
     let kinds = [
         ("ssh", ["r", "s"]),
         ("http", ["GET", "PUT"]),
@@ -33,42 +33,42 @@ fn every_act() -> BTreeSet<Act> {
     ];
     kinds
         .into_iter()
-        .flat_map(|(kind, ways)| {
-            ["a", "b", "c"].map(move |on| ways.map(move |way| (kind, on, way)))
+        .flat_map(|(kind, values)| {
+            ["a", "b", "c"].map(move |on| values.map(move |value| (kind, on, value)))
         })
         .flatten()
         .collect()
 }
 
-/// The items that a list in this dimension can have: acts for the paired ones, names for the flat.
-fn items(dimension: &str) -> Vec<Act> {
+/// Returns the items that a list in this dimension can have: actions if it is paired, names if it is flat.
+fn items(dimension: &str) -> Vec<Action> {
     let named = |on| ("", on, "");
     match dimension {
         "role" => ["r", "s"].map(named).to_vec(),
         "method" => ["GET", "PUT"].map(named).to_vec(),
         "target" | "service" | "remote" => ["a", "b", "c"].map(named).to_vec(),
-        paired => every_act()
+        paired => every_action()
             .into_iter()
             .filter(|(kind, _, _)| *kind == paired)
             .collect(),
     }
 }
 
-/// Whether a list leaves an act alone or names it.
-fn passes(dimension: &str, list: &[Act], act: Act) -> bool {
+/// Returns whether a list allows an action, by naming it or by not applying to it.
+fn passes(dimension: &str, list: &[Action], action: Action) -> bool {
     let names = |name| list.iter().any(|(_, item, _)| *item == name);
-    match (dimension, act) {
-        ("ssh" | "http" | "mcp", (kind, _, _)) => kind != dimension || list.contains(&act),
+    match (dimension, action) {
+        ("ssh" | "http" | "mcp", (kind, _, _)) => kind != dimension || list.contains(&action),
         ("target", ("ssh", on, _)) | ("service", ("http", on, _)) | ("remote", ("mcp", on, _)) => {
             names(on)
         }
-        ("role", ("ssh", _, way)) | ("method", ("http", _, way)) => names(way),
+        ("role", ("ssh", _, value)) | ("method", ("http", _, value)) => names(value),
         _ => true,
     }
 }
 
-/// A list in one dimension; no items stand for `*`.
-type List = (&'static str, Option<Vec<Act>>);
+/// A list in one dimension; `None` is `*`.
+type List = (&'static str, Option<Vec<Action>>);
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -90,15 +90,15 @@ enum Op {
         depth: Option<u8>,
         holder: Option<u8>,
     },
-    AppendList(Index, &'static str, Vec<Act>),
+    AppendList(Index, &'static str, Vec<Action>),
     AppendExpiry(Index, i64),
     AppendMay(Index, bool),
     AppendDepth(Index, u8),
     Bind(Index, u8),
 }
 
-fn lists(most: usize) -> impl Strategy<Value = Vec<List>> {
-    let dimensions = subsequence(DIMENSIONS.to_vec(), 0..=most);
+fn lists(max: usize) -> impl Strategy<Value = Vec<List>> {
+    let dimensions = subsequence(DIMENSIONS.to_vec(), 0..=max);
     dimensions.prop_flat_map(|dimensions| {
         let list = |dimension| {
             let all = items(dimension);
@@ -162,7 +162,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 #[derive(Debug, Clone, PartialEq)]
 struct Model {
-    acts: BTreeSet<Act>,
+    actions: BTreeSet<Action>,
     limited: BTreeSet<&'static str>,
     expires: i64,
     may: bool,
@@ -172,22 +172,23 @@ struct Model {
 }
 
 impl Model {
-    fn narrow(&mut self, dimension: &'static str, list: &[Act]) {
-        self.acts.retain(|act| passes(dimension, list, *act));
+    fn narrow(&mut self, dimension: &'static str, list: &[Action]) {
+        self.actions
+            .retain(|action| passes(dimension, list, *action));
         self.limited.insert(dimension);
     }
 
-    /// Whether every item is something that the token can do something with.
-    fn has(&self, dimension: &str, list: &[Act]) -> bool {
+    /// Returns whether the token has an action for every item.
+    fn has(&self, dimension: &str, list: &[Action]) -> bool {
         list.iter().all(|item| {
             let one = [*item];
-            let about = |act: &Act| match dimension {
-                "ssh" | "http" | "mcp" => act == item,
-                "target" | "role" => act.0 == "ssh" && passes(dimension, &one, *act),
-                "service" | "method" => act.0 == "http" && passes(dimension, &one, *act),
-                _ => act.0 == "mcp" && passes(dimension, &one, *act),
+            let about = |action: &Action| match dimension {
+                "ssh" | "http" | "mcp" => action == item,
+                "target" | "role" => action.0 == "ssh" && passes(dimension, &one, *action),
+                "service" | "method" => action.0 == "http" && passes(dimension, &one, *action),
+                _ => action.0 == "mcp" && passes(dimension, &one, *action),
             };
-            self.acts.iter().any(about)
+            self.actions.iter().any(about)
         })
     }
 
@@ -200,7 +201,7 @@ impl Model {
     }
 }
 
-/// The model's answer to an operation: the new token's model, or none where it must be refused.
+/// Applies an operation to the model; returns the new token's model, or `None` if it must be refused.
 fn expected(models: &[Model], op: &Op) -> Option<Model> {
     match op {
         Op::Root {
@@ -212,7 +213,7 @@ fn expected(models: &[Model], op: &Op) -> Option<Model> {
             depth,
         } => (*depth <= 5).then(|| {
             let mut model = Model {
-                acts: every_act(),
+                actions: every_action(),
                 limited: BTreeSet::new(),
                 expires: *expires,
                 may: *may,
@@ -396,20 +397,20 @@ fn narrowing(lists: &[List]) -> Narrowing {
     narrowing
 }
 
-fn paired<K: Ord + FromStr, V: Ord + FromStr>(list: Option<&[Act]>) -> Grants<K, V>
+fn paired<K: Ord + FromStr, V: Ord + FromStr>(list: Option<&[Action]>) -> Grants<K, V>
 where
     K::Err: Debug,
     V::Err: Debug,
 {
-    let pairs = |list: &[Act]| {
+    let pairs = |list: &[Action]| {
         list.iter()
-            .map(|(_, on, way)| (name(on), name(way)))
+            .map(|(_, on, value)| (name(on), name(value)))
             .collect()
     };
     list.map_or(Grants::Any, pairs)
 }
 
-fn flat<T: Ord + FromStr>(list: Option<&[Act]>) -> Scope<T>
+fn flat<T: Ord + FromStr>(list: Option<&[Action]>) -> Scope<T>
 where
     T::Err: Debug,
 {
@@ -418,13 +419,13 @@ where
     })
 }
 
-fn holder_list(dimension: &str, list: &[Act]) -> HolderCaveat {
+fn holder_list(dimension: &str, list: &[Action]) -> HolderCaveat {
     let names = list.iter().map(|(_, on, _)| *on);
-    let pairs = list.iter().map(|(_, on, way)| (*on, *way));
+    let pairs = list.iter().map(|(_, on, value)| (*on, *value));
     match dimension {
-        "ssh" => HolderCaveat::ssh(pairs.map(|(on, way)| (name(on), name(way)))),
-        "http" => HolderCaveat::http(pairs.map(|(on, way)| (name(on), name(way)))),
-        "mcp" => HolderCaveat::mcp(pairs.map(|(on, way)| (name(on), name(way)))),
+        "ssh" => HolderCaveat::ssh(pairs.map(|(on, value)| (name(on), name(value)))),
+        "http" => HolderCaveat::http(pairs.map(|(on, value)| (name(on), name(value)))),
+        "mcp" => HolderCaveat::mcp(pairs.map(|(on, value)| (name(on), name(value)))),
         "target" => HolderCaveat::targets(names.map(name)),
         "role" => HolderCaveat::roles(names.map(name)),
         "service" => HolderCaveat::services(names.map(name)),
@@ -433,11 +434,11 @@ fn holder_list(dimension: &str, list: &[Act]) -> HolderCaveat {
     }
 }
 
-fn allows(envelope: &Envelope, (kind, on, way): Act) -> bool {
+fn allows(envelope: &Envelope, (kind, on, value): Action) -> bool {
     match kind {
-        "ssh" => envelope.allows_ssh(&name(on), &name(way)),
-        "http" => envelope.allows_http(&name(on), &name(way)),
-        _ => envelope.allows_mcp(&name(on), &name(way)),
+        "ssh" => envelope.allows_ssh(&name(on), &name(value)),
+        "http" => envelope.allows_http(&name(on), &name(value)),
+        _ => envelope.allows_mcp(&name(on), &name(value)),
     }
 }
 
@@ -445,7 +446,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn sequences_of_mint_delegate_append_and_bind_do_what_the_model_says(
+    fn random_operations_agree_with_the_model(
         ops in vec(op(), 1..60)
     ) {
         let (mut tokens, mut models) = (Vec::new(), Vec::new());
@@ -457,9 +458,9 @@ proptest! {
             prop_assert_eq!(token.is_some(), model.is_some(), "{:?}", op);
             let (Some(token), Some(model)) = (token, model) else { continue };
             let read = verified(&token);
-            let acts: BTreeSet<Act> =
-                every_act().into_iter().filter(|act| allows(read.envelope(), *act)).collect();
-            prop_assert_eq!(&acts, &model.acts, "{:?}", op);
+            let actions: BTreeSet<Action> =
+                every_action().into_iter().filter(|action| allows(read.envelope(), *action)).collect();
+            prop_assert_eq!(&actions, &model.actions, "{:?}", op);
             prop_assert_eq!(read.envelope().expires, time(model.expires));
             prop_assert_eq!(read.envelope().can_delegate, model.may);
             prop_assert_eq!(read.envelope().delegation_depth, model.depth);

@@ -1,4 +1,4 @@
-//! SSHSIG, delegation certificates, receipts and proofs: each accepts its own and refuses the rest.
+//! SSHSIG, delegation certificates, receipts and proofs: valid ones verify, all others are refused.
 
 #[cfg(test)]
 mod support;
@@ -23,7 +23,7 @@ fn ca(n: u8) -> PrivateKey {
 }
 
 mod ssh_keygen {
-    //! What `ssh-keygen -Y sign` wrote over `fixtures/message`.
+    //! Signatures of `fixtures/message` by `ssh-keygen -Y sign`.
     pub(crate) const MESSAGE: &[u8] = include_bytes!("fixtures/message");
     pub(crate) const KEY: &str = include_str!("fixtures/ed25519.pub");
     pub(crate) const CHECKPOINT: &str = include_str!("fixtures/ed25519-checkpoint.sig");
@@ -31,7 +31,7 @@ mod ssh_keygen {
 }
 
 #[test]
-fn what_ssh_keygen_signs_verifies_in_its_own_namespace_alone() {
+fn ssh_keygen_signatures_verify_only_in_their_namespace() {
     let key: PublicKey = ssh_keygen::KEY.parse().unwrap();
     let check = |namespace, message: &[u8], signature: &str| {
         sshsig::verify(&key, namespace, message, signature)
@@ -60,7 +60,7 @@ fn what_ssh_keygen_signs_verifies_in_its_own_namespace_alone() {
     assert_eq!(refused, Err(SshsigError::Malformed));
 }
 
-/// A key of an algorithm that nobody knows; no build option makes it another.
+/// A key of a private algorithm, which no build option of the library supports.
 struct Unknown(Algorithm);
 
 impl From<&Unknown> for KeyData {
@@ -76,7 +76,7 @@ impl Signer<Signature> for Unknown {
 }
 
 #[test]
-fn a_signature_with_something_in_its_reserved_field_is_refused() {
+fn nonempty_reserved_field_is_refused() {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     let key: PublicKey = ssh_keygen::KEY.parse().unwrap();
@@ -85,7 +85,7 @@ fn a_signature_with_something_in_its_reserved_field_is_refused() {
         .filter(|line| !line.starts_with("-----"))
         .collect();
     let mut bytes = STANDARD.decode(body).unwrap();
-    // SSHSIG, version, key, namespace, reserved, …: what is not signed could be anything.
+    // Layout: SSHSIG, version, key, namespace, reserved, …
     let namespace = b"ephyr-checkpoint";
     let found = bytes
         .windows(namespace.len())
@@ -122,7 +122,7 @@ fn only_ed25519_keys_sign_and_verify() {
 }
 
 #[test]
-fn a_signature_by_another_key_is_refused_even_though_it_carries_that_key() {
+fn signature_by_another_key_is_refused() {
     let signature = sshsig::sign(&ca(1), Namespace::Krl, b"m").unwrap();
     assert_eq!(
         sshsig::verify(ca(1).public_key(), Namespace::Krl, b"m", &signature),
@@ -152,7 +152,7 @@ fn certificate() -> DelegationCertificate {
 }
 
 #[test]
-fn the_signed_bytes_of_a_delegation_are_compact_json_in_order() {
+fn delegation_payload_is_compact_json_in_field_order() {
     let expected = r#"{"epoch":"01KAT0000000000000000EP0CH","broker_id":"broker \"1\" <&>","public_key":"KEY","issued_at":"2027-01-15T08:00:00Z","mint_until":"2027-01-15T09:00:00Z","valid_until":"2027-01-15T10:00:00Z"}"#;
     let bytes = String::from_utf8(payload().bytes()).unwrap();
     let key = serde_json::to_value(payload()).unwrap()["public_key"].clone();
@@ -162,7 +162,7 @@ fn the_signed_bytes_of_a_delegation_are_compact_json_in_order() {
 }
 
 #[test]
-fn a_delegation_is_the_cas_in_time_and_unaltered() {
+fn foreign_altered_or_expired_delegation_is_refused() {
     let certificate = certificate();
     let ours = ca(1);
     certificate.verify(ours.public_key(), NOW).unwrap();
@@ -188,7 +188,7 @@ fn a_delegation_is_the_cas_in_time_and_unaltered() {
 }
 
 #[test]
-fn a_delegation_of_more_than_a_day_or_with_times_out_of_order_is_neither_made_nor_taken() {
+fn delegation_with_invalid_times_is_neither_signed_nor_accepted() {
     let wrong: [fn(&mut DelegationPayload); 3] = [
         |p| p.mint_until = p.issued_at.after(Ttl::from_secs(24 * 3600 + 1)),
         |p| p.issued_at = p.mint_until.after(Ttl::from_secs(1)),
@@ -210,7 +210,7 @@ fn a_delegation_of_more_than_a_day_or_with_times_out_of_order_is_neither_made_no
 }
 
 #[test]
-fn a_receipt_goes_round_and_holds_after_its_epoch() {
+fn receipt_round_trips_and_outlives_its_epoch() {
     let certificate = certificate();
     let receipt = support::receipt(
         &broker(),
@@ -230,7 +230,7 @@ fn a_receipt_goes_round_and_holds_after_its_epoch() {
 }
 
 #[test]
-fn a_receipt_altered_or_by_another_broker_or_ca_is_refused() {
+fn altered_or_foreign_receipt_is_refused() {
     let certificate = certificate();
     let ours = ca(1);
     let good = support::receipt(
@@ -267,7 +267,7 @@ fn a_receipt_altered_or_by_another_broker_or_ca_is_refused() {
     let stranger = SigningKey::from_bytes(&[5; 32]);
     let forged = support::receipt(&stranger, good.record, good.record_hash, good.certificate);
     assert_eq!(check(forged), refused);
-    // A certificate that anybody signed makes no receipt good.
+    // A certificate by another CA does not validate a receipt.
     let foreign = good.verify(&certificate, ca(2).public_key());
     let reason = DelegationError::Signature(SshsigError::Key);
     assert_eq!(foreign, Err(ReceiptError::Certificate(reason)));
@@ -303,13 +303,13 @@ fn proven(change: impl Fn(&mut ProofRequest<'static>)) -> Result<ephyr_token::Pr
 }
 
 #[test]
-fn a_proof_holds_for_its_own_request_and_gives_its_nonce() {
+fn proof_verifies_for_its_request_and_returns_its_nonce() {
     let proven = proven(|_| {}).unwrap();
     assert_eq!((proven.nonce, proven.time), (Nonce([3; 16]), NOW));
 }
 
 #[test]
-fn w17_a_proof_for_one_request_is_none_for_another() {
+fn w17_proof_is_refused_for_another_request() {
     assert_eq!(proven(|r| r.method = "GET"), Err(ProofError::Request));
     assert_eq!(proven(|r| r.path = "/mcp"), Err(ProofError::Request));
     assert_eq!(proven(|r| r.path = "/mcp?x=2"), Err(ProofError::Request));
@@ -321,7 +321,7 @@ fn w17_a_proof_for_one_request_is_none_for_another() {
 }
 
 #[test]
-fn a_proof_by_another_key_is_refused_before_anything_it_says() {
+fn proof_signature_is_checked_first() {
     let proof = Proof::sign(&signing_key(2), &request(), Nonce([3; 16]), NOW);
     let mut other = request();
     other.token = Digest([0; 32]);
@@ -330,7 +330,7 @@ fn a_proof_by_another_key_is_refused_before_anything_it_says() {
 }
 
 #[test]
-fn a_proof_is_good_for_thirty_seconds_either_way_and_no_millisecond_more() {
+fn proof_is_valid_within_thirty_seconds_of_its_time() {
     let proof = Proof::sign(&signing_key(1), &request(), Nonce([3; 16]), NOW);
     let at = |ms: i64| {
         let now = Timestamp::from_unix_millis(NOW.unix_millis() + ms);
@@ -345,7 +345,7 @@ fn a_proof_is_good_for_thirty_seconds_either_way_and_no_millisecond_more() {
 }
 
 #[test]
-fn a_proof_at_either_end_of_time_is_refused_calmly() {
+fn proof_with_extreme_time_is_refused_without_overflow() {
     for time in [i64::MIN, i64::MAX] {
         let time = Timestamp::from_unix_millis(time);
         let proof = Proof::sign(&signing_key(1), &request(), Nonce([3; 16]), time);
@@ -359,7 +359,7 @@ fn a_proof_at_either_end_of_time_is_refused_calmly() {
 }
 
 #[test]
-fn only_one_text_is_the_proof() {
+fn proof_has_exactly_one_text() {
     let text = Proof::sign(&signing_key(1), &request(), Nonce([3; 16]), NOW).to_string();
     assert_eq!(text.len(), 247);
     assert!(Proof::parse(&text).is_ok());
@@ -381,8 +381,8 @@ fn only_one_text_is_the_proof() {
 }
 
 #[test]
-fn a_key_for_which_signatures_prove_nothing_is_no_holder() {
-    // The neutral element, of small order, and a y that is on no point of the curve.
+fn unusable_holder_keys_are_refused() {
+    // The neutral element, which has a small order, and a y coordinate of no point on the curve.
     let mut neutral = [0; 32];
     neutral[0] = 1;
     assert!(HolderKey::from_bytes(neutral).is_err());
@@ -399,7 +399,7 @@ fn a_key_for_which_signatures_prove_nothing_is_no_holder() {
 
 proptest! {
     #[test]
-    fn a_proof_with_any_bit_flipped_is_refused(bit in 0..185 * 8usize) {
+    fn proof_with_any_bit_flipped_is_refused(bit in 0..185 * 8usize) {
         use base64::Engine as _;
         use base64::engine::general_purpose::URL_SAFE_NO_PAD;
         let text = Proof::sign(&signing_key(1), &request(), Nonce([3; 16]), NOW).to_string();

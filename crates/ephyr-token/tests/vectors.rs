@@ -1,4 +1,4 @@
-//! The committed vectors, read by the crate and by a verifier in another language.
+//! The committed vectors, checked by the crate and by a verifier in Python.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ type Run<T> = Result<T, Box<dyn Error>>;
 struct Vector {
     name: String,
     token: String,
-    /// 32 bytes in hexadecimal, as a digest is.
+    /// 32 bytes in hexadecimal, like a digest.
     root_key: Digest,
     valid: bool,
     envelope: Option<Envelope>,
@@ -33,7 +33,7 @@ fn vectors() -> Run<Vec<Vector>> {
         assert_eq!(
             stem,
             Some(&vector.name[..]),
-            "a vector is named like its file"
+            "a vector must be named like its file"
         );
         Ok(vector)
     };
@@ -49,7 +49,7 @@ fn outcome(vector: &Vector) -> Result<Envelope, TokenError> {
 }
 
 #[test]
-fn every_vector_reads_as_it_says() -> Run<()> {
+fn every_vector_has_its_stated_outcome() -> Run<()> {
     let mut wrong = Vec::new();
     for vector in vectors()? {
         let agrees = match outcome(&vector) {
@@ -65,12 +65,12 @@ fn every_vector_reads_as_it_says() -> Run<()> {
 }
 
 #[test]
-fn every_reason_to_refuse_has_a_vector() -> Run<()> {
+fn every_error_code_has_a_vector() -> Run<()> {
     let seen: Vec<String> = vectors()?
         .into_iter()
         .filter_map(|vector| vector.error)
         .collect();
-    // Expiry is asked apart, with the caller's clock.
+    // `expired` is missing, because expiry depends on the caller's clock.
     for code in [
         "not_a_token",
         "too_long",
@@ -96,7 +96,7 @@ fn every_reason_to_refuse_has_a_vector() -> Run<()> {
 }
 
 #[test]
-fn explaining_works_without_a_key_and_says_what_is_wrong_with_the_caveats() -> Run<()> {
+fn explain_needs_no_key_and_reports_faults_of_caveats() -> Run<()> {
     for vector in vectors()? {
         let Ok(explained) = explain(&vector.token) else {
             assert!(!vector.valid, "{}", vector.name);
@@ -107,7 +107,7 @@ fn explaining_works_without_a_key_and_says_what_is_wrong_with_the_caveats() -> R
         assert_eq!(json["verified"], false);
         match vector.error.as_deref() {
             None => assert_eq!(explained.envelope, vector.envelope, "{}", vector.name),
-            // A wrong signature is what explaining cannot see.
+            // Explaining does not check the signature.
             Some("bad_signature") => {}
             Some(_) => assert!(explained.refused.is_some(), "{}", vector.name),
         }
@@ -115,9 +115,9 @@ fn explaining_works_without_a_key_and_says_what_is_wrong_with_the_caveats() -> R
     Ok(())
 }
 
-/// The same vectors, by a verifier that shares nothing with this crate but `docs/tokens.md`.
+/// Checks the vectors with a verifier written from `docs/tokens.md` alone.
 #[test]
-fn python_reads_every_vector_alike() -> Run<()> {
+fn python_verifier_agrees_on_every_vector() -> Run<()> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verify_vectors.py");
     let output = match Command::new("python3")
         .arg("-I")

@@ -1,6 +1,6 @@
-"""Reads every vector of a directory and says whether each token is what the vector claims.
+"""Checks the token of every vector in a directory against its stated outcome.
 
-An independent reading of docs/tokens.md with the standard library alone:
+An independent implementation of docs/tokens.md with only the standard library:
     python3 verify_vectors.py crates/ephyr-token/vectors
 """
 import base64, binascii, datetime, hmac, json, pathlib, re, sys
@@ -58,7 +58,7 @@ def layout(text):
 
 
 def parse(raw):
-    """A caveat as (subject, value): a list is '*' or a set of names or of pairs."""
+    """Returns a caveat as (subject, value); a list is '*' or a set of names or pairs."""
     text = raw.decode("latin-1")
     subject, _, rest = text.partition(" ")
     if subject in HEAD:

@@ -1,4 +1,4 @@
-//! Writes tokens byte by byte, the impossible ones included. Shares no code with the crate.
+//! An independent token encoder, which can also write invalid tokens. It shares no code with the crate.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,7 +8,7 @@ use sha2::Sha256;
 pub(crate) const EPOCH: &str = "01KAT0000000000000000EP0CH";
 pub(crate) const ROOT: &str = "01KAT00000000000000000R00T";
 
-/// A token to be written, its parts as they should come.
+/// The parts of a token to encode.
 pub(crate) struct Forge {
     pub(crate) key: [u8; 32],
     pub(crate) version: u8,
@@ -18,7 +18,7 @@ pub(crate) struct Forge {
 }
 
 impl Forge {
-    /// A token of [`ROOT`] whose first `broker` caveats are the broker's.
+    /// Returns a token of [`ROOT`] whose first `broker` caveats are the broker's.
     pub(crate) fn new<C: AsRef<str>>(key: [u8; 32], broker: usize, caveats: &[C]) -> Self {
         Self {
             key,
@@ -62,7 +62,7 @@ pub(crate) fn decode(text: &str) -> Vec<u8> {
         .expect("a token is base64url")
 }
 
-/// What a holder does: appends any bytes to a token, without its key.
+/// Appends a caveat of any bytes without the key, as a holder can.
 pub(crate) fn append(text: &str, caveat: &[u8]) -> String {
     let mut bytes = decode(text);
     let signature = bytes.split_off(bytes.len() - 32);
@@ -79,7 +79,7 @@ pub(crate) fn append(text: &str, caveat: &[u8]) -> String {
 
 fn be32(n: usize) -> [u8; 4] {
     u32::try_from(n)
-        .expect("tests write no such lengths")
+        .expect("test tokens are short")
         .to_be_bytes()
 }
 
@@ -89,7 +89,7 @@ fn field(bytes: &mut Vec<u8>, field: &[u8]) {
 }
 
 fn mac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length is a key");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts keys of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
 }

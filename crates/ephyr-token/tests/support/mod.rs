@@ -1,4 +1,4 @@
-//! What the tests of this crate have in common.
+//! Helpers for the tests of this crate.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -20,7 +20,7 @@ pub(crate) fn key() -> RootKey {
     RootKey::from_bytes(KEY)
 }
 
-/// The eight dimensions unlimited, and the tail that every segment has.
+/// A root segment without limits in any of the eight dimensions.
 pub(crate) const OPEN_ROOT: [&str; 13] = [
     "task = 01KAT00000000000000000R00T",
     "agent = builder",
@@ -80,7 +80,7 @@ pub(crate) fn epoch() -> EpochId {
     name(forge::EPOCH)
 }
 
-/// The public key of the Ed25519 seed that is `n` all over.
+/// Returns the public key of the Ed25519 seed whose bytes are all `n`.
 pub(crate) fn holder(n: u8) -> HolderKey {
     HolderKey::from_bytes(signing_key(n).verifying_key().to_bytes()).expect("a key")
 }
@@ -123,7 +123,7 @@ pub(crate) fn child(parent: &Token, spec: &ChildSpec) -> Token {
     mint_child(&key(), &verified(parent), spec).expect("a child token")
 }
 
-/// A certificate of a signer whose clock shows `issued`.
+/// Returns a certificate from a signer whose clock shows `issued`, in Unix milliseconds.
 pub(crate) fn certificate(
     issued: i64,
     ca: &ssh_key::PrivateKey,
@@ -140,7 +140,7 @@ pub(crate) fn certificate(
     DelegationCertificate::sign(payload, ca).expect("a certificate")
 }
 
-/// A receipt with the key of an epoch.
+/// Signs a receipt with an epoch key.
 pub(crate) fn receipt(
     key: &SigningKey,
     record: RecordId,

@@ -1,4 +1,4 @@
-//! A second reading of `docs/tokens.md`, slow and plain: strings and sets, no types of the crate.
+//! A second, naive implementation of `docs/tokens.md` on strings and sets, without types of the crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ const DIMENSIONS: [&str; 8] = [
     "ssh", "http", "mcp", "target", "role", "service", "method", "remote",
 ];
 
-/// What the naive reader makes of a token's caveats.
+/// A token's caveats as reduced by the naive reader.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Naive {
     /// Task, agent, holder.
@@ -19,10 +19,10 @@ pub(crate) struct Naive {
     pub(crate) envelope: Value,
 }
 
-/// A list as a set of items, pairs as `key:value`; `None` is `*`.
+/// A list's items, pairs as `key:value`; `None` is `*`.
 type Set = Option<BTreeSet<String>>;
 
-/// Reads caveats, of which the first `broker` are the broker's; `None` refuses.
+/// Reduces caveats, of which the first `broker` are the broker's; `None` if they are refused.
 pub(crate) fn reduce(root: &str, broker: usize, caveats: &[String]) -> Option<Naive> {
     let (first, second) = caveats.split_at_checked(broker)?;
     let mut segments: Vec<Vec<&str>> = Vec::new();
@@ -232,7 +232,7 @@ fn is_ulid(text: &str) -> bool {
     text.len() == 26 && text.chars().all(known) && text.starts_with(|c: char| c <= '7')
 }
 
-/// `…:SS.mmmZ`, so that the order of texts is that of times; `None` unless it is a time.
+/// Normalizes a time to `…:SS.mmmZ`, so that texts sort like times; `None` if it is invalid.
 fn sortable_time(text: &str) -> Option<String> {
     let (whole, millis) = match text.strip_suffix('Z')?.split_once('.') {
         Some((whole, millis)) if millis.len() == 3 && millis != "000" => (whole, millis),
