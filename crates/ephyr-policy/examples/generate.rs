@@ -1,5 +1,5 @@
-//! Writes what is made from the policy's tables: `policy/schema.json`, `docs/policy-errors.md` and the end
-//! of `docs/policy.md`. The tests say when it is due.
+//! Generates `policy/schema.json`, `docs/policy-errors.md` and the section "Every key" of `docs/policy.md` from the
+//! policy's tables. The test `generated_files_are_up_to_date` fails when they must be regenerated.
 
 use std::{fs, io, path::Path};
 

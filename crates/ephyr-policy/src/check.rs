@@ -1,4 +1,4 @@
-//! The structural check: a tree against the tables of `fields.rs`, every fault reported.
+//! Checks the structure of a parsed policy against the tables in `fields` and reports every fault.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,6 @@ use crate::source::{Key, Node, NumberFault, ReadsAs, Value, number_fault};
 use crate::suggest;
 use crate::text::shorten;
 
-/// Checks a node against its shape.
 pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findings) {
     match (shape, &node.value) {
         (Shape::Text(format), Value::Text(text)) => {
@@ -43,7 +42,7 @@ pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findi
                 if name.name == "<<" {
                     add_merge_key(name, &path, findings);
                 } else if let Some(reads_as) = name.reads_as {
-                    let message = no_name(&name.name, reads_as, *key);
+                    let message = not_a_name(&name.name, reads_as, *key);
                     findings.add("E-NAME-WORD", name.at, &path, message);
                 } else if let Err((code, why)) = key.check(&name.name) {
                     findings.add(code, name.at, &path, why);
@@ -56,7 +55,7 @@ pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findi
             check_record(node, record, entries, path, findings);
         }
         (_, Value::Null(word)) => {
-            let message = no_value(word, shape);
+            let message = null_value(word, shape);
             findings.add("E-TYPE", node.at, path, message);
         }
         (Shape::Int { min, max }, Value::Number(text)) => {
@@ -74,7 +73,7 @@ pub(crate) fn check(node: &Node, shape: &Shape, path: &str, findings: &mut Findi
     }
 }
 
-/// A number that is not written in plain decimal digits.
+/// Reports a number that is not written in plain decimal digits.
 fn check_number(
     text: &str,
     (min, max): (u32, u32),
@@ -84,8 +83,8 @@ fn check_number(
 ) {
     let short = shorten(text);
     let (code, message) = match number_fault(text) {
-        Some(NumberFault::Form(said)) => ("E-NUMBER", format!("`{short}` {said}")),
-        Some(NumberFault::TooGreat) => {
+        Some(NumberFault::Notation(advice)) => ("E-NUMBER", format!("`{short}` {advice}")),
+        Some(NumberFault::TooLarge) => {
             let message = format!("{short} is out of bounds; write {min} to {max}");
             ("E-RANGE", message)
         }
@@ -101,7 +100,11 @@ fn check_number(
 fn check_choice(words: &[&str], text: &str, at: Place, path: &str, findings: &mut Findings) {
     if !words.contains(&text) {
         let hint = suggest::hint(text, words.iter().copied());
-        let message = format!("`{}` is none of {}{hint}", shorten(text), words.join(", "));
+        let message = format!(
+            "`{}` is not one of {}{hint}",
+            shorten(text),
+            words.join(", ")
+        );
         findings.add("E-CHOICE", at, path, message);
     }
 }
@@ -115,8 +118,7 @@ fn check_list(
     findings: &mut Findings,
 ) {
     if items.is_empty() && !empty {
-        let message = "the list is empty, which would mean nothing at all; name something or leave the \
-                       key out";
+        let message = "the list is empty, which has no meaning here; add an item or remove the key";
         findings.add("E-EMPTY-LIST", at, path, message);
     }
     let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
@@ -153,7 +155,7 @@ fn check_record(
     for field in record.fields.iter().filter(missing) {
         let message = format!(
             "{} needs `{}`: {}",
-            record.what,
+            record.label,
             field.name,
             lower_first(field.meaning)
         );
@@ -166,7 +168,7 @@ fn check_duplicates(entries: &[(Key, Node)], path: &str, findings: &mut Findings
     for (key, _) in entries {
         if let Some(first) = seen.get(key.name.as_str()) {
             let message = format!(
-                "the key stands twice, first on line {}; remove one",
+                "the key occurs twice, first on line {}; remove one",
                 first.line
             );
             findings.add("E-DUPLICATE-KEY", key.at, join(path, &key.name), message);
@@ -186,7 +188,7 @@ fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mu
     if key.name.is_empty() {
         let message = format!(
             "the key before the `:` is empty; {} has keys with names",
-            record.what
+            record.label
         );
         findings.add("E-UNKNOWN-KEY", key.at, path, message);
         return;
@@ -207,45 +209,45 @@ fn add_unknown_key(key: &Key, record: &'static Record, path: &str, findings: &mu
     } else {
         hint
     };
-    let message = format!("{} has no key `{name}`{hint}", record.what);
+    let message = format!("{} has no key `{name}`{hint}", record.label);
     findings.add("E-UNKNOWN-KEY", key.at, path, message);
 }
 
 /// Returns the message for a key that should be a name but means null or a boolean in YAML.
-fn no_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
-    let what = names.what();
-    let taken = match reads_as {
-        ReadsAs::Nothing => "null",
+fn not_a_name(word: &str, reads_as: ReadsAs, names: Format) -> String {
+    let label = names.label();
+    let meaning = match reads_as {
+        ReadsAs::Null => "null",
         ReadsAs::Bool => "a boolean",
     };
     if names.check(word).is_err() {
         return match word {
-            "" => format!("the name before the `:` is empty; write a name ({what})"),
-            _ => format!("`{word}` means {taken} in YAML; write a name ({what})"),
+            "" => format!("the name before the `:` is empty; write a name ({label})"),
+            _ => format!("`{word}` means {meaning} in YAML; write a name ({label})"),
         };
     }
     format!(
-        "`{word}` means {taken} in YAML, but a name ({what}) is required; if it is the name, put it in quotes: \
+        "`{word}` means {meaning} in YAML, but a name ({label}) is required; if it is the name, put it in quotes: \
          \"{word}\""
     )
 }
 
-/// Returns the message for a missing value.
-fn no_value(word: &str, shape: &Shape) -> String {
+/// Returns the message for a null value.
+fn null_value(word: &str, shape: &Shape) -> String {
     let quotes = match shape {
         Shape::Text(_) if !word.is_empty() && word != "~" => {
             format!("; if it is meant as text, put it in quotes: \"{word}\"")
         }
         _ => String::new(),
     };
-    let said = if word.is_empty() {
+    let fault = if word.is_empty() {
         "has no value".to_owned()
     } else {
         format!("`{word}` means null in YAML")
     };
     format!(
-        "{said}; give it {} or leave the key out{quotes}",
-        what(shape)
+        "{fault}; write {} or remove the key{quotes}",
+        expected(shape)
     )
 }
 
@@ -260,7 +262,7 @@ fn wrong_type(shape: &Shape, found: &Value, plain: bool) -> String {
         (Shape::Choice(_), Value::Int(_) | Value::Bool(_) | Value::Number(_)) => {
             "; put it in quotes if it is meant as text".to_owned()
         }
-        (Shape::Bool | Shape::BoolOrList(_), Value::Text(text)) => match truth(text) {
+        (Shape::Bool | Shape::BoolOrList(_), Value::Text(text)) => match intended_bool(text) {
             Some(word) if !plain => format!("; write {word} without quotes"),
             Some(word) => format!("; `{}` is text in YAML 1.2, so write {word}", shorten(text)),
             None => "; write true or false without quotes".to_owned(),
@@ -272,11 +274,11 @@ fn wrong_type(shape: &Shape, found: &Value, plain: bool) -> String {
     format!(
         "is {}, but {} is expected{advice}",
         found.kind(),
-        what(shape)
+        expected(shape)
     )
 }
 
-/// Returns the quoted value, unless it may be a secret.
+/// Returns `: "<value>"` to append to a message; empty if the value may be a secret.
 fn quoted(found: &Value, format: Format) -> String {
     let text = match found {
         _ if format.may_be_secret() => return String::new(),
@@ -288,8 +290,8 @@ fn quoted(found: &Value, format: Format) -> String {
     format!(": \"{text}\"")
 }
 
-/// Returns the boolean that other YAML versions, or people, mean by a word.
-fn truth(text: &str) -> Option<&'static str> {
+/// Returns the boolean that YAML 1.1, or an author, means by a word.
+fn intended_bool(text: &str) -> Option<&'static str> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "y" | "on" => Some("true"),
         "false" | "no" | "n" | "off" => Some("false"),
@@ -297,17 +299,18 @@ fn truth(text: &str) -> Option<&'static str> {
     }
 }
 
-fn what(shape: &Shape) -> String {
+/// Returns the description of the values that a shape accepts.
+fn expected(shape: &Shape) -> String {
     match shape {
-        Shape::Text(format) => format!("text ({})", format.what()),
+        Shape::Text(format) => format!("text ({})", format.label()),
         Shape::Bool => "true or false".into(),
         Shape::Int { min, max } => format!("a whole number from {min} to {max}"),
         Shape::Choice(words) => format!("one of {}", words.join(", ")),
         Shape::List { .. } => "a list".into(),
-        Shape::Map { key, .. } => format!("a mapping (each key is the name of a {})", key.what()),
-        Shape::Record(record) => format!("a mapping ({})", record.what),
+        Shape::Map { key, .. } => format!("a mapping (each key is the name of a {})", key.label()),
+        Shape::Record(record) => format!("a mapping ({})", record.label),
         Shape::BoolOrList(_) => "true, false or a list".into(),
-        Shape::OneOrList(of) => format!("{} or a list", what(of)),
+        Shape::OneOrList(of) => format!("{} or a list", expected(of)),
     }
 }
 

@@ -1,13 +1,13 @@
-//! The command policy of a role: an allow-list that a shell cannot be talked out of.
+//! The command policy of a role: an allow-list that shell syntax cannot bypass.
 //!
-//! A target runs `<login shell> -c <command>`, so a pattern must not match anything in which the shell
-//! would see more than one plain command. A pattern is either a whole command, compared byte for byte, or
-//! words followed by ` *`, which stands for one or more further words. A command with any character that
-//! means something to a shell (quotes, `$`, `;`, `~`, globs, line breaks, …) never matches the latter.
+//! A target runs `<login shell> -c <command>`, so a pattern must not match a text that the shell reads as anything
+//! but one plain command. A pattern is either a whole command, compared byte for byte, or words followed by ` *`,
+//! which stands for one or more further words. A command with a character that is special to a shell (quotes, `$`,
+//! `;`, `~`, globs, line breaks, …) never matches a pattern with ` *`.
 
 use ephyr_names::MAX_COMMAND_BYTES;
 
-/// Which commands a role may run.
+/// The commands that a role may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandPolicy {
     patterns: Vec<Pattern>,
@@ -21,23 +21,23 @@ enum Pattern {
 }
 
 impl CommandPolicy {
-    /// The list of these patterns; those that are malformed have been reported and match nothing.
+    /// Creates a policy of these patterns. Malformed patterns, which the checker has reported, match nothing.
     pub(crate) fn new<'a>(patterns: impl Iterator<Item = &'a str>) -> Self {
         Self {
             patterns: patterns.filter_map(|text| parse(text).ok()).collect(),
         }
     }
 
-    /// Whether the command may be run.
+    /// Returns whether the command may be run.
     #[must_use]
     pub fn allows(&self, command: &str) -> bool {
         self.patterns.iter().any(|pattern| match pattern {
             Pattern::Exact(text) => text == command,
-            Pattern::Words(prefix) => continues(prefix, command),
+            Pattern::Words(prefix) => extends(prefix, command),
         })
     }
 
-    /// The patterns as they are written in the policy.
+    /// Returns the patterns as they are written in the policy.
     pub fn patterns(&self) -> impl Iterator<Item = String> + '_ {
         self.patterns.iter().map(|pattern| match pattern {
             Pattern::Exact(text) => text.clone(),
@@ -46,7 +46,8 @@ impl CommandPolicy {
     }
 }
 
-fn continues(prefix: &[String], command: &str) -> bool {
+/// Returns whether the command is these words and at least one more, all without shell syntax.
+fn extends(prefix: &[String], command: &str) -> bool {
     if !command.bytes().all(is_plain) {
         return false;
     }
@@ -57,7 +58,7 @@ fn continues(prefix: &[String], command: &str) -> bool {
         && words.next().is_some()
 }
 
-/// Bytes that are themselves to every POSIX shell, wherever they stand.
+/// Returns whether every POSIX shell takes the byte literally in any position.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
@@ -66,7 +67,7 @@ fn is_plain(byte: u8) -> bool {
         )
 }
 
-/// Checks a pattern's form.
+/// Checks the syntax of a pattern.
 pub(crate) fn check(text: &str) -> Result<(), String> {
     parse(text).map(drop)
 }
@@ -78,10 +79,10 @@ pub(crate) fn open_words(text: &str) -> Option<Vec<&str>> {
 
 fn parse(text: &str) -> Result<Pattern, String> {
     if text == "*" {
-        return Err("\"*\" would allow everything; leave `commands` out for that".into());
+        return Err("\"*\" would allow everything; remove `commands` if that is intended".into());
     }
     if text.trim() != text || text.is_empty() {
-        return Err("a command must not be empty, nor begin or end with a space".into());
+        return Err("a command must not be empty or begin or end with a space".into());
     }
     if text.len() > MAX_COMMAND_BYTES {
         return Err(format!("a command has at most {MAX_COMMAND_BYTES} bytes"));
@@ -92,8 +93,8 @@ fn parse(text: &str) -> Result<Pattern, String> {
     let Some(prefix) = text.strip_suffix(" *") else {
         if let Some(found) = text.chars().find(|c| matches!(c, '*' | '?' | '[')) {
             return Err(format!(
-                "`{found}` may not stand in a command; only a last word `*` is a pattern, for one or \
-                 more further words"
+                "`{found}` is not allowed in a command; only `*` as the last word is a pattern, for one or more \
+                 further words"
             ));
         }
         return Ok(Pattern::Exact(text.to_owned()));
@@ -103,7 +104,7 @@ fn parse(text: &str) -> Result<Pattern, String> {
         .find(|c| !u8::try_from(*c).is_ok_and(is_plain))
     {
         return Err(format!(
-            "`{found}` means something to a shell; before ` *` use letters, digits, spaces and _-./:=@%+,"
+            "`{found}` is special to a shell; before ` *` use letters, digits, spaces and _-./:=@%+,"
         ));
     }
     let words: Vec<String> = prefix.split(' ').map(str::to_owned).collect();
@@ -125,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_command_is_compared_byte_for_byte() {
+    fn whole_commands_are_compared_byte_for_byte() {
         let policy = policy(&["systemctl status 'my unit'"]);
         assert!(policy.allows("systemctl status 'my unit'"));
         assert!(!policy.allows("systemctl status 'my unit' "));
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_one_or_more_further_words() {
+    fn star_matches_one_or_more_further_words() {
         let policy = policy(&["journalctl -u *"]);
         assert!(policy.allows("journalctl -u nginx"));
         assert!(policy.allows("journalctl  -u nginx --since 12:00"));
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_metacharacter_never_matches_a_pattern() {
+    fn shell_metacharacters_never_match_a_pattern() {
         let policy = policy(&["cat *"]);
         assert!(policy.allows("cat /etc/hostname"));
         for found in [

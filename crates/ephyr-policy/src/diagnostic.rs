@@ -1,20 +1,20 @@
-//! What is wrong with a policy: every finding with its place, its key path and what to do.
+//! Findings about a policy, each with its position, its key path and what to do.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// Whether a finding stops the policy from being used.
+/// Whether a finding refuses the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The policy is refused.
     Error,
-    /// The policy is used; someone should look at it.
+    /// The policy is accepted; an operator should check the finding.
     Warning,
 }
 
-/// A place in the file; both count from 1, the column in characters. Line 0 means the whole file.
+/// A position in the file. Both count from 1, the column in characters; line 0 means the whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Place {
     pub(crate) line: u32,
@@ -22,7 +22,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Returns the line for a message: a finding about two places is reported at the later one and names the earlier.
+    /// Returns `line N` for messages: a finding about two positions is reported at the later and names the earlier.
     pub(crate) fn line_text(self) -> String {
         format!("line {}", self.line)
     }
@@ -33,17 +33,17 @@ impl Place {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// Its stable name, such as `E-DUPLICATE-UID`; `docs/policy-errors.md` lists them all.
+    /// The stable code, such as `E-DUPLICATE-UID`; `docs/policy-errors.md` lists all codes.
     pub code: &'static str,
-    /// The file's name as the caller gave it.
+    /// The file name that was passed to [`load`](crate::load).
     pub file: String,
-    /// Line, from 1; 0 where the finding is about the whole file.
+    /// The line, from 1; 0 if the finding is about the whole file.
     pub line: u32,
-    /// Column in characters, from 1; 0 where the finding is about the whole file.
+    /// The column in characters, from 1; 0 if the finding is about the whole file.
     pub column: u32,
-    /// Where in the policy, such as `targets.web.allowed_roles[1]`; empty for the whole file.
+    /// The key path, such as `targets.web.allowed_roles[1]`; empty for the whole file.
     pub path: String,
-    /// What is wrong and what to do.
+    /// The fault and how to correct it.
     pub message: String,
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why a policy was refused: at least one error, and the warnings found beside it, in file order.
+/// The findings of a refused policy in file order: at least one error, and the warnings found with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Diagnostics(Vec<Diagnostic>);
@@ -75,7 +75,7 @@ impl Diagnostics {
         Self(findings)
     }
 
-    /// The findings in file order.
+    /// Returns the findings in file order.
     #[must_use]
     pub fn as_slice(&self) -> &[Diagnostic] {
         &self.0
@@ -99,7 +99,7 @@ impl<'a> IntoIterator for &'a Diagnostics {
     }
 }
 
-/// The findings as text for people: a line each, then a line that counts them. Empty if there are none.
+/// Returns the findings as text: one line each, then a line that counts them. Empty if there are none.
 #[must_use]
 pub fn report(findings: &[Diagnostic]) -> String {
     use fmt::Write as _;
@@ -130,8 +130,8 @@ fn count(n: usize, noun: &str) -> String {
     }
 }
 
-/// Greatest number of findings kept of one file.
-const MOST: usize = 1000;
+/// Maximum number of findings kept for one file.
+const MAX_FINDINGS: usize = 1000;
 
 /// Collects findings while a policy is compiled.
 pub(crate) struct Findings {
@@ -149,7 +149,7 @@ impl Findings {
         }
     }
 
-    /// Adds a finding; the code's first letter says whether it is an error (`E`) or a warning (`W`).
+    /// Adds a finding. The code's first letter gives its severity: `E` error, `W` warning.
     pub(crate) fn add(
         &mut self,
         code: &'static str,
@@ -158,7 +158,7 @@ impl Findings {
         message: impl Into<String>,
     ) {
         debug_assert!(crate::codes::code(code).is_some(), "{code} is not listed");
-        if self.list.len() >= MOST {
+        if self.list.len() >= MAX_FINDINGS {
             self.dropped = true;
             return;
         }
@@ -185,16 +185,16 @@ impl Findings {
         self.list.retain(|d| d.severity == Severity::Error);
     }
 
-    /// The findings in file order, and whether there is an error among them.
+    /// Returns the findings in file order and whether one of them is an error.
     pub(crate) fn finish(mut self) -> (Vec<Diagnostic>, bool) {
         if self.dropped {
-            // Dropped findings may be errors, so the policy is refused in any case.
-            self.list.truncate(MOST - 1);
+            // A dropped finding may be an error, so the policy is refused.
+            self.list.truncate(MAX_FINDINGS - 1);
             self.add(
                 "E-TOO-MANY",
                 Place::default(),
                 "",
-                format!("more than {MOST} findings; correct these first"),
+                format!("more than {MAX_FINDINGS} findings; correct these first"),
             );
         }
         self.list

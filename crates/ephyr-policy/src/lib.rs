@@ -1,12 +1,11 @@
-//! The policy: parsed strictly, compiled once, asked for every action.
+//! Parses and compiles the policy and decides each action by it.
 //!
-//! [`load`] turns the bytes of `policy.yaml` into a [`Policy`] or into all that is wrong with them.
-//! [`authorize`] decides an action by it and is the only maker of a permit ([`SshPermit`], [`HttpPermit`],
-//! [`McpPermit`]), which everything that reaches an upstream requires. The signer uses [`Policy::pairing`], the same rules without the
-//! broker's tokens and counts.
+//! [`load`] turns the bytes of `policy.yaml` into a [`Policy`] or into [`Diagnostics`] that list every error.
+//! [`authorize`] decides an action and is the only constructor of a permit ([`SshPermit`], [`HttpPermit`],
+//! [`McpPermit`]); every connection to an upstream requires one. The signer checks the same rules by
+//! [`Policy::pairing`], without the broker's tokens and limits.
 //!
-//! The crate is pure: no I/O, no clock, no randomness, no globals. Time, bytes and the ledger are
-//! arguments.
+//! The crate is pure: no I/O, no clock, no randomness, no globals. Time, bytes and the ledger are arguments.
 
 mod check;
 mod codes;

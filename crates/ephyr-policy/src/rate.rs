@@ -1,29 +1,28 @@
-//! Rates such as `60/1m`, and the sliding window that enforces them in the broker and the signer alike.
+//! Rates such as `60/1m`, and the sliding window by which broker and signer enforce them.
 
 use std::time::Duration;
 
 use ephyr_names::Ttl;
 
-/// A rate, written `60/1m`: at most 60 in any stretch of one minute, wherever it begins.
+/// A rate. `60/1m` means at most 60 in any interval of one minute, wherever it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// How many.
+    /// The maximum number in one window.
     pub count: u32,
-    /// The window's length.
+    /// The length of the window.
     pub window: Ttl,
 }
 
-/// A window is cut into this many slices. One more slice is counted, so that a stretch that begins inside a slice
-/// does not have more than the rate's count either.
+/// Number of slices of a window. One more slice is counted, so that an interval that begins inside a slice does not
+/// exceed the rate either.
 const SLICES: usize = 32;
 
-/// Counts in a sliding window, in constant memory. What was counted is free again after the window's length and 1/32 of
-/// it at most.
+/// A sliding-window counter in constant memory. A count leaves the window after at most 33/32 of the window's length.
 #[derive(Debug, Clone)]
 pub struct RateWindow {
     rate: Rate,
     counts: [u32; SLICES + 1],
-    /// The number of the newest slice since the clock's beginning.
+    /// The number of the newest slice, counted from the clock's zero.
     newest: u64,
 }
 
@@ -44,11 +43,11 @@ impl RateWindow {
         self.rate
     }
 
-    /// Counts one if there is room. `now` is the time since a fixed point.
+    /// Counts one if the rate allows it. `now` is the time since a fixed point.
     ///
     /// # Errors
     ///
-    /// How long to wait until there is room; nothing is counted then.
+    /// Returns the time to wait until one more fits; nothing is counted.
     pub fn try_take(&mut self, now: Duration) -> Result<(), Duration> {
         if self.has_room(now) {
             self.count(now);
@@ -57,13 +56,13 @@ impl RateWindow {
         Err(self.wait(now))
     }
 
-    /// Whether one more fits now.
+    /// Returns whether one more fits now.
     pub fn has_room(&mut self, now: Duration) -> bool {
         self.advance(now);
         self.total() < u64::from(self.rate.count)
     }
 
-    /// Counts one, whether or not it fits.
+    /// Counts one even if it exceeds the rate.
     pub fn count(&mut self, now: Duration) {
         self.advance(now);
         let slot = &mut self.counts[slot(self.newest)];
@@ -94,18 +93,18 @@ impl RateWindow {
         millis.div_ceil(SLICES as u64).max(1)
     }
 
-    /// Empties the slices that time has passed over.
+    /// Clears the slices that `now` has passed.
     fn advance(&mut self, now: Duration) {
         let current = u64::try_from(now.as_millis()).unwrap_or(u64::MAX) / self.slice_millis();
         if current + (SLICES as u64) < self.newest {
-            // The clock was set back by more than a window: what was counted stays, and no longer than a window.
+            // The clock was set back by more than a window. The counts are kept, but for no longer than one window.
             let total = u32::try_from(self.total()).unwrap_or(u32::MAX);
             self.counts = [0; SLICES + 1];
             self.counts[slot(current)] = total;
             self.newest = current;
             return;
         }
-        // Callers on several threads may come in another order than their times.
+        // Concurrent callers may arrive in an order other than that of their timestamps.
         let passed = current.saturating_sub(self.newest).min(SLICES as u64 + 1);
         for step in 1..=passed {
             self.counts[slot(current - (passed - step))] = 0;
@@ -132,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn clock_set_back_neither_frees_nor_blocks_for_longer_than_a_window() {
+    fn clock_set_back_frees_nothing_and_blocks_one_window_at_most() {
         let mut window = RateWindow::new(rate(2, 10));
         let at = Duration::from_secs;
         assert_eq!(window.try_take(at(1_000_000)), Ok(()));
@@ -140,7 +139,7 @@ mod tests {
         assert!(window.try_take(at(0)).is_err());
         assert!(window.try_take(at(9)).is_err());
         assert_eq!(window.try_take(at(11)), Ok(()));
-        // By less than a window, it stands still.
+        // Set back by less than a window, the window does not move.
         let mut window = RateWindow::new(rate(1, 10));
         assert_eq!(window.try_take(at(1_000)), Ok(()));
         assert!(window.try_take(at(995)).is_err());
@@ -149,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_stretch_of_a_windows_length_has_more_than_the_count(
+        fn no_interval_of_window_length_exceeds_the_count(
             gaps in proptest::collection::vec(0..3000u64, 1..400),
             count in 1..20u32,
         ) {
@@ -169,7 +168,7 @@ mod tests {
         }
 
         #[test]
-        fn room_comes_back_after_a_window_and_a_slice(count in 1..50u32, begin in 0..1_000_000u64) {
+        fn window_is_free_again_after_its_length_and_a_slice(count in 1..50u32, begin in 0..1_000_000u64) {
             let mut window = RateWindow::new(rate(count, 10));
             let begin = Duration::from_millis(begin);
             for _ in 0..count {
@@ -182,7 +181,7 @@ mod tests {
         }
 
         #[test]
-        fn refusal_says_exactly_when_there_is_room(
+        fn refusal_returns_the_exact_wait(
             gaps in proptest::collection::vec(0..3000u64, 1..100),
             count in 1..20u32,
         ) {

@@ -1,14 +1,14 @@
-//! The reference of every key, made from the tables that the checker reads.
+//! Generates the reference of every key from the tables that the checker reads.
 
 use std::fmt::Write as _;
 
 use crate::fields;
 use crate::shape::{Record, Shape};
 
-/// Every key with its form, default and meaning, as Markdown: the end of `docs/policy.md`.
+/// Returns the Markdown section "Every key" of `docs/policy.md`: each key with its form, default and meaning.
 #[must_use]
 pub fn reference_markdown() -> String {
-    let mut text = String::from("## Every key\n\nKeys in **bold** must be there.\n");
+    let mut text = String::from("## Every key\n\nKeys in **bold** are required.\n");
     for field in fields::POLICY.fields {
         let _ = write!(text, "\n### `{}`\n\n{}\n", field.name, field.meaning);
         let (record, prefix) = match &field.shape {
@@ -17,7 +17,7 @@ pub fn reference_markdown() -> String {
                 value: Shape::Record(record),
                 key,
             } => {
-                let _ = writeln!(text, "A mapping by {} name. Each has:", key.what());
+                let _ = writeln!(text, "A mapping by {} name. Each has:", key.label());
                 (record, String::new())
             }
             _ => continue,
@@ -55,13 +55,13 @@ fn rows(record: &Record, prefix: &str, text: &mut String) {
 
 fn form(shape: &Shape) -> String {
     match shape {
-        Shape::Text(format) => format.what().into(),
+        Shape::Text(format) => format.label().into(),
         Shape::Bool => "`true` or `false`".into(),
         Shape::Int { min, max } => format!("{min} to {max}"),
         Shape::Choice(words) => words.join(", "),
         Shape::List { of, .. } => format!("list: {}", form(of)),
-        Shape::Map { key, value } => format!("mapping: {} to {}", key.what(), form(value)),
-        Shape::Record(record) => record.what.into(),
+        Shape::Map { key, value } => format!("mapping: {} to {}", key.label(), form(value)),
+        Shape::Record(record) => record.label.into(),
         Shape::BoolOrList(list) => format!("`true`, `false` or {}", form(list)),
         Shape::OneOrList(of) => format!("{}, or list of them", form(of)),
     }

@@ -1,6 +1,5 @@
-//! The JSON Schema (draft 2020-12) of the policy, made from the tables that the checker reads, so that the
-//! two cannot disagree about what a policy looks like. What takes more than one key to see is only the
-//! compiler's.
+//! Generates the JSON Schema (draft 2020-12) of the policy from the tables that the checker reads, so that the two
+//! agree on the structure. Rules that concern more than one key are checked by the compiler only.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +7,7 @@ use crate::fields;
 use crate::format::Format;
 use crate::shape::{Field, Record, Shape};
 
-/// The schema as indented JSON with a line break at its end: `policy/schema.json`.
+/// Returns the content of `policy/schema.json`: the schema as indented JSON with a final newline.
 #[must_use]
 pub fn schema() -> String {
     let mut root = record(&fields::POLICY);
@@ -18,7 +17,7 @@ pub fn schema() -> String {
     });
     if let (Value::Object(root), Value::Object(fixed)) = (&mut root, fixed) {
         root.extend(fixed);
-        // Without an agent nobody may do anything.
+        // The checker accepts an empty map here; the compiler refuses it with `E-NO-AGENTS`.
         if let Some(agents) = root.get_mut("properties").and_then(|p| p.get_mut("agents")) {
             agents["minProperties"] = json!(1);
         }

@@ -1,38 +1,44 @@
-//! What a policy may look like: the vocabulary in which `fields.rs` writes the tables that the checker,
-//! the JSON Schema and the reference in `docs/policy.md` are all made from.
+//! Types of the tables in `fields`. The checker, the JSON Schema and the reference in `docs/policy.md` all read them.
 
 use crate::format::Format;
 
-/// What a value may be.
+/// The accepted type of a value.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// Text of a form.
     Text(Format),
-    /// `true` or `false`.
     Bool,
-    /// A whole number within these bounds.
-    Int { min: u32, max: u32 },
+    /// A whole number; both bounds are included.
+    Int {
+        min: u32,
+        max: u32,
+    },
     /// One of these words.
     Choice(&'static [&'static str]),
-    /// A list without repetition, which may be empty or not.
-    List { of: &'static Self, empty: bool },
-    /// A mapping from names to values.
-    Map { key: Format, value: &'static Self },
-    /// A mapping with these keys.
+    /// A list without repeated texts; `empty`: it may have no items.
+    List {
+        of: &'static Self,
+        empty: bool,
+    },
+    /// A mapping with arbitrary keys of one format.
+    Map {
+        key: Format,
+        value: &'static Self,
+    },
+    /// A mapping with fixed keys.
     Record(&'static Record),
-    /// `true`, `false` or a list.
+    /// A boolean or this list.
     BoolOrList(&'static Self),
-    /// One text, or a list of them.
+    /// One text or a nonempty list of them.
     OneOrList(&'static Self),
 }
 
 /// A mapping with fixed keys.
 #[derive(Debug)]
 pub(crate) struct Record {
-    /// What it is, for people: "a target".
-    pub(crate) what: &'static str,
+    /// The noun for messages, such as "a target".
+    pub(crate) label: &'static str,
     pub(crate) fields: &'static [Field],
-    /// Keys that people may expect here, with the code and what to use instead.
+    /// Keys that operators may expect here: the key, its diagnostic code and the advice.
     pub(crate) retired: &'static [(&'static str, &'static str, &'static str)],
 }
 
@@ -48,9 +54,9 @@ pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     pub(crate) required: bool,
-    /// The value that stands where the key is left out, for people.
+    /// The default as documentation; empty if there is none.
     pub(crate) default: &'static str,
-    /// What it means, with its unit.
+    /// The description with its unit, for the schema, the reference and messages.
     pub(crate) meaning: &'static str,
 }
 

@@ -1,26 +1,27 @@
-//! What may stand in a role's sudo list: commands that are no way to a root shell.
+//! Checks the commands of a role's `sudo` list.
 //!
-//! sudo runs a listed command with exactly the arguments listed. That still is as good as root where the
-//! program runs other programs, opens an editor or a pager, writes files of the caller's choice or changes
-//! who may do what. `programs` holds those known to do so.
+//! sudo runs a listed command with exactly the listed arguments. That is still equivalent to root if the program runs
+//! other programs, opens an editor or a pager, writes files of the caller's choice or changes permissions. The table
+//! in `programs` lists the programs known to do so.
 
 use crate::programs;
 use crate::text::{TextFault, shorten};
 
-/// The form of an entry: an absolute path and plain arguments, nothing that sudoers would expand.
+/// Checks that a command is an absolute path with plain arguments, without anything that sudoers would expand.
 pub(crate) fn check(text: &str) -> Result<(), TextFault> {
     if text.is_empty() || text.trim() != text {
-        let message = "a command must not be empty, nor begin or end with a space";
+        let message = "a command must not be empty or begin or end with a space";
         return Err(("E-SUDO-CHARACTERS", message.into()));
     }
     if text.eq_ignore_ascii_case("all") {
-        let message = "ALL is every command; write `sudo: true` with `allow_root_equivalent: true`";
+        let message =
+            "ALL means every command; write `sudo: true` with `allow_root_equivalent: true`";
         return Err(("E-SUDO-PATH", message.into()));
     }
     let program = text.split(' ').next().unwrap_or_default();
     if !program.starts_with('/') || program.ends_with('/') {
         let message = format!(
-            "`{}` is not a program's absolute path, as in /usr/bin/systemctl",
+            "`{}` is not the absolute path of a program, such as /usr/bin/systemctl",
             shorten(program)
         );
         return Err(("E-SUDO-PATH", message));
@@ -38,7 +39,7 @@ pub(crate) fn check(text: &str) -> Result<(), TextFault> {
     };
     if let Some(found) = text.chars().find(|c| !u8::try_from(*c).is_ok_and(plain)) {
         let message = format!(
-            "{found:?} means something to sudoers or a shell; use letters, digits, spaces and /._-+@%"
+            "{found:?} is special to sudoers or a shell; use letters, digits, spaces and /._-+@%"
         );
         return Err(("E-SUDO-CHARACTERS", message));
     }
@@ -48,7 +49,7 @@ pub(crate) fn check(text: &str) -> Result<(), TextFault> {
     Ok(())
 }
 
-/// Why the command is as good as root, if it is known to be.
+/// Returns why the command is equivalent to root, if it is known to be.
 pub(crate) fn root_equivalent(command: &str) -> Option<String> {
     let mut words = command.split(' ');
     let program = programs::find(words.next().unwrap_or_default())?;
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_ways_to_root_are_found_under_any_path_and_version() {
+    fn root_equivalent_commands_are_found_under_any_path_or_version() {
         for command in [
             "/bin/bash",
             "/usr/bin/python3.11 /opt/x.py",
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_operations_are_left_alone() {
+    fn ordinary_operations_are_accepted() {
         for command in [
             "/usr/bin/systemctl restart nginx",
             "/usr/bin/systemctl --no-pager status nginx",
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sudoers_would_expand_is_refused() {
+    fn commands_that_sudoers_would_expand_are_refused() {
         for bad in [
             "",
             "ALL",

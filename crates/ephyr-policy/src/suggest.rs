@@ -1,6 +1,6 @@
-//! "Did you mean …?"
+//! Suggestions for misspelt words: "did you mean …?"
 
-/// The candidate nearest to a word that is not one, if any is near enough to be a slip of the hand.
+/// Returns the candidate nearest to `word`, if it is near enough to be a typing error.
 pub(crate) fn nearest<'a>(
     word: &str,
     candidates: impl Iterator<Item = &'a str>,
@@ -13,14 +13,15 @@ pub(crate) fn nearest<'a>(
         .map(|(_, candidate)| candidate)
 }
 
-/// The question, ready to be added to a message; empty if nothing is near.
+/// Returns `; did you mean …?` to append to a message; empty if no candidate is near.
 pub(crate) fn hint<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     nearest(word, candidates).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two words, letter case aside.
+/// Returns the edit distance of two words, ignoring ASCII case: insertions, deletions, replacements and swaps of
+/// adjacent characters (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
-    // Longer words are never compared: keys and names are short, and the cost is quadratic.
+    // The cost is quadratic, and keys and names are short.
     const LONGEST: usize = 64;
     let letters = |text: &str| -> Vec<char> {
         let lower = text.chars().map(|c| c.to_ascii_lowercase());
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_found_and_other_words_are_not() {
+    fn typing_errors_are_matched_and_other_words_are_not() {
         let keys = || ["allowed_roles", "max_ttl", "host", "host_key", "port"].into_iter();
         assert_eq!(nearest("allowed_role", keys()), Some("allowed_roles"));
         assert_eq!(nearest("max_tll", keys()), Some("max_ttl"));

@@ -1,6 +1,6 @@
-//! Text of a policy in messages.
+//! Quotes text of a policy in messages.
 
-/// The code of a fault in a text, and the message.
+/// The diagnostic code and the message for an invalid text.
 pub(crate) type TextFault = (&'static str, String);
 
 /// Returns at most the first 60 characters, with control characters escaped: enough to recognize the text.

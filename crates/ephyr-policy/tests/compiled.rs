@@ -1,4 +1,4 @@
-//! What a policy comes to when it is read: defaults, templates, keys, and what the signer asks of it.
+//! Compiled policies: defaults, templates, keys and the signer's check of pairings.
 
 #![cfg(test)]
 
@@ -29,7 +29,7 @@ agents:
 ";
 
 #[test]
-fn what_is_left_out_has_the_stated_default() {
+fn missing_keys_have_the_documented_defaults() {
     let policy = policy(SMALL);
     let global = policy.global();
     assert_eq!(
@@ -80,7 +80,7 @@ fn what_is_left_out_has_the_stated_default() {
 }
 
 #[test]
-fn a_policy_with_every_key_is_read_as_it_is_written() {
+fn policy_with_every_key_is_read_as_written() {
     let text = include_str!("../../../policy/accept/every-key.yaml");
     let policy = load(text.as_bytes(), "every-key.yaml").unwrap();
     assert_eq!(policy.global().rate_limit.unwrap().count, 600);
@@ -131,7 +131,7 @@ fn a_policy_with_every_key_is_read_as_it_is_written() {
 }
 
 #[test]
-fn templates_merge_left_to_right_and_the_agents_own_keys_come_last() {
+fn templates_merge_left_to_right_and_own_keys_take_precedence() {
     let policy = policy(
         "\
 roles:
@@ -193,7 +193,7 @@ agents:
     assert_eq!(
         roles("a", "mail"),
         ["read"],
-        "what the later does not name stays"
+        "a target that the later template does not name is kept"
     );
     assert_eq!(
         (roles("b", "web"), roles("b", "db")),
@@ -212,7 +212,7 @@ agents:
 }
 
 #[test]
-fn a_host_key_is_the_pinned_one_or_refused() {
+fn only_the_pinned_host_key_is_accepted() {
     let key = |text: &str| ssh_key::PublicKey::from_openssh(text).unwrap();
     let pinned = |line: &str| {
         let policy = policy(&SMALL.replace("host_key: KEY", line));
@@ -237,7 +237,7 @@ fn a_host_key_is_the_pinned_one_or_refused() {
 }
 
 #[test]
-fn the_signer_gets_from_names_to_rights_by_one_question() {
+fn pairing_checks_every_rule_for_the_signer() {
     let policy = policy(
         "\
 roles:
@@ -296,7 +296,7 @@ agents:
 }
 
 #[test]
-fn hashes_of_keys_do_not_show_in_debug_output() {
+fn api_key_hashes_are_absent_from_debug_output() {
     let hash = "$2b$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
     let policy = policy(&SMALL.replace("uid: 1001", &format!("api_key_hash: \"{hash}\"")));
     let agent = policy.agent(&"a".parse().unwrap()).unwrap();
@@ -305,7 +305,7 @@ fn hashes_of_keys_do_not_show_in_debug_output() {
 }
 
 #[test]
-fn any_stands_for_what_is_not_named() {
+fn star_grant_applies_to_unnamed_remotes_only() {
     let policy = policy(&SMALL.replace(
         "agents:",
         "remotes:\n  dev: { url: 'https://a.example' }\n  ops: { url: 'https://b.example' }\nagents:",

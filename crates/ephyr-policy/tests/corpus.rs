@@ -1,4 +1,4 @@
-//! The files under `policy/`: each one states on its first line what is to be found in it.
+//! Tests of the files under `policy/`. The first line of each file states the expected findings.
 
 #![cfg(test)]
 
@@ -27,7 +27,8 @@ fn files(folder: &str) -> Vec<(String, Vec<u8>)> {
     list
 }
 
-/// `# expect: CODE line:column path; …`, where `-` is the empty path; `nothing` and JSON expect nothing.
+/// Parses `# expect: CODE line:column path; …`, where `-` is the empty path. `# expect: nothing` and JSON files
+/// expect no findings.
 fn expected(bytes: &[u8]) -> Vec<String> {
     let first = bytes.split(|b| *b == b'\n').next().unwrap();
     let first = std::str::from_utf8(first).unwrap();
@@ -53,7 +54,7 @@ fn found(findings: &[Diagnostic]) -> Vec<String> {
         .collect()
 }
 
-/// The file as JSON, with as little judgement as possible; nothing if it cannot be read.
+/// Parses the file as leniently as possible; `None` if it is not YAML.
 fn as_json(bytes: &[u8]) -> Option<serde_json::Value> {
     let options = serde_yaml::options! {
         duplicate_keys: serde_yaml::DuplicateKeyPolicy::LastWins,
@@ -65,7 +66,7 @@ fn as_json(bytes: &[u8]) -> Option<serde_json::Value> {
 }
 
 #[test]
-fn every_rejected_file_gives_exactly_the_findings_that_it_states() {
+fn rejected_files_give_exactly_the_stated_findings() {
     let mut faults = Vec::new();
     for (name, bytes) in files("reject") {
         let found = match load(&bytes, &name) {
@@ -83,7 +84,7 @@ fn every_rejected_file_gives_exactly_the_findings_that_it_states() {
 }
 
 #[test]
-fn every_accepted_file_gives_exactly_the_warnings_that_it_states() {
+fn accepted_files_give_exactly_the_stated_warnings() {
     for (name, bytes) in files("accept") {
         let policy = load(&bytes, &name).unwrap_or_else(|d| panic!("{name}:\n{d}"));
         assert_eq!(found(policy.warnings()), expected(&bytes), "{name}");
@@ -91,7 +92,7 @@ fn every_accepted_file_gives_exactly_the_warnings_that_it_states() {
 }
 
 #[test]
-fn the_example_has_neither_errors_nor_warnings() {
+fn example_policy_has_no_findings() {
     let bytes = fs::read(root().join("policy/example.yaml")).unwrap();
     let policy = load(&bytes, "example.yaml").unwrap_or_else(|d| panic!("{d}"));
     assert_eq!(policy.warnings(), []);
@@ -115,7 +116,7 @@ fn every_code_has_a_file() {
         .collect();
     let listed: BTreeSet<&str> = CODES.iter().map(|code| code.name).collect();
     assert_eq!(listed.len(), CODES.len(), "a code is listed twice");
-    // Files of this size have no place in the repository; tests of their own make them.
+    // Files that are too big for the repository; separate tests generate them.
     let missing: Vec<&&str> = listed
         .iter()
         .filter(|name| !matches!(**name, "E-TOO-BIG" | "E-TOO-MANY"))
@@ -126,7 +127,7 @@ fn every_code_has_a_file() {
 }
 
 #[test]
-fn every_finding_says_what_to_do_in_a_sentence_and_keeps_secrets_to_itself() {
+fn findings_are_one_plain_sentence_without_secrets() {
     for (name, bytes) in files("reject") {
         let Err(diagnostics) = load(&bytes, &name) else {
             continue;
@@ -136,7 +137,7 @@ fn every_finding_says_what_to_do_in_a_sentence_and_keeps_secrets_to_itself() {
             assert!(finding.message.len() < 400, "{finding}");
             assert!(!finding.message.contains('\n'), "{finding}");
             assert_eq!(finding.file, name);
-            // Policy authors must not see terms of Rust or serde.
+            // Messages must not expose terms of Rust or serde to policy authors.
             for word in [
                 "Option",
                 "i64",
@@ -158,7 +159,7 @@ fn every_finding_says_what_to_do_in_a_sentence_and_keeps_secrets_to_itself() {
 }
 
 #[test]
-fn the_schema_takes_every_accepted_file() {
+fn schema_accepts_every_accepted_file() {
     let schema = serde_json::from_str(&ephyr_policy::schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let example = fs::read(root().join("policy/example.yaml")).unwrap();
@@ -172,7 +173,7 @@ fn the_schema_takes_every_accepted_file() {
 }
 
 #[test]
-fn the_schema_refuses_every_file_whose_fault_a_schema_can_see() {
+fn schema_refuses_every_structural_fault() {
     let schema = serde_json::from_str(&ephyr_policy::schema()).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let mut seen = 0;
@@ -182,27 +183,31 @@ fn the_schema_refuses_every_file_whose_fault_a_schema_can_see() {
             code(name).unwrap().in_schema
         });
         if let Some(value) = as_json(&bytes).filter(|_| visible) {
-            assert!(!validator.is_valid(&value), "{name}: the schema takes it");
+            assert!(!validator.is_valid(&value), "{name}: the schema accepts it");
             seen += 1;
         }
     }
-    assert!(seen > 40, "only {seen} files were looked at");
+    assert!(seen > 40, "only {seen} files were checked");
 }
 
 #[test]
 fn generated_files_are_up_to_date() {
-    let due = "run `cargo run -p ephyr-policy --example generate`";
+    let outdated = "outdated; run `cargo run -p ephyr-policy --example generate`";
     let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
-    assert_eq!(read("policy/schema.json"), ephyr_policy::schema(), "{due}");
+    assert_eq!(
+        read("policy/schema.json"),
+        ephyr_policy::schema(),
+        "{outdated}"
+    );
     assert_eq!(
         read("docs/policy-errors.md"),
         ephyr_policy::codes_markdown(),
-        "{due}"
+        "{outdated}"
     );
     let reference = read("docs/policy.md");
     assert!(
         reference.ends_with(&ephyr_policy::reference_markdown()),
-        "{due}"
+        "{outdated}"
     );
 }
 
@@ -210,7 +215,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn a_damaged_policy_is_read_or_refused_with_a_reason(
+    fn damaged_policy_is_accepted_or_refused_with_an_error(
         file in any::<prop::sample::Index>(),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..6usize, any::<u8>()), 1..6),
     ) {
@@ -241,7 +246,7 @@ fn damage(bytes: &mut Vec<u8>, at: usize, kind: usize, byte: u8) {
             bytes.remove(at);
             bytes.push(b'\n');
         }
-        // A line twice, a line less, a value that is another.
+        // 3 repeats a line, 4 removes one, 5 replaces a value.
         3 | 4 => {
             if let (Some(start), Some(end)) = (line(at), line(at).and_then(line)) {
                 let copy = if kind == 3 {
@@ -275,7 +280,7 @@ fn damage(bytes: &mut Vec<u8>, at: usize, kind: usize, byte: u8) {
 }
 
 #[test]
-fn a_file_beyond_a_mebibyte_is_not_read() {
+fn file_larger_than_a_mebibyte_is_refused() {
     let mut bytes = fs::read(root().join("policy/example.yaml")).unwrap();
     bytes.resize(ephyr_policy::MAX_POLICY_BYTES, b'\n');
     assert!(load(&bytes, "p.yaml").is_ok());
@@ -285,7 +290,7 @@ fn a_file_beyond_a_mebibyte_is_not_read() {
 }
 
 #[test]
-fn a_file_in_utf_16_is_told_to_be_one() {
+fn utf16_file_is_reported_as_utf16() {
     let text = fs::read_to_string(root().join("policy/accept/smallest.yaml")).unwrap();
     let units = std::iter::once(0xfeff).chain(text.encode_utf16());
     let bytes: Vec<u8> = units.flat_map(u16::to_le_bytes).collect();
@@ -295,7 +300,7 @@ fn a_file_in_utf_16_is_told_to_be_one() {
 }
 
 #[test]
-fn a_secret_that_looks_like_a_number_is_not_repeated() {
+fn secret_that_looks_like_a_number_is_not_quoted() {
     for value in ["0x5f4dcc3b", "1234567890", "1234.5"] {
         let text = format!(
             "agents:\n  a: {{ api_key_hash: {value}, api_key_hash_credential: {value} }}\n"
@@ -306,7 +311,7 @@ fn a_secret_that_looks_like_a_number_is_not_repeated() {
 }
 
 #[test]
-fn findings_are_bounded_and_the_rest_still_refuses() {
+fn excess_findings_are_dropped_and_refuse_the_policy() {
     use std::fmt::Write as _;
     let mut text = String::from("global:\n");
     for n in 0..2000 {
@@ -318,7 +323,7 @@ fn findings_are_bounded_and_the_rest_still_refuses() {
 }
 
 #[test]
-fn json_and_yaml_of_the_same_policy_have_their_own_hashes() {
+fn json_and_yaml_of_the_same_policy_differ_in_hash_only() {
     let yaml = fs::read(root().join("policy/accept/smallest.yaml")).unwrap();
     let json = fs::read(root().join("policy/accept/json.json")).unwrap();
     let (yaml, json) = (load(&yaml, "a").unwrap(), load(&json, "b").unwrap());
@@ -333,7 +338,7 @@ fn json_and_yaml_of_the_same_policy_have_their_own_hashes() {
 }
 
 #[test]
-fn the_report_is_a_line_for_each_finding_and_a_count() {
+fn report_has_one_line_per_finding_and_a_count() {
     let diagnostics = load(b"agents: {}\nglobal: { max_tll: 5m }\n", "p.yaml").unwrap_err();
     let report = ephyr_policy::report(diagnostics.as_slice());
     let lines: Vec<&str> = report.lines().collect();

@@ -1,4 +1,4 @@
-//! What agents and templates are granted: every name must be one.
+//! Checks the grants of agents and templates: every name that they use must be declared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,8 +57,8 @@ fn check_ssh(view: &View<'_>, names: &Names<'_>, findings: &mut Findings) {
     for (key, grant) in view.map("ssh") {
         let target = names.targets.get(key.name.as_str());
         if key.name == ANY {
-            let message = "these roles hold on every target that is not named, those added later too; name \
-                           the targets";
+            let message = "these roles apply to every target that is not named, including targets added later; \
+                           name the targets";
             findings.add("W-WILDCARD-SSH", key.at, grant.own_path(), message);
         } else if target.is_none() {
             let hint = suggest::hint(&key.name, names.targets.keys().copied());
@@ -70,7 +70,7 @@ fn check_ssh(view: &View<'_>, names: &Names<'_>, findings: &mut Findings) {
         let refused = target.is_some_and(|t| !t.bool("auto_approve").unwrap_or(false));
         if explicit && refused {
             let message = format!(
-                "has no effect: targets.{} does not say `auto_approve: true`, so a human approves",
+                "has no effect: targets.{} does not have `auto_approve: true`, so a human must approve",
                 key.name
             );
             let at = grant.at("auto_approve");
@@ -112,7 +112,7 @@ fn check_services(
     for (key, grant) in view.map("services") {
         if key.name == ANY {
             let message =
-                "these methods hold on every service that is not named; name the services";
+                "these methods apply to every service that is not named; name the services";
             findings.add("W-WILDCARD-SERVICES", key.at, grant.own_path(), message);
         } else if !names.services.contains(key.name.as_str()) {
             let hint = suggest::hint(&key.name, names.services.iter().copied());
@@ -140,7 +140,7 @@ fn check_services(
 fn check_remotes(view: &View<'_>, names: &Names<'_>, findings: &mut Findings) {
     for (key, grant) in view.map("remotes") {
         if key.name == ANY {
-            let message = "these tools hold on every remote that is not named; name the remotes";
+            let message = "these tools apply to every remote that is not named; name the remotes";
             findings.add("W-WILDCARD-REMOTES", key.at, grant.own_path(), message);
         } else if !names.remotes.contains(key.name.as_str()) {
             let hint = suggest::hint(&key.name, names.remotes.iter().copied());
@@ -151,14 +151,14 @@ fn check_remotes(view: &View<'_>, names: &Names<'_>, findings: &mut Findings) {
     }
 }
 
-/// `"*"` stands for all, so beside it nothing else means anything.
+/// Reports other items beside `"*"`, which stands for all.
 fn check_any(grant: &View<'_>, list: &'static str, findings: &mut Findings) {
     let any = grant.texts(list).find(|(_, text)| *text == ANY);
     if let Some((index, _)) = any
         && grant.texts(list).count() > 1
     {
         let (at, path) = grant.place_of(list, index);
-        let message = "`\"*\"` is everything already; keep it alone or leave it out";
+        let message = "`\"*\"` already stands for everything; keep only this item or remove it";
         findings.add("E-ANY-AND-MORE", at, path, message);
     }
 }

@@ -15,7 +15,7 @@ use crate::suggest;
 pub(super) fn compile(root: &View<'_>, findings: &mut Findings) -> BTreeMap<AgentName, Agent> {
     let views = root.map("agents");
     if root.is_empty("agents") {
-        let message = "there is no agent, so nobody may do anything; add one";
+        let message = "there is no agent, so no action is allowed; add one";
         findings.add(
             "E-NO-AGENTS",
             root.at("agents"),
@@ -43,7 +43,7 @@ pub(super) fn compile(root: &View<'_>, findings: &mut Findings) -> BTreeMap<Agen
     agents
 }
 
-/// The templates that the agent inherits, in order, and the agent itself: the later wins.
+/// Returns the templates that the agent inherits, in order, then the agent itself. Later layers take precedence.
 fn layers<'n>(
     view: &View<'n>,
     templates: &BTreeMap<&str, View<'n>>,
@@ -163,7 +163,7 @@ fn level(text: &str) -> Option<Level> {
     }
 }
 
-/// Identities already taken, with the agent that has them and where.
+/// Identities in use, with the key path of their agent and their position.
 #[derive(Default)]
 struct Identities {
     uids: BTreeMap<u32, (String, Place)>,
@@ -178,7 +178,7 @@ fn check_identity(view: &View<'_>, used: &mut Identities, findings: &mut Finding
         match used.uids.get(&uid) {
             Some((other, first)) => {
                 let message = format!(
-                    "uid {uid} is already that of {other} ({}); give each agent its own user",
+                    "uid {uid} is already used by {other} ({}); give each agent its own user",
                     first.line_text()
                 );
                 findings.add("E-DUPLICATE-UID", at, path, message);
@@ -195,7 +195,7 @@ fn check_identity(view: &View<'_>, used: &mut Identities, findings: &mut Finding
         match used.keys.get(text) {
             Some((other, first)) if *other != owner => {
                 let message = format!(
-                    "the same key as that of {other} ({}); give each agent its own",
+                    "the same API key as {other} ({}); give each agent its own",
                     first.line_text()
                 );
                 findings.add("E-SHARED-KEY", view.at(key), view.path(key), message);
@@ -207,7 +207,7 @@ fn check_identity(view: &View<'_>, used: &mut Identities, findings: &mut Finding
         }
     }
     if view.has("api_key_hash") && view.has("api_key_hash_credential") {
-        let message = "the agent has an API key hash already; keep one of the two";
+        let message = "the agent also has `api_key_hash`; keep one of the two";
         let at = view.at("api_key_hash_credential");
         let path = view.path("api_key_hash_credential");
         findings.add("E-TWO-KEY-SOURCES", at, path, message);
@@ -215,13 +215,14 @@ fn check_identity(view: &View<'_>, used: &mut Identities, findings: &mut Finding
 }
 
 fn check_uid(uid: u32, at: Place, path: &str, findings: &mut Findings) {
-    // nobody, its 16-bit form, and the two "no user" values of the kernel.
+    // `nobody`, its 16-bit form, and the kernel's two "no user" values.
     const RESERVED: [u32; 4] = [65_534, 65_535, u32::MAX - 1, u32::MAX];
     if uid == 0 {
-        let message = "an agent must not be root: nothing on the appliance would bind it";
+        let message = "an agent must not be root, which can bypass every control on the appliance; use a user of \
+                       its own";
         findings.add("E-UID-ROOT", at, path, message);
     } else if RESERVED.contains(&uid) {
-        let message = format!("uid {uid} belongs to nobody in particular; use a user of its own");
+        let message = format!("uid {uid} is reserved; use a user of its own");
         findings.add("E-UID-RESERVED", at, path, message);
     }
 }
@@ -229,24 +230,23 @@ fn check_uid(uid: u32, at: Place, path: &str, findings: &mut Findings) {
 fn check_agent(view: &View<'_>, agent: &Agent, findings: &mut Findings) {
     let has_key = view.has("api_key_hash") || view.has("api_key_hash_credential");
     if !view.has("uid") && !has_key && !agent.delegated_only {
-        let message = "the agent has neither `uid` nor `api_key_hash`, so nobody can be it; give it one (or \
+        let message = "the agent has neither `uid` nor `api_key_hash`, so it cannot authenticate; add one (or \
                        `delegated_only: true`)";
         findings.add("E-NO-IDENTITY", view.here(), view.own_path(), message);
     }
     if agent.delegated_only && agent.accept_delegation_from.is_empty() {
-        let message = "a delegated_only agent acts by what others delegate, so name them under \
+        let message = "a delegated_only agent acts only by delegation; name the delegating agents under \
                        `accept_delegation_from`";
         findings.add("E-DELEGATED-ONLY", view.here(), view.own_path(), message);
     }
     if agent.accept_delegation_from.contains(&agent.name) {
-        let message = "an agent needs no leave to delegate to itself; leave its own name out";
+        let message = "an agent may always delegate to itself; remove its own name";
         let at = view.at("accept_delegation_from");
         let path = view.path("accept_delegation_from");
         findings.add("E-SELF-DELEGATION", at, path, message);
     }
     if !agent.egress.is_empty() && !view.has("uid") {
-        let message =
-            "`egress` opens the appliance's firewall for a `uid`, and this agent has none";
+        let message = "`egress` opens the appliance's firewall for a UID, but this agent has no `uid`; add it";
         findings.add(
             "E-EGRESS-NO-UID",
             view.at("egress"),
@@ -259,8 +259,7 @@ fn check_agent(view: &View<'_>, agent: &Agent, findings: &mut Findings) {
         .and_then(format::bcrypt_cost)
         .filter(|cost| *cost < 10);
     if let Some(cost) = weak {
-        let message =
-            format!("a bcrypt cost of {cost} is quick to guess against; hash with cost 10");
+        let message = format!("bcrypt cost {cost} makes guessing fast; hash with cost 10");
         let at = view.at("api_key_hash");
         findings.add("W-BCRYPT-WEAK", at, view.path("api_key_hash"), message);
     }
@@ -276,12 +275,15 @@ pub(super) fn compile_admins(
     for (key, view) in root.map("admins") {
         if !view.has("uid") && !view.has("ssh_keys") {
             let message =
-                "the admin has neither `uid` nor `ssh_keys`, so nobody can be it; give it one";
+                "the admin has neither `uid` nor `ssh_keys`, so it cannot authenticate; add one";
             findings.add("E-ADMIN-IDENTITY", view.here(), view.own_path(), message);
         }
         if let Some(uid) = view.int("uid") {
             if let Some((other, at)) = uids.get(&uid) {
-                let message = format!("uid {uid} is already that of {other} ({})", at.line_text());
+                let message = format!(
+                    "uid {uid} is already used by {other} ({}); give each admin its own user",
+                    at.line_text()
+                );
                 findings.add("E-DUPLICATE-UID", view.at("uid"), view.path("uid"), message);
             } else {
                 uids.insert(uid, (view.own_path().to_owned(), view.at("uid")));
@@ -294,7 +296,8 @@ pub(super) fn compile_admins(
             };
             if !keys.insert(parsed.key_data().clone()) {
                 let (at, path) = view.place_of("ssh_keys", index);
-                let message = "the key is already an admin's; a signature must say who signed";
+                let message = "another admin has this key, so a signature would not identify the signer; use \
+                               another key";
                 findings.add("E-SHARED-ADMIN-KEY", at, path, message);
             }
             ssh_keys.push(parsed);
@@ -314,7 +317,7 @@ pub(super) fn compile_admins(
     admins
 }
 
-/// Whoever approves must not be who asks.
+/// Reports admins with an agent's UID: an agent must not approve its own actions.
 pub(super) fn check_admins(
     root: &View<'_>,
     agents: &BTreeMap<AgentName, Agent>,
@@ -326,7 +329,7 @@ pub(super) fn check_admins(
         };
         if let Some(agent) = agents.values().find(|agent| agent.uid == Some(uid)) {
             let message = format!(
-                "uid {uid} is agent `{}`, which could approve what it asks for; use another user",
+                "uid {uid} is agent `{}`, which could approve its own actions; use another user",
                 agent.name
             );
             findings.add(

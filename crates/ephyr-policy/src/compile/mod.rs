@@ -1,5 +1,5 @@
-//! From a checked tree to a [`Policy`]: values read, templates merged, names resolved, and every fault
-//! reported that takes more than one key to see.
+//! Compiles a checked tree into a [`Policy`]: reads values, merges templates, resolves names and reports every fault
+//! that concerns more than one key.
 
 mod access;
 mod agents;
@@ -26,10 +26,10 @@ use crate::source;
 
 /// Parses and compiles a policy.
 ///
-/// `file_name` stands in the findings and is not opened. JSON is read as the YAML that it is.
+/// `file_name` only appears in the findings; no file is opened. JSON is accepted as a subset of YAML.
 ///
 /// # Errors
-/// [`Diagnostics`] holds everything that is wrong, with at least one error.
+/// Returns [`Diagnostics`] with every finding, of which at least one is an error.
 pub fn load(source: &[u8], file_name: &str) -> Result<Policy, Diagnostics> {
     let mut findings = Findings::new(file_name);
     let policy = source::parse(source, &mut findings).map(|root| {
@@ -39,7 +39,7 @@ pub fn load(source: &[u8], file_name: &str) -> Result<Policy, Diagnostics> {
         let hash = Digest(Sha256::digest(source).into());
         let policy = compile(&View::root(&root), hash, &mut findings);
         if malformed {
-            // What could not be read looks as if it were not there, so these may be false.
+            // Malformed values look like missing ones to the compiler, so its warnings may be wrong.
             findings.drop_warnings();
         }
         policy
@@ -54,7 +54,7 @@ pub fn load(source: &[u8], file_name: &str) -> Result<Policy, Diagnostics> {
     }
 }
 
-/// Builds the policy from what is well-formed; the rest has been reported and its result is thrown away.
+/// Builds the policy from the well-formed values. If others were reported, [`load`] discards the result.
 fn compile(root: &View<'_>, hash: Digest, findings: &mut Findings) -> Policy {
     let global = global(&root.section("global"), findings);
     let roles = roles::compile(root, findings);
@@ -151,7 +151,7 @@ fn signer(view: &View<'_>, findings: &mut Findings) -> Signer {
             .unwrap_or(Ttl::from_secs(60 * MINUTE)),
     };
     let (one, all) = (signer.rate_limit, signer.global_rate_limit);
-    // Compared as count per second, without division.
+    // Compares counts per second without division.
     let over =
         u64::from(one.count) * all.window.as_secs() > u64::from(all.count) * one.window.as_secs();
     if over {
@@ -160,7 +160,7 @@ fn signer(view: &View<'_>, findings: &mut Findings) -> Signer {
         } else {
             "global_rate_limit"
         };
-        let message = "one agent may ask faster than all agents together; raise global_rate_limit";
+        let message = "the rate of one agent is higher than that of all agents together; raise global_rate_limit";
         findings.add("E-RATE-ORDER", view.at(key), view.path(key), message);
     }
     signer
@@ -177,8 +177,7 @@ fn network(view: &View<'_>, findings: &mut Findings) -> Network {
         _ => External::Deny,
     };
     if view.has("external_allow") && !matches!(external, External::Restricted(_)) {
-        let message =
-            "external_allow counts only with `external: restricted`; write that, or leave it out";
+        let message = "external_allow takes effect only with `external: restricted`; set that or remove the key";
         let at = view.at("external_allow");
         findings.add("E-EXTERNAL-ALLOW", at, view.path("external_allow"), message);
     }

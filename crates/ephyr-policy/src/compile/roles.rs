@@ -53,19 +53,20 @@ fn role(name: RoleName, view: &View<'_>, findings: &mut Findings) -> Option<Role
     })
 }
 
-const MARK: &str = "if that is meant, set `allow_root_equivalent: true`";
+const CONFIRM_ROOT: &str = "if that is intended, set `allow_root_equivalent: true`";
 
-/// Whatever makes a role as good as root is refused unless the operator says that it is known.
+/// Refuses everything that makes a role equivalent to root unless `allow_root_equivalent` confirms it.
 fn check_root(view: &View<'_>, sudo: &Sudo, findings: &mut Findings) {
     let mut faults = Vec::new();
     if view.text("principal") == Some("root") {
         let message =
-            format!("the account is root itself; use one of its own with sudo rules; {MARK}");
+            format!("the account is root; use another account with sudo rules; {CONFIRM_ROOT}");
         let at = view.at("principal");
         faults.push(("E-PRINCIPAL-ROOT", at, view.path("principal"), message));
     }
     if *sudo == Sudo::All {
-        let message = format!("`sudo: true` is every command as root; list commands; {MARK}");
+        let message =
+            format!("`sudo: true` allows every command as root; list commands; {CONFIRM_ROOT}");
         faults.push(("E-SUDO-ALL", view.at("sudo"), view.path("sudo"), message));
     }
     if let Sudo::Commands(_) = sudo {
@@ -73,14 +74,16 @@ fn check_root(view: &View<'_>, sudo: &Sudo, findings: &mut Findings) {
             if let Some(why) = sudo::root_equivalent(command) {
                 let (at, path) = view.place_of("sudo", index);
                 let program = command.split(' ').next().unwrap_or_default();
-                let message = format!("`{program}` here is as good as root: it {why}; {MARK}");
+                let message = format!(
+                    "`{program}` with these arguments is equivalent to root: it {why}; {CONFIRM_ROOT}"
+                );
                 faults.push(("E-SUDO-ROOT", at, path, message));
             }
         }
     }
     match view.bool("allow_root_equivalent") {
         Some(true) if faults.is_empty() => {
-            let message = "nothing in this role is known to be as good as root; leave the mark out";
+            let message = "nothing in this role is known to be equivalent to root; remove the key";
             let at = view.at("allow_root_equivalent");
             findings.add(
                 "W-ROOT-MARK",
@@ -98,7 +101,8 @@ fn check_root(view: &View<'_>, sudo: &Sudo, findings: &mut Findings) {
     }
 }
 
-/// Refuses unknown shells: they would run nothing, or a command that outlives its timeout.
+/// Refuses shells that are not known to run sealed commands: such a shell may run nothing, or a command that outlives
+/// its timeout.
 fn check_shell(view: &View<'_>, findings: &mut Findings) {
     let Some(shell) = view.text("shell") else {
         return;
@@ -136,21 +140,21 @@ fn check_commands(view: &View<'_>, findings: &mut Findings) {
         {
             let (at, path) = view.place_of("commands", index);
             let message = format!(
-                "`{program}` with open arguments {why}, so this pattern confines little; list whole commands"
+                "`{program}` with open arguments {why}, so this pattern restricts little; list whole commands"
             );
             findings.add("W-COMMAND-OPEN", at, path, message);
         }
     }
     if view.bool("unsealed") == Some(true) {
-        let message = "`unsealed: true` gives out certificates that `commands` does not bind; leave one of \
-                       them out, or keep sessions for those who may run anything";
+        let message = "`unsealed: true` issues certificates that `commands` does not restrict; remove one of them, \
+                       or move SSH sessions to a role without `commands`";
         let at = view.at("unsealed");
         findings.add("W-UNSEALED-COMMANDS", at, view.path("unsealed"), message);
         return;
     }
     for key in ["pty", "port_forwarding", "agent_forwarding"] {
         if view.bool(key) == Some(true) {
-            let message = "has no effect: it is for sessions, and a role with `commands` has none";
+            let message = "has no effect: it applies to SSH sessions, which a role with `commands` does not get";
             findings.add("W-SESSION-ONLY", view.at(key), view.path(key), message);
         }
     }

@@ -75,7 +75,7 @@ pub(super) fn compile_remotes(
     remotes
 }
 
-/// A URL that two of them had would be answered by whichever came first.
+/// Reports a URL that another upstream of the section has, and a credential that would travel unencrypted.
 fn check_url(
     view: &View<'_>,
     key: &'static str,
@@ -87,7 +87,7 @@ fn check_url(
     };
     let normal = normal(url);
     if let Some((at, other)) = seen.get(&normal) {
-        let message = format!("the same URL as that of {other} ({})", at.line_text());
+        let message = format!("the same URL as {other} ({}); remove one", at.line_text());
         findings.add("E-DUPLICATE-URL", view.at(key), view.path(key), message);
     } else {
         seen.insert(normal, (view.at(key), view.own_path().to_owned()));
@@ -98,7 +98,7 @@ fn check_url(
     }
 }
 
-/// The URL with its host in small letters, its default port left out and no slash at the end.
+/// Returns the URL with a lowercase host, without default port and trailing slash.
 fn normal(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (authority, path) = match rest.find('/') {
@@ -151,7 +151,7 @@ fn auth(view: &View<'_>, findings: &mut Findings) -> Option<Auth> {
     }
 }
 
-/// Each way to identify itself has its own keys: those that it needs are there, and no other.
+/// Reports keys that the `auth_type` requires and that are missing, and keys that it does not use.
 fn check_auth_keys(view: &View<'_>, kind: &str, findings: &mut Findings) {
     let rows: [(&'static str, &[&str], bool); 4] = [
         ("credential", &["bearer", "basic", "header", "query"], true),
@@ -162,11 +162,11 @@ fn check_auth_keys(view: &View<'_>, kind: &str, findings: &mut Findings) {
     for (key, kinds, needed) in rows {
         let belongs = kinds.contains(&kind);
         if belongs && needed && !view.has(key) {
-            let message = format!("auth_type {kind} needs `{key}`");
+            let message = format!("auth_type {kind} requires `{key}`");
             findings.add("E-AUTH-KEY-MISSING", view.here(), view.path(key), message);
         } else if !belongs && view.has(key) {
             let message = format!(
-                "`{key}` is for auth_type {}, but auth_type is {kind}; leave one of them out",
+                "`{key}` is for auth_type {}, but auth_type is {kind}; remove the key or change auth_type",
                 kinds.join(", ")
             );
             findings.add("E-AUTH-KEY-UNUSED", view.at(key), view.path(key), message);

@@ -57,7 +57,8 @@ pub(super) fn compile(
     targets
 }
 
-/// Two targets at one address would share accounts, so that a role's limits on one would not hold.
+/// Reports a target with the host and port of another. The two would share accounts, so the limits of one could be
+/// bypassed through the other.
 fn check_endpoint(
     view: &View<'_>,
     seen: &mut BTreeMap<(String, u16), (Place, String)>,
@@ -86,7 +87,7 @@ fn check_endpoint(
 fn check_ttl(view: &View<'_>, global: &Global, findings: &mut Findings) {
     if let Some(ttl) = view.ttl("max_ttl").filter(|ttl| *ttl > global.max_ttl) {
         let message = format!(
-            "{ttl} is longer than global.max_ttl ({}); shorten it or raise that",
+            "{ttl} is longer than global.max_ttl ({}); shorten it or raise global.max_ttl",
             global.max_ttl
         );
         let at = view.at("max_ttl");
@@ -116,8 +117,8 @@ fn check_allowed_roles(
         match accounts.get(account) {
             Some(other) if *other != name => {
                 let message = format!(
-                    "roles `{other}` and `{name}` are one account (`{account}`) on this target, so each \
-                     would have the rights of both; give them accounts of their own"
+                    "roles `{other}` and `{name}` use the same account (`{account}`) on this target, so each would \
+                     have the rights of both; give each role its own account"
                 );
                 findings.add("E-SHARED-ACCOUNT", at, path, message);
             }
@@ -139,8 +140,7 @@ fn host_key(view: &View<'_>, global: &Global, findings: &mut Findings) -> HostKe
     if let Some(pin) = pin {
         let matches = |key: &ssh_key::PublicKey| key.fingerprint(pin.algorithm()) == pin;
         if !keys.is_empty() && !keys.iter().any(matches) {
-            let message =
-                "no host_key of this target has this fingerprint; leave out the one that is wrong";
+            let message = "no host_key of this target has this fingerprint; remove the wrong one";
             let at = view.at("host_key_fingerprint");
             let path = view.path("host_key_fingerprint");
             findings.add("E-FINGERPRINT-MISMATCH", at, path, message);
@@ -154,17 +154,18 @@ fn host_key(view: &View<'_>, global: &Global, findings: &mut Findings) -> HostKe
     }
     let given = view.has("host_key") || view.has("host_key_fingerprint");
     if !given && global.host_key_strict {
-        let message = "no host key is pinned; put what `ephyr host-key HOST` prints under `host_key` (or set \
+        let message = "no host key is pinned; write the output of `ephyr host-key HOST` under `host_key` (or set \
                        global.host_key_strict to false)";
         findings.add("E-HOST-KEY-MISSING", view.here(), view.own_path(), message);
     } else if !given {
-        let message = "no host key is pinned, so anyone who can answer in its place is believed";
+        let message =
+            "no host key is pinned, so the target can be impersonated; pin its `host_key`";
         findings.add("W-UNPINNED", view.here(), view.own_path(), message);
     }
     HostKey::Unpinned
 }
 
-/// A signed approval needs somebody who can sign.
+/// Reports targets that require signed approval if no admin can sign.
 pub(super) fn check_signed_approval(
     root: &View<'_>,
     targets: &BTreeMap<TargetName, Target>,
@@ -180,7 +181,7 @@ pub(super) fn check_signed_approval(
             .get(key.name.as_str())
             .is_some_and(|target| target.approval == Approval::Signed);
         if signed {
-            let message = "no admin can sign; give one of `admins` with level admin an `ssh_keys`";
+            let message = "no admin can sign; add `ssh_keys` to an admin of level admin";
             let at = view.at("approval");
             findings.add("E-SIGNED-NO-KEY", at, view.path("approval"), message);
         }

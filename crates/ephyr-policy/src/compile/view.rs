@@ -1,5 +1,4 @@
-//! Reading a checked tree: every getter gives what is well-formed and nothing else, since the rest has been
-//! reported.
+//! Typed access to a checked tree. Getters return only well-formed values; the checker has reported all others.
 
 use ephyr_names::Ttl;
 use ipnet::IpNet;
@@ -12,7 +11,7 @@ use crate::rate::Rate;
 use crate::shape::{Field, Record, Shape};
 use crate::source::{Key, Node, Value};
 
-/// A record of the tree, or an empty one where it was left out.
+/// A record of the tree; empty if the policy omits it.
 #[derive(Clone)]
 pub(super) struct View<'n> {
     at: Place,
@@ -22,7 +21,7 @@ pub(super) struct View<'n> {
 }
 
 impl<'n> View<'n> {
-    /// The whole file.
+    /// Returns the record of the whole file.
     pub(super) fn root(node: &'n Node) -> Self {
         Self::of(node, &fields::POLICY, String::new())
     }
@@ -40,7 +39,7 @@ impl<'n> View<'n> {
         }
     }
 
-    /// The record under this key.
+    /// Returns the record under this key.
     pub(super) fn section(&self, key: &'static str) -> Self {
         let Shape::Record(record) = self.field(key).shape else {
             unreachable!("`{key}` is not a record")
@@ -56,8 +55,7 @@ impl<'n> View<'n> {
         }
     }
 
-    /// The records under this key by name, as far as the names are well-formed; of a name that stands
-    /// twice, the first.
+    /// Returns the records of the mapping under this key that have well-formed names; the first of a repeated name.
     pub(super) fn map(&self, key: &'static str) -> Vec<(&'n Key, Self)> {
         let Shape::Map {
             key: names,
@@ -81,7 +79,7 @@ impl<'n> View<'n> {
         found
     }
 
-    /// The records of the list under this key.
+    /// Returns the records of the list under this key.
     pub(super) fn records(&self, key: &'static str) -> Vec<Self> {
         let Shape::List {
             of: Shape::Record(record),
@@ -98,49 +96,49 @@ impl<'n> View<'n> {
             .collect()
     }
 
-    /// Whether the key is there at all.
+    /// Returns whether the key is present, even with a malformed value.
     pub(super) fn has(&self, key: &'static str) -> bool {
         self.node(key).is_some()
     }
 
-    /// Whether the key holds a mapping without entries.
+    /// Returns whether the key's value is a mapping without entries.
     pub(super) fn is_empty(&self, key: &'static str) -> bool {
         self.node(key)
             .is_some_and(|node| matches!(&node.value, Value::Map(entries) if entries.is_empty()))
     }
 
-    /// Where the key's value stands; the record itself where it was left out.
+    /// Returns the position of the key's value; that of the record if the key is missing.
     pub(super) fn at(&self, key: &'static str) -> Place {
         self.node(key).map_or(self.at, |node| node.at)
     }
 
-    /// Where the record stands.
+    /// Returns the position of the record.
     pub(super) fn here(&self) -> Place {
         self.at
     }
 
-    /// The key path of a key.
+    /// Returns the key path of a key.
     pub(super) fn path(&self, key: &str) -> String {
         join(&self.path, key)
     }
 
-    /// The key path of the record.
+    /// Returns the key path of the record.
     pub(super) fn own_path(&self) -> &str {
         &self.path
     }
 
-    /// The text under this key.
+    /// Returns the text under this key.
     pub(super) fn text(&self, key: &'static str) -> Option<&'n str> {
         let node = self.node(key)?;
         well_formed(node, &self.field(key).shape)
     }
 
-    /// The text under this key as another type that can be read from text.
+    /// Returns the text under this key, parsed.
     pub(super) fn parsed<T: std::str::FromStr>(&self, key: &'static str) -> Option<T> {
         self.text(key)?.parse().ok()
     }
 
-    /// Every well-formed text of the list under this key, with its index.
+    /// Returns the well-formed texts of the list under this key with their indices.
     pub(super) fn texts(&self, key: &'static str) -> impl Iterator<Item = (usize, &'n str)> {
         let of: &Shape = match &self.field(key).shape {
             Shape::List { of, .. } | Shape::OneOrList(of) => of,
@@ -153,7 +151,7 @@ impl<'n> View<'n> {
             .filter_map(|(index, node)| Some((index, well_formed(node, of)?)))
     }
 
-    /// The place and the key path of an item of the list under this key.
+    /// Returns the position and the key path of an item of the list under this key.
     pub(super) fn place_of(&self, key: &'static str, index: usize) -> (Place, String) {
         let path = self.path(key);
         match self.node(key).map(|node| &node.value) {
@@ -164,7 +162,7 @@ impl<'n> View<'n> {
         }
     }
 
-    /// The truth value under this key.
+    /// Returns the boolean under this key.
     pub(super) fn bool(&self, key: &'static str) -> Option<bool> {
         self.field(key);
         match self.node(key)?.value {
@@ -173,7 +171,7 @@ impl<'n> View<'n> {
         }
     }
 
-    /// The number under this key, if it is within its bounds.
+    /// Returns the number under this key, if it is within its bounds.
     pub(super) fn int(&self, key: &'static str) -> Option<u32> {
         let Shape::Int { min, max } = self.field(key).shape else {
             unreachable!("`{key}` is not a number")
@@ -186,22 +184,22 @@ impl<'n> View<'n> {
         }
     }
 
-    /// The number under this key where its bounds are those of a port or smaller.
+    /// Returns the number under this key, whose bounds must fit a `u16`.
     pub(super) fn small_int(&self, key: &'static str) -> Option<u16> {
         self.int(key).and_then(|value| u16::try_from(value).ok())
     }
 
-    /// The duration under this key.
+    /// Returns the duration under this key.
     pub(super) fn ttl(&self, key: &'static str) -> Option<Ttl> {
         self.parsed(key)
     }
 
-    /// The rate under this key.
+    /// Returns the rate under this key.
     pub(super) fn rate(&self, key: &'static str) -> Option<Rate> {
         format::parse_rate(self.text(key)?).ok()
     }
 
-    /// The networks under this key.
+    /// Returns the networks under this key.
     pub(super) fn cidrs(&self, key: &'static str) -> Vec<IpNet> {
         self.texts(key)
             .filter_map(|(_, text)| format::parse_cidr(text).ok())
@@ -232,12 +230,12 @@ impl<'n> View<'n> {
             .map(|(_, node)| node)
     }
 
-    /// The key's row in the table. Asking for a key that the table lacks would be asking for something that
-    /// the checker refuses, so it cannot go unnoticed.
+    /// Returns the key's row in the table. Panics on a key that the table lacks: the checker would refuse it in every
+    /// policy, so the compiler must not read it.
     fn field(&self, key: &'static str) -> &'static Field {
         match self.record.field(key) {
             Some(field) => field,
-            None => unreachable!("{} has no key `{key}`", self.record.what),
+            None => unreachable!("{} has no key `{key}`", self.record.label),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is allowed and still worth a look.
+//! Warnings about agents, roles and templates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,7 @@ fn check_unused(root: &View<'_>, findings: &mut Findings) {
         .collect();
     for (key, view) in root.map("templates") {
         if !inherited.contains(key.name.as_str()) {
-            let message = "no agent inherits this template";
+            let message = "no agent inherits this template; add it to `inherits` or remove it";
             findings.add("W-UNUSED-TEMPLATE", key.at, view.own_path(), message);
         }
     }
@@ -67,7 +67,7 @@ fn check_agent(view: &View<'_>, agent: &Agent, global: &Global, findings: &mut F
     }
     if view.has("max_concurrent_certs") && agent.max_concurrent_certs > global.max_active_certs {
         let message = format!(
-            "more than global.max_active_certs ({}), which holds for all agents together",
+            "more than global.max_active_certs ({}), which limits all agents together; lower it",
             global.max_active_certs
         );
         let at = view.at("max_concurrent_certs");
@@ -81,7 +81,7 @@ fn check_agent(view: &View<'_>, agent: &Agent, global: &Global, findings: &mut F
     for item in view.records("egress") {
         let everything = item.text("cidr").is_some_and(|cidr| cidr.ends_with("/0"));
         if everything {
-            let message = "opens the port to every address; name the networks that are needed";
+            let message = "opens the port to every address; name the required networks";
             findings.add("W-EGRESS-ALL", item.at("cidr"), item.path("cidr"), message);
         }
     }

@@ -1,9 +1,9 @@
-//! Step 8: whether a human must approve. Approvals cannot be given yet, so an action that needs one is refused.
+//! Step 8: human approval. Approvals are not implemented yet, so an action that requires one is refused.
 
 use super::denial::{Denial, ReasonCode};
-use super::ssh::Pairing;
+use super::pairing::Pairing;
 
-/// Refuses a pairing that needs approval.
+/// Refuses a pairing that requires approval.
 pub(super) fn check(pairing: &Pairing<'_>) -> Result<(), Denial> {
     match pairing.approval() {
         None => Ok(()),
@@ -14,7 +14,7 @@ pub(super) fn check(pairing: &Pairing<'_>) -> Result<(), Denial> {
 fn unavailable(pairing: &Pairing<'_>) -> Denial {
     let (target, role) = (pairing.target(), pairing.role());
     let message = format!(
-        "role `{}` on `{}` needs a human's approval, and approvals cannot be asked for",
+        "role `{}` on `{}` requires a human's approval, and approvals are not available",
         role.name, target.name
     );
     let rule = if target.auto_approve {

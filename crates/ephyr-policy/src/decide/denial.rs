@@ -1,32 +1,30 @@
-//! Why an action was refused: the step, the rule, and what could be asked for instead.
+//! Denials: the step, the reason, the rule and the alternatives.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::subject::LineageError;
-
-/// Why an action was refused, in a word; on the wire in `snake_case`.
+/// The reason code of a denial; `snake_case` on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasonCode {
-    /// Step 1: the policy does not know the agent, or one of the lineage.
+    /// Step 1: the acting agent or an agent of the lineage is not in the policy.
     AgentUnknown,
-    /// Step 1: token, lineage and agent do not belong together.
+    /// Step 1: token, lineage and agent do not match.
     SubjectInconsistent,
     /// Step 1: the agent acts only by tokens that another agent delegated to it.
     DelegatedOnly,
     /// Step 1: the policy no longer accepts a delegation of the lineage.
     DelegationNotAccepted,
-    /// Step 2: there is no such target.
+    /// Step 2: the target is not in the policy.
     TargetUnknown,
-    /// Step 2: the target is switched off.
+    /// Step 2: the target is disabled.
     TargetDisabled,
-    /// Step 2: there is no such service.
+    /// Step 2: the service is not in the policy.
     ServiceUnknown,
     /// Step 2: the service is disabled.
     ServiceDisabled,
-    /// Step 2: there is no such remote.
+    /// Step 2: the remote is not in the policy.
     RemoteUnknown,
     /// Step 2: the remote is disabled.
     RemoteDisabled,
@@ -36,9 +34,9 @@ pub enum ReasonCode {
     RoleNotAllowedOnTarget,
     /// Step 3: an agent of the lineage may not use the method on the service.
     MethodNotGranted,
-    /// Step 3: the service is not used with the method.
+    /// Step 3: the service does not allow the method for any agent.
     MethodNotAllowedOnService,
-    /// Step 3: the path is not one that the service may be asked for.
+    /// Step 3: the service does not allow the path.
     PathNotAllowed,
     /// Step 3: an agent of the lineage may not call the tool of the remote.
     ToolNotGranted,
@@ -46,22 +44,22 @@ pub enum ReasonCode {
     OutsideEnvelope,
     /// Step 3: the role's certificates must be sealed to one command.
     NotUnsealed,
-    /// Step 3: the command is empty, too long or has a NUL.
+    /// Step 3: the command is empty or too long, or contains a NUL or the text that proves its start.
     CommandInvalid,
     /// Step 3: the role may not run the command.
     CommandNotAllowed,
-    /// Step 4: no time is left, or none was asked for.
+    /// Step 4: no time is left, or a duration of zero was requested.
     DurationExhausted,
-    /// Step 6: the agent has as many certificates as it may.
+    /// Step 6: the agent's certificate limit is reached.
     AgentLimit,
-    /// Step 7: all agents together have as many certificates as they may.
+    /// Step 7: the certificate limit of all agents together is reached.
     GlobalLimit,
-    /// Step 8: a human must approve, and there is no way to ask one.
+    /// Step 8: a human must approve, and approvals are not available.
     ApprovalUnavailable,
 }
 
 impl ReasonCode {
-    /// The code as it stands on the wire and in audit records.
+    /// Returns the code as written on the wire and in audit records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -99,8 +97,8 @@ impl fmt::Display for ReasonCode {
     }
 }
 
-/// A refusal as shown to the agent. It hides whether a target exists that the agent cannot see; [`Denial::cause`] is
-/// for the audit log.
+/// A refusal as shown to the agent. It hides whether a target, service or remote exists that the agent has no access
+/// to; [`Denial::cause`] is for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Denial {
@@ -108,11 +106,11 @@ pub struct Denial {
     pub step: u8,
     /// The reason code.
     pub reason: ReasonCode,
-    /// The rule: a key path of the policy, `token envelope`, or what else stood against it.
+    /// The rule that refused: a key path of the policy, `token envelope`, `token lineage`, or a part of the request.
     pub rule: String,
-    /// Why, in a sentence.
+    /// The explanation in one sentence.
     pub message: String,
-    /// What the agent could ask for instead, such as `web as read`.
+    /// Actions that the agent could request instead, such as `web as read`.
     pub alternatives: Vec<String>,
     /// The true cause, if the agent gets a different answer.
     #[serde(skip)]
@@ -126,7 +124,7 @@ struct Withheld {
     rule: String,
 }
 
-/// The true cause of a denial, whatever the agent's answer says.
+/// The true cause of a denial, which the agent's answer may hide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cause<'a> {
     /// The step that refused, 1 to 8.
@@ -149,9 +147,9 @@ impl Denial {
         }
     }
 
-    /// The refusal of step 4 under a token whose life is over.
+    /// Creates the denial of step 4 for a token without remaining lifetime.
     pub(super) fn expired() -> Self {
-        let message = "the task's token has expired or is about to".to_owned();
+        let message = "the task's token has expired or expires within a second".to_owned();
         let rule = "token envelope".to_owned();
         Self::new(4, ReasonCode::DurationExhausted, rule, message)
     }
@@ -173,10 +171,10 @@ impl Denial {
         }
     }
 
-    /// Returns the denial with the answer of `told`, keeping the true cause. For an object that the subject cannot see,
-    /// `told` must depend only on the action, the subject's own envelope and the names of its lineage, so that it is
-    /// the same whether the object does not exist, is granted to others or is disabled.
-    pub(super) fn told_as(self, told: Self) -> Self {
+    /// Returns `answer` with the true cause of this denial. For an object that the subject cannot see, `answer` must
+    /// depend only on the action, the subject's own envelope and the names of its lineage, so that it is the same
+    /// whether the object does not exist, is granted to others or is disabled.
+    pub(super) fn hidden_behind(self, answer: Self) -> Self {
         let withheld = Withheld {
             step: self.step,
             reason: self.reason,
@@ -184,42 +182,15 @@ impl Denial {
         };
         Self {
             withheld: Some(Box::new(withheld)),
-            ..told
+            ..answer
         }
     }
 
-    pub(super) fn or_else(mut self, alternatives: Vec<String>) -> Self {
+    pub(super) fn with_alternatives(mut self, alternatives: Vec<String>) -> Self {
         self.alternatives = alternatives;
         self
     }
 }
 
 /// Maximum number of alternatives in a denial.
-pub(super) const MOST_ALTERNATIVES: usize = 10;
-
-/// The refusals of step 1.
-pub(super) fn of_lineage(error: &LineageError) -> Denial {
-    let (reason, rule) = match error {
-        LineageError::AgentUnknown(_) => (ReasonCode::AgentUnknown, "agents".to_owned()),
-        LineageError::Mismatch(_) => (ReasonCode::SubjectInconsistent, "token lineage".to_owned()),
-        LineageError::DelegatedOnly(agent) => (
-            ReasonCode::DelegatedOnly,
-            format!("agents.{agent}.delegated_only"),
-        ),
-        LineageError::DelegationNotAccepted { to, .. } => (
-            ReasonCode::DelegationNotAccepted,
-            format!("agents.{to}.accept_delegation_from"),
-        ),
-    };
-    Denial::new(1, reason, rule, error.to_string())
-}
-
-pub(super) fn inconsistent() -> Denial {
-    let message = "a lineage and an envelope come together, from one token, or not at all".into();
-    Denial::new(
-        1,
-        ReasonCode::SubjectInconsistent,
-        "token envelope".into(),
-        message,
-    )
-}
+pub(super) const MAX_ALTERNATIVES: usize = 10;

@@ -1,11 +1,11 @@
-//! Steps 2 to 4 for a request to an HTTP service. Requests hold no slot and need no approval.
+//! Steps 2 to 4 for a request to an HTTP service. Requests hold no slot and require no approval.
 
 use std::sync::Arc;
 
 use ephyr_names::{Method, ServiceName, Timestamp};
 
 use super::Action;
-use super::denial::{Denial, MOST_ALTERNATIVES, ReasonCode};
+use super::denial::{Denial, MAX_ALTERNATIVES, ReasonCode};
 use super::slots::Ledger;
 use super::steps::Steps;
 use super::subject::{Authorization, Request};
@@ -18,7 +18,7 @@ pub struct HttpAction {
     pub service: ServiceName,
     /// The method.
     pub method: Method,
-    /// The path below the service's prefix, without query; it begins with `/`.
+    /// The path relative to the service's prefix, without query; it begins with `/`.
     pub path: String,
 }
 
@@ -36,9 +36,9 @@ impl<'p> HttpGranted<'p> {
     }
 }
 
-/// A request that was allowed. Only [`authorize`](crate::authorize) makes one, and it cannot be copied.
+/// The proof that a request was allowed. Only [`authorize`](crate::authorize) creates it, and it cannot be copied.
 #[derive(Debug)]
-#[must_use = "a permit stands for one request"]
+#[must_use = "a permit allows one request"]
 pub struct HttpPermit {
     authorization: Authorization,
     service: Arc<Service>,
@@ -46,7 +46,7 @@ pub struct HttpPermit {
 }
 
 impl HttpPermit {
-    /// Returns for whom the request was allowed, by which policy and when.
+    /// Returns the agent, policy and time of the decision.
     #[must_use]
     pub fn authorization(&self) -> &Authorization {
         &self.authorization
@@ -69,19 +69,19 @@ impl Action for HttpAction {}
 
 impl Steps for HttpAction {
     type Granted<'p> = HttpGranted<'p>;
-    type Room = ();
+    type FreeSlot = ();
     type Permit = HttpPermit;
 
     fn grant<'p>(&self, request: &Request<'p, '_>) -> Result<HttpGranted<'p>, Denial> {
         let Some(service) = request.policy.services.get(&self.service) else {
             let message = format!("the policy has no service `{}`", self.service);
             let rule = "services".to_owned();
-            return Err(self.told(request, 2, ReasonCode::ServiceUnknown, rule, message));
+            return Err(self.answer(request, 2, ReasonCode::ServiceUnknown, rule, message));
         };
         if !service.enabled {
             let message = format!("service `{}` is disabled in the policy", self.service);
             let rule = format!("services.{}.enabled", self.service);
-            return Err(self.told(request, 2, ReasonCode::ServiceDisabled, rule, message));
+            return Err(self.answer(request, 2, ReasonCode::ServiceDisabled, rule, message));
         }
         let mut agents = request.agents();
         if let Some(agent) =
@@ -92,27 +92,21 @@ impl Steps for HttpAction {
                 agent.name, self.method, self.service
             );
             let rule = format!("agents.{}.services", agent.name);
-            return Err(self.told(request, 3, ReasonCode::MethodNotGranted, rule, message));
+            return Err(self.answer(request, 3, ReasonCode::MethodNotGranted, rule, message));
         }
         let methods = &service.allowed_methods;
         if !methods.is_empty() && !methods.contains(&self.method) {
-            let message = format!(
-                "service `{}` is not used with {}",
-                self.service, self.method
-            );
+            let message = format!("service `{}` does not allow {}", self.service, self.method);
             let rule = format!("services.{}.allowed_methods", self.service);
             let reason = ReasonCode::MethodNotAllowedOnService;
-            return Err(self.told(request, 3, reason, rule, message));
+            return Err(self.answer(request, 3, reason, rule, message));
         }
         if !service.allows_path(&self.path) {
-            let message = format!(
-                "this path may not be asked for on service `{}`",
-                self.service
-            );
+            let message = format!("this path is not allowed on service `{}`", self.service);
             let rule = format!("services.{}.allowed_paths", self.service);
-            let allowed = service.allowed_paths.iter().take(MOST_ALTERNATIVES);
-            let denial = self.told(request, 3, ReasonCode::PathNotAllowed, rule, message);
-            return Err(denial.or_else(allowed.cloned().collect()));
+            let allowed = service.allowed_paths.iter().take(MAX_ALTERNATIVES);
+            let denial = self.answer(request, 3, ReasonCode::PathNotAllowed, rule, message);
+            return Err(denial.with_alternatives(allowed.cloned().collect()));
         }
         let envelope = request.envelope();
         if envelope.is_some_and(|e| !e.allows_http(&self.service, &self.method)) {
@@ -124,7 +118,7 @@ impl Steps for HttpAction {
         Ok(HttpGranted { service })
     }
 
-    fn room(
+    fn find_slot(
         &self,
         _granted: &HttpGranted<'_>,
         _request: &Request<'_, '_>,
@@ -142,7 +136,7 @@ impl Steps for HttpAction {
         granted: HttpGranted<'_>,
         authorization: Authorization,
         _ledger: &mut Ledger,
-        _room: (),
+        _free: (),
         _now: Timestamp,
     ) -> HttpPermit {
         HttpPermit {
@@ -154,9 +148,9 @@ impl Steps for HttpAction {
 }
 
 impl HttpAction {
-    /// A denial of step 2 or 3. A service that an agent of the lineage has no grant for is answered like one that does
-    /// not exist.
-    fn told(
+    /// Returns a denial of step 2 or 3. If an agent of the lineage has no grant for the service, the answer is the
+    /// same as for a service that does not exist.
+    fn answer(
         &self,
         request: &Request<'_, '_>,
         step: u8,
@@ -171,10 +165,10 @@ impl HttpAction {
         let envelope = request.envelope();
         match envelope {
             Some(e) if !e.allows_http(&self.service, &self.method) => {
-                denial.told_as(self.outside_envelope())
+                denial.hidden_behind(self.outside_envelope())
             }
             _ if is_seen => denial,
-            _ => denial.told_as(self.not_granted(request)),
+            _ => denial.hidden_behind(self.not_granted(request)),
         }
     }
 
@@ -187,7 +181,7 @@ impl HttpAction {
         Denial::new(3, ReasonCode::OutsideEnvelope, rule, message)
     }
 
-    /// The denial for a missing grant; its text also fits a service that does not exist.
+    /// Returns the denial for a missing grant; its text also fits a service that does not exist.
     fn not_granted(&self, request: &Request<'_, '_>) -> Denial {
         let agent = &request.acting.name;
         let message = format!(

@@ -1,4 +1,4 @@
-//! Steps 2 to 4 for a tool call on a remote MCP server. Calls hold no slot and need no approval.
+//! Steps 2 to 4 for a tool call on a remote MCP server. Calls hold no slot and require no approval.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::model::Remote;
 pub struct McpAction {
     /// The remote.
     pub remote: RemoteName,
-    /// The tool, by the remote's own name for it.
+    /// The tool's name at the remote, without the prefix.
     pub tool: ToolName,
 }
 
@@ -34,9 +34,9 @@ impl<'p> McpGranted<'p> {
     }
 }
 
-/// A tool call that was allowed. Only [`authorize`](crate::authorize) makes one, and it cannot be copied.
+/// The proof that a tool call was allowed. Only [`authorize`](crate::authorize) creates it, and it cannot be copied.
 #[derive(Debug)]
-#[must_use = "a permit stands for one call"]
+#[must_use = "a permit allows one call"]
 pub struct McpPermit {
     authorization: Authorization,
     remote: Arc<Remote>,
@@ -44,7 +44,7 @@ pub struct McpPermit {
 }
 
 impl McpPermit {
-    /// Returns for whom the call was allowed, by which policy and when.
+    /// Returns the agent, policy and time of the decision.
     #[must_use]
     pub fn authorization(&self) -> &Authorization {
         &self.authorization
@@ -67,19 +67,19 @@ impl Action for McpAction {}
 
 impl Steps for McpAction {
     type Granted<'p> = McpGranted<'p>;
-    type Room = ();
+    type FreeSlot = ();
     type Permit = McpPermit;
 
     fn grant<'p>(&self, request: &Request<'p, '_>) -> Result<McpGranted<'p>, Denial> {
         let Some(remote) = request.policy.remotes.get(&self.remote) else {
             let message = format!("the policy has no remote `{}`", self.remote);
             let rule = "remotes".to_owned();
-            return Err(self.told(request, 2, ReasonCode::RemoteUnknown, rule, message));
+            return Err(self.answer(request, 2, ReasonCode::RemoteUnknown, rule, message));
         };
         if !remote.enabled {
             let message = format!("remote `{}` is disabled in the policy", self.remote);
             let rule = format!("remotes.{}.enabled", self.remote);
-            return Err(self.told(request, 2, ReasonCode::RemoteDisabled, rule, message));
+            return Err(self.answer(request, 2, ReasonCode::RemoteDisabled, rule, message));
         }
         let mut agents = request.agents();
         if let Some(agent) = agents.find(|agent| !agent.remotes.allows(&self.remote, &self.tool)) {
@@ -88,7 +88,7 @@ impl Steps for McpAction {
                 agent.name, self.tool, self.remote
             );
             let rule = format!("agents.{}.remotes", agent.name);
-            return Err(self.told(request, 3, ReasonCode::ToolNotGranted, rule, message));
+            return Err(self.answer(request, 3, ReasonCode::ToolNotGranted, rule, message));
         }
         let envelope = request.envelope();
         if envelope.is_some_and(|e| !e.allows_mcp(&self.remote, &self.tool)) {
@@ -100,7 +100,7 @@ impl Steps for McpAction {
         Ok(McpGranted { remote })
     }
 
-    fn room(
+    fn find_slot(
         &self,
         _granted: &McpGranted<'_>,
         _request: &Request<'_, '_>,
@@ -118,7 +118,7 @@ impl Steps for McpAction {
         granted: McpGranted<'_>,
         authorization: Authorization,
         _ledger: &mut Ledger,
-        _room: (),
+        _free: (),
         _now: Timestamp,
     ) -> McpPermit {
         McpPermit {
@@ -130,9 +130,9 @@ impl Steps for McpAction {
 }
 
 impl McpAction {
-    /// A denial of step 2 or 3. A remote that an agent of the lineage has no grant for is answered like one that does
-    /// not exist.
-    fn told(
+    /// Returns a denial of step 2 or 3. If an agent of the lineage has no grant for the remote, the answer is the
+    /// same as for a remote that does not exist.
+    fn answer(
         &self,
         request: &Request<'_, '_>,
         step: u8,
@@ -146,10 +146,10 @@ impl McpAction {
             && agents.all(|agent| agent.remotes.covers(&self.remote));
         match request.envelope() {
             Some(e) if !e.allows_mcp(&self.remote, &self.tool) => {
-                denial.told_as(self.outside_envelope())
+                denial.hidden_behind(self.outside_envelope())
             }
             _ if is_seen => denial,
-            _ => denial.told_as(self.not_granted(request)),
+            _ => denial.hidden_behind(self.not_granted(request)),
         }
     }
 
@@ -162,7 +162,7 @@ impl McpAction {
         Denial::new(3, ReasonCode::OutsideEnvelope, rule, message)
     }
 
-    /// The denial for a missing grant; its text also fits a remote that does not exist.
+    /// Returns the denial for a missing grant; its text also fits a remote that does not exist.
     fn not_granted(&self, request: &Request<'_, '_>) -> Denial {
         let agent = &request.acting.name;
         let message = format!(

@@ -1,23 +1,24 @@
-//! The decision path: eight steps, in order, the same for every action and every way in.
+//! The decision path: eight steps in a fixed order, the same for every action and entry point.
 //!
-//! 1. The agent, and each agent of its token's lineage, is known, and each delegation accepted ([`subject`]).
+//! 1. The agent and each agent of its token's lineage are known, and each delegation is accepted ([`subject`]).
 //! 2. The target, service or remote exists and is enabled.
-//! 3. The role, method or tool is granted: policy of every agent in the lineage ∩ what the policy allows there ∩
-//!    the token's envelope; and the purpose fits the role.
+//! 3. The role, method or tool is granted to every agent of the lineage, allowed on the target, service or remote,
+//!    and within the token's envelope; the purpose is allowed for the role.
 //! 4. The duration is clamped.
 //! 5. A new certificate replaces the old one of the same agent, task, target and role ([`slots`]).
 //! 6. The agent has a free slot.
-//! 7. There is a free slot at all.
-//! 8. A human approved, where one must ([`approval`]).
+//! 7. All agents together have a free slot.
+//! 8. A human approved, if required ([`approval`]).
 //!
-//! [`authorize`] runs all of them and is the only maker of a permit. [`evaluate`] and [`preview`] answer the same
-//! question and change nothing. Steps 2 to 4 depend on the kind of action: [`ssh`], [`http`], [`mcp`]. Only SSH
-//! actions hold slots and need approval; the other two pass steps 5 to 8.
+//! [`authorize`] runs all steps and is the only constructor of a permit. [`evaluate`] and [`preview`] run the same
+//! steps and change nothing. Steps 2 to 4 depend on the type of action: [`ssh`], [`http`], [`mcp`]. Only SSH actions
+//! hold slots and require approval; steps 5 to 8 always pass for the other two.
 
 mod approval;
 mod denial;
 mod http;
 mod mcp;
+mod pairing;
 mod slots;
 mod ssh;
 mod subject;
@@ -27,30 +28,30 @@ use ephyr_names::Timestamp;
 pub use self::denial::{Cause, Denial, ReasonCode};
 pub use self::http::{HttpAction, HttpGranted, HttpPermit};
 pub use self::mcp::{McpAction, McpGranted, McpPermit};
+pub use self::pairing::{Pairing, Unpaired};
 pub use self::slots::{CertificateKind, Ledger, LedgerEntry, SlotId};
 pub use self::ssh::{
-    Pairing, Purpose, Reachable, ResolvedTarget, SEALED_TTL, SshAction, SshGranted, SshPermit,
-    Unpaired, reachable,
+    Purpose, Reachable, ResolvedTarget, SEALED_TTL, SshAction, SshGranted, SshPermit, reachable,
 };
 pub use self::subject::{Authorization, LineageError, Subject};
 
 use self::subject::Request;
 use crate::model::Policy;
 
-/// The answer to a request.
+/// The result of [`authorize`].
 #[derive(Debug)]
-#[must_use = "an unread decision decides nothing"]
+#[must_use = "a decision must be enforced"]
 pub enum Decision<P> {
-    /// The action may go ahead, with this proof.
+    /// The action is allowed, with this proof.
     Permit(P),
     /// The action is refused.
     Denied(Denial),
 }
 
-/// An action that can be asked for: [`SshAction`], [`HttpAction`] or [`McpAction`]. Sealed.
+/// An action that can be requested: [`SshAction`], [`HttpAction`] or [`McpAction`]. Sealed.
 pub trait Action: steps::Steps {}
 
-/// An action of any kind, for registries of what runs.
+/// An action of any type, for registries of running actions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnyAction {
     /// A login to a target.
@@ -61,15 +62,15 @@ pub enum AnyAction {
     Mcp(McpAction),
 }
 
-/// What differs between the kinds of action. Public only as a bound of [`Action`].
+/// The steps that differ between the types of action. Public only as a bound of [`Action`].
 mod steps {
     use super::{Authorization, Denial, Ledger, Request, Timestamp};
 
     pub trait Steps {
-        /// The action with what the policy says about it.
+        /// The result of steps 2 to 4.
         type Granted<'p>;
-        /// What steps 5 to 7 found, to be taken after step 8.
-        type Room;
+        /// The free slot that steps 5 to 7 found, taken after step 8.
+        type FreeSlot;
         /// The proof that the action was allowed.
         type Permit;
 
@@ -77,32 +78,32 @@ mod steps {
         fn grant<'p>(&self, request: &Request<'p, '_>) -> Result<Self::Granted<'p>, Denial>;
 
         /// Steps 5 to 7.
-        fn room(
+        fn find_slot(
             &self,
             granted: &Self::Granted<'_>,
             request: &Request<'_, '_>,
             ledger: &Ledger,
-        ) -> Result<Self::Room, Denial>;
+        ) -> Result<Self::FreeSlot, Denial>;
 
         /// Step 8.
         fn approve(granted: &Self::Granted<'_>) -> Result<(), Denial>;
 
-        /// Takes what [`Steps::room`] found and makes the permit.
+        /// Takes the slot that [`Steps::find_slot`] found and creates the permit.
         fn permit(
             &self,
             granted: Self::Granted<'_>,
             authorization: Authorization,
             ledger: &mut Ledger,
-            room: Self::Room,
+            free: Self::FreeSlot,
             now: Timestamp,
         ) -> Self::Permit;
     }
 }
 
-/// Steps 1 to 4, and whether step 8 could ever pass. Reads no other certificates and changes nothing.
+/// Runs steps 1 to 4 and 8. Does not consider other certificates and changes nothing.
 ///
 /// # Errors
-/// The [`Denial`] of the first step that refuses.
+/// Returns the [`Denial`] of the first step that refuses.
 pub fn evaluate<'p, A: Action>(
     policy: &'p Policy,
     subject: &Subject,
@@ -114,10 +115,10 @@ pub fn evaluate<'p, A: Action>(
     Ok(granted)
 }
 
-/// All eight steps, as [`authorize`] would run them now; nothing is reserved (`dry_run`).
+/// Runs all eight steps as [`authorize`] would and reserves nothing (`dry_run`).
 ///
 /// # Errors
-/// The [`Denial`] of the first step that refuses.
+/// Returns the [`Denial`] of the first step that refuses.
 pub fn preview<'p, A: Action>(
     policy: &'p Policy,
     ledger: &Ledger,
@@ -127,12 +128,12 @@ pub fn preview<'p, A: Action>(
 ) -> Result<A::Granted<'p>, Denial> {
     let request = Request::new(policy, subject, now)?;
     let granted = action.grant(&request)?;
-    action.room(&granted, &request, ledger)?;
+    action.find_slot(&granted, &request, ledger)?;
     A::approve(&granted)?;
     Ok(granted)
 }
 
-/// All eight steps. The permit of an SSH action holds a slot from here on, taken in the same call that saw it free.
+/// Runs all eight steps. The permit of an SSH action holds a slot, which is found and taken in this one call.
 pub fn authorize<A: Action>(
     policy: &Policy,
     ledger: &mut Ledger,
@@ -155,17 +156,17 @@ fn reserve<A: Action>(
 ) -> Result<A::Permit, Denial> {
     let request = Request::new(policy, subject, now)?;
     let granted = action.grant(&request)?;
-    let room = action.room(&granted, &request, ledger)?;
-    // Approval is the last step that can refuse, so that a refusal takes no slot.
+    let free = action.find_slot(&granted, &request, ledger)?;
+    // The slot is taken only after the last step that can refuse, so a refusal takes none.
     A::approve(&granted)?;
-    Ok(action.permit(granted, request.authorization(), ledger, room, now))
+    Ok(action.permit(granted, request.authorization(), ledger, free, now))
 }
 
 impl AnyAction {
-    /// As [`evaluate`], for an action of any kind.
+    /// Runs [`evaluate`] for an action of any type.
     ///
     /// # Errors
-    /// The [`Denial`] of the first step that refuses.
+    /// Returns the [`Denial`] of the first step that refuses.
     pub fn evaluate(
         &self,
         policy: &Policy,

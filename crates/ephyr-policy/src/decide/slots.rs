@@ -1,61 +1,61 @@
-//! Which certificates are out: the memory behind steps 5 to 7 of the decision.
+//! The ledger of active certificates, for steps 5 to 7 of the decision.
 //!
-//! Everything is counted by slots. A slot is taken in the same call that looks whether one is free, so no
-//! two requests can take the last one. An `exec` keeps its slot until it is released; a `session` or
-//! `user` certificate keeps it until it is released or expires.
+//! Each certificate holds a slot. One call of [`authorize`](crate::authorize) finds and takes a slot, so two requests
+//! cannot take the last one. An `exec` certificate holds its slot until it is released, a `user` certificate until it
+//! is released or expires.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ephyr_names::{AgentName, RoleName, TargetName, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A place in the ledger; never used twice by one ledger.
+/// The number of a slot. A ledger never uses a number twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SlotId(u64);
 
-/// What a slot is held for.
+/// The type of the certificate that holds a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateKind {
     /// Sealed to one command.
     Exec,
-    /// In the agent's hands.
+    /// Issued to the agent.
     User,
 }
 
 impl CertificateKind {
-    /// Whether a new certificate takes the place of the old one (step 5).
+    /// Returns whether a new certificate replaces the old one (step 5).
     #[must_use]
     pub fn renews(self) -> bool {
         matches!(self, Self::User)
     }
 }
 
-/// A slot that is taken.
+/// A taken slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerEntry {
-    /// Its slot.
+    /// The slot's number.
     pub slot: SlotId,
-    /// The agent it counts for.
+    /// The agent whose limit the slot counts against.
     pub agent: AgentName,
-    /// The tasks it was taken in, the root first; empty without a token.
+    /// The tasks of the token, the root first; empty without a token.
     pub lineage: Vec<TaskId>,
     /// The target.
     pub target: TargetName,
-    /// The role on it.
+    /// The role on the target.
     pub role: RoleName,
-    /// What for.
+    /// The type of the certificate.
     pub kind: CertificateKind,
-    /// When it was taken.
+    /// When the slot was taken.
     pub since: Timestamp,
-    /// When it ends by itself; `None`: only when it is released.
+    /// When the slot expires; `None`: it is held until it is released.
     pub expires: Option<Timestamp>,
 }
 
-/// What one agent in one task may have only once on one target.
-type Renewal = (
+/// Identifies the certificates that replace each other.
+type RenewalKey = (
     AgentName,
     Option<TaskId>,
     TargetName,
@@ -63,28 +63,25 @@ type Renewal = (
     CertificateKind,
 );
 
-/// The slots that are taken.
+/// The taken slots.
 #[derive(Debug, Default)]
 pub struct Ledger {
     last: u64,
     entries: BTreeMap<SlotId, LedgerEntry>,
     by_agent: HashMap<AgentName, usize>,
-    renewals: HashMap<Renewal, SlotId>,
+    renewals: HashMap<RenewalKey, SlotId>,
     by_expiry: BTreeSet<(Timestamp, SlotId)>,
-    /// What a slot took the place of, the oldest first, as long as nothing was issued for it.
+    /// The entries that a slot replaced, oldest first, until a certificate is issued for the slot.
     replaced: HashMap<SlotId, Vec<LedgerEntry>>,
 }
 
-/// Which limit a reservation ran into.
+/// The limit that is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
-    /// The agent's.
+pub(super) enum LimitReached {
     Agent,
-    /// Everyone's.
     Global,
 }
 
-/// What a slot is asked for.
 pub(super) struct SlotRequest<'a> {
     pub(super) agent: &'a AgentName,
     pub(super) lineage: &'a [(TaskId, AgentName)],
@@ -94,7 +91,7 @@ pub(super) struct SlotRequest<'a> {
 }
 
 impl SlotRequest<'_> {
-    fn renewal(&self) -> Option<Renewal> {
+    fn renewal_key(&self) -> Option<RenewalKey> {
         self.kind.renews().then(|| {
             (
                 self.agent.clone(),
@@ -107,96 +104,96 @@ impl SlotRequest<'_> {
     }
 }
 
-/// Limits of steps 6 and 7.
+/// The limits of steps 6 and 7.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) agent: usize,
     pub(super) global: usize,
 }
 
-/// The answer to "is there room": the slot that would be replaced.
+/// The free slot that [`Ledger::find_slot`] found, with the slot that it would replace.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct FreeSlot {
     replaces: Option<SlotId>,
 }
 
 impl Ledger {
-    /// A ledger with every slot free.
+    /// Creates a ledger without taken slots.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Every slot that is taken, in the order in which they were.
+    /// Returns the taken slots in the order in which they were taken.
     pub fn active(&self) -> impl Iterator<Item = &LedgerEntry> {
         self.entries.values()
     }
 
-    /// The entry of a slot that is taken.
+    /// Returns the entry of a taken slot.
     #[must_use]
     pub fn entry(&self, slot: SlotId) -> Option<&LedgerEntry> {
         self.entries.get(&slot)
     }
 
-    /// How many slots are taken.
+    /// Returns the number of taken slots.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether no slot is taken.
+    /// Returns whether no slot is taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many slots the agent holds.
+    /// Returns the number of slots that the agent holds.
     #[must_use]
     pub fn held_by(&self, agent: &AgentName) -> usize {
         self.by_agent.get(agent).copied().unwrap_or(0)
     }
 
-    /// Steps 5 to 7: whether there is room, counting neither what has expired nor what would be replaced.
-    pub(super) fn room(
+    /// Steps 5 to 7: finds a free slot. Expired slots and the one that would be replaced do not count.
+    pub(super) fn find_slot(
         &self,
         wanted: &SlotRequest<'_>,
         limits: Limits,
         now: Timestamp,
-    ) -> Result<Room, Full> {
-        let live = |slot: &SlotId| self.entries.get(slot).is_some_and(|e| !is_over(e, now));
+    ) -> Result<FreeSlot, LimitReached> {
+        let live = |slot: &SlotId| self.entries.get(slot).is_some_and(|e| !is_expired(e, now));
         let replaces = wanted
-            .renewal()
+            .renewal_key()
             .and_then(|key| self.renewals.get(&key).copied())
             .filter(live);
-        let over = || {
+        let expired = || {
             self.by_expiry
                 .iter()
                 .take_while(|(expires, _)| *expires <= now)
                 .filter_map(|(_, slot)| self.entries.get(slot))
         };
         let freed = usize::from(replaces.is_some());
-        let own = over().filter(|e| e.agent == *wanted.agent).count();
+        let own = expired().filter(|e| e.agent == *wanted.agent).count();
         if self.held_by(wanted.agent) - own - freed >= limits.agent {
-            return Err(Full::Agent);
+            return Err(LimitReached::Agent);
         }
-        if self.len() - over().count() - freed >= limits.global {
-            return Err(Full::Global);
+        if self.len() - expired().count() - freed >= limits.global {
+            return Err(LimitReached::Global);
         }
-        Ok(Room { replaces })
+        Ok(FreeSlot { replaces })
     }
 
-    /// Takes the slot that [`Self::room`] found. `room` must come from this ledger as it is now.
+    /// Takes the slot that [`Self::find_slot`] found. The ledger must not have changed since.
     pub(super) fn take(
         &mut self,
         wanted: &SlotRequest<'_>,
-        room: Room,
+        free: FreeSlot,
         now: Timestamp,
         expires: Option<Timestamp>,
     ) -> (SlotId, Vec<LedgerEntry>) {
         self.expire(now);
         let mut replaced = Vec::new();
-        if let Some(old) = room.replaces {
-            // What the old one took the place of may still be out, if it is not confirmed itself.
+        if let Some(old) = free.replaces {
+            // While the old slot is not confirmed, the certificates that it replaced may still be valid.
             replaced = self.replaced.remove(&old).unwrap_or_default();
             replaced.extend(self.remove(old));
         }
@@ -218,9 +215,8 @@ impl Ledger {
         (slot, replaced)
     }
 
-    /// Says that the slot's certificate was issued and when it really ends. What it took the place of is
-    /// forgotten from here on. Gives the slot as it is now, also where a later one has taken its place but
-    /// may yet be abandoned; nothing where it is free.
+    /// Records that the slot's certificate was issued and when it expires, and drops the entries that it replaced.
+    /// Returns the updated entry, also if a later, unconfirmed slot has replaced it; `None` if the slot is free.
     pub fn confirm(&mut self, slot: SlotId, expires: Timestamp) -> Option<LedgerEntry> {
         self.replaced.remove(&slot);
         if let Some(mut entry) = self.remove(slot) {
@@ -237,14 +233,14 @@ impl Ledger {
         })
     }
 
-    /// Says that no certificate was issued for the slot: frees it, and what it took the place of counts again.
+    /// Records that no certificate was issued for the slot: frees it and restores the entry that it replaced.
     pub fn abandon(&mut self, slot: SlotId) {
         if self.give_up(slot).is_none() {
             self.forget_replaced(slot);
         }
     }
 
-    /// Frees a slot and takes again what it took the place of, as long as nothing was issued for it.
+    /// Frees a slot. If no certificate was issued for it, restores the entry that it replaced.
     fn give_up(&mut self, slot: SlotId) -> Option<LedgerEntry> {
         let mut replaced = self.replaced.remove(&slot).unwrap_or_default();
         let entry = self.remove(slot)?;
@@ -257,7 +253,7 @@ impl Ledger {
         Some(entry)
     }
 
-    /// Frees a slot. Freeing one that is free is nothing.
+    /// Frees a slot and returns its entry; does nothing if the slot is free.
     pub fn release(&mut self, slot: SlotId) -> Option<LedgerEntry> {
         self.replaced.remove(&slot);
         let entry = self.remove(slot);
@@ -267,22 +263,22 @@ impl Ledger {
         entry
     }
 
-    /// Frees every slot whose time is over, and says which. Where nothing was issued for it in that time,
-    /// what it took the place of may be out for longer and counts again.
+    /// Frees every expired slot and returns the entries. If no certificate was issued for an expired slot, the entry
+    /// that it replaced may be valid for longer and is restored.
     pub fn expire(&mut self, now: Timestamp) -> Vec<LedgerEntry> {
-        let mut over = Vec::new();
+        let mut expired = Vec::new();
         while let Some((expires, slot)) = self.by_expiry.first().copied()
             && expires <= now
         {
-            over.extend(self.give_up(slot));
+            expired.extend(self.give_up(slot));
         }
-        over
+        expired
     }
 
-    /// Takes a slot again as it was before a restart. An `exec` or trial login died with the process, and
-    /// what has expired is over, so neither is taken; the answer says whether it was.
+    /// Restores a slot after a restart and returns whether it did. `exec` certificates ended with the process, so
+    /// they are not restored; neither are expired slots.
     pub fn restore(&mut self, entry: LedgerEntry, now: Timestamp) -> bool {
-        let lasting = entry.kind.renews() && entry.expires.is_some() && !is_over(&entry, now);
+        let lasting = entry.kind.renews() && entry.expires.is_some() && !is_expired(&entry, now);
         if !lasting || self.entries.contains_key(&entry.slot) {
             return false;
         }
@@ -291,7 +287,7 @@ impl Ledger {
         true
     }
 
-    /// A slot that was replaced while it was being issued turned out to hold nothing.
+    /// Drops a slot that was replaced before its certificate was issued, and that holds none.
     fn forget_replaced(&mut self, slot: SlotId) {
         self.replaced.retain(|_, chain| {
             chain.retain(|entry| entry.slot != slot);
@@ -301,7 +297,7 @@ impl Ledger {
 
     fn insert(&mut self, entry: LedgerEntry) {
         *self.by_agent.entry(entry.agent.clone()).or_default() += 1;
-        if let Some(key) = renewal_of(&entry) {
+        if let Some(key) = renewal_key(&entry) {
             self.renewals.insert(key, entry.slot);
         }
         if let Some(expires) = entry.expires {
@@ -318,7 +314,7 @@ impl Ledger {
                 self.by_agent.remove(&entry.agent);
             }
         }
-        if let Some(key) = renewal_of(&entry)
+        if let Some(key) = renewal_key(&entry)
             && self.renewals.get(&key) == Some(&slot)
         {
             self.renewals.remove(&key);
@@ -330,7 +326,7 @@ impl Ledger {
     }
 }
 
-fn renewal_of(entry: &LedgerEntry) -> Option<Renewal> {
+fn renewal_key(entry: &LedgerEntry) -> Option<RenewalKey> {
     entry.kind.renews().then(|| {
         (
             entry.agent.clone(),
@@ -342,6 +338,6 @@ fn renewal_of(entry: &LedgerEntry) -> Option<Renewal> {
     })
 }
 
-fn is_over(entry: &LedgerEntry, now: Timestamp) -> bool {
+fn is_expired(entry: &LedgerEntry, now: Timestamp) -> bool {
     entry.expires.is_some_and(|expires| expires <= now)
 }

@@ -1,26 +1,26 @@
-//! Step 1: the agent that acts, its token's lineage, and what both leave to it.
+//! Step 1: the acting agent, its token's lineage and its envelope.
 
 use std::sync::Arc;
 
 use ephyr_names::{AgentName, Digest, TaskId, Timestamp};
 use ephyr_token::Envelope;
 
-use super::denial::{self, Denial};
+use super::denial::{Denial, ReasonCode};
 use crate::model::{Agent, Policy};
 
-/// The acting agent, as far as it has been proven.
+/// The authenticated agent that requests an action.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    /// The agent that acts: named by UID, API key or verified token.
+    /// The acting agent, identified by UID, API key or verified token.
     pub agent: AgentName,
     /// The tasks of its token with their agents, the root first; empty without a token.
     pub lineage: Vec<(TaskId, AgentName)>,
-    /// What its token allows; present exactly if `lineage` is not empty.
+    /// The limits of its token; present exactly if `lineage` is not empty.
     pub envelope: Option<Envelope>,
 }
 
 impl Subject {
-    /// An agent that acts in its own name, without a token.
+    /// Creates a subject for an agent that acts without a token.
     #[must_use]
     pub fn direct(agent: AgentName) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl Subject {
         }
     }
 
-    /// Returns the task that the agent acts in.
+    /// Returns the task in which the agent acts.
     #[must_use]
     pub fn task(&self) -> Option<TaskId> {
         self.lineage.last().map(|(task, _)| *task)
@@ -40,14 +40,14 @@ impl Subject {
         self.lineage.iter().map(|(_, agent)| agent)
     }
 
-    /// Returns whether lineage and envelope are both present or both absent. Authority comes from the policy and, under
-    /// a token, from its envelope as well: a token without one must not count as no token.
+    /// Returns whether lineage and envelope are both present or both absent. A token's envelope narrows the policy,
+    /// so a token without envelope must not be treated as no token.
     fn is_consistent(&self) -> bool {
         self.envelope.is_some() != self.lineage.is_empty()
     }
 }
 
-/// What all permits have in common: for whom the action was allowed, by which policy and when.
+/// The part that all permits share: the agent, the policy and the time of the decision.
 #[derive(Debug)]
 pub struct Authorization {
     agent: Arc<Agent>,
@@ -57,25 +57,25 @@ pub struct Authorization {
 }
 
 impl Authorization {
-    /// Returns the agent that acts.
+    /// Returns the acting agent.
     #[must_use]
     pub fn agent(&self) -> &AgentName {
         &self.agent.name
     }
 
-    /// Returns the tasks that the agent acts in, with their agents, the root first; empty without a token.
+    /// Returns the tasks of the token with their agents, the root first; empty without a token.
     #[must_use]
     pub fn lineage(&self) -> &[(TaskId, AgentName)] {
         &self.lineage
     }
 
-    /// Returns the task that the agent acts in.
+    /// Returns the task in which the agent acts.
     #[must_use]
     pub fn task(&self) -> Option<TaskId> {
         self.lineage.last().map(|(task, _)| *task)
     }
 
-    /// Returns the root of that task's tree.
+    /// Returns the root of that task.
     #[must_use]
     pub fn root(&self) -> Option<TaskId> {
         self.lineage.first().map(|(task, _)| *task)
@@ -110,9 +110,9 @@ impl<'p, 's> Request<'p, 's> {
         now: Timestamp,
     ) -> Result<Self, Denial> {
         let acting = check_lineage(policy, &subject.agent, subject.agents())
-            .map_err(|error| denial::of_lineage(&error))?;
+            .map_err(|error| lineage_denial(&error))?;
         if !subject.is_consistent() {
-            return Err(denial::inconsistent());
+            return Err(inconsistent());
         }
         Ok(Self {
             policy,
@@ -122,8 +122,8 @@ impl<'p, 's> Request<'p, 's> {
         })
     }
 
-    /// Returns the agents above the acting one.
-    pub(super) fn others(&self) -> impl Iterator<Item = &'p Arc<Agent>> {
+    /// Returns the other agents of the lineage.
+    pub(super) fn ancestors(&self) -> impl Iterator<Item = &'p Arc<Agent>> {
         let acting = &self.acting.name;
         self.subject
             .agents()
@@ -131,9 +131,9 @@ impl<'p, 's> Request<'p, 's> {
             .filter_map(|agent| self.policy.agent_index.get(agent))
     }
 
-    /// Returns the acting agent and those above it.
+    /// Returns the acting agent and the other agents of the lineage.
     pub(super) fn agents(&self) -> impl Iterator<Item = &'p Arc<Agent>> {
-        std::iter::once(self.acting).chain(self.others())
+        std::iter::once(self.acting).chain(self.ancestors())
     }
 
     pub(super) fn envelope(&self) -> Option<&'s Envelope> {
@@ -153,21 +153,21 @@ impl<'p, 's> Request<'p, 's> {
 /// Why an agent may not act under a lineage.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineageError {
-    /// An agent that the policy does not know.
+    /// An agent is not in the policy.
     #[error("the policy has no agent `{0}`")]
     AgentUnknown(AgentName),
     /// The lineage does not end with the acting agent.
     #[error("the lineage does not end with agent `{0}`")]
     Mismatch(AgentName),
-    /// An agent that acts only by delegated tokens came without one.
+    /// An agent that acts only by delegated tokens has none.
     #[error("agent `{0}` acts only by tokens that another agent delegated to it")]
     DelegatedOnly(AgentName),
-    /// A delegation that the policy does not accept.
+    /// The policy does not accept a delegation of the lineage.
     #[error("agent `{to}` does not accept delegation from `{from}`")]
     DelegationNotAccepted {
         /// The agent that delegated.
         from: AgentName,
-        /// The agent that it delegated to.
+        /// The agent that received the delegation.
         to: AgentName,
     },
 }
@@ -179,7 +179,7 @@ impl Policy {
     }
 }
 
-/// Checks that every agent is known and every delegation accepted by its recipient. Returns the acting agent.
+/// Checks that every agent is known and that every recipient accepts its delegation. Returns the acting agent.
 pub(super) fn check_lineage<'p, 'a>(
     policy: &'p Policy,
     agent: &'a AgentName,
@@ -211,4 +211,31 @@ pub(super) fn check_lineage<'p, 'a>(
         Some(last) if last.name != acting.name => Err(LineageError::Mismatch(agent.clone())),
         _ => Ok(acting),
     }
+}
+
+/// Returns the denial of step 1 for a lineage error.
+pub(super) fn lineage_denial(error: &LineageError) -> Denial {
+    let (reason, rule) = match error {
+        LineageError::AgentUnknown(_) => (ReasonCode::AgentUnknown, "agents".to_owned()),
+        LineageError::Mismatch(_) => (ReasonCode::SubjectInconsistent, "token lineage".to_owned()),
+        LineageError::DelegatedOnly(agent) => (
+            ReasonCode::DelegatedOnly,
+            format!("agents.{agent}.delegated_only"),
+        ),
+        LineageError::DelegationNotAccepted { to, .. } => (
+            ReasonCode::DelegationNotAccepted,
+            format!("agents.{to}.accept_delegation_from"),
+        ),
+    };
+    Denial::new(1, reason, rule, error.to_string())
+}
+
+fn inconsistent() -> Denial {
+    let message = "the token's lineage and envelope must both be present or both absent".into();
+    Denial::new(
+        1,
+        ReasonCode::SubjectInconsistent,
+        "token envelope".into(),
+        message,
+    )
 }

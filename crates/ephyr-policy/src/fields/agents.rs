@@ -31,7 +31,7 @@ const REMOTES: Field = Field::new(
 const DASHBOARD: Field = Field::new(
     "dashboard",
     Shape::Choice(&["none", "viewer", "operator", "admin"]),
-    "What the agent may see on the dashboard.",
+    "The agent's access level on the dashboard.",
 )
 .default("none");
 const MAX_CONCURRENT: Field = Field::new(
@@ -40,7 +40,7 @@ const MAX_CONCURRENT: Field = Field::new(
         min: 1,
         max: 100_000,
     },
-    "Most certificates of this agent at one time.",
+    "Maximum number of active certificates of this agent.",
 )
 .default("3");
 const REQUIRE_POP: Field = Field::new(
@@ -70,13 +70,13 @@ const EGRESS: Field = Field::new(
         of: &EGRESS_SHAPE,
         empty: true,
     },
-    "What its unit may reach directly, besides the broker.",
+    "Destinations that its unit may reach directly, besides the broker.",
 )
 .default("nothing");
 
 /// An entry of `agents`.
 pub(super) static AGENT: Record = Record {
-    what: "an agent",
+    label: "an agent",
     fields: &[
         DESCRIPTION,
         Field::new(
@@ -85,7 +85,7 @@ pub(super) static AGENT: Record = Record {
                 min: 0,
                 max: u32::MAX,
             },
-            "Its Unix user on the appliance; left out where it lives elsewhere.",
+            "Its UID on the appliance; omitted if it runs elsewhere.",
         ),
         Field::new(
             "api_key_hash",
@@ -118,7 +118,7 @@ pub(super) static AGENT: Record = Record {
     retired: &[(
         "can_delegate",
         "E-UNKNOWN-KEY",
-        "whether a task may be delegated is said when it is created",
+        "delegation is allowed or refused for each task when it is created",
     )],
 };
 
@@ -126,7 +126,7 @@ const NOT_IN_A_TEMPLATE: &str = "identity belongs to the agent, not to a templat
 
 /// An entry of `templates`.
 pub(super) static TEMPLATE: Record = Record {
-    what: "a template",
+    label: "a template",
     fields: &[
         DESCRIPTION,
         MAX_CONCURRENT,
@@ -161,7 +161,7 @@ static REMOTE_GRANT_SHAPE: Shape = Shape::Record(&REMOTE_GRANT);
 static EGRESS_SHAPE: Shape = Shape::Record(&EGRESS_ITEM);
 
 static SSH_GRANT: Record = Record {
-    what: "a grant of roles",
+    label: "a grant of roles",
     fields: &[
         Field::new(
             "roles",
@@ -183,7 +183,7 @@ static SSH_GRANT: Record = Record {
 };
 
 static SERVICE_GRANT: Record = Record {
-    what: "a grant of methods",
+    label: "a grant of methods",
     fields: &[Field::new(
         "methods",
         Shape::List {
@@ -197,7 +197,7 @@ static SERVICE_GRANT: Record = Record {
 };
 
 static REMOTE_GRANT: Record = Record {
-    what: "a grant of tools",
+    label: "a grant of tools",
     fields: &[Field::new(
         "tools",
         Shape::List {
@@ -211,7 +211,7 @@ static REMOTE_GRANT: Record = Record {
 };
 
 static EGRESS_ITEM: Record = Record {
-    what: "a destination",
+    label: "a destination",
     fields: &[
         Field::new("cidr", Shape::Text(Format::Cidr), "Its addresses.").required(),
         Field::new("port", PORT, "Its TCP port.").required(),

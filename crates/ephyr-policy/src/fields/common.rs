@@ -8,7 +8,7 @@ pub(super) const LIST_OF_CIDRS: Shape = Shape::List {
     of: &Shape::Text(Format::Cidr),
     empty: true,
 };
-pub(super) const DESCRIPTION: Field = Field::new("description", TEXT, "For people.");
+pub(super) const DESCRIPTION: Field = Field::new("description", TEXT, "Free text for operators.");
 pub(super) const ENABLED: Field =
     Field::new("enabled", Shape::Bool, "Whether it may be used.").default("true");
 

@@ -6,7 +6,7 @@ use crate::shape::{Field, Record, Shape};
 
 /// An entry of `roles`.
 pub(super) static ROLE: Record = Record {
-    what: "a role",
+    label: "a role",
     fields: &[
         DESCRIPTION,
         Field::new(
@@ -28,13 +28,13 @@ pub(super) static ROLE: Record = Record {
                 of: &Shape::Text(Format::SudoCommand),
                 empty: false,
             }),
-            "What it may run as root: commands with exactly their arguments, or `true` for all.",
+            "Commands that it may run as root, with exactly these arguments, or `true` for all.",
         )
         .default("false"),
         Field::new(
             "allow_root_equivalent",
             Shape::Bool,
-            "Says that the role is known to be as good as root.",
+            "Confirms that the role may be equivalent to root.",
         )
         .default("false"),
         Field::new(
@@ -49,14 +49,14 @@ pub(super) static ROLE: Record = Record {
         Field::new(
             "stdin",
             Shape::Bool,
-            "Reserved: must be `false`, for standard input is not passed to commands yet.",
+            "Reserved: must be `false`, because standard input is not passed to commands yet.",
         )
         .default("false"),
         Field::new("pty", Shape::Bool, "Whether sessions get a terminal.").default("false"),
         Field::new(
             "unsealed",
             Shape::Bool,
-            "Issues session and user certificates in spite of `commands` or approvals.",
+            "Allows certificates that are not sealed to one command despite `commands` or approvals.",
         )
         .default("false"),
         Field::new(
@@ -83,7 +83,7 @@ const USE_COMMANDS: &str = "list what may run under `commands` of the role";
 
 /// An entry of `targets`.
 pub(super) static TARGET: Record = Record {
-    what: "a target",
+    label: "a target",
     fields: &[
         DESCRIPTION,
         Field::new(
@@ -96,7 +96,7 @@ pub(super) static TARGET: Record = Record {
         Field::new(
             "vlan",
             Shape::Int { min: 1, max: 4094 },
-            "Its VLAN, for people.",
+            "Its VLAN; informational.",
         ),
         Field::new(
             "allowed_roles",
@@ -110,7 +110,7 @@ pub(super) static TARGET: Record = Record {
         Field::new(
             "max_ttl",
             Shape::Text(Format::CertTtl),
-            "A certificate's longest life on it.",
+            "A certificate's maximum lifetime on it.",
         )
         .default("global.max_ttl"),
         Field::new(
@@ -128,7 +128,7 @@ pub(super) static TARGET: Record = Record {
         Field::new(
             "force_command",
             Shape::Text(Format::ForcedCommand),
-            "The command that sshd runs whatever is asked for.",
+            "The command that sshd runs whatever the client requests.",
         ),
         Field::new(
             "host_key",
@@ -155,7 +155,7 @@ pub(super) static TARGET: Record = Record {
         (
             "auto_revoke_on_deny",
             "E-COMMAND-FILTER",
-            "one agent's mistake does not switch a target off for all; a denied command just does not run",
+            "a denied command is not run and does not disable the target",
         ),
     ],
 };

@@ -1,4 +1,4 @@
-//! The tables of the policy: every section, every key, its form, default and meaning.
+//! The tables of the policy: every section and key with its shape, default and meaning.
 
 mod agents;
 mod common;
@@ -12,14 +12,14 @@ use self::upstreams::{REMOTE, SERVICE};
 use crate::format::Format;
 use crate::shape::{Field, Record, Shape};
 
-/// The whole file.
+/// The policy file.
 pub(crate) static POLICY: Record = Record {
-    what: "the policy",
+    label: "the policy",
     fields: &[
         Field::new(
             "global",
             Shape::Record(&GLOBAL),
-            "Limits and defaults for everyone.",
+            "Limits and defaults for all agents.",
         ),
         Field::new(
             "agents",
@@ -27,7 +27,7 @@ pub(crate) static POLICY: Record = Record {
                 key: Format::Agent,
                 value: &Shape::Record(&AGENT),
             },
-            "Who may ask.",
+            "AI agents that may use the broker.",
         )
         .required(),
         Field::new(
@@ -36,7 +36,7 @@ pub(crate) static POLICY: Record = Record {
                 key: Format::Template,
                 value: &Shape::Record(&TEMPLATE),
             },
-            "Parts of agents to inherit.",
+            "Agent settings to inherit.",
         ),
         Field::new(
             "roles",
@@ -87,7 +87,7 @@ pub(crate) static POLICY: Record = Record {
         Field::new(
             "sandbox",
             Shape::Record(&SANDBOX),
-            "What the daemons demand of the kernel.",
+            "Kernel features that the daemons require.",
         ),
     ],
     retired: &[],
@@ -95,7 +95,7 @@ pub(crate) static POLICY: Record = Record {
 
 /// Section `global`.
 pub(crate) static GLOBAL: Record = Record {
-    what: "global",
+    label: "global",
     fields: &[
         Field::new(
             "max_active_certs",
@@ -103,25 +103,25 @@ pub(crate) static GLOBAL: Record = Record {
                 min: 1,
                 max: 100_000,
             },
-            "Most certificates of all agents together at one time.",
+            "Maximum number of active certificates of all agents together.",
         )
         .default("10"),
         Field::new(
             "default_ttl",
             Shape::Text(Format::CertTtl),
-            "A certificate's life where the request names none.",
+            "A certificate's lifetime if the request names none.",
         )
         .default("5m"),
         Field::new(
             "max_ttl",
             Shape::Text(Format::CertTtl),
-            "A certificate's longest life; at most 24h.",
+            "A certificate's maximum lifetime; at most 24h.",
         )
         .default("30m"),
         Field::new(
             "rate_limit",
             Shape::Text(Format::Rate),
-            "At most so many requests of one agent at the broker in any such time.",
+            "Maximum rate of requests of one agent at the broker.",
         )
         .default("not limited"),
         Field::new(
@@ -136,7 +136,7 @@ pub(crate) static GLOBAL: Record = Record {
 
 /// Section `network`.
 pub(crate) static NETWORK: Record = Record {
-    what: "network",
+    label: "network",
     fields: &[
         Field::new(
             "allow_cidrs",
@@ -147,13 +147,13 @@ pub(crate) static NETWORK: Record = Record {
         Field::new(
             "deny_cidrs",
             LIST_OF_CIDRS,
-            "Addresses that are never allowed; looked at first.",
+            "Addresses that are never allowed; checked first.",
         )
         .default("none"),
         Field::new(
             "external",
             Shape::Choice(&["deny", "restricted", "open"]),
-            "What holds for all other addresses.",
+            "Rule for all other addresses.",
         )
         .default("deny"),
         Field::new(
@@ -162,7 +162,7 @@ pub(crate) static NETWORK: Record = Record {
                 of: &Shape::Text(Format::HostPattern),
                 empty: true,
             },
-            "Host names of `external: restricted`; `*.` stands for any subdomain.",
+            "Host names that `external: restricted` allows; `*.` stands for any subdomain.",
         )
         .default("none"),
     ],
@@ -171,7 +171,7 @@ pub(crate) static NETWORK: Record = Record {
 
 /// An entry of `admins`.
 pub(crate) static ADMIN: Record = Record {
-    what: "an admin",
+    label: "an admin",
     fields: &[
         DESCRIPTION,
         Field::new(
@@ -193,7 +193,7 @@ pub(crate) static ADMIN: Record = Record {
         Field::new(
             "level",
             Shape::Choice(&["viewer", "operator", "admin"]),
-            "Its rank.",
+            "Its access level.",
         )
         .default("admin"),
     ],
@@ -202,18 +202,18 @@ pub(crate) static ADMIN: Record = Record {
 
 /// Section `signer`.
 pub(crate) static SIGNER: Record = Record {
-    what: "signer",
+    label: "signer",
     fields: &[
         Field::new(
             "rate_limit",
             Shape::Text(Format::Rate),
-            "At most so many requests of one agent at the signer in any such time.",
+            "Maximum rate of requests of one agent at the signer.",
         )
         .default("60/1m"),
         Field::new(
             "global_rate_limit",
             Shape::Text(Format::Rate),
-            "At most so many requests of all agents together at the signer in any such time.",
+            "Maximum rate of requests of all agents together at the signer.",
         )
         .default("600/1m"),
         Field::new(
@@ -228,11 +228,11 @@ pub(crate) static SIGNER: Record = Record {
 
 /// Section `sandbox`.
 pub(crate) static SANDBOX: Record = Record {
-    what: "sandbox",
+    label: "sandbox",
     fields: &[Field::new(
         "minimum_abi",
         Shape::Int { min: 0, max: 10 },
-        "Least Landlock ABI with which the daemons start; 0: as much as there is.",
+        "Lowest Landlock ABI with which the daemons start; 0: no minimum.",
     )
     .default("0")],
     retired: &[],

@@ -18,17 +18,17 @@ const CREDENTIAL: Field = Field::new(
 const USERNAME: Field = Field::new(
     "username",
     Shape::Text(Format::UserName),
-    "The user of `basic`.",
+    "The user name for `auth_type: basic`.",
 );
 const TOKEN_HEADER: Field = Field::new(
     "token_header",
     Shape::Text(Format::Header),
-    "The header of `header`.",
+    "The header for `auth_type: header`.",
 );
 const QUERY_PARAMETER: Field = Field::new(
     "query_parameter",
     Shape::Text(Format::Parameter),
-    "The parameter of `query`.",
+    "The query parameter for `auth_type: query`.",
 )
 .default("token");
 const MAX_RESPONSE: Field = Field::new(
@@ -37,21 +37,21 @@ const MAX_RESPONSE: Field = Field::new(
         min: 1,
         max: 1_048_576,
     },
-    "Longest answer, in KiB.",
+    "Maximum size of a response, in KiB.",
 )
 .default("1024");
 const TIMEOUT: Field = Field::new(
     "timeout",
     Shape::Text(Format::Timeout),
-    "Longest wait for an answer; at most 2m.",
+    "Maximum wait for a response; at most 2m.",
 )
 .default("30s");
-const INLINE_SECRET: &str = "a secret does not belong in the policy; store it as a systemd \
+const INLINE_SECRET: &str = "the policy must not contain secrets; store it as a systemd \
                              credential and name that under `credential`";
 
 /// An entry of `services`.
 pub(super) static SERVICE: Record = Record {
-    what: "a service",
+    label: "a service",
     fields: &[
         DESCRIPTION,
         Field::new(
@@ -71,7 +71,7 @@ pub(super) static SERVICE: Record = Record {
                 of: &Shape::Text(Format::PathPattern),
                 empty: false,
             },
-            "Paths that may be asked for; `*` stands for one segment, a last `/**` for all below.",
+            "Paths that may be requested; `*` stands for one segment, a final `/**` for everything below.",
         )
         .default("all below the prefix"),
         Field::new(
@@ -80,7 +80,7 @@ pub(super) static SERVICE: Record = Record {
                 of: &Shape::Text(Format::Method),
                 empty: false,
             },
-            "Methods that anyone may use on it.",
+            "Methods that any agent may use on it.",
         )
         .default("as granted"),
         MAX_RESPONSE,
@@ -102,7 +102,7 @@ pub(super) static SERVICE: Record = Record {
 
 /// An entry of `remotes`.
 pub(super) static REMOTE: Record = Record {
-    what: "a remote",
+    label: "a remote",
     fields: &[
         DESCRIPTION,
         Field::new("url", Shape::Text(Format::Url), "Its MCP endpoint.").required(),
@@ -116,7 +116,7 @@ pub(super) static REMOTE: Record = Record {
         Field::new(
             "refresh",
             Shape::Text(Format::Refresh),
-            "Time between two looks at its tools; 10s to 24h.",
+            "Interval at which its tool list is refreshed; 10s to 24h.",
         )
         .default("1m"),
         ENABLED,

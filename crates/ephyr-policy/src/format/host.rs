@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::text::{TextFault, shorten};
 
-/// A DNS name (RFC 1123 section 2.1) or the IP address of one host, without brackets, port or zone.
+/// Checks for a DNS name (RFC 1123 section 2.1) or the IP address of a single host, without brackets, port or zone.
 pub(super) fn check(text: &str) -> Result<(), TextFault> {
     let fault = match text.parse::<IpAddr>() {
         Ok(address) => address_fault(address),
         Err(_) if is_dns_name(text) => None,
         Err(_) if has_zone(text) => Some(format!("has a zone. {LINK_LOCAL}")),
         Err(_) => Some(
-            "is neither a host name nor an IP address; a port goes under `port`, a user into the role"
+            "is neither a host name nor an IP address; write the port under `port` and the user in the role"
                 .to_owned(),
         ),
     };
@@ -21,14 +21,14 @@ pub(super) fn check(text: &str) -> Result<(), TextFault> {
     }
 }
 
-/// Interface names differ between appliances, and a renamed interface would lead to another
-/// network.
+/// Zones are not accepted either: interface names differ between appliances, and a renamed interface would lead to
+/// another network.
 const LINK_LOCAL: &str = "A link-local address means a different host on each interface; use a name or a \
                           routed address, such as a unique local one (fd00::/8)";
 
-/// Returns why an address is not that of a single host.
+/// Returns why an address does not identify a single host.
 fn address_fault(address: IpAddr) -> Option<String> {
-    let said = match address {
+    let flags = match address {
         IpAddr::V6(v6) => {
             if let Some(fault) = ipv6_form_fault(v6) {
                 return Some(fault);
@@ -40,18 +40,18 @@ fn address_fault(address: IpAddr) -> Option<String> {
         }
         IpAddr::V4(v4) => (v4.octets()[0] == 0, v4.is_multicast(), v4.is_broadcast()),
     };
-    let kind = match said {
+    let kind = match flags {
         (true, ..) => "the unspecified address",
         (_, true, _) => "a multicast address",
         (.., true) => "the broadcast address",
         _ => return None,
     };
     Some(format!(
-        "is {kind}, not the address of a single host; write the target's own"
+        "is {kind}, not the address of a single host; write the target's own address"
     ))
 }
 
-/// Why an IPv6 address of a special form is not accepted.
+/// Returns why an IPv6 address of a special form is not accepted.
 fn ipv6_form_fault(v6: Ipv6Addr) -> Option<String> {
     if let Some(v4) = v6.to_ipv4_mapped() {
         return Some(format!("is an IPv4-mapped IPv6 address; write {v4}"));
@@ -62,29 +62,29 @@ fn ipv6_form_fault(v6: Ipv6Addr) -> Option<String> {
     let segments = v6.segments();
     // RFC 3879: a site-local address means a different host in each site.
     if segments[0] & 0xffc0 == 0xfec0 {
-        let said =
+        let fault =
             "is a site-local address (deprecated by RFC 3879); use a unique local one (fd00::/8)";
-        return Some(said.to_owned());
+        return Some(fault.to_owned());
     }
     let [.., a, b, c, d] = v6.octets();
     let v4 = Ipv4Addr::new(a, b, c, d);
-    // RFC 4291 section 2.5.5.1; `::` and `::1` have the same form and are not IPv4-compatible.
+    // RFC 4291 section 2.5.5.1; `::` and `::1` have the same prefix and are not IPv4-compatible.
     if segments[..6] == [0; 6] && !v6.is_unspecified() && !v6.is_loopback() {
         return Some(format!(
             "is an IPv4-compatible IPv6 address (deprecated by RFC 4291); write {v4}"
         ));
     }
-    // RFC 6052 and RFC 8215. A prefix of the latter can hold the IPv4 address elsewhere; the last 32 bits
-    // are zero then.
+    // RFC 6052 and RFC 8215. A prefix of RFC 8215 can hold the IPv4 address in other bits; its last 32 bits are zero
+    // then.
     let translated = match segments {
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
         [0x64, 0xff9b, 1, ..] => !v4.is_unspecified(),
         _ => false,
     };
-    // The translator would connect to itself for a loopback address.
+    // For a loopback address, the translator would connect to itself.
     if translated && (v4.is_loopback() || address_fault(IpAddr::V4(v4)).is_some()) {
         return Some(format!(
-            "is the NAT64 form of {v4}, which is not the address of a single host; write the target's own"
+            "is the NAT64 form of {v4}, which is not the address of a single host; write the target's own address"
         ));
     }
     None
@@ -95,13 +95,13 @@ fn has_zone(text: &str) -> bool {
         .is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
 }
 
-/// A DNS name, or `*.` and one.
+/// Checks for a DNS name, optionally after `*.`.
 pub(super) fn check_pattern(text: &str) -> Result<(), TextFault> {
     if is_dns_name(text.strip_prefix("*.").unwrap_or(text)) {
         return Ok(());
     }
     let message = format!(
-        "`{}` is not a host name; `*` may stand only as the whole first label, as in *.example.org",
+        "`{}` is not a host name; `*` is allowed only as the whole first label, as in *.example.org",
         shorten(text)
     );
     Err(("E-HOST-PATTERN", message))
@@ -117,7 +117,7 @@ pub(super) fn is_dns_name(text: &str) -> bool {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
-    // A last label of digits would be read as part of an IPv4 address by most resolvers.
+    // Most resolvers would parse a name whose last label is numeric as an IPv4 address.
     let numeric = |label: &str| label.bytes().all(|b| b.is_ascii_digit());
     let last = text.rsplit('.').next().unwrap_or_default();
     text.len() <= 253 && text.split('.').all(label) && !numeric(last)
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_addresses_are_hosts() {
+    fn host_names_and_addresses_are_accepted() {
         for good in [
             "web",
             "web-1.example.org",
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_more_or_less_than_a_host_is_refused() {
+    fn texts_that_are_not_a_host_are_refused() {
         for bad in [
             "",
             "a b",
@@ -173,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_no_single_host_is_refused_with_its_reason() {
-        for (bad, said) in [
+    fn addresses_of_no_single_host_are_refused_with_the_reason() {
+        for (bad, reason) in [
             ("fe80::1", "link-local"),
             ("febf::1", "link-local"),
             ("fe80::1%eth0", "link-local"),
@@ -199,14 +199,14 @@ mod tests {
             ("ff02::1", "multicast"),
             ("255.255.255.255", "broadcast"),
         ] {
-            let (code, told) = check(bad).unwrap_err();
+            let (code, message) = check(bad).unwrap_err();
             assert_eq!(code, "E-HOST");
-            assert!(told.contains(said), "{bad}: {told}");
+            assert!(message.contains(reason), "{bad}: {message}");
         }
     }
 
     #[test]
-    fn a_star_stands_only_for_the_first_label() {
+    fn star_is_accepted_only_as_the_first_label() {
         assert!(check_pattern("*.example.org").is_ok());
         assert!(check_pattern("example.org").is_ok());
         for bad in ["*", "*.", "a*.example.org", "*.*.org", "**.org", "10.*", ""] {

@@ -5,27 +5,29 @@ use ssh_key::{Algorithm, Fingerprint, HashAlg, PublicKey};
 
 use crate::text::TextFault;
 
-/// An Ed25519 key in the form of `known_hosts` and `authorized_keys`: `ssh-ed25519 AAAA… [comment]`.
+/// Parses an Ed25519 key as written in `known_hosts` and `authorized_keys`: `ssh-ed25519 AAAA… [comment]`.
 pub(crate) fn parse(text: &str) -> Result<PublicKey, String> {
     let key = read(text)?;
     match key.algorithm() {
         Algorithm::Ed25519 => Ok(key),
-        other => Err(format!("a key of type {other}; use an ssh-ed25519 key")),
+        other => Err(format!(
+            "key of type {other} is not supported; use an ssh-ed25519 key"
+        )),
     }
 }
 
-/// The same of a target, with the way to pin a key of another type that is spoken here.
+/// Checks a target's Ed25519 key. For a key of another supported type, the message says how to pin it.
 pub(super) fn check_host_key(text: &str) -> Result<(), String> {
     let key = read(text)?;
     match key.algorithm() {
         Algorithm::Ed25519 => Ok(()),
         kind @ Algorithm::Ecdsa { .. } => Err(format!(
-            "a key of type {kind}, which `host_key` does not accept; pin its fingerprint instead: \
+            "key of type {kind}, which `host_key` does not accept; pin its fingerprint instead: \
              `host_key_fingerprint: {}`",
             key.fingerprint(HashAlg::Sha256)
         )),
         other => Err(format!(
-            "a key of type {other}, which is not supported for host keys; pin the target's ssh-ed25519 key, or \
+            "key of type {other}, which is not supported for host keys; pin the target's ssh-ed25519 key, or \
              the fingerprint (`SHA256:…`) of its ECDSA key under `host_key_fingerprint`"
         )),
     }
@@ -33,12 +35,11 @@ pub(super) fn check_host_key(text: &str) -> Result<(), String> {
 
 fn read(text: &str) -> Result<PublicKey, String> {
     let key = PublicKey::from_openssh(text).map_err(|_| {
-        "not an OpenSSH public key; it looks like `ssh-ed25519 AAAA… comment`, without a host name or \
-         options before it"
+        "not an OpenSSH public key; write `ssh-ed25519 AAAA… comment`, without a host name or options before it"
             .to_owned()
     })?;
     check_point(&key).map_err(|fault| {
-        format!("an unusable ssh-ed25519 key: {fault}; get the key from its owner again")
+        format!("unusable ssh-ed25519 key: {fault}; get the key from its owner again")
     })?;
     Ok(key)
 }
@@ -46,7 +47,8 @@ fn read(text: &str) -> Result<PublicKey, String> {
 /// Checks that the point of an Ed25519 key is usable; keys of other types are not checked.
 ///
 /// # Errors
-/// [`PointFault`]: signatures would prove nothing, or the same key would have two fingerprints.
+/// Returns a [`PointFault`] if signatures of the key would prove nothing, or if the same key could have two
+/// fingerprints.
 pub fn check_point(key: &PublicKey) -> Result<(), PointFault> {
     match key.key_data().ed25519() {
         Some(point) => usable_point(&point.0).map(drop),
@@ -54,21 +56,21 @@ pub fn check_point(key: &PublicKey) -> Result<(), PointFault> {
     }
 }
 
-/// A SHA-256 fingerprint as `ssh-keygen -l` prints it.
+/// Parses a SHA-256 fingerprint as `ssh-keygen -l` prints it.
 pub(crate) fn parse_fingerprint(text: &str) -> Result<Fingerprint, TextFault> {
     text.parse::<Fingerprint>()
         .ok()
         .filter(|parsed| parsed.is_sha256() && parsed.to_string() == text)
         .ok_or_else(|| {
-            let message = "not a SHA-256 fingerprint; it looks like `SHA256:` and 43 characters, as \
+            let message = "not a SHA-256 fingerprint; write `SHA256:` and 43 characters, as \
                            `ssh-keygen -lf FILE` prints it";
             ("E-FINGERPRINT", message.to_owned())
         })
 }
 
-/// A bcrypt hash: `$2a$`, `$2b$` or `$2y$`, the cost, 22 characters of salt and 31 of hash.
+/// Checks a bcrypt hash: `$2a$`, `$2b$` or `$2y$`, the cost, 22 characters of salt and 31 of hash.
 pub(super) fn check_bcrypt(text: &str) -> Result<(), TextFault> {
-    // A hash is a credential, so nothing of the text is repeated.
+    // A hash is a credential, so the messages do not quote the text.
     let Some(cost) = bcrypt_cost(text) else {
         let message = "not a bcrypt hash; `ephyr keys new` prints a key and its hash";
         return Err(("E-NOT-BCRYPT", message.into()));
@@ -77,12 +79,12 @@ pub(super) fn check_bcrypt(text: &str) -> Result<(), TextFault> {
         return Ok(());
     }
     let message = format!(
-        "a bcrypt cost of {cost}: below 4 does not exist and above 14 each login takes seconds; use 10"
+        "bcrypt cost {cost} is outside 4 to 14; above 14 each authentication takes seconds; use 10"
     );
     Err(("E-BCRYPT-COST", message))
 }
 
-/// The cost of a well-formed bcrypt hash.
+/// Returns the cost of a well-formed bcrypt hash.
 pub(crate) fn bcrypt_cost(text: &str) -> Option<u32> {
     let rest = ["$2a$", "$2b$", "$2y$"]
         .iter()
@@ -101,21 +103,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_another_type_is_told_the_fingerprint_to_pin() {
+    fn ecdsa_host_key_error_names_the_fingerprint_to_pin() {
         let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH\
                     +Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
-        let told = check_host_key(p256).unwrap_err();
+        let message = check_host_key(p256).unwrap_err();
         let key = PublicKey::from_openssh(p256).unwrap();
         let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
         assert!(
-            told.contains(&format!("host_key_fingerprint: {fingerprint}")),
-            "{told}"
+            message.contains(&format!("host_key_fingerprint: {fingerprint}")),
+            "{message}"
         );
         assert!(parse_fingerprint(&fingerprint).is_ok());
     }
 
     #[test]
-    fn a_key_whose_point_proves_nothing_is_refused() {
+    fn keys_of_small_order_are_refused() {
         let good =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJLCAUUEqc3qksi4WO6zE3eR2BHZc/8F0KIJ/xvjmQH0";
         let weak =

@@ -1,4 +1,4 @@
-//! The forms that text in a policy may have: one list, used by the checker, the schema and the reference.
+//! Formats of text in a policy, for the checker, the schema and the reference.
 
 mod host;
 mod key;
@@ -15,7 +15,7 @@ use crate::rate::Rate;
 use crate::text::{TextFault, shorten};
 use crate::{commands, sudo};
 
-/// A form of text.
+/// A format of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Description,
@@ -56,14 +56,14 @@ pub(crate) enum Format {
     Parameter,
 }
 
-/// `"*"`: everything that is not named.
+/// Stands for everything that is not named.
 pub(crate) const ANY: &str = "*";
 
 const MINUTE: u64 = 60;
 const DAY: u64 = 24 * 3600;
 
 impl Format {
-    /// Whether the text has the form.
+    /// Checks that the text has the format.
     pub(crate) fn check(self, text: &str) -> Result<(), TextFault> {
         match self {
             Self::Description => line(text, 1000, false),
@@ -113,7 +113,7 @@ impl Format {
         }
     }
 
-    /// The part of the form that a regular expression (ECMA 262) can say.
+    /// Returns a regular expression (ECMA 262) that every valid text matches; it may match others too.
     pub(crate) fn pattern(self) -> Option<&'static str> {
         Some(match self {
             Self::Description => r"^[^\u0000-\u001f\u007f]{0,1000}$",
@@ -143,7 +143,6 @@ impl Format {
         })
     }
 
-    /// Whether it is a length of time.
     pub(crate) fn is_duration(self) -> bool {
         matches!(
             self,
@@ -151,13 +150,13 @@ impl Format {
         )
     }
 
-    /// Whether the value may be a secret put there by mistake, so that messages must not repeat it.
+    /// Returns whether the value may be a secret by mistake, so that messages must not quote it.
     pub(crate) fn may_be_secret(self) -> bool {
         matches!(self, Self::Bcrypt | Self::Credential)
     }
 
-    /// What the form is, for people.
-    pub(crate) fn what(self) -> &'static str {
+    /// Returns the name of the format, for messages and the reference.
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Description | Self::UserName => "text",
             Self::Agent => "agent",
@@ -205,10 +204,10 @@ fn name<T: std::str::FromStr<Err = ephyr_names::NameError>>(text: &str) -> Resul
         .map_err(|e| ("E-NAME", e.to_string()))
 }
 
-/// One line without control characters.
+/// Checks that a text is one line of at most `max` characters without control characters.
 fn line(text: &str, max: usize, needed: bool) -> Result<(), TextFault> {
     if needed && text.trim().is_empty() {
-        return Err(("E-TEXT", "must not be empty; leave the key out".into()));
+        return Err(("E-TEXT", "must not be empty; remove the key".into()));
     }
     if text.chars().count() > max {
         return Err(("E-TEXT", format!("at most {max} characters are allowed")));
@@ -229,11 +228,11 @@ fn method(text: &str) -> Result<(), TextFault> {
     }
     Err((
         "E-CHOICE",
-        format!("`{}` is none of {}", shorten(text), KNOWN.join(", ")),
+        format!("`{}` is not one of {}", shorten(text), KNOWN.join(", ")),
     ))
 }
 
-/// A duration between these bounds, in seconds.
+/// Checks that a text is a duration within these bounds, in seconds.
 fn duration(text: &str, min: u64, max: u64) -> Result<(), TextFault> {
     let ttl: Ttl = text
         .parse()
@@ -249,7 +248,7 @@ fn duration(text: &str, min: u64, max: u64) -> Result<(), TextFault> {
     Err(("E-DURATION-RANGE", message))
 }
 
-/// A rate such as `60/60s`.
+/// Parses a rate such as `60/60s`.
 pub(crate) fn parse_rate(text: &str) -> Result<Rate, TextFault> {
     let malformed = || {
         let message = format!(
@@ -272,7 +271,7 @@ pub(crate) fn parse_rate(text: &str) -> Result<Rate, TextFault> {
     Ok(Rate { count, window })
 }
 
-/// A network whose host bits are zero.
+/// Parses a network whose host bits are zero.
 pub(crate) fn parse_cidr(text: &str) -> Result<IpNet, TextFault> {
     let net: IpNet = text.parse().map_err(|_| {
         let message = format!(
@@ -282,7 +281,7 @@ pub(crate) fn parse_cidr(text: &str) -> Result<IpNet, TextFault> {
         ("E-CIDR", message)
     })?;
     if net.trunc() != net {
-        let message = format!("{net} has bits beyond its length; write {}", net.trunc());
+        let message = format!("{net} has host bits set; write {}", net.trunc());
         return Err(("E-CIDR-HOST-BITS", message));
     }
     Ok(net)
@@ -295,9 +294,9 @@ fn credential(text: &str) -> Result<(), TextFault> {
     if first && bytes.len() <= 128 && bytes.iter().all(|b| word(*b) || matches!(b, b'.' | b'-')) {
         return Ok(());
     }
-    // The text may be the secret itself, so it is not repeated.
-    let message = "not a credential's name (letters, digits, `_`, `.`, `-`); a secret itself must not \
-                   stand here";
+    // The text may be the secret itself, so the message does not quote it.
+    let message = "not a credential's name (letters, digits, `_`, `.`, `-`); do not write the secret itself \
+                   here";
     Err(("E-CREDENTIAL-NAME", message.into()))
 }
 

@@ -1,9 +1,9 @@
-//! URLs, paths and names that stand in HTTP messages.
+//! URLs, paths and field names of HTTP messages.
 
 use super::host;
 use crate::text::{TextFault, shorten};
 
-/// An `http` or `https` URL with a host, and no user, query or fragment; its path needs no normalising.
+/// Checks for an `http` or `https` URL with a host and a normalised path, without user, query and fragment.
 pub(super) fn check(text: &str) -> Result<(), TextFault> {
     let bad = |why: &str| Err(("E-URL", format!("`{}` {why}", shorten(text))));
     let Some(rest) = text
@@ -17,9 +17,9 @@ pub(super) fn check(text: &str) -> Result<(), TextFault> {
         None => (rest, ""),
     };
     if authority.contains('@') || text.contains(['?', '#']) {
-        // What stands there may be a secret, so the text is not repeated.
-        let message = "a URL must not hold a user, a password, a query or a fragment; name a \
-                       `credential` for what is secret";
+        // These parts may be secret, so the message does not quote the text.
+        let message = "a URL must not contain a user, a password, a query or a fragment; store secrets as a \
+                       `credential`";
         return Err(("E-URL-SECRET", message.into()));
     }
     let (name, port) = split_port(authority);
@@ -27,7 +27,7 @@ pub(super) fn check(text: &str) -> Result<(), TextFault> {
         return bad("has no valid host");
     }
     if port.is_some_and(|p| !is_port(p)) {
-        return bad("has a port that is not 1 to 65535");
+        return bad("has a port outside 1 to 65535");
     }
     if !path.is_empty() && !is_normal_path(path) {
         return bad("has a path with `..`, `.`, `//`, `%`, a backslash or a space");
@@ -58,7 +58,7 @@ fn is_host(name: &str) -> bool {
     }
 }
 
-/// A path that stands for itself: absolute, and nothing in it changes when it is normalised.
+/// Returns whether a path is absolute and unchanged by normalisation.
 fn is_normal_path(path: &str) -> bool {
     let allowed = |b: u8| {
         b.is_ascii_alphanumeric()
@@ -76,7 +76,7 @@ fn is_normal_path(path: &str) -> bool {
         })
 }
 
-/// A path in which `*` may stand for one segment and a last `/**` for everything below.
+/// Checks for a path in which `*` may stand for one segment and a final `/**` for everything below.
 pub(super) fn check_path(text: &str) -> Result<(), TextFault> {
     let body = text.strip_suffix("/**").unwrap_or(text);
     let whole_segments = body
@@ -93,7 +93,7 @@ pub(super) fn check_path(text: &str) -> Result<(), TextFault> {
     Err(("E-PATH-PATTERN", message))
 }
 
-/// The name of a header that a credential may stand in (RFC 9110 section 5.1, without the rare characters).
+/// Checks the name of a header that carries a credential: letters, digits and `-`, a subset of RFC 9110 section 5.1.
 pub(super) fn check_header(text: &str) -> Result<(), TextFault> {
     const RESERVED: [&str; 8] = [
         "host",
@@ -108,20 +108,19 @@ pub(super) fn check_header(text: &str) -> Result<(), TextFault> {
     let formed = (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !formed {
-        let message = format!(
-            "`{}` is not a header's name such as X-Api-Key",
-            shorten(text)
-        );
+        let message = format!("`{}` is not a header name such as X-Api-Key", shorten(text));
         return Err(("E-HEADER", message));
     }
     if RESERVED.contains(&text.to_ascii_lowercase().as_str()) {
-        let message = format!("`{text}` frames the message and cannot hold a credential");
+        let message = format!(
+            "`{text}` frames the message and cannot carry a credential; use another header"
+        );
         return Err(("E-HEADER-RESERVED", message));
     }
     Ok(())
 }
 
-/// The name of a query parameter that a credential may stand in.
+/// Checks the name of a query parameter that carries a credential.
 pub(super) fn check_parameter(text: &str) -> Result<(), TextFault> {
     let formed = (1..=64).contains(&text.len())
         && text
@@ -131,7 +130,7 @@ pub(super) fn check_parameter(text: &str) -> Result<(), TextFault> {
         return Ok(());
     }
     let message = format!(
-        "`{}` is not a parameter's name such as api_key",
+        "`{}` is not a parameter name such as api_key",
         shorten(text)
     );
     Err(("E-PARAMETER", message))
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_could_be_read_in_two_ways_are_refused() {
+    fn ambiguous_urls_are_refused() {
         for (bad, code) in [
             ("ftp://x", "E-URL"),
             ("https://", "E-URL"),
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_in_a_path_is_a_whole_segment() {
+    fn star_in_a_path_is_a_whole_segment() {
         for good in ["/", "/api", "/api/*/status", "/api/**", "/**"] {
             assert_eq!(check_path(good), Ok(()), "{good}");
         }
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_frame_the_message_hold_no_credential() {
+    fn framing_headers_cannot_carry_a_credential() {
         assert!(check_header("X-Api-Key").is_ok());
         for bad in ["", "X Key", "Host", "content-length", "x:y", "é"] {
             assert!(check_header(bad).is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! Who may what: agents with their grants, and admins.
+//! Agents with their grants, and admins.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::hosts::{Role, Target};
 
-/// Where the bcrypt hash of an agent's API key is.
+/// The location of the bcrypt hash of an agent's API key.
 #[derive(Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// In the policy itself (`api_key_hash`).
@@ -20,61 +20,60 @@ pub enum KeySource {
 impl std::fmt::Debug for KeySource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            // A hash is a credential: it can be guessed against offline.
+            // A hash is a credential: it allows offline guessing.
             Self::Inline(_) => f.write_str("Inline(..)"),
             Self::Credential(name) => write!(f, "Credential({name})"),
         }
     }
 }
 
-/// An agent, its templates merged in.
+/// An agent with its templates merged in.
 #[derive(Debug, Clone)]
 pub struct Agent {
-    /// Its name.
+    /// The agent's name.
     pub name: AgentName,
-    /// Its Unix user on the appliance.
+    /// The UID on the appliance.
     pub uid: Option<u32>,
-    /// Where its API key's hash is.
+    /// The location of the API key's hash.
     pub api_key: Option<KeySource>,
-    /// For people.
+    /// Free text for operators.
     pub description: String,
-    /// Most certificates at one time.
+    /// Maximum number of active certificates.
     pub max_concurrent_certs: u32,
-    /// What it may be on which target.
+    /// The roles granted on targets.
     pub ssh: SshGrants,
-    /// Which methods it may use on which service.
+    /// The methods granted on services.
     pub services: PairGrants<ServiceName, Method>,
-    /// Which tools it may call on which remote.
+    /// The tools granted on remotes.
     pub remotes: PairGrants<RemoteName, ToolName>,
-    /// What it may see on the dashboard.
+    /// The access level on the dashboard; `None`: no access.
     pub dashboard: Option<Level>,
-    /// Whether its tokens must be bound to a key.
+    /// Whether the agent's tokens must be bound to a key.
     pub require_pop: bool,
-    /// Whether it acts only by tokens that another agent delegated to it.
+    /// Whether the agent acts only by tokens that another agent delegated to it.
     pub delegated_only: bool,
-    /// Agents that may delegate to it.
+    /// Agents that may delegate to this agent.
     pub accept_delegation_from: BTreeSet<AgentName>,
-    /// What its unit may reach directly; empty: nothing but the broker's socket.
+    /// Destinations that the agent's unit may reach directly; empty: nothing but the broker's socket.
     pub egress: Vec<Egress>,
     pub(crate) access: Access,
 }
 
-/// What an agent's SSH grants come to: grants met with the targets' `allowed_roles`, so that a decision
-/// has one place to look.
+/// An agent's effective SSH access: its grants intersected with the targets' `allowed_roles`.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Access {
-    list: Vec<OnTarget>,
+    list: Vec<TargetAccess>,
     index: HashMap<TargetName, usize>,
 }
 
 /// A target on which an agent has a grant, with the roles that are both granted and allowed there.
 #[derive(Debug, Clone)]
-pub(crate) struct OnTarget {
+pub(crate) struct TargetAccess {
     pub(crate) target: Arc<Target>,
     pub(crate) roles: Vec<(Arc<Role>, AutoApprove)>,
 }
 
-/// Whether grant and target both let a role be used without approval.
+/// Whether both grant and target allow a role to be used without approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AutoApprove(pub(crate) bool);
 
@@ -88,14 +87,14 @@ impl Access {
             let grant = grants.on(&target.name)?;
             let allowed = grant.roles.intersection(&target.allowed_roles);
             let auto_approve = AutoApprove(grant.auto_approve && target.auto_approve);
-            Some(OnTarget {
+            Some(TargetAccess {
                 target: Arc::clone(target),
                 roles: allowed
                     .filter_map(|name| Some((Arc::clone(roles.get(name)?), auto_approve)))
                     .collect(),
             })
         };
-        let list: Vec<OnTarget> = targets.values().filter_map(on).collect();
+        let list: Vec<TargetAccess> = targets.values().filter_map(on).collect();
         let names = list.iter().map(|on| on.target.name.clone());
         Self {
             index: names.zip(0..).collect(),
@@ -103,26 +102,25 @@ impl Access {
         }
     }
 
-    /// What the agent has on this target.
-    pub(crate) fn on(&self, target: &TargetName) -> Option<&OnTarget> {
+    /// Returns the access on this target.
+    pub(crate) fn on(&self, target: &TargetName) -> Option<&TargetAccess> {
         self.list.get(*self.index.get(target)?)
     }
 
-    /// What the agent has on every target, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &OnTarget> {
+    /// Returns the access on every target, sorted by the target's name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &TargetAccess> {
         self.list.iter()
     }
 }
 
-impl OnTarget {
-    /// The role of this name.
+impl TargetAccess {
     pub(crate) fn role(&self, name: &RoleName) -> Option<(&Arc<Role>, AutoApprove)> {
         let found = self.roles.iter().find(|(role, _)| role.name == *name);
         found.map(|(role, auto_approve)| (role, *auto_approve))
     }
 }
 
-/// What an agent may be on which target.
+/// The roles granted to an agent on targets.
 #[derive(Debug, Clone, Default)]
 pub struct SshGrants {
     pub(crate) named: BTreeMap<TargetName, SshGrant>,
@@ -130,13 +128,13 @@ pub struct SshGrants {
 }
 
 impl SshGrants {
-    /// The grant for this target: the one that names it, else the one for `"*"`.
+    /// Returns the grant for this target: the one that names it, else the one for `"*"`.
     #[must_use]
     pub fn on(&self, target: &TargetName) -> Option<&SshGrant> {
         self.named.get(target).or(self.any.as_ref())
     }
 
-    /// Whether nothing is granted at all.
+    /// Returns whether nothing is granted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.any.is_none()
@@ -146,15 +144,16 @@ impl SshGrants {
 /// One grant of roles.
 #[derive(Debug, Clone)]
 pub struct SshGrant {
-    /// The roles; the target's own `allowed_roles` narrow them further.
+    /// The granted roles; the target's `allowed_roles` narrow them further.
     pub roles: BTreeSet<RoleName>,
-    /// `false`: a human approves each use, whatever the target says.
+    /// `false`: a human approves each use even if the target has `auto_approve: true`.
     pub auto_approve: bool,
-    /// Where it stands in the policy, such as `agents.deploy.ssh.web`.
+    /// The grant's key path, such as `agents.deploy.ssh.web`.
     pub path: String,
 }
 
-/// Pairs of a thing and what may be done with it; `"*"` stands for each thing that is not named.
+/// Operations granted on resources: methods on services, or tools on remotes. `"*"` stands for each resource that is
+/// not named.
 #[derive(Debug, Clone)]
 pub struct PairGrants<K, V> {
     pub(crate) named: BTreeMap<K, Allowed<V>>,
@@ -171,30 +170,30 @@ impl<K, V> Default for PairGrants<K, V> {
 }
 
 impl<K: Ord, V: Ord> PairGrants<K, V> {
-    /// Whether the pair is granted: by the grant that names the thing, else by the one for `"*"`.
+    /// Returns whether the operation is granted: by the grant that names the resource, else by the one for `"*"`.
     #[must_use]
-    pub fn allows(&self, thing: &K, what: &V) -> bool {
-        match self.named.get(thing).or(self.any.as_ref()) {
+    pub fn allows(&self, resource: &K, operation: &V) -> bool {
+        match self.named.get(resource).or(self.any.as_ref()) {
             Some(Allowed::All) => true,
-            Some(Allowed::Only(set)) => set.contains(what),
+            Some(Allowed::Only(set)) => set.contains(operation),
             None => false,
         }
     }
 
-    /// Returns whether anything is granted on the thing.
+    /// Returns whether anything is granted on the resource.
     #[must_use]
-    pub fn covers(&self, thing: &K) -> bool {
-        self.any.is_some() || self.named.contains_key(thing)
+    pub fn covers(&self, resource: &K) -> bool {
+        self.any.is_some() || self.named.contains_key(resource)
     }
 
-    /// Whether nothing is granted at all.
+    /// Returns whether nothing is granted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.any.is_none()
     }
 }
 
-/// What may be done with a thing.
+/// The operations that a grant allows on a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed<V> {
     /// Everything (`["*"]`).
@@ -203,37 +202,37 @@ pub enum Allowed<V> {
     Only(BTreeSet<V>),
 }
 
-/// A rank on the dashboard, the lower first.
+/// An access level of the dashboard, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Sees.
+    /// May read.
     Viewer,
-    /// Switches and revokes.
+    /// May also enable, disable and revoke.
     Operator,
-    /// Approves and changes.
+    /// May also approve and change.
     Admin,
 }
 
 /// A destination that an agent's unit may reach directly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Egress {
-    /// Its addresses.
+    /// The addresses.
     pub cidr: IpNet,
-    /// Its TCP port.
+    /// The TCP port.
     pub port: u16,
 }
 
-/// Someone who approves and operates.
+/// A person who approves actions and operates the appliance.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// Its name.
+    /// The admin's name.
     pub name: AgentName,
-    /// Its Unix user on the appliance.
+    /// The UID on the appliance.
     pub uid: Option<u32>,
-    /// The keys whose signatures approve.
+    /// The keys whose signatures approve actions.
     pub ssh_keys: Vec<ssh_key::PublicKey>,
-    /// Its rank.
+    /// The access level.
     pub level: Level,
-    /// For people.
+    /// Free text for operators.
     pub description: String,
 }

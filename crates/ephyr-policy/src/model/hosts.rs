@@ -1,4 +1,4 @@
-//! Targets, and the roles on them.
+//! Targets and roles.
 
 use std::collections::BTreeSet;
 
@@ -7,100 +7,102 @@ use ipnet::IpNet;
 
 use crate::commands::CommandPolicy;
 
-/// Who approves an action that is not approved automatically.
+/// How an action is approved that is not approved automatically.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Approval {
-    /// Any admin, in the dashboard or by `ephyr approve`.
+    /// By any admin, in the dashboard or by `ephyr approve`.
     Plain,
-    /// An admin with an SSH signature that the signer verifies.
+    /// By an admin's SSH signature, which the signer verifies.
     Signed,
 }
 
 /// An SSH host.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Its name.
+    /// The target's name.
     pub name: TargetName,
-    /// Its DNS name or address.
+    /// The DNS name or address.
     pub host: String,
-    /// Its SSH port.
+    /// The SSH port.
     pub port: u16,
-    /// Its VLAN, for people.
+    /// The VLAN; informational.
     pub vlan: Option<u16>,
-    /// The roles that exist on it.
+    /// The roles that exist on the target.
     pub allowed_roles: BTreeSet<RoleName>,
-    /// A certificate's longest life on it.
+    /// A certificate's maximum lifetime.
     pub max_ttl: Ttl,
     /// Whether grants are used without a human's approval.
     pub auto_approve: bool,
-    /// How a human approves where one must.
+    /// How a human approves if approval is required.
     pub approval: Approval,
-    /// The command that sshd runs whatever is asked for.
+    /// The command that sshd runs whatever the client requests.
     pub force_command: Option<String>,
-    /// What its host key must be.
+    /// The accepted host keys.
     pub host_key: HostKey,
     /// Addresses from which the broker connects, as the target sees them; empty: any.
     pub source_address: Vec<IpNet>,
-    /// For people.
+    /// Free text for operators.
     pub description: String,
-    /// Whether it is switched on in the policy.
+    /// Whether the policy enables the target.
     pub enabled: bool,
 }
 
-/// What a target's host key must be.
+/// The host keys that are accepted for a target.
 #[derive(Debug, Clone)]
 pub enum HostKey {
     /// One of these keys (`host_key`).
     Keys(Vec<ssh_key::PublicKey>),
     /// A key with this fingerprint, `SHA256:…` (`host_key_fingerprint`).
     Fingerprint(ssh_key::Fingerprint),
-    /// Any: only where `global.host_key_strict` is `false`.
+    /// Any key; requires `global.host_key_strict: false`.
     Unpinned,
 }
 
 impl HostKey {
-    /// Whether a key that a server showed is the right one.
+    /// Returns whether the key that a server presented is accepted.
     #[must_use]
-    pub fn accepts(&self, shown: &ssh_key::PublicKey) -> bool {
+    pub fn accepts(&self, presented: &ssh_key::PublicKey) -> bool {
         match self {
-            Self::Keys(keys) => keys.iter().any(|key| key.key_data() == shown.key_data()),
-            Self::Fingerprint(pin) => shown.fingerprint(pin.algorithm()) == *pin,
+            Self::Keys(keys) => keys
+                .iter()
+                .any(|key| key.key_data() == presented.key_data()),
+            Self::Fingerprint(pin) => presented.fingerprint(pin.algorithm()) == *pin,
             Self::Unpinned => true,
         }
     }
 }
 
-/// What an agent is on a target: a Unix account and its rights.
+/// A Unix account on targets and its rights.
 #[derive(Debug, Clone)]
 pub struct Role {
-    /// Its name.
+    /// The role's name.
     pub name: RoleName,
     /// The Unix account.
     pub principal: Account,
-    /// For people.
+    /// Free text for operators.
     pub description: String,
     /// The account's login shell.
     pub shell: String,
-    /// Whether it is a system account.
+    /// Whether the account is a system account.
     pub system: bool,
-    /// What it may run as root.
+    /// The commands that the role may run as root.
     pub sudo: Sudo,
-    /// Whether the operator knows that the role is as good as root.
+    /// Whether the operator confirmed that the role may be equivalent to root.
     pub allow_root_equivalent: bool,
-    /// Whether sessions get a terminal.
+    /// Whether SSH sessions get a terminal.
     pub pty: bool,
-    /// Whether certificates without a fixed command are issued in spite of a command policy or approvals.
+    /// Whether certificates that are not sealed to one command are issued despite a command policy or approvals.
     pub unsealed: bool,
-    /// Whether sessions may forward ports.
+    /// Whether SSH sessions may forward ports.
     pub port_forwarding: bool,
-    /// Whether sessions may forward the SSH agent.
+    /// Whether SSH sessions may forward the SSH agent.
     pub agent_forwarding: bool,
-    /// Which commands it may run; `None`: any.
+    /// The commands that the role may run; `None`: any.
     pub commands: Option<CommandPolicy>,
 }
 
 impl Role {
-    /// Whether the role may run this command.
+    /// Returns whether the role may run this command.
     #[must_use]
     pub fn allows_command(&self, command: &str) -> bool {
         self.commands
@@ -109,13 +111,13 @@ impl Role {
     }
 }
 
-/// What a role may run as root on its targets.
+/// The commands that a role may run as root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sudo {
-    /// Nothing.
+    /// No command.
     None,
-    /// Everything.
+    /// Every command.
     All,
-    /// These commands, with exactly these arguments.
+    /// These commands with exactly these arguments.
     Commands(Vec<String>),
 }

@@ -1,5 +1,5 @@
-//! The compiled policy: names resolved, templates merged, durations parsed. Only [`crate::load`] makes
-//! one, so whoever holds one knows that it is consistent.
+//! The compiled policy: names resolved, templates merged, durations parsed. Only [`crate::load`] constructs a
+//! [`Policy`], so every instance is consistent.
 
 mod access;
 mod hosts;
@@ -16,7 +16,7 @@ pub use self::upstreams::*;
 use crate::diagnostic::Diagnostic;
 use crate::rate::Rate;
 
-/// A policy in force.
+/// A compiled policy.
 #[derive(Debug)]
 pub struct Policy {
     pub(crate) hash: Digest,
@@ -36,113 +36,113 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// SHA-256 of the file's bytes: the name of this policy in intents and audit records.
+    /// Returns the SHA-256 of the file's bytes, which identifies this policy in intents and audit records.
     #[must_use]
     pub fn hash(&self) -> Digest {
         self.hash
     }
 
-    /// What someone should look at, in file order.
+    /// Returns the warnings in file order.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
     }
 
-    /// Limits and defaults for everyone.
+    /// Returns the limits and defaults for all agents.
     #[must_use]
     pub fn global(&self) -> &Global {
         &self.global
     }
 
-    /// Every agent, by name.
+    /// Returns all agents, sorted by name.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values().map(Arc::as_ref)
     }
 
-    /// The agent of this name.
+    /// Returns the agent with this name.
     #[must_use]
     pub fn agent(&self, name: &AgentName) -> Option<&Agent> {
         self.agent_index.get(name).map(Arc::as_ref)
     }
 
-    /// The agent that lives on the appliance under this UID.
+    /// Returns the agent that runs on the appliance with this UID.
     #[must_use]
     pub fn agent_by_uid(&self, uid: u32) -> Option<&Agent> {
         self.uids.get(&uid).map(Arc::as_ref)
     }
 
-    /// Every target, by name.
+    /// Returns all targets, sorted by name.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.targets.values().map(Arc::as_ref)
     }
 
-    /// The target of this name.
+    /// Returns the target with this name.
     #[must_use]
     pub fn target(&self, name: &TargetName) -> Option<&Target> {
         self.targets.get(name).map(Arc::as_ref)
     }
 
-    /// Every role, by name.
+    /// Returns all roles, sorted by name.
     pub fn roles(&self) -> impl Iterator<Item = &Role> {
         self.roles.values().map(Arc::as_ref)
     }
 
-    /// The role of this name.
+    /// Returns the role with this name.
     #[must_use]
     pub fn role(&self, name: &RoleName) -> Option<&Role> {
         self.roles.get(name).map(Arc::as_ref)
     }
 
-    /// Every HTTP service, by name.
+    /// Returns all HTTP services, sorted by name.
     pub fn services(&self) -> impl Iterator<Item = &Service> {
         self.services.values().map(Arc::as_ref)
     }
 
-    /// Every remote MCP server, by name.
+    /// Returns all remote MCP servers, sorted by name.
     pub fn remotes(&self) -> impl Iterator<Item = &Remote> {
         self.remotes.values().map(Arc::as_ref)
     }
 
-    /// Where the HTTP proxy may connect to.
+    /// Returns the destinations that the HTTP proxy may connect to.
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// The people who approve and operate, by name.
+    /// Returns all admins, sorted by name.
     pub fn admins(&self) -> impl Iterator<Item = &Admin> {
         self.admins.values()
     }
 
-    /// The admin whose Unix account has this UID.
+    /// Returns the admin whose Unix account has this UID.
     #[must_use]
     pub fn admin_by_uid(&self, uid: u32) -> Option<&Admin> {
         self.admins.values().find(|admin| admin.uid == Some(uid))
     }
 
-    /// Limits of the signer.
+    /// Returns the limits of the signer.
     #[must_use]
     pub fn signer(&self) -> &Signer {
         &self.signer
     }
 
-    /// What the daemons demand of the kernel.
+    /// Returns the kernel features that the daemons require.
     #[must_use]
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
 }
 
-/// Limits and defaults for everyone (section `global`).
+/// Limits and defaults for all agents (section `global`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Global {
-    /// Most certificates of all agents together at one time.
+    /// Maximum number of active certificates of all agents together.
     pub max_active_certs: u32,
-    /// A certificate's life where the request names none.
+    /// A certificate's lifetime if the request names none.
     pub default_ttl: Ttl,
-    /// A certificate's longest life.
+    /// A certificate's maximum lifetime.
     pub max_ttl: Ttl,
-    /// Requests of one agent at the broker; `None`: not limited.
+    /// Maximum rate of requests of one agent at the broker; `None`: not limited.
     pub rate_limit: Option<Rate>,
     /// Whether a target without a pinned host key is refused.
     pub host_key_strict: bool,
@@ -151,17 +151,17 @@ pub struct Global {
 /// Limits of the signer (section `signer`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
-    /// Requests of one agent at the signer.
+    /// Maximum rate of requests of one agent at the signer.
     pub rate_limit: Rate,
-    /// Requests of all agents together at the signer.
+    /// Maximum rate of requests of all agents together at the signer.
     pub global_rate_limit: Rate,
-    /// How long a delegation certificate lets the broker mint tokens.
+    /// How long one delegation certificate lets the broker mint tokens.
     pub delegation_ttl: Ttl,
 }
 
-/// What the daemons demand of the kernel (section `sandbox`).
+/// Kernel features that the daemons require (section `sandbox`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sandbox {
-    /// Least Landlock ABI with which the daemons start; 0: as much as there is.
+    /// Lowest Landlock ABI with which the daemons start; 0: no minimum.
     pub minimum_abi: u32,
 }

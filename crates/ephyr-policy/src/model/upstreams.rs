@@ -1,4 +1,4 @@
-//! HTTP services and remote MCP servers, and where connections to them may go.
+//! HTTP services, remote MCP servers and the destinations that connections to them may reach.
 
 use std::collections::BTreeSet;
 
@@ -8,32 +8,32 @@ use ipnet::IpNet;
 /// An HTTP service behind the proxy.
 #[derive(Debug, Clone)]
 pub struct Service {
-    /// Its name.
+    /// The service's name.
     pub name: ServiceName,
-    /// Scheme, host, port and path that its requests begin with.
+    /// Scheme, host, port and path with which every request begins.
     pub url_prefix: String,
-    /// How the broker identifies itself to it.
+    /// How the broker authenticates to the service.
     pub auth: Auth,
-    /// Paths that may be asked for, with `*` for one segment; empty: all below the prefix.
+    /// Paths that may be requested, with `*` for one segment and a final `/**`; empty: all below the prefix.
     pub allowed_paths: Vec<String>,
-    /// Methods that may be used by anyone; empty: as the grants say.
+    /// Methods that any agent may use; empty: as granted.
     pub allowed_methods: BTreeSet<Method>,
-    /// Longest answer, in kibibytes.
+    /// Maximum size of a response, in KiB.
     pub max_response_kb: u32,
-    /// Longest wait for an answer.
+    /// Maximum wait for a response.
     pub timeout: Ttl,
-    /// For people.
+    /// Free text for operators.
     pub description: String,
-    /// Whether it is switched on in the policy.
+    /// Whether the policy enables the service.
     pub enabled: bool,
 }
 
 impl Service {
-    /// Returns whether a request may ask for this path, which stands below the prefix and has no query.
+    /// Returns whether this path, relative to the prefix and without query, may be requested.
     ///
-    /// A path that an upstream could read in two ways is refused whatever the policy allows: one without a leading
-    /// `/`, with an empty, `.` or `..` segment, with a backslash, a `?` or a `#`, or with one of `/`, `\\` and `.`
-    /// percent-encoded (RFC 3986 sections 3.3 and 6.2.2).
+    /// An ambiguous path is refused whatever the policy allows: one without a leading `/`, with an empty, `.` or `..`
+    /// segment, with a backslash, a `?` or a `#`, or with a percent-encoded `/`, `\\` or `.` (RFC 3986 sections 3.3
+    /// and 6.2.2).
     #[must_use]
     pub fn allows_path(&self, path: &str) -> bool {
         let Some(body) = path.strip_prefix('/') else {
@@ -59,7 +59,7 @@ impl Service {
     }
 }
 
-/// Returns whether a path fits a pattern: `*` stands for one non-empty segment, a last `/**` for everything below.
+/// Returns whether a path matches a pattern: `*` stands for one nonempty segment, a final `/**` for everything below.
 fn matches_path(pattern: &str, path: &str) -> bool {
     let (pattern, is_prefix) = match pattern.strip_suffix("/**") {
         Some(prefix) => (prefix, true),
@@ -79,76 +79,76 @@ fn matches_path(pattern: &str, path: &str) -> bool {
 /// A remote MCP server.
 #[derive(Debug, Clone)]
 pub struct Remote {
-    /// Its name; its tools are called `name.tool`.
+    /// The remote's name; its tools are called `name.tool`.
     pub name: RemoteName,
-    /// Its endpoint.
+    /// The MCP endpoint.
     pub url: String,
-    /// How the broker identifies itself to it.
+    /// How the broker authenticates to the remote.
     pub auth: Auth,
-    /// Longest answer, in kibibytes.
+    /// Maximum size of a response, in KiB.
     pub max_response_kb: u32,
-    /// Longest wait for an answer.
+    /// Maximum wait for a response.
     pub timeout: Ttl,
-    /// Time between two looks at its tools.
+    /// Interval at which the tool list is refreshed.
     pub refresh: Ttl,
-    /// For people.
+    /// Free text for operators.
     pub description: String,
-    /// Whether it is switched on in the policy.
+    /// Whether the policy enables the remote.
     pub enabled: bool,
 }
 
-/// How the broker identifies itself upstream. Credentials are named, never written in the policy.
+/// How the broker authenticates to an upstream. The policy names credentials and never contains them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
-    /// Not at all.
+    /// No authentication.
     None,
     /// `Authorization: Bearer <credential>`.
     Bearer {
         /// The credential's name.
         credential: String,
     },
-    /// `Authorization: Basic`, with this user and the credential as password.
+    /// `Authorization: Basic` with the credential as password.
     Basic {
-        /// The user.
+        /// The user name.
         username: String,
         /// The credential's name.
         credential: String,
     },
-    /// A header of its own.
+    /// A header with the credential as value.
     Header {
-        /// The header.
+        /// The header's name.
         header: String,
         /// The credential's name.
         credential: String,
     },
-    /// A parameter of the query.
+    /// A query parameter with the credential as value.
     Query {
-        /// The parameter.
+        /// The parameter's name.
         parameter: String,
         /// The credential's name.
         credential: String,
     },
 }
 
-/// Where the HTTP proxy may connect to.
+/// Destinations that the HTTP proxy may connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
     /// Private addresses that are allowed; empty: all of RFC 1918.
     pub allow_cidrs: Vec<IpNet>,
-    /// Addresses that are never allowed; looked at first.
+    /// Addresses that are never allowed; checked first.
     pub deny_cidrs: Vec<IpNet>,
-    /// What holds for all other addresses.
+    /// The rule for all other addresses.
     pub external: External,
 }
 
-/// What holds for addresses outside the private ranges.
+/// The rule for addresses in neither list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum External {
-    /// None.
+    /// All are denied.
     Deny,
-    /// Only these host names, `*.` standing for any subdomain.
+    /// Only these host names are allowed; `*.` stands for any subdomain.
     Restricted(Vec<String>),
-    /// All.
+    /// All are allowed.
     Open,
 }
 

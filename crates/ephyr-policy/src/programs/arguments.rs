@@ -1,8 +1,8 @@
-//! Programs that are harmless with some arguments and not with others.
+//! Judges for programs that are harmless with some arguments and dangerous with others.
 //!
-//! GNU programs accept options after other arguments, so open arguments can add any option unless `--` stands
-//! before them. A judge therefore accepts open arguments only where no option of the program, after the fixed
-//! verb, writes a file, runs a chosen program or loads code.
+//! GNU programs accept options after other arguments, so open arguments can add any option unless `--` precedes them.
+//! A judge therefore accepts open arguments only if no option of the program, after the fixed verb, writes a file,
+//! runs a chosen program or loads code.
 
 const PAGES: &str = "opens a pager, from which a shell can be started, unless --no-pager is given";
 const UNITS: &str = "changes what systemd runs";
@@ -10,7 +10,7 @@ const CONTAINERS: &str = "starts containers, which can mount the host";
 const RUNS: &str = "runs other programs";
 const WRITES: &str = "writes files";
 
-/// Options of systemd's clients that change the output only and take no value.
+/// Options of systemd's clients that only change the output and take no value.
 const DISPLAY: [&str; 8] = [
     "--no-pager",
     "--quiet",
@@ -25,13 +25,13 @@ const DISPLAY: [&str; 8] = [
 /// Short options of systemd's clients that take no value from the next argument.
 const WITHOUT_VALUE: [&str; 7] = ["-a", "-b", "-e", "-f", "-k", "-r", "-x"];
 
-/// The arguments before `--`, which can be options.
+/// Returns the arguments before `--`, which can be options.
 fn options<'a>(fixed: &'a [&'a str]) -> &'a [&'a str] {
     let end = fixed.iter().position(|a| *a == "--");
     &fixed[..end.unwrap_or(fixed.len())]
 }
 
-/// Whether an argument after this one can be the value of this option.
+/// Returns whether the next argument can be the value of this one.
 fn takes_value(argument: &str) -> bool {
     argument.starts_with('-')
         && !argument.contains('=')
@@ -39,28 +39,28 @@ fn takes_value(argument: &str) -> bool {
         && !WITHOUT_VALUE.contains(&argument)
 }
 
-/// Whether open arguments can no longer be options, because `--` stands before them as an argument of its own.
+/// Returns whether open arguments cannot be options, because an own argument `--` precedes them.
 fn options_end(fixed: &[&str]) -> bool {
     let before = options(fixed);
     before.len() < fixed.len() && !before.last().is_some_and(|last| takes_value(last))
 }
 
-/// Whether `--no-pager` is given as an option, not as the value of another one (`-u --no-pager`).
+/// Returns whether `--no-pager` is given as an option, not as the value of another one (`-u --no-pager`).
 fn no_pager(fixed: &[&str]) -> bool {
     let options = options(fixed);
     let given = |at: usize| options[at] == "--no-pager";
     (0..options.len()).any(|at| given(at) && (at == 0 || !takes_value(options[at - 1])))
 }
 
-/// The verb, if only display options stand before it: the value of another option could look like a verb, as in
-/// `coredumpctl -D list debug`.
+/// Returns the first argument that is not a display option. After other options it is not the verb, because the value
+/// of an option can look like one, as in `coredumpctl -D list debug`.
 fn verb<'a>(fixed: &[&'a str]) -> Option<&'a str> {
     fixed.iter().copied().find(|a| !DISPLAY.contains(a))
 }
 
-/// systemctl(1). Open arguments cannot change a fixed verb: they are units and options. With these verbs no option
+/// systemctl(1). Open arguments are units and options and cannot change a fixed verb. With these verbs no option
 /// writes a file or runs a chosen program; `--host` starts ssh(1) with the account's own keys. `systemctl status *`
-/// needs no `--no-pager`: the pager is opened on a terminal only, and a sealed command has none.
+/// needs no `--no-pager`: the pager requires a terminal, and a sealed command has none.
 pub(super) fn systemctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     const SHOWS: [&str; 3] = ["status", "show", "list-units"];
     const HARMLESS: [&str; 13] = [
@@ -87,23 +87,23 @@ pub(super) fn systemctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     (pages && !no_pager(fixed)).then_some(PAGES)
 }
 
-/// journalctl(1): it has no verb, so an open argument can be `--cursor-file=FILE`, `--vacuum-size=`, `--rotate` or
+/// journalctl(1) has no verb, so an open argument can be `--cursor-file=FILE`, `--vacuum-size=`, `--rotate` or
 /// `--flush`.
 pub(super) fn journalctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     if open && !options_end(fixed) {
-        return Some("writes files and deletes journals by its options");
+        return Some("can write files and delete journals by options");
     }
     (!no_pager(fixed)).then_some(PAGES)
 }
 
 /// The verbs of a systemd client that are known to be harmless.
 struct Client {
-    /// Verbs that only show something, in a pager unless `--no-pager` is given. No option makes them write a file
-    /// or run a chosen program; see [`systemctl`] for `--host`.
+    /// Read-only verbs, which open a pager unless `--no-pager` is given. No option makes them write a file or run a
+    /// chosen program; see [`systemctl`] for `--host`.
     shows: &'static [&'static str],
-    /// Verbs that open no pager and are no way to a root shell with fixed arguments.
+    /// Verbs that open no pager and cannot start a root shell with fixed arguments.
     acts: &'static [&'static str],
-    /// What the program can do otherwise.
+    /// The danger with any other arguments.
     otherwise: &'static str,
 }
 
@@ -126,7 +126,7 @@ pub(super) fn bootctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     CLIENT.judge(fixed, open)
 }
 
-/// coredumpctl(1): `debug` and `gdb` start a debugger, as `--debugger=` names it; `dump` writes a file.
+/// coredumpctl(1): `debug` and `gdb` start the debugger that `--debugger=` names; `dump` writes a file.
 pub(super) fn coredumpctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     const CLIENT: Client = Client {
         shows: &["list", "info"],
@@ -188,7 +188,7 @@ pub(super) fn resolvectl(fixed: &[&str], open: bool) -> Option<&'static str> {
     CLIENT.judge(fixed, open)
 }
 
-/// systemd-resolve(1), which has options in place of verbs (`--set-dns=`).
+/// systemd-resolve(1) has options instead of verbs (`--set-dns=`).
 pub(super) fn systemd_resolve(fixed: &[&str], open: bool) -> Option<&'static str> {
     const HARMLESS: [&str; 4] = ["--no-pager", "--status", "--statistics", "--flush-caches"];
     let confined = !open && no_pager(fixed) && fixed.iter().all(|a| HARMLESS.contains(a));
@@ -241,8 +241,8 @@ pub(super) fn timedatectl(fixed: &[&str], open: bool) -> Option<&'static str> {
 const SETS: &str =
     "changes system settings, opens a pager unless --no-pager and a verb that only shows are given";
 
-/// busctl(1): `call` reaches every method of the service manager, and `--address=unixexec:…` may stand anywhere
-/// before `--`. A sudo list cannot hold the latter, because it cannot hold `:`.
+/// busctl(1): `call` reaches every method of the service manager, and `--address=unixexec:…` is accepted anywhere
+/// before `--`. A sudo list cannot contain the latter, because it cannot contain `:`.
 pub(super) fn busctl(fixed: &[&str], open: bool) -> Option<&'static str> {
     const CLIENT: Client = Client {
         shows: &[
@@ -269,14 +269,14 @@ const CONTAINER_VERBS: [&str; 12] = [
     "start", "stop",
 ];
 
-/// docker(1). Its global options (`--host`, `--config`) count only before the verb.
+/// docker(1). Its global options (`--host`, `--config`) are accepted only before the verb.
 pub(super) fn docker(fixed: &[&str], _: bool) -> Option<&'static str> {
     let verb = fixed.first();
     (!verb.is_some_and(|verb| CONTAINER_VERBS.contains(verb))).then_some(CONTAINERS)
 }
 
-/// podman(1) and nerdctl(1). Their global options also count after the verb: podman's `--runtime` and `--conmon`
-/// and nerdctl's `--cni-path` name programs to run.
+/// podman(1) and nerdctl(1). Their global options are accepted after the verb too: podman's `--runtime` and
+/// `--conmon` and nerdctl's `--cni-path` name programs to run.
 pub(super) fn podman(fixed: &[&str], open: bool) -> Option<&'static str> {
     const NAMES_PROGRAMS: [&str; 6] = [
         "--runtime",
@@ -293,8 +293,8 @@ pub(super) fn podman(fixed: &[&str], open: bool) -> Option<&'static str> {
     docker(fixed, open)
 }
 
-/// ip(8): `netns exec`, `vrf exec` and batches. Options count only before the object, and every word can be
-/// abbreviated: `ip net e`, `ip v e`.
+/// ip(8): `netns exec`, `vrf exec` and batches run programs. Options are accepted only before the object, and every
+/// word can be abbreviated: `ip net e`, `ip v e`.
 pub(super) fn ip(fixed: &[&str], open: bool) -> Option<&'static str> {
     let mut words = fixed.iter();
     let object = loop {
@@ -325,19 +325,19 @@ pub(super) fn ip(fixed: &[&str], open: bool) -> Option<&'static str> {
     runs.then_some(RUNS)
 }
 
-/// git(1): configuration and aliases run programs; these verbs run none with arguments of others.
+/// git(1): configuration and aliases run programs. With these verbs, untrusted arguments cannot.
 pub(super) fn git(fixed: &[&str], open: bool) -> Option<&'static str> {
     const HARMLESS: [&str; 5] = ["status", "rev-parse", "ls-files", "describe", "show-ref"];
     let confined = open && fixed.first().is_some_and(|verb| HARMLESS.contains(verb));
     (!confined).then_some("runs other programs, writes files, opens a pager")
 }
 
-/// Programs whose options write or set something, and that only show something without any.
+/// Programs that are read-only without options and whose options write or set something.
 pub(super) fn no_options(fixed: &[&str], open: bool) -> Option<&'static str> {
     (open || fixed.iter().any(|a| a.starts_with('-'))).then_some(WRITES)
 }
 
-/// sed(1): the commands `e`, `w` and `W` and the flags of `s` with these letters need no option.
+/// sed(1): the commands `e`, `w` and `W`, and the flags of `s` with these letters, work without any option.
 pub(super) fn sed(fixed: &[&str], open: bool) -> Option<&'static str> {
     let script = fixed
         .first()
@@ -346,7 +346,7 @@ pub(super) fn sed(fixed: &[&str], open: bool) -> Option<&'static str> {
     found.then_some("runs other programs, writes files")
 }
 
-/// date(1): `-f` reads a file and `-s` sets the clock, also after a `+` format.
+/// date(1): `-f` reads a file and `-s` sets the clock, even after a `+` format.
 pub(super) fn date(fixed: &[&str], open: bool) -> Option<&'static str> {
     let options = fixed.iter().any(|a| a.starts_with('-'));
     (open || options).then_some("reads files, changes system settings")
@@ -366,7 +366,8 @@ pub(super) fn dmsetup(fixed: &[&str], open: bool) -> Option<&'static str> {
     (open || fixed.iter().any(|a| a.starts_with("--e"))).then_some(RUNS)
 }
 
-/// psql(1): without a statement among its arguments it is a prompt with a shell escape, and so is a file (`-f`).
+/// psql(1): without a statement among its arguments it opens a prompt with a shell escape; a file (`-f`) can use the
+/// escape too.
 pub(super) fn psql(fixed: &[&str], open: bool) -> Option<&'static str> {
     const FLAGS: &str = "01AEHSWXabeqnstwxz";
     let file = |a: &&str| {
@@ -378,7 +379,7 @@ pub(super) fn psql(fixed: &[&str], open: bool) -> Option<&'static str> {
     prompt(fixed, open || fixed.iter().any(file), &statement)
 }
 
-/// mysql(1): the same; `--plugin-dir` loads code, and `--defaults-file` can set it.
+/// mysql(1): as [`psql`]; `--plugin-dir` loads code, and `--defaults-file` can set that option.
 pub(super) fn mysql(fixed: &[&str], open: bool) -> Option<&'static str> {
     let loads = |a: &&str| a.starts_with("--pl") || a.starts_with("--def");
     prompt(fixed, open || fixed.iter().any(loads), &["-e", "--execute"])
@@ -388,8 +389,8 @@ fn prompt(fixed: &[&str], open: bool, statement: &[&str]) -> Option<&'static str
     (open || !fixed.iter().any(|a| statement.contains(a))).then_some(PROMPT)
 }
 
-/// sqlite3(1): statements stand after the name of the database. Options that are not known to take no value are not
-/// accepted: `-init` runs a file, and the value of another one would be counted as the database.
+/// sqlite3(1): statements follow the name of the database. Only options known to take no value are accepted: `-init`
+/// runs a file, and the value of another option would be mistaken for the database.
 pub(super) fn sqlite(fixed: &[&str], open: bool) -> Option<&'static str> {
     const FLAGS: [&str; 14] = [
         "-batch",
@@ -418,7 +419,7 @@ pub(super) fn sqlite(fixed: &[&str], open: bool) -> Option<&'static str> {
 const PROMPT: &str =
     "runs other programs from its prompt (`\\!`, `.shell`), reads and writes files";
 
-/// Launchers that act on a running process if `-p` stands among their own options, which end at the first other
+/// Launchers that act on a running process if `-p` is one of their own options, which end at the first other
 /// argument: `prlimit /bin/sh -p` starts a shell.
 pub(super) fn pid(fixed: &[&str], open: bool) -> Option<&'static str> {
     let process = fixed

@@ -1,5 +1,4 @@
-//! Shells, shell built-ins and interpreters. A pattern is matched against the login shell's command, so
-//! a word may name a built-in.
+//! Shells, shell built-ins and interpreters. The login shell runs the command, so its first word may name a built-in.
 
 use super::program::Ability::{Evaluates, LoadsCode, Reads, Runs, Shell, Writes};
 use super::program::{GTFO, Program, always, fixed};

@@ -1,11 +1,11 @@
-//! What programs can do beyond their purpose: the one table behind `sudo` and `commands`.
+//! The table of programs that can run code, write files or change permissions, used to check `sudo` and `commands`.
 //!
-//! sudo runs a listed command with exactly the listed arguments, so the question is whether the program is
-//! still as good as root. A pattern of `commands` that ends with ` *` leaves the arguments open, so the
-//! question is what arguments can make the program do.
+//! sudo runs a listed command with exactly the listed arguments; the table says whether it is still equivalent to
+//! root. A pattern of `commands` that ends with ` *` leaves the arguments open; the table says what they can make the
+//! program do.
 //!
-//! The table cannot be complete and does not replace the operator's judgement. Programs that it does not
-//! contain are not judged: `policy validate --verbose` lists them.
+//! The table cannot be complete and does not replace the operator's judgement. Programs outside it are not checked;
+//! `policy validate --verbose` lists them.
 
 mod arguments;
 mod files;
@@ -23,7 +23,7 @@ use crate::commands::{self, CommandPolicy};
 use crate::model::Policy;
 use crate::path::{item, join};
 
-/// Sorted by name; no name is in two tables.
+/// Each table is sorted by name; a name is in one table only.
 const TABLES: [&[Program]; 6] = [
     files::TABLE,
     interpreters::TABLE,
@@ -33,8 +33,7 @@ const TABLES: [&[Program]; 6] = [
     system::TABLE,
 ];
 
-/// Returns the row of a program, by its path or name. `/usr/bin/python3.11` is `python`, `vim.basic`
-/// is `vim`.
+/// Returns the row of a program by its path or name: `/usr/bin/python3.11` is `python`, `vim.basic` is `vim`.
 pub(crate) fn find(path: &str) -> Option<&'static Program> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let stem = name.split('.').next().unwrap_or_default();
@@ -61,8 +60,8 @@ fn compare(a: &str, b: &str) -> Ordering {
     a.as_bytes().cmp(b.as_bytes())
 }
 
-/// The dynamic loader, which runs the program in its argument (ld.so(8)): `ld-linux-x86-64.so.2`,
-/// `ld-musl-x86_64.so.1`, `ld-2.31.so`, `ld64.so.2`.
+/// Returns whether a program is the dynamic loader, which runs the program in its argument (ld.so(8)):
+/// `ld-linux-x86-64.so.2`, `ld-musl-x86_64.so.1`, `ld-2.31.so`, `ld64.so.2`.
 fn is_loader(name: &str) -> bool {
     let rest = name.strip_prefix("ld");
     rest.is_some_and(|rest| {
@@ -70,17 +69,17 @@ fn is_loader(name: &str) -> bool {
     })
 }
 
-/// A pattern of `commands` with a program that is not in the table.
+/// A pattern of `commands` whose program is not in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownProgram {
-    /// The pattern's path, such as `roles.read.commands[1]`.
+    /// The pattern's key path, such as `roles.read.commands[1]`.
     pub path: String,
     /// The program as written in the pattern.
     pub program: String,
 }
 
-/// Returns the patterns with open arguments whose programs are not in the table, in the order of the
-/// roles. They may be harmless; the compiler cannot tell.
+/// Returns the patterns with open arguments whose programs are not in the table, in the order of the roles. The
+/// compiler cannot tell whether they are harmless.
 #[must_use]
 pub fn unknown_programs(policy: &Policy) -> Vec<UnknownProgram> {
     let mut unknown = Vec::new();
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_are_sorted_and_name_each_program_once() {
+    fn tables_are_sorted_and_list_each_program_once() {
         let mut all: Vec<&str> = Vec::new();
         for table in TABLES {
             for pair in table.windows(2) {
@@ -139,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_variants_and_directories_do_not_hide_a_program() {
+    fn programs_are_found_despite_version_variant_and_directory() {
         for (path, name) in [
             ("/usr/bin/python3.11", "python"),
             ("vim.basic", "vim"),

@@ -1,17 +1,17 @@
-//! A row of the table of programs, and what it says about their arguments.
+//! A row of the table of programs.
 
-/// What a program can do with untrusted arguments.
+/// An effect that a program can have with untrusted arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ability {
     /// Is a shell, or starts one.
     Shell,
-    /// Evaluates its arguments, a file or its input as code.
+    /// Evaluates arguments, files or input as code.
     Evaluates,
     /// Runs other programs.
     Runs,
     /// Loads libraries, modules or plug-ins.
     LoadsCode,
-    /// Is an editor, which writes files and starts shells.
+    /// Is an editor, which can write files and start shells.
     Edits,
     /// Opens a pager or a screen from which a shell can be started.
     Pages,
@@ -21,9 +21,9 @@ pub(crate) enum Ability {
     Reads,
     /// Changes accounts or permissions.
     Rights,
-    /// Changes what the kernel or the service manager does.
+    /// Changes settings of the kernel or the service manager.
     System,
-    /// Installs software, whose scripts run then.
+    /// Installs software and runs its scripts.
     Installs,
     /// Sends or receives data.
     Network,
@@ -48,28 +48,28 @@ impl Ability {
     }
 }
 
-/// Returns why a program with these arguments is dangerous; `None` if the arguments confine it. The flag
-/// says whether further arguments are open.
+/// Returns why a program with these arguments is dangerous; `None` if the arguments confine it. The flag says whether
+/// further arguments may follow.
 pub(super) type Judge = fn(&[&str], bool) -> Option<&'static str>;
 
 /// A row of the table.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// The file name, without directory and version.
+    /// The file name without directory and version.
     pub(super) name: &'static str,
-    /// Where its abilities are documented: GTFOBins, or a manual page.
+    /// The source for its abilities: GTFOBins or a manual page.
     pub(super) source: &'static str,
     pub(super) abilities: &'static [Ability],
-    /// Whether it is as good as root even with fixed arguments, if run as root.
+    /// Whether it is equivalent to root even with fixed arguments, if run as root.
     always: bool,
-    /// Judges its arguments, if they matter.
+    /// Judges the arguments, if the danger depends on them.
     judge: Option<Judge>,
 }
 
 /// <https://gtfobins.github.io>
 pub(super) const GTFO: &str = "GTFOBins";
 
-/// Harmless as root when its arguments are fixed.
+/// Creates a row for a program that is harmless as root if its arguments are fixed.
 pub(super) const fn fixed(
     name: &'static str,
     source: &'static str,
@@ -84,7 +84,7 @@ pub(super) const fn fixed(
     }
 }
 
-/// As good as root whatever its arguments are.
+/// Creates a row for a program that is equivalent to root with any arguments.
 pub(super) const fn always(
     name: &'static str,
     source: &'static str,
@@ -97,7 +97,7 @@ pub(super) const fn always(
 }
 
 impl Program {
-    /// Whether it is dangerous depends on its arguments.
+    /// Adds a judge of the arguments.
     pub(super) const fn judged(mut self, judge: Judge) -> Self {
         self.judge = Some(judge);
         self
@@ -108,7 +108,7 @@ impl Program {
         phrases.join(", ")
     }
 
-    /// Returns why it is as good as root with exactly these arguments, if it is.
+    /// Returns why it is equivalent to root with exactly these arguments; `None` if it is not.
     pub(crate) fn as_root(&self, arguments: &[&str]) -> Option<String> {
         match self.judge {
             _ if self.always => Some(self.described()),
@@ -117,8 +117,8 @@ impl Program {
         }
     }
 
-    /// Returns what it can do if further arguments may follow these. Reading counts only for root, who
-    /// can read everything; for other accounts, an operator who lists `cat *` wants reading.
+    /// Returns what it can do if further arguments may follow these; `None` if nothing dangerous. Reading counts only
+    /// for root, who can read everything: for other accounts, an operator who lists `cat *` intends it to read files.
     pub(crate) fn with_open_arguments(&self, fixed: &[&str], root: bool) -> Option<String> {
         let why = match self.judge {
             Some(judge) => judge(fixed, true).map(str::to_owned),

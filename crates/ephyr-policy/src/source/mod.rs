@@ -1,9 +1,9 @@
-//! Parses bytes to a tree in which every node has its position.
+//! Parses bytes into a tree in which every node has its position.
 //!
-//! The tree is built from the events of the YAML parser, without serde, so every scalar keeps its spelling,
-//! every node its tag and anchor, and all messages are Ephyr's own. Duplicate keys and merge keys are passed
-//! through, so that they are reported with all other findings. Anchors, aliases, tags and second documents
-//! refuse the file, so every node is at the position where it takes effect.
+//! The tree is built from the events of the YAML parser, without serde: every scalar keeps its spelling, tags and
+//! anchors are visible, and all messages are Ephyr's own. Duplicate keys and merge keys stay in the tree, so that the
+//! checker reports them with all other findings. Anchors, aliases, tags and second documents refuse the file, so the
+//! position of a node is the position where it takes effect.
 
 mod node;
 mod scalar;
@@ -30,7 +30,7 @@ const MAX_NODES: usize = 200_000;
 /// The position of findings about the whole file.
 const START: Place = Place { line: 1, column: 1 };
 
-/// Parses the file. Errors are added to `findings`; then there is no tree.
+/// Parses the file. On errors, adds them to `findings` and returns `None`.
 pub(crate) fn parse(bytes: &[u8], findings: &mut Findings) -> Option<Node> {
     if bytes.len() > MAX_POLICY_BYTES {
         let message = format!(
@@ -86,14 +86,14 @@ fn text<'b>(bytes: &'b [u8], findings: &mut Findings) -> Option<&'b str> {
     Some(text)
 }
 
-/// Parsing cannot continue; the reason is in the findings.
+/// Parsing cannot continue; the findings have the reason.
 struct Stopped;
 
 struct Reader<'t, 'f> {
     events: Parser<'t, StrInput<'t>>,
     findings: &'f mut Findings,
     nodes: usize,
-    /// An error was found that refuses the file but does not end parsing.
+    /// Whether an error was found that refuses the file but does not end parsing.
     refused: bool,
 }
 
@@ -121,7 +121,7 @@ impl<'t> Reader<'t, '_> {
         match self.events.next_event() {
             Some(Ok(event)) => Ok(event),
             Some(Err(error)) => {
-                let (code, message) = words::of(error.kind());
+                let (code, message) = words::parser_error(error.kind());
                 Err(self.stop(code, place(*error.marker()), message))
             }
             None => Err(self.stop("E-YAML-SYNTAX", START, words::BROKEN)),
@@ -239,7 +239,7 @@ impl<'t> Reader<'t, '_> {
     }
 }
 
-/// Returns a scalar's spelling: the parser gives `~` for an empty one.
+/// Returns a scalar's spelling. The parser reports an empty scalar as `~`.
 fn written(text: &str, span: Span) -> &str {
     if span.is_empty() && text == "~" {
         ""
@@ -255,7 +255,7 @@ fn place(marker: Marker) -> Place {
     }
 }
 
-/// Returns the position of a byte; all bytes before it are valid UTF-8.
+/// Returns the position of a byte. All bytes before it must be valid UTF-8.
 fn place_of_byte(bytes: &[u8], at: usize) -> Place {
     let before = String::from_utf8_lossy(&bytes[..at]);
     let line = before.matches('\n').count();

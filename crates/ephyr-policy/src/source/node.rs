@@ -2,16 +2,14 @@
 
 use crate::diagnostic::Place;
 
-/// A node of the tree.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) at: Place,
-    /// Whether it is a scalar without quotes.
+    /// Whether it is an unquoted scalar.
     pub(crate) plain: bool,
     pub(crate) value: Value,
 }
 
-/// The value of a node.
 #[derive(Debug)]
 pub(crate) enum Value {
     /// Null, with its spelling, which may be empty.
@@ -26,20 +24,18 @@ pub(crate) enum Value {
     Map(Vec<(Key, Node)>),
 }
 
-/// A key of a mapping.
 #[derive(Debug)]
 pub(crate) struct Key {
     pub(crate) at: Place,
     pub(crate) name: String,
-    /// The YAML type of an unquoted word, if it is not text.
+    /// The YAML type of an unquoted key, if it is not text.
     pub(crate) reads_as: Option<ReadsAs>,
 }
 
-/// The YAML type of an unquoted word.
+/// The YAML type of an unquoted scalar that is neither text nor a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadsAs {
     /// `null`, `~` or empty.
-    Nothing,
-    /// `true` or `false`.
+    Null,
     Bool,
 }

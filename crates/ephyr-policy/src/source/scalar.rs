@@ -1,13 +1,13 @@
-//! Types of unquoted scalars, and the scalars that people and programs read differently.
+//! Types of unquoted scalars, and scalars that YAML parsers read differently.
 //!
-//! The rules are those of the YAML 1.2 core schema (section 10.3.2), narrowed: a number counts only in plain
-//! decimal digits. `022`, `0x16`, `1_000`, `1e3` and `1:30` are numbers to some readers of YAML 1.1 or 1.2,
-//! which disagree on their values, so all of them are refused as numbers.
+//! The rules are those of the YAML 1.2 core schema (section 10.3.2), except that a number must have plain decimal
+//! digits. `022`, `0x16`, `1_000`, `1e3` and `1:30` are refused as numbers, because parsers of YAML 1.1 and 1.2
+//! disagree on their values.
 
 use super::node::{ReadsAs, Value};
 
 impl Value {
-    /// Returns its type for messages.
+    /// Returns the name of the type, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null(_) => "nothing",
@@ -21,10 +21,10 @@ impl Value {
     }
 }
 
-/// Returns the YAML type of a word, if it is not text and not a number.
+/// Returns the YAML type of an unquoted scalar that is neither text nor a number.
 pub(super) fn reads_as(text: &str) -> Option<ReadsAs> {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => Some(ReadsAs::Nothing),
+        "" | "~" | "null" | "Null" | "NULL" => Some(ReadsAs::Null),
         "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => Some(ReadsAs::Bool),
         _ => None,
     }
@@ -33,7 +33,7 @@ pub(super) fn reads_as(text: &str) -> Option<ReadsAs> {
 /// Returns the value of an unquoted scalar.
 pub(super) fn resolve(text: &str) -> Value {
     match reads_as(text) {
-        Some(ReadsAs::Nothing) => Value::Null(text.to_owned()),
+        Some(ReadsAs::Null) => Value::Null(text.to_owned()),
         Some(ReadsAs::Bool) => Value::Bool(text.eq_ignore_ascii_case("true")),
         None if is_decimal(text) => text
             .parse()
@@ -43,24 +43,24 @@ pub(super) fn resolve(text: &str) -> Value {
     }
 }
 
-fn digits(text: &str) -> bool {
+fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether a text is decimal digits without a leading zero or `+`.
+/// Returns whether a text is decimal digits without a leading zero or `+`.
 fn is_decimal(text: &str) -> bool {
     let number = text.strip_prefix('-').unwrap_or(text);
-    digits(number) && (number == "0" || !number.starts_with('0'))
+    is_digits(number) && (number == "0" || !number.starts_with('0'))
 }
 
 fn unsigned(text: &str) -> &str {
     text.strip_prefix(['+', '-']).unwrap_or(text)
 }
 
-/// Whether a text is a number in YAML 1.2 or in common YAML readers.
+/// Returns whether a text is a number in YAML 1.2 or in common YAML parsers.
 fn is_number(text: &str) -> bool {
     let number = unsigned(text);
-    digits(number)
+    is_digits(number)
         || radix(number).is_some()
         || is_float(number)
         || matches!(number, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
@@ -79,15 +79,15 @@ fn radix(number: &str) -> Option<(u32, &str)> {
     good.then_some((radix, digits))
 }
 
-/// Whether a text is a float: `22.5`, `.5`, `5.` or `1e3`.
+/// Returns whether a text is a float: `22.5`, `.5`, `5.` or `1e3`.
 fn is_float(number: &str) -> bool {
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(unsigned(exponent))),
         None => (number, None),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let some = digits(whole) || (whole.is_empty() && digits(fraction));
-    some && (fraction.is_empty() || digits(fraction)) && exponent.is_none_or(digits)
+    let has_digits = is_digits(whole) || (whole.is_empty() && is_digits(fraction));
+    has_digits && (fraction.is_empty() || is_digits(fraction)) && exponent.is_none_or(is_digits)
 }
 
 /// Returns the type, for messages, of a number that is not plain decimal digits.
@@ -95,14 +95,14 @@ pub(super) fn kind_of_number(text: &str) -> &'static str {
     let number = unsigned(text);
     if number.starts_with('.') && !is_float(number) {
         "no finite number"
-    } else if is_float(number) && whole(text).is_none() && !digits(number) {
+    } else if is_float(number) && whole(text).is_none() && !is_digits(number) {
         "a number with a fraction"
     } else {
         "a number"
     }
 }
 
-/// Returns the whole number equal to a float, if it is of a plausible size.
+/// Returns the whole number that equals a float, if it fits a `u64`.
 fn whole(text: &str) -> Option<u64> {
     let value: f64 = is_float(unsigned(text)).then(|| text.parse().ok())??;
     let text = format!("{value:.0}");
@@ -115,27 +115,26 @@ fn whole(text: &str) -> Option<u64> {
 /// Why an unquoted scalar is not accepted as a whole number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NumberFault {
-    /// It is a number in another form; the text says what to write.
-    Form(String),
-    /// It has too many digits for any valid number.
-    TooGreat,
+    /// It is a number in another notation; the text completes the message.
+    Notation(String),
+    /// It exceeds every bound.
+    TooLarge,
 }
 
-/// Returns why a text that looks like a whole number is not accepted as one; `None` if it does not
-/// look like one.
+/// Returns why a text that looks like a whole number is not accepted as one; `None` if it does not look like one.
 pub(crate) fn number_fault(text: &str) -> Option<NumberFault> {
     let number = unsigned(text);
-    let form = |said: String| Some(NumberFault::Form(said));
-    if digits(number) {
+    let notation = |advice: String| Some(NumberFault::Notation(advice));
+    if is_digits(number) {
         let plain = number.trim_start_matches('0');
         return match u64::from_str_radix(number, 8) {
-            Ok(octal) if number.len() > 1 && number.starts_with('0') => form(format!(
-                "is {plain} to some readers of YAML and the octal {octal} to others; write {plain} or {octal}",
+            Ok(octal) if number.len() > 1 && number.starts_with('0') => notation(format!(
+                "is {plain} to some YAML parsers and octal, {octal}, to others; write {plain} or {octal}",
                 plain = if plain.is_empty() { "0" } else { plain }
             )),
-            _ if number.starts_with('0') => form(format!("begins with a zero; write {plain}")),
-            _ if text.starts_with('+') => form(format!("has a sign; write {number}")),
-            _ => Some(NumberFault::TooGreat),
+            _ if number.starts_with('0') => notation(format!("begins with a zero; write {plain}")),
+            _ if text.starts_with('+') => notation(format!("has a sign; write {number}")),
+            _ => Some(NumberFault::TooLarge),
         };
     }
     if let Some((radix, digits)) = radix(number) {
@@ -145,24 +144,24 @@ pub(crate) fn number_fault(text: &str) -> Option<NumberFault> {
             _ => "binary",
         };
         let value = u64::from_str_radix(digits, radix);
-        return form(value.map_or_else(
+        return notation(value.map_or_else(
             |_| format!("is {name}; write decimal digits"),
             |value| format!("is {name}; write {value}"),
         ));
     }
     let joined = number.replace('_', "");
-    if number.contains('_') && digits(&joined) && !number.starts_with('_') {
-        return form(format!(
-            "is a number to some readers of YAML and text to others; write {joined}"
+    if number.contains('_') && is_digits(&joined) && !number.starts_with('_') {
+        return notation(format!(
+            "is a number to some YAML parsers and text to others; write {joined}"
         ));
     }
     if let Some(value) = whole(text) {
-        return form(format!("is not written in plain digits; write {value}"));
+        return notation(format!("is not written in plain digits; write {value}"));
     }
     let parts: Vec<&str> = number.split(':').collect();
-    if parts.len() > 1 && parts.iter().all(|part| digits(part) && part.len() <= 9) {
-        return form(
-            "is a number in base 60 to some readers of YAML and text to others; write decimal digits"
+    if parts.len() > 1 && parts.iter().all(|part| is_digits(part) && part.len() <= 9) {
+        return notation(
+            "is a number in base 60 to some YAML parsers and text to others; write decimal digits"
                 .to_owned(),
         );
     }
@@ -233,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_in_other_forms_are_told_how_to_be_written() {
-        for (text, said) in [
+    fn messages_say_how_to_write_numbers_in_other_notations() {
+        for (text, advice) in [
             ("022", "write 22 or 18"),
             ("00", "write 0 or 0"),
             ("089", "write 89"),
@@ -248,11 +247,13 @@ mod tests {
             ("1:30", "base 60"),
         ] {
             match number_fault(text) {
-                Some(NumberFault::Form(found)) => assert!(found.contains(said), "{text}: {found}"),
+                Some(NumberFault::Notation(found)) => {
+                    assert!(found.contains(advice), "{text}: {found}");
+                }
                 other => panic!("{text}: {other:?}"),
             }
         }
-        assert_eq!(number_fault(&"9".repeat(50)), Some(NumberFault::TooGreat));
+        assert_eq!(number_fault(&"9".repeat(50)), Some(NumberFault::TooLarge));
         for text in ["22.5", ".inf", "ssh", "2026-11-30", "", "_", "1e999", "-"] {
             assert_eq!(number_fault(text), None, "{text}");
         }

@@ -8,15 +8,16 @@ pub(super) const ANCHORS: &str = "anchors and aliases (`&`, `*`) are not allowed
     `inherits`, and put `\"*\"` in quotes where it means all";
 pub(super) const DOCUMENTS: &str =
     "a policy is one YAML document; remove `---` and the text after it";
-pub(super) const LIMIT: &str = "nested or repeated beyond the limits of a policy; simplify it";
+pub(super) const LIMIT: &str =
+    "nested too deeply, or too many keys and values; simplify the policy";
 pub(super) const KEY: &str = "a key must be a single word, not a list or a mapping; text that begins with \
     `[` or `{` must be in quotes";
 pub(super) const BROKEN: &str = "this is not valid YAML; check this line and the one before";
 
 /// Returns the code and the message for an error of the YAML parser.
-pub(super) fn of(kind: &ErrorKind) -> (&'static str, Cow<'static, str>) {
+pub(super) fn parser_error(kind: &ErrorKind) -> (&'static str, Cow<'static, str>) {
     use ErrorKind as E;
-    let said: &'static str = match kind {
+    let message: &'static str = match kind {
         E::UndeclaredTagHandle
         | E::ExpectedTagBang
         | E::InvalidGlobalTagCharacter
@@ -27,8 +28,8 @@ pub(super) fn of(kind: &ErrorKind) -> (&'static str, Cow<'static, str>) {
         | E::InvalidTagUtf8LeadingByte
         | E::InvalidTagUtf8TrailingByte
         | E::InvalidTagUtf8 => {
-            let said = "tags (`!…`) are not allowed; write the plain value, in quotes if it begins with `!`";
-            return ("E-YAML-TAG", said.into());
+            let message = "tags (`!…`) are not allowed; write the plain value, in quotes if it begins with `!`";
+            return ("E-YAML-TAG", message.into());
         }
         E::UnknownAnchor | E::MissingAnchorOrAliasName | E::AnchorCountOverflow => {
             return ("E-YAML-ANCHOR", ANCHORS.into());
@@ -42,18 +43,16 @@ pub(super) fn of(kind: &ErrorKind) -> (&'static str, Cow<'static, str>) {
         | E::TabInBlockIndentation
         | E::TabAtBlockScalarStart
         | E::TabInIndentation
-        | E::TabInPlainScalar => "a tab where YAML allows only spaces; indent with spaces",
+        | E::TabInPlainScalar => "tab where YAML allows only spaces; indent with spaces",
         E::DirectiveDisallowed
         | E::DuplicateVersionDirective
         | E::DuplicateTagDirective
         | E::UnsupportedYamlMajorVersion
         | E::InvalidDirectiveName
         | E::MissingDirectiveName => "YAML directives (`%…`) are not allowed; remove the line",
-        E::BomInsideDocument => {
-            "a byte-order mark inside the file; remove this invisible character"
-        }
+        E::BomInsideDocument => "byte-order mark inside the file; remove this invisible character",
         E::ExpectedFlowMappingSeparator | E::ExpectedFlowSequenceSeparator => {
-            "a `,`, or the closing `]` or `}`, is missing before this"
+            "a `,` or the closing `]` or `}` is missing before this; add it"
         }
         E::UnexpectedEofFlowSequence
         | E::UnexpectedEofFlowMapping
@@ -79,8 +78,8 @@ pub(super) fn of(kind: &ErrorKind) -> (&'static str, Cow<'static, str>) {
         }
         E::UnexpectedCharacter { character } => {
             let found = character.escape_default();
-            let said = format!("no value can begin with `{found}`; put it in quotes");
-            return ("E-YAML-SYNTAX", said.into());
+            let message = format!("a value cannot begin with `{found}`; put it in quotes");
+            return ("E-YAML-SYNTAX", message.into());
         }
         E::MappingValueNotAllowed | E::InvalidColonPlacement | E::InvalidMappingValueWhitespace => {
             "a key is not allowed here; put a value that contains `: ` in quotes, and compare the indentation \
@@ -94,21 +93,21 @@ pub(super) fn of(kind: &ErrorKind) -> (&'static str, Cow<'static, str>) {
         | E::MappingKeyNotAllowed
         | E::InvalidQuotedScalarIndent
         | E::InvalidFlowScalarIndent => {
-            "this line does not match the lines before it; compare the indentation, and check that each has its \
+            "this line does not match the lines before it; compare the indentation, and check that each line has its \
              `- ` or its key"
         }
         E::SimpleKeyExpected | E::InvalidSimpleKey => {
             "this is neither a key with `: ` nor part of a value; add the `: `, or put the text in quotes"
         }
         E::CommentNotSeparated | E::CommentInterceptedScalar => {
-            "a comment in the middle of a value; put a space before `#`, or the value in quotes"
+            "comment in the middle of a value; put a space before `#`, or the value in quotes"
         }
         _ => BROKEN,
     };
-    ("E-YAML-SYNTAX", said.into())
+    ("E-YAML-SYNTAX", message.into())
 }
 
-/// Returns the position of the first character that editors do not show, with a message. A lone carriage return ends
+/// Returns the byte index of the first character that editors do not show, and a message. A lone carriage return ends
 /// a line in YAML but not in most editors, which would show the text after it as part of a comment.
 pub(super) fn unprintable(text: &str) -> Option<(usize, String)> {
     let bytes = text.as_bytes();
@@ -119,11 +118,11 @@ pub(super) fn unprintable(text: &str) -> Option<(usize, String)> {
         c => c.is_control(),
     })?;
     let message = match found {
-        '\r' => "a carriage return without a line feed is a line end that most editors do not show; save the file \
+        '\r' => "carriage return without a line feed, which most editors do not show as a line end; save the file \
                  with Unix line ends"
             .to_owned(),
         '\u{feff}' => {
-            "a byte-order mark inside the file; remove this invisible character".to_owned()
+            "byte-order mark inside the file; remove this invisible character".to_owned()
         }
         found => format!(
             "the file has the control character U+{:04X}; remove it",

@@ -1,4 +1,4 @@
-//! What an answer tells, and what a subject gets to see.
+//! The contents of answers, and the visibility of targets.
 
 use ephyr_policy::{ReasonCode, reachable};
 use ephyr_token::Grants;
@@ -6,7 +6,7 @@ use ephyr_token::Grants;
 use crate::world::{World, exec, task};
 
 #[test]
-fn a_denial_names_what_could_be_asked_for_instead() {
+fn denials_list_alternatives() {
     let mut world = World::new();
     world.action = exec("db", "read", "uptime");
     let denial = world.decide().unwrap_err();
@@ -21,35 +21,39 @@ fn a_denial_names_what_could_be_asked_for_instead() {
 }
 
 #[test]
-fn a_target_out_of_sight_is_told_like_one_that_does_not_exist() {
-    let told = |world: &mut World, target: &str| {
+fn invisible_target_is_answered_like_an_unknown_one() {
+    let answer = |world: &mut World, target: &str| {
         world.action = exec(target, "read", "uptime");
         let denial = world.decide().unwrap_err();
         let wire = serde_json::to_string(&denial).unwrap();
         (wire.replace(target, "?"), denial.cause().reason)
     };
     let mut world = World::new();
-    let (of_others, reason) = told(&mut world, "db");
+    let (granted_to_others, reason) = answer(&mut world, "db");
     assert_eq!(reason, ReasonCode::RoleNotGranted);
-    let (of_none, reason) = told(&mut world, "nil");
-    assert_eq!(reason, ReasonCode::TargetUnknown, "the log hears it");
-    assert_eq!(of_others, of_none);
+    let (unknown, reason) = answer(&mut world, "nil");
+    assert_eq!(
+        reason,
+        ReasonCode::TargetUnknown,
+        "the cause is kept for the audit log"
+    );
+    assert_eq!(granted_to_others, unknown);
     world.edit(
         "allowed_roles: [read]\n",
         "allowed_roles: [read]\n    enabled: false\n",
     );
-    let (switched_off, reason) = told(&mut world, "db");
+    let (disabled, reason) = answer(&mut world, "db");
     assert_eq!(reason, ReasonCode::TargetDisabled);
-    assert_eq!(switched_off, of_none);
-    // For a target that it can see, the answer gives the reason.
+    assert_eq!(disabled, unknown);
+    // For a visible target, the answer gives the reason.
     world.edit("enabled: true", "enabled: false");
-    let (in_sight, reason) = told(&mut world, "web");
+    let (visible, reason) = answer(&mut world, "web");
     assert_eq!(reason, ReasonCode::TargetDisabled);
-    assert!(in_sight.contains("switched off"), "{in_sight}");
+    assert!(visible.contains("is disabled in the policy"), "{visible}");
 }
 
 #[test]
-fn a_subject_sees_what_it_may_use_and_nothing_else() {
+fn subject_sees_only_targets_and_roles_it_may_use() {
     let mut world = World::new();
     let seen = |world: &World| -> Vec<String> {
         let policy = world.policy();
@@ -71,12 +75,12 @@ fn a_subject_sees_what_it_may_use_and_nothing_else() {
     assert_eq!(
         seen(&world),
         [] as [&str; 0],
-        "a token without envelope is not no token"
+        "a token without envelope must not be treated as no token"
     );
 }
 
 #[test]
-fn a_permit_tells_what_was_decided() {
+fn permit_carries_the_decision() {
     let mut world = World::new();
     let policy = world.policy();
     let permit = world.decide_by(&policy).unwrap();

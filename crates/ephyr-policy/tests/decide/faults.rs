@@ -1,5 +1,4 @@
-//! Faults of the earlier system that live in the policy and in the ledger: each has a test that fails when
-//! it comes back.
+//! Regression tests for known faults of policy and ledger (`docs/faults.md`).
 
 use std::sync::{Arc, Mutex};
 
@@ -11,9 +10,9 @@ use ephyr_policy::{
 use ephyr_token::{Grants, Scope};
 
 #[test]
-fn w3_a_task_token_does_not_shed_the_policy_nor_mix_roles_across_targets() {
+fn w3_token_neither_bypasses_policy_nor_mixes_roles_of_targets() {
     let mut world = World::new();
-    // Whatever the token says, the policy of today decides.
+    // The current policy applies whatever the token allows.
     for (target, role) in [("db", "read"), ("web", "admin"), ("db", "admin")] {
         world.action = exec(target, role, "id");
         let denial = world.decide().unwrap_err();
@@ -23,7 +22,7 @@ fn w3_a_task_token_does_not_shed_the_policy_nor_mix_roles_across_targets() {
             "{target}/{role}"
         );
     }
-    // A token for `look` on web and `read` on db is not one for `read` on web.
+    // A token for `look` on web and `read` on db does not allow `read` on web.
     let pairs = [("web", "look"), ("db", "read")];
     let envelope = world.subject.envelope.as_mut().unwrap();
     envelope.ssh = pairs
@@ -35,7 +34,7 @@ fn w3_a_task_token_does_not_shed_the_policy_nor_mix_roles_across_targets() {
         world.decide().unwrap_err().reason,
         ReasonCode::OutsideEnvelope
     );
-    // Withdrawing the grant takes it from the tokens that are out.
+    // Removing the grant from the policy affects tokens already issued.
     world.subject.envelope.as_mut().unwrap().ssh = Grants::Any;
     assert!(world.decide().is_ok());
     world.edit("web: { roles: [read, look] }", "web: { roles: [look] }");
@@ -46,8 +45,8 @@ fn w3_a_task_token_does_not_shed_the_policy_nor_mix_roles_across_targets() {
 }
 
 #[test]
-fn w4_exec_takes_the_same_eight_steps_as_every_other_way_in() {
-    // Approval, the target's own greatest duration and both limits hold for exec.
+fn w4_exec_takes_the_same_eight_steps() {
+    // Approval, the target's maximum duration and both limits apply to exec.
     let mut world = World::new();
     world.edit("auto_approve: true", "auto_approve: false");
     assert_eq!(world.decide().unwrap_err().step, 8);
@@ -63,7 +62,7 @@ fn w4_exec_takes_the_same_eight_steps_as_every_other_way_in() {
     assert!(world.decide().is_ok());
     assert_eq!(world.decide().unwrap_err().reason, ReasonCode::GlobalLimit);
 
-    // A grant that wants approval gets it wherever the target does not.
+    // A grant can require approval that the target does not.
     let mut world = World::new();
     world.edit(
         "roles: [read, look, admin] }",
@@ -76,7 +75,7 @@ fn w4_exec_takes_the_same_eight_steps_as_every_other_way_in() {
 }
 
 #[test]
-fn w5_an_agent_known_by_its_uid_has_only_the_roles_it_is_granted() {
+fn w5_agent_identified_by_uid_has_only_its_granted_roles() {
     let policy = World::new().policy();
     let agent = policy.agent_by_uid(1002).unwrap();
     assert!(policy.agent_by_uid(0).is_none());
@@ -92,7 +91,7 @@ fn w5_an_agent_known_by_its_uid_has_only_the_roles_it_is_granted() {
 }
 
 #[test]
-fn w6_an_empty_intersection_of_roles_is_no_role_rather_than_every_role() {
+fn w6_empty_intersection_of_roles_denies_every_role() {
     // The agent's only role does not exist on the target.
     let mut world = World::new();
     world.edit(
@@ -119,14 +118,14 @@ fn w6_an_empty_intersection_of_roles_is_no_role_rather_than_every_role() {
         world.decide().unwrap_err().reason,
         ReasonCode::RoleNotGranted
     );
-    // A token of which nothing is left denies, too.
+    // A token with an empty scope denies.
     let mut world = World::new();
     world.subject.envelope.as_mut().unwrap().roles = Scope::none();
     assert_eq!(
         world.decide().unwrap_err().reason,
         ReasonCode::OutsideEnvelope
     );
-    // And a policy cannot even say it.
+    // A policy cannot contain an empty list of roles.
     let empty = world
         .text
         .replace("web: { roles: [read, look] }", "web: { roles: [] }");
@@ -135,7 +134,7 @@ fn w6_an_empty_intersection_of_roles_is_no_role_rather_than_every_role() {
 }
 
 #[test]
-fn w19_twenty_requests_at_once_get_no_more_slots_than_the_limit() {
+fn w19_concurrent_requests_cannot_exceed_the_limit() {
     let mut world = World::new();
     world.edit("max_active_certs: 4", "max_active_certs: 40");
     let policy = Arc::new(world.policy());
@@ -152,7 +151,7 @@ fn w19_twenty_requests_at_once_get_no_more_slots_than_the_limit() {
 }
 
 #[test]
-fn w19_renewing_at_the_limit_works_and_the_old_certificate_is_ended_rather_than_forgotten() {
+fn w19_renewal_at_the_limit_reports_the_replaced_certificate() {
     let mut world = World::new();
     world.edit(
         "max_concurrent_certs: 2\n    accept",
@@ -160,7 +159,7 @@ fn w19_renewing_at_the_limit_works_and_the_old_certificate_is_ended_rather_than_
     );
     world.action = login("web", "read", Purpose::User);
     let first = world.decide().unwrap();
-    // The signer's clock may be a little later than ours.
+    // The signer's clock may be slightly ahead.
     let expires = world.now.after(first.ttl()).after(Ttl::from_secs(2));
     world.ledger.confirm(first.slot(), expires);
 
@@ -169,10 +168,10 @@ fn w19_renewing_at_the_limit_works_and_the_old_certificate_is_ended_rather_than_
     assert_eq!(
         second.replaced()[0].expires,
         Some(expires),
-        "who gets the permit knows what to end"
+        "the permit names the certificate to end"
     );
 
-    // When the new one could not be issued, the old one still is out and still counts.
+    // If the new certificate cannot be issued, the old one is still valid and counts.
     world.ledger.abandon(second.slot());
     assert_eq!(
         world.ledger.entry(first.slot()).unwrap().expires,
@@ -185,7 +184,7 @@ fn w19_renewing_at_the_limit_works_and_the_old_certificate_is_ended_rather_than_
 }
 
 #[test]
-fn w19_renewals_that_overtake_each_other_forget_no_certificate_that_is_out() {
+fn w19_overlapping_renewals_keep_every_valid_certificate() {
     let slots = |permit: &ephyr_policy::SshPermit| -> Vec<_> {
         permit.replaced().iter().map(|e| e.slot).collect()
     };
@@ -214,10 +213,7 @@ fn w19_renewals_that_overtake_each_other_forget_no_certificate_that_is_out() {
     world.ledger.release(second.slot());
     world.ledger.release(first.slot());
     world.ledger.abandon(third.slot());
-    assert!(
-        world.ledger.is_empty(),
-        "what was released does not come back"
-    );
+    assert!(world.ledger.is_empty(), "released slots are not restored");
 
     let (mut world, _, _, third) = start();
     world
@@ -226,12 +222,12 @@ fn w19_renewals_that_overtake_each_other_forget_no_certificate_that_is_out() {
     world.ledger.abandon(third.slot());
     assert!(
         world.ledger.is_empty(),
-        "what was ended for the third does not come back"
+        "the entries that the third replaced are not restored"
     );
 }
 
 #[test]
-fn w19_a_certificate_that_is_issued_late_counts_if_the_one_that_overtook_it_is_abandoned() {
+fn w19_late_certificate_counts_if_its_replacement_is_abandoned() {
     let mut world = World::new();
     world.action = login("web", "read", Purpose::User);
     let [first, second, third] = [(); 3].map(|()| world.decide().unwrap());
@@ -240,7 +236,7 @@ fn w19_a_certificate_that_is_issued_late_counts_if_the_one_that_overtook_it_is_a
     assert_eq!(confirmed.expires, Some(expires));
     assert!(
         world.ledger.entry(second.slot()).is_none(),
-        "the third has its place"
+        "the third slot replaced it"
     );
     world.ledger.abandon(third.slot());
     let held: Vec<_> = world.ledger.active().map(|e| (e.slot, e.expires)).collect();
@@ -248,13 +244,13 @@ fn w19_a_certificate_that_is_issued_late_counts_if_the_one_that_overtook_it_is_a
     world.ledger.abandon(second.slot());
     assert!(
         world.ledger.entry(first.slot()).is_none(),
-        "replaced for good"
+        "the second certificate was confirmed, so the first is not restored"
     );
     assert!(world.ledger.confirm(first.slot(), expires).is_none());
 }
 
 #[test]
-fn w19_a_renewal_that_outlasts_its_own_time_forgets_no_longer_certificate() {
+fn w19_expired_renewal_restores_the_longer_certificate() {
     let mut world = World::new();
     world.action = login("web", "read", Purpose::User);
     let first = world.decide().unwrap();
@@ -264,21 +260,21 @@ fn w19_a_renewal_that_outlasts_its_own_time_forgets_no_longer_certificate() {
     world.action.ttl = Some(Ttl::from_secs(1));
     let second = world.decide().unwrap();
     world.now = world.now.after(Ttl::from_secs(1));
-    let over: Vec<_> = world
+    let expired: Vec<_> = world
         .ledger
         .expire(world.now)
         .iter()
         .map(|e| e.slot)
         .collect();
-    assert_eq!(over, [second.slot()]);
-    assert!(world.ledger.entry(first.slot()).is_some(), "still out");
+    assert_eq!(expired, [second.slot()]);
+    assert!(world.ledger.entry(first.slot()).is_some(), "still valid");
     world.now = world.now.after(first.ttl());
     world.ledger.expire(world.now);
     assert!(world.ledger.is_empty());
 }
 
 #[test]
-fn w19_a_reload_of_the_policy_forgets_no_certificate() {
+fn w19_policy_reload_keeps_every_certificate() {
     let mut world = World::new();
     let _held = (world.decide().unwrap(), world.decide().unwrap());
     world.edit("default_ttl: 5m", "default_ttl: 4m");
@@ -291,7 +287,7 @@ fn w19_a_reload_of_the_policy_forgets_no_certificate() {
 }
 
 #[test]
-fn w37_a_certificate_in_the_ledger_ends_with_its_time_and_is_restored_only_while_it_lasts() {
+fn w37_certificate_expires_and_is_restored_only_while_valid() {
     let mut world = World::new();
     world.action = login("web", "read", Purpose::User);
     let permit = world.decide().unwrap();
@@ -305,7 +301,7 @@ fn w37_a_certificate_in_the_ledger_ends_with_its_time_and_is_restored_only_while
     assert!(world.ledger.restore(entry.clone(), world.now));
     assert!(
         !world.ledger.restore(entry.clone(), world.now),
-        "a slot is taken once"
+        "a slot is restored once"
     );
     let command = LedgerEntry {
         kind: CertificateKind::Exec,
@@ -314,10 +310,10 @@ fn w37_a_certificate_in_the_ledger_ends_with_its_time_and_is_restored_only_while
     };
     assert!(
         !world.ledger.restore(command, world.now),
-        "a command does not outlive the broker"
+        "a command ends with the broker"
     );
 
-    // After a restart slots go on where they were, and what is over goes as soon as one is taken.
+    // After a restart slot numbers continue, and taking a slot frees expired ones.
     world.ledger = Ledger::new();
     let saved = serde_json::to_string(&entry).unwrap();
     assert!(
@@ -335,7 +331,7 @@ fn w37_a_certificate_in_the_ledger_ends_with_its_time_and_is_restored_only_while
 }
 
 #[test]
-fn w37_a_typo_in_a_restriction_refuses_the_policy() {
+fn w37_typo_in_a_restriction_refuses_the_policy() {
     let text = World::new().text;
     for (from, to, code) in [
         (
@@ -364,7 +360,7 @@ fn w37_a_typo_in_a_restriction_refuses_the_policy() {
 }
 
 #[test]
-fn a_decision_without_any_policy_for_the_agent_is_a_denial() {
+fn agent_without_grants_is_denied() {
     let policy = policy("agents: { lonely: { uid: 7 } }\n");
     let mut world = World::new();
     world.subject = Subject::direct("lonely".parse().unwrap());

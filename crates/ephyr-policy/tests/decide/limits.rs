@@ -1,4 +1,4 @@
-//! Steps 4 to 8: each denial beside a twin that is allowed.
+//! Steps 4 to 8: each denial beside an allowed twin.
 
 use ephyr_names::{Timestamp, Ttl};
 use ephyr_policy::{Purpose, ReasonCode, SEALED_TTL};
@@ -7,7 +7,7 @@ use crate::twins::{allows, ask_certificate, refuses, twin};
 use crate::world::{World, exec, login, task};
 
 #[test]
-fn step_4_no_certificate_outlives_the_token_and_none_is_made_for_no_time() {
+fn step_4_exhausted_token_or_zero_ttl_is_refused() {
     let (reason, rule) = (ReasonCode::DurationExhausted, "token envelope");
     let expire = |w: &mut World, millis: i64| {
         let expires = Timestamp::from_unix_millis(w.now.unix_millis() + millis);
@@ -22,7 +22,7 @@ fn step_4_no_certificate_outlives_the_token_and_none_is_made_for_no_time() {
 }
 
 #[test]
-fn step_4_a_certificate_lives_for_the_least_of_all_limits() {
+fn step_4_lifetime_is_the_minimum_of_all_limits() {
     let ttl = |change: &dyn Fn(&mut World)| {
         let mut world = World::new();
         change(&mut world);
@@ -36,15 +36,19 @@ fn step_4_a_certificate_lives_for_the_least_of_all_limits() {
         w.subject.envelope.as_mut().unwrap().expires = w.now.after(Ttl::from_secs(36_000));
     };
     assert_eq!(ttl(&|w| ask_certificate(w)), 300, "the default");
-    assert_eq!(ttl(&|w| ask(w, 7)), 7, "what was asked for");
-    assert_eq!(ttl(&|w| ask(w, 5000)), 600, "what is left of the token");
+    assert_eq!(ttl(&|w| ask(w, 7)), 7, "the requested duration");
+    assert_eq!(
+        ttl(&|w| ask(w, 5000)),
+        600,
+        "the token's remaining lifetime"
+    );
     assert_eq!(
         ttl(&|w| {
             late(w);
             ask(w, 5000);
         }),
         1200,
-        "the target's greatest"
+        "the target's maximum"
     );
     assert_eq!(
         ttl(&|w| {
@@ -53,18 +57,18 @@ fn step_4_a_certificate_lives_for_the_least_of_all_limits() {
             w.edit("    max_ttl: 20m\n", "");
         }),
         1800,
-        "the global greatest"
+        "the global maximum"
     );
     assert_eq!(
         ttl(&|_| {}),
         SEALED_TTL.as_secs(),
-        "a sealed one lives only for the login"
+        "a sealed certificate only lasts for the login"
     );
     assert_eq!(ttl(&|w| w.ssh().ttl = Some(Ttl::from_secs(9))), 9);
 }
 
 #[test]
-fn step_5_a_new_certificate_takes_the_place_of_the_old_one_even_at_the_limit() {
+fn step_5_certificate_is_renewed_even_at_the_limit() {
     let mut world = World::new();
     world.edit(
         "max_concurrent_certs: 2\n    accept",
@@ -82,7 +86,7 @@ fn step_5_a_new_certificate_takes_the_place_of_the_old_one_even_at_the_limit() {
         [first.slot()]
     );
     assert_eq!(world.ledger.len(), 1);
-    // An exec, another task, another role and another kind are other certificates.
+    // An exec, another role and another task do not renew the certificate.
     for other in [
         exec("web", "read", "uptime"),
         login("web", "admin", Purpose::User),
@@ -107,7 +111,7 @@ fn step_5_a_new_certificate_takes_the_place_of_the_old_one_even_at_the_limit() {
 }
 
 #[test]
-fn step_6_an_agent_has_no_more_certificates_than_it_may() {
+fn step_6_agent_limit_is_enforced() {
     let mut world = World::new();
     let first = world.decide().unwrap();
     let _second = world.decide().unwrap();
@@ -122,7 +126,7 @@ fn step_6_an_agent_has_no_more_certificates_than_it_may() {
 }
 
 #[test]
-fn step_7_all_agents_together_have_no_more_certificates_than_they_may() {
+fn step_7_global_limit_is_enforced() {
     let mut world = World::new();
     world.edit("max_active_certs: 4", "max_active_certs: 1");
     let first = world.decide().unwrap();
@@ -137,7 +141,7 @@ fn step_7_all_agents_together_have_no_more_certificates_than_they_may() {
 }
 
 #[test]
-fn step_8_what_a_human_must_approve_does_not_happen_by_itself() {
+fn step_8_action_that_requires_approval_is_refused() {
     let reason = ReasonCode::ApprovalUnavailable;
     twin(8, reason, "targets.web.auto_approve", |w| {
         w.edit("auto_approve: true", "auto_approve: false");

@@ -1,4 +1,4 @@
-//! The decision path: twins for every denial, the faults it must not repeat, and a naive model.
+//! Tests of the decision path: every denial beside an allowed twin, known faults, and comparison with a naive model.
 
 #![cfg(test)]
 

@@ -1,5 +1,5 @@
-//! A naive reading of the eight steps: linear searches over plain lists, every violation collected, nothing
-//! shared with the crate but names. Random policies, subjects and sequences must get the same answers.
+//! A naive model of the eight steps: linear searches over plain lists, every violation collected, no code shared with
+//! the crate except names. Random policies, subjects and sequences must get the same answers from both.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use proptest::prelude::*;
 use crate::random::{Ask, Choices, Rules};
 use crate::world::{now, policy};
 
-/// A certificate that is out, as the model sees it.
+/// An active certificate in the model.
 #[derive(Debug, Clone, PartialEq)]
-struct Live {
+struct ActiveCertificate {
     slot: SlotId,
     agent: String,
     tasks: Vec<u8>,
@@ -27,15 +27,15 @@ struct Live {
 
 type Violations = BTreeSet<(u8, ReasonCode)>;
 
-/// What the rules say to a request: the duration in seconds and the renewed slot, or everything against it.
+/// Returns the duration in seconds and the renewed slot, or every violation.
 fn judge(
     rules: &Rules,
     ask: &Ask,
-    live: &[Live],
+    live: &[ActiveCertificate],
     now: Timestamp,
 ) -> Result<(u64, Option<SlotId>), Violations> {
-    let mut against = who(rules, ask);
-    against.extend(what(rules, ask));
+    let mut against = subject_violations(rules, ask);
+    against.extend(action_violations(rules, ask));
     let (ttl, too_short) = duration(rules, ask, now);
     if too_short {
         against.insert((4, ReasonCode::DurationExhausted));
@@ -66,14 +66,14 @@ fn judge(
     }
 }
 
-/// The true cause, whatever the subject's answer says.
+/// Returns the true cause, which the subject's answer may hide.
 fn cause(denial: &Denial) -> (u8, ReasonCode) {
     let cause = denial.cause();
     (cause.step, cause.reason)
 }
 
 /// Step 1.
-fn who(rules: &Rules, ask: &Ask) -> Violations {
+fn subject_violations(rules: &Rules, ask: &Ask) -> Violations {
     let mut against = Violations::new();
     let names: Vec<&String> = ask.lineage.iter().map(|(_, agent)| agent).collect();
     for name in names.iter().copied().chain([&ask.agent]) {
@@ -103,7 +103,7 @@ fn who(rules: &Rules, ask: &Ask) -> Violations {
 }
 
 /// Steps 2, 3 and 8.
-fn what(rules: &Rules, ask: &Ask) -> Violations {
+fn action_violations(rules: &Rules, ask: &Ask) -> Violations {
     let mut against = Violations::new();
     let Some(target) = rules.targets.iter().find(|t| t.name == ask.target) else {
         against.insert((2, ReasonCode::TargetUnknown));
@@ -172,12 +172,12 @@ fn duration(rules: &Rules, ask: &Ask, now: Timestamp) -> (u64, bool) {
     (ttl, ttl == 0)
 }
 
-/// Everything at one point of a random history.
+/// The state at one point of a random history.
 struct History {
     rules: Rules,
     policy: ephyr_policy::Policy,
     ledger: Ledger,
-    live: Vec<Live>,
+    live: Vec<ActiveCertificate>,
     now: Timestamp,
 }
 
@@ -195,9 +195,10 @@ impl History {
                 assert!(self.ledger.release(gone.slot).is_some() || gone.expires.is_some());
             }
             2 => {
-                let over = self.ledger.expire(self.now);
+                let expired = self.ledger.expire(self.now);
                 assert!(
-                    over.iter()
+                    expired
+                        .iter()
                         .all(|e| e.expires.is_some_and(|at| at <= self.now))
                 );
             }
@@ -213,7 +214,7 @@ impl History {
         let (policy, ledger) = (&self.policy, &mut self.ledger);
         let asked = preview(policy, ledger, &subject, &action, self.now);
         if let Err(denial) = &asked {
-            self.check_told(&subject, &action, denial);
+            self.check_hidden(&subject, &action, denial);
         }
         let ledger = &mut self.ledger;
         let asked = asked.map(|granted| granted.ttl()).map_err(|d| cause(&d));
@@ -225,7 +226,7 @@ impl History {
         assert_eq!(
             asked,
             permit.as_ref().map(SshPermit::ttl).map_err(|d| *d),
-            "asking and acting agree"
+            "preview and authorize must agree"
         );
         match (expected, permit) {
             (Ok((ttl, renewed)), Ok(permit)) => {
@@ -235,7 +236,7 @@ impl History {
                 self.live.retain(|l| Some(l.slot) != renewed);
                 let renews = ask.kind == CertificateKind::User;
                 let expires = self.now.after(permit.ttl());
-                self.live.push(Live {
+                self.live.push(ActiveCertificate {
                     slot: permit.slot(),
                     agent: ask.agent,
                     tasks: ask.lineage.iter().map(|(task, _)| *task).collect(),
@@ -265,9 +266,8 @@ impl History {
         }
     }
 
-    /// For a target that the subject cannot see, the answer is the same as for a target that does not
-    /// exist.
-    fn check_told(&self, subject: &Subject, action: &SshAction, denial: &Denial) {
+    /// Checks that a target that the subject cannot see gets the same answer as one that does not exist.
+    fn check_hidden(&self, subject: &Subject, action: &SshAction, denial: &Denial) {
         let seen = reachable(&self.policy, subject);
         if seen.iter().any(|seen| seen.target.name == action.target) {
             return;
@@ -285,12 +285,12 @@ impl History {
             return;
         }
         let (policy, ledger) = (&self.policy, &self.ledger);
-        let of_none = preview(policy, ledger, subject, &nowhere, self.now);
-        let mut of_none = of_none.unwrap_err();
-        of_none.message = of_none.message.replace("nowhere", action.target.as_str());
+        let unknown = preview(policy, ledger, subject, &nowhere, self.now);
+        let mut unknown = unknown.unwrap_err();
+        unknown.message = unknown.message.replace("nowhere", action.target.as_str());
         assert_eq!(
             serde_json::to_value(denial).unwrap(),
-            serde_json::to_value(of_none).unwrap(),
+            serde_json::to_value(unknown).unwrap(),
         );
     }
 
@@ -310,7 +310,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn random_histories_get_the_answers_of_the_naive_model_and_keep_the_limits(
+    fn random_histories_agree_with_the_model_and_keep_the_limits(
         bytes in proptest::collection::vec(any::<u8>(), 0..1500)
     ) {
         let mut choices = Choices::new(&bytes);

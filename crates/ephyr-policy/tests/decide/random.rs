@@ -1,4 +1,4 @@
-//! Random policies and requests, made of a sequence of bytes so that failures shrink.
+//! Random policies and requests, generated from a byte sequence so that failures shrink.
 
 use ephyr_names::{Timestamp, Ttl};
 use ephyr_policy::{CertificateKind, Purpose, SshAction, Subject};
@@ -6,7 +6,7 @@ use ephyr_token::{Envelope, Grants, Scope};
 
 use crate::world::{HOST_KEY, task};
 
-/// A source of choices; when it is used up, every choice is the first.
+/// A source of choices. When it is exhausted, every choice is the first.
 pub(crate) struct Choices<'a>(std::slice::Iter<'a, u8>);
 
 impl<'a> Choices<'a> {
@@ -26,12 +26,12 @@ impl<'a> Choices<'a> {
         &of[self.pick(of.len())]
     }
 
-    /// True once in so many times.
+    /// Returns `true` with a probability of about one in `times`.
     fn once_in(&mut self, times: usize) -> bool {
         self.pick(times) == times - 1
     }
 
-    /// Some of these, never none.
+    /// Returns a nonempty subset.
     fn some(&mut self, of: &[&str]) -> Vec<String> {
         let bits = 1 + self.pick((1 << of.len()) - 1);
         let chosen = of.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
@@ -121,7 +121,7 @@ impl Rules {
         self.agents.iter().find(|agent| agent.name == name)
     }
 
-    /// The rules as a policy file.
+    /// Returns the rules as a policy file.
     pub(crate) fn yaml(&self) -> String {
         use std::fmt::Write as _;
         let list = |names: &[String]| format!("[{}]", names.join(", "));
@@ -204,7 +204,7 @@ impl AgentRules {
     }
 }
 
-/// What a token allows.
+/// The limits of a token.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     pairs: Option<Vec<(String, String)>>,

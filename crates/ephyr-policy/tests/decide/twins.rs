@@ -1,11 +1,11 @@
-//! Each denial of steps 1 to 3 beside a twin that differs in one thing and is allowed.
+//! Each denial of steps 1 to 3 beside an allowed twin that differs in one input.
 
 use crate::world::{World, exec};
 use ephyr_policy::{Purpose, ReasonCode, evaluate, preview};
 use ephyr_token::{Envelope, Grants, Scope};
 
-/// The world as it is allows the action; with the fault it refuses at this step, for this reason and rule.
-/// Asking without acting says the same.
+/// Asserts that the initial world allows the action and that, with the fault, this step refuses it for this reason
+/// and rule. `preview` and `evaluate` must agree.
 pub(crate) fn twin(step: u8, reason: ReasonCode, rule: &str, fault: impl FnOnce(&mut World)) {
     assert!(World::new().decide().is_ok());
     let mut world = World::new();
@@ -56,7 +56,7 @@ pub(crate) fn ask_certificate(world: &mut World) {
 }
 
 #[test]
-fn step_1_an_agent_that_the_policy_does_not_know_may_nothing() {
+fn step_1_unknown_agent_is_refused() {
     twin(1, ReasonCode::AgentUnknown, "agents", |w| {
         w.subject.agent = "stranger".parse().unwrap();
     });
@@ -66,7 +66,7 @@ fn step_1_an_agent_that_the_policy_does_not_know_may_nothing() {
 }
 
 #[test]
-fn step_1_a_token_without_envelope_or_an_envelope_without_token_is_no_subject() {
+fn step_1_lineage_and_envelope_must_come_together() {
     let reason = ReasonCode::SubjectInconsistent;
     twin(1, reason, "token envelope", |w| w.subject.envelope = None);
     twin(1, reason, "token envelope", |w| w.subject.lineage.clear());
@@ -80,7 +80,7 @@ fn step_1_a_token_without_envelope_or_an_envelope_without_token_is_no_subject() 
 }
 
 #[test]
-fn step_1_a_delegation_holds_only_as_long_as_the_policy_accepts_it() {
+fn step_1_delegation_must_still_be_accepted_by_the_policy() {
     let rule = "agents.child.accept_delegation_from";
     twin(1, ReasonCode::DelegationNotAccepted, rule, |w| {
         w.edit(
@@ -92,7 +92,7 @@ fn step_1_a_delegation_holds_only_as_long_as_the_policy_accepts_it() {
 }
 
 #[test]
-fn step_1_a_delegated_only_agent_makes_no_roots_and_does_nothing_in_its_own_name() {
+fn step_1_delegated_only_agent_needs_a_delegated_token() {
     let (reason, rule) = (ReasonCode::DelegatedOnly, "agents.child.delegated_only");
     let only = |w: &mut World| {
         let to = "accept_delegation_from: [parent]\n    delegated_only: true";
@@ -111,7 +111,7 @@ fn step_1_a_delegated_only_agent_makes_no_roots_and_does_nothing_in_its_own_name
 }
 
 #[test]
-fn step_2_a_target_must_exist_and_be_switched_on() {
+fn step_2_target_must_exist_and_be_enabled() {
     twin(2, ReasonCode::TargetUnknown, "targets", |w| {
         w.ssh().target = "wbe".parse().unwrap();
     });
@@ -160,7 +160,7 @@ fn step_3_every_agent_of_the_lineage_needs_the_role() {
 }
 
 #[test]
-fn step_3_a_role_must_exist_on_the_target() {
+fn step_3_role_must_exist_on_the_target() {
     twin(
         3,
         ReasonCode::RoleNotAllowedOnTarget,
@@ -172,7 +172,7 @@ fn step_3_a_role_must_exist_on_the_target() {
             );
         },
     );
-    // A role that exists nowhere is granted to nobody.
+    // An undeclared role cannot be granted.
     twin(
         3,
         ReasonCode::RoleNotGranted,
@@ -184,7 +184,7 @@ fn step_3_a_role_must_exist_on_the_target() {
 }
 
 #[test]
-fn step_3_an_exact_grant_stands_in_place_of_the_one_for_any_target() {
+fn step_3_named_grant_replaces_the_star_grant() {
     let any = |w: &mut World| {
         w.edit(
             "web: { roles: [read, look, admin] }",
@@ -209,7 +209,7 @@ fn step_3_an_exact_grant_stands_in_place_of_the_one_for_any_target() {
 }
 
 #[test]
-fn step_3_the_token_narrows_and_keeps_each_targets_own_roles() {
+fn step_3_token_narrows_targets_and_roles_as_pairs() {
     let (reason, rule) = (ReasonCode::OutsideEnvelope, "token envelope");
     let pairs = |pairs: &[(&str, &str)]| -> Grants<_, _> {
         let parse = |(t, r): &(&str, &str)| (t.parse().unwrap(), r.parse().unwrap());
@@ -234,7 +234,7 @@ fn step_3_the_token_narrows_and_keeps_each_targets_own_roles() {
 }
 
 #[test]
-fn step_3_a_role_with_commands_or_approvals_gives_no_unsealed_certificate() {
+fn step_3_commands_or_approvals_require_sealed_certificates() {
     let reason = ReasonCode::NotUnsealed;
     allows(ask_certificate);
     let ask = |w: &mut World| {
@@ -257,7 +257,7 @@ fn step_3_a_role_with_commands_or_approvals_gives_no_unsealed_certificate() {
 }
 
 #[test]
-fn step_3_a_role_with_commands_runs_nothing_else() {
+fn step_3_role_with_commands_runs_nothing_else() {
     let (reason, rule) = (ReasonCode::CommandNotAllowed, "roles.look.commands");
     for command in [
         "reboot",
@@ -277,7 +277,7 @@ fn step_3_a_role_with_commands_runs_nothing_else() {
 }
 
 #[test]
-fn step_3_a_command_is_bounded_and_has_no_nul() {
+fn step_3_invalid_commands_are_refused() {
     let (reason, rule) = (ReasonCode::CommandInvalid, "command");
     let long = "x".repeat(16 * 1024);
     for command in ["", "a\0b", &format!("{long}x"), "echo ephyr-sealed-42"] {

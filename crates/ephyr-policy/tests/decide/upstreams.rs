@@ -1,4 +1,4 @@
-//! HTTP requests and remote tool calls take the same steps: each denial beside a twin that is allowed.
+//! HTTP requests and remote tool calls take the same steps: each denial beside an allowed twin.
 
 use ephyr_names::Ttl;
 use ephyr_policy::{
@@ -67,7 +67,7 @@ impl<A: Action> Case<A> {
         load(self.text.as_bytes(), "test.yaml").unwrap_or_else(|d| panic!("{d}\n{}", self.text))
     }
 
-    /// Decides in all three ways, which must agree.
+    /// Runs `evaluate`, `preview` and `authorize`, which must agree.
     fn decide(&self) -> Result<A::Permit, Denial> {
         let (policy, mut ledger) = (self.policy(), Ledger::new());
         let evaluated = evaluate(&policy, &self.subject, &self.action, now()).err();
@@ -103,7 +103,7 @@ fn mcp() -> Case<McpAction> {
     })
 }
 
-/// With the fault, the case is refused at this step, for this reason and rule.
+/// Asserts that the case is allowed and that, with the fault, this step refuses it for this reason and rule.
 fn refuses<A: Action>(
     mut case: Case<A>,
     (step, reason, rule): (u8, ReasonCode, &str),
@@ -135,7 +135,7 @@ fn http_step_1_is_the_same_as_for_ssh() {
 }
 
 #[test]
-fn http_step_2_a_service_must_exist_and_be_enabled() {
+fn http_step_2_service_must_exist_and_be_enabled() {
     let expected = (2, ReasonCode::ServiceDisabled, "services.git.enabled");
     let seen = refuses(http(), expected, |c| {
         c.edit("enabled: true", "enabled: false");
@@ -146,11 +146,11 @@ fn http_step_2_a_service_must_exist_and_be_enabled() {
         "both agents have a grant on it"
     );
     let expected = (2, ReasonCode::ServiceUnknown, "services");
-    let told = refuses(http(), expected, |c| {
+    let answer = refuses(http(), expected, |c| {
         c.action.service = "nil".parse().unwrap();
     });
     assert_eq!(
-        told.reason,
+        answer.reason,
         ReasonCode::MethodNotGranted,
         "existence stays hidden"
     );
@@ -159,14 +159,14 @@ fn http_step_2_a_service_must_exist_and_be_enabled() {
 #[test]
 fn http_step_3_every_agent_of_the_lineage_needs_the_method() {
     let expected = (3, ReasonCode::MethodNotGranted, "agents.parent.services");
-    let told = refuses(http(), expected, |c| {
+    let hidden = refuses(http(), expected, |c| {
         c.action.service = "open".parse().unwrap();
     });
     let unknown = refuses(http(), (2, ReasonCode::ServiceUnknown, "services"), |c| {
         c.action.service = "nope".parse().unwrap();
     });
     assert_eq!(
-        serde_json::to_string(&told).unwrap(),
+        serde_json::to_string(&hidden).unwrap(),
         serde_json::to_string(&unknown)
             .unwrap()
             .replace("nope", "open"),
@@ -186,7 +186,7 @@ fn http_step_3_every_agent_of_the_lineage_needs_the_method() {
 }
 
 #[test]
-fn http_step_3_a_path_is_one_of_the_allowed_and_has_one_reading() {
+fn http_step_3_path_must_be_allowed_and_unambiguous() {
     let expected = (3, ReasonCode::PathNotAllowed, "services.git.allowed_paths");
     for path in [
         "",
@@ -213,7 +213,7 @@ fn http_step_3_a_path_is_one_of_the_allowed_and_has_one_reading() {
 }
 
 #[test]
-fn http_step_3_and_4_the_token_narrows_and_ends() {
+fn http_step_3_and_4_token_limits_and_expiry_are_enforced() {
     let expected = (3, ReasonCode::OutsideEnvelope, "token envelope");
     refuses(http(), expected, |c| c.envelope().http = Grants::none());
     refuses(http(), expected, |c| c.envelope().services = Scope::none());
@@ -224,17 +224,17 @@ fn http_step_3_and_4_the_token_narrows_and_ends() {
 }
 
 #[test]
-fn mcp_steps_2_and_3_rule_the_remote_and_its_tool() {
+fn mcp_steps_2_and_3_check_the_remote_and_its_tool() {
     let expected = (2, ReasonCode::RemoteDisabled, "remotes.tools.enabled");
     refuses(mcp(), expected, |c| {
         c.edit("mcp, enabled: true", "mcp, enabled: false");
     });
     let expected = (2, ReasonCode::RemoteUnknown, "remotes");
-    let told = refuses(mcp(), expected, |c| {
+    let answer = refuses(mcp(), expected, |c| {
         c.action.remote = "nil".parse().unwrap();
     });
     assert_eq!(
-        told.reason,
+        answer.reason,
         ReasonCode::ToolNotGranted,
         "existence stays hidden"
     );
@@ -246,7 +246,7 @@ fn mcp_steps_2_and_3_rule_the_remote_and_its_tool() {
 }
 
 #[test]
-fn a_permit_names_the_request_that_it_was_given_for() {
+fn permit_names_the_allowed_action() {
     let permit = http().decide().unwrap();
     assert_eq!(permit.authorization().agent().as_str(), "child");
     assert_eq!(permit.service().name.as_str(), "git");
@@ -258,7 +258,7 @@ fn a_permit_names_the_request_that_it_was_given_for() {
 }
 
 #[test]
-fn an_action_of_any_kind_is_evaluated_as_its_own_kind() {
+fn any_action_is_evaluated_by_its_type() {
     let policy = http().policy();
     let subject = http().subject;
     for (action, allowed) in [

@@ -1,4 +1,4 @@
-//! A small world to decide in: one policy, one agent with a token, one action that is allowed.
+//! The fixture of the decision tests: one policy, one agent with a token, one allowed action.
 
 use ephyr_names::{TaskId, Timestamp, Ttl};
 use ephyr_policy::{
@@ -9,7 +9,7 @@ use ephyr_token::Envelope;
 pub(crate) const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJLCAUUEqc3qksi4WO6zE3eR2BHZc/8F0KIJ/xvjmQH0";
 
-/// The policy that the world starts with; tests replace parts of it.
+/// The initial policy; tests replace parts of it.
 pub(crate) const POLICY: &str = "\
 global:
   max_active_certs: 4
@@ -76,7 +76,7 @@ pub(crate) fn login(target: &str, role: &str, purpose: Purpose) -> SshAction {
     }
 }
 
-/// Everything that a decision depends on.
+/// All inputs of a decision.
 pub(crate) struct World {
     pub(crate) text: String,
     pub(crate) ledger: Ledger,
@@ -86,7 +86,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// `parent` delegated to `child`, which runs a command on `web` as `read`.
+    /// Creates the world in which `parent` delegated to `child`, which runs a command on `web` as `read`.
     pub(crate) fn new() -> Self {
         let subject = Subject {
             agent: "child".parse().unwrap(),
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Replaces a part of the policy, which must be there.
+    /// Replaces a part of the policy, which must exist.
     pub(crate) fn edit(&mut self, from: &str, to: &str) {
         assert!(self.text.contains(from), "{from}");
         self.text = self.text.replacen(from, to, 1);

@@ -1,40 +1,40 @@
-//! Why a login was refused.
+//! Denials of SSH actions.
 
 use super::SshAction;
-use super::pairing::{Pairing, Unpaired};
 use super::reachable::{Reachable, reachable_in};
 use crate::commands::CommandPolicy;
+use crate::decide::pairing::{Pairing, Unpaired};
 use ephyr_names::MAX_COMMAND_BYTES;
 
-use crate::decide::denial::{Denial, MOST_ALTERNATIVES, ReasonCode, of_lineage};
-use crate::decide::subject::{Request, Subject};
+use crate::decide::denial::{Denial, MAX_ALTERNATIVES, ReasonCode};
+use crate::decide::subject::{Request, Subject, lineage_denial};
 use crate::model::{Agent, Policy, Role};
 use crate::sealed::SEALED_BEGINS;
 
-/// Completes a denial of step 2 or 3: lists what the subject may use, the requested target's other roles first, and
-/// hides whether a target exists that the subject cannot see.
+/// Completes a denial of step 2 or 3: adds the alternatives and hides whether a target exists that the subject cannot
+/// see.
 ///
-/// The answer then depends only on the action, the subject's own envelope and the names of its lineage, so it is the
-/// same for a target that does not exist, one granted to others and one switched off.
-fn told(request: &Request<'_, '_>, action: &SshAction, denial: Denial) -> Denial {
+/// For such a target, the answer depends only on the action, the subject's own envelope and the names of its lineage,
+/// so it is the same for a target that does not exist, one granted to others and one disabled.
+fn answer(request: &Request<'_, '_>, action: &SshAction, denial: Denial) -> Denial {
     let (subject, seen) = (request.subject, reachable_in(request));
     let is_seen = seen.iter().any(|seen| seen.target.name == action.target);
     let denial = if is_seen {
         denial
     } else {
-        let told = match &subject.envelope {
+        let answer = match &subject.envelope {
             Some(envelope) if !envelope.allows_ssh(&action.target, &action.role) => {
                 not_in_envelope(action)
             }
             _ => not_granted(subject, action),
         };
-        denial.told_as(told)
+        denial.hidden_behind(answer)
     };
-    denial.or_else(others(&seen, action))
+    denial.with_alternatives(alternatives(&seen, action))
 }
 
-/// What the subject may use, the asked target's other roles first.
-fn others(seen: &[Reachable<'_>], action: &SshAction) -> Vec<String> {
+/// Lists the targets and roles that the subject may use, those on the requested target first.
+fn alternatives(seen: &[Reachable<'_>], action: &SshAction) -> Vec<String> {
     let mut list: Vec<(bool, String)> = seen
         .iter()
         .filter(|reachable| reachable.enabled)
@@ -48,7 +48,7 @@ fn others(seen: &[Reachable<'_>], action: &SshAction) -> Vec<String> {
         })
         .collect();
     list.sort();
-    list.truncate(MOST_ALTERNATIVES);
+    list.truncate(MAX_ALTERNATIVES);
     list.into_iter().map(|(_, text)| text).collect()
 }
 
@@ -62,7 +62,8 @@ fn not_granted(subject: &Subject, action: &SshAction) -> Denial {
         ", or an agent above it in the task's lineage,"
     };
     let message = format!(
-        "agent `{agent}`{or_above} has no role `{}` on a target `{}`; list_targets shows the targets and roles available to you",
+        "agent `{agent}`{or_above} has no role `{}` on a target `{}`; list_targets shows the targets and roles \
+         available to you",
         action.role, action.target
     );
     Denial::new(
@@ -73,7 +74,7 @@ fn not_granted(subject: &Subject, action: &SshAction) -> Denial {
     )
 }
 
-/// Returns the denial for a target outside the token, whether or not the target exists.
+/// Returns the denial for a target outside the token's envelope, whether or not the target exists.
 fn not_in_envelope(action: &SshAction) -> Denial {
     let message = format!(
         "the task's token does not allow role `{}` on `{}`",
@@ -86,7 +87,7 @@ fn not_in_envelope(action: &SshAction) -> Denial {
 pub(super) fn unpaired(request: &Request<'_, '_>, action: &SshAction, why: Unpaired) -> Denial {
     let message = why.to_string();
     let (step, reason, rule) = match why {
-        Unpaired::Lineage(error) => return of_lineage(&error),
+        Unpaired::Lineage(error) => return lineage_denial(&error),
         Unpaired::TargetUnknown(_) => (2, ReasonCode::TargetUnknown, "targets".to_owned()),
         Unpaired::TargetDisabled(target) => (
             2,
@@ -104,11 +105,11 @@ pub(super) fn unpaired(request: &Request<'_, '_>, action: &SshAction, why: Unpai
             format!("targets.{target}.allowed_roles"),
         ),
     };
-    told(request, action, Denial::new(step, reason, rule, message))
+    answer(request, action, Denial::new(step, reason, rule, message))
 }
 
 pub(super) fn outside_envelope(request: &Request<'_, '_>, action: &SshAction) -> Denial {
-    told(request, action, not_in_envelope(action))
+    answer(request, action, not_in_envelope(action))
 }
 
 pub(super) fn not_unsealed(pairing: &Pairing<'_>) -> Denial {
@@ -118,24 +119,24 @@ pub(super) fn not_unsealed(pairing: &Pairing<'_>) -> Denial {
     } else {
         (
             format!("targets.{}.auto_approve", pairing.target.name),
-            "needs approval",
+            "requires approval",
         )
     };
     let message = format!(
         "role `{role}` {why}, so its certificates are sealed to one command; use exec (or set \
          roles.{role}.unsealed)"
     );
-    Denial::new(3, ReasonCode::NotUnsealed, rule, message).or_else(vec!["exec".into()])
+    Denial::new(3, ReasonCode::NotUnsealed, rule, message).with_alternatives(vec!["exec".into()])
 }
 
 pub(super) fn bad_command() -> Denial {
-    let message = format!("a command has 1 to {MAX_COMMAND_BYTES} bytes and no NUL among them");
+    let message = format!("a command must have 1 to {MAX_COMMAND_BYTES} bytes and no NUL");
     Denial::new(3, ReasonCode::CommandInvalid, "command".into(), message)
 }
 
 pub(super) fn command_with_proof() -> Denial {
     let message = format!(
-        "a command must not contain `{}`: that text proves to the broker that a command began",
+        "a command must not contain `{}`, which proves to the broker that a command started",
         SEALED_BEGINS.trim_end()
     );
     Denial::new(3, ReasonCode::CommandInvalid, "command".into(), message)
@@ -154,12 +155,12 @@ pub(super) fn command_not_allowed(role: &Role) -> Denial {
         format!("roles.{}.commands", role.name),
         message,
     )
-    .or_else(patterns.take(MOST_ALTERNATIVES).collect())
+    .with_alternatives(patterns.take(MAX_ALTERNATIVES).collect())
 }
 
 pub(super) fn no_time_left(action: &SshAction) -> Denial {
     if action.ttl.is_some_and(ephyr_names::Ttl::is_zero) {
-        let message = "a certificate of no duration was asked for".to_owned();
+        let message = "the requested duration is zero".to_owned();
         Denial::new(4, ReasonCode::DurationExhausted, "ttl".into(), message)
     } else {
         Denial::expired()
@@ -168,7 +169,7 @@ pub(super) fn no_time_left(action: &SshAction) -> Denial {
 
 pub(super) fn agent_limit(agent: &Agent) -> Denial {
     let message = format!(
-        "agent `{}` has its {} certificates out; wait for one to end or release one",
+        "agent `{}` has reached its limit of {} active certificates; release one or wait until one expires",
         agent.name, agent.max_concurrent_certs
     );
     Denial::new(
@@ -181,7 +182,7 @@ pub(super) fn agent_limit(agent: &Agent) -> Denial {
 
 pub(super) fn global_limit(policy: &Policy) -> Denial {
     let message = format!(
-        "all agents together have {} certificates out; try again when one has ended",
+        "the limit of {} active certificates of all agents together is reached; retry when one has ended",
         policy.global.max_active_certs
     );
     Denial::new(

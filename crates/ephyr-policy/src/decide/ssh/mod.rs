@@ -1,25 +1,24 @@
 //! Steps 2 to 8 for a login to a target.
 
 mod denial;
-mod pairing;
 mod permit;
 mod reachable;
 
 use ephyr_names::{MAX_COMMAND_BYTES, RoleName, TargetName, Timestamp, Ttl};
 
-pub use self::pairing::{Pairing, Unpaired};
 pub use self::permit::{ResolvedTarget, SshPermit};
 pub use self::reachable::{Reachable, reachable};
 
 use super::denial::Denial;
-use super::slots::{CertificateKind, Full, Ledger, Limits, Room, SlotRequest};
+use super::pairing::{self, Pairing};
+use super::slots::{CertificateKind, FreeSlot, Ledger, LimitReached, Limits, SlotRequest};
 use super::steps::Steps;
 use super::subject::{Authorization, Request, Subject};
 use super::{Action, approval};
 use crate::model::{Agent, Role, Target};
 use crate::sealed::SEALED_BEGINS;
 
-/// Longest life of a certificate that is sealed to one command: long enough to log in.
+/// Maximum lifetime of a certificate that is sealed to one command: it only has to last for the login.
 pub const SEALED_TTL: Ttl = Ttl::from_secs(60);
 
 /// A login to a target.
@@ -31,24 +30,24 @@ pub struct SshAction {
     pub role: RoleName,
     /// The purpose.
     pub purpose: Purpose,
-    /// The requested life of the certificate; `None`: the policy's default.
+    /// The requested lifetime of the certificate; `None`: the policy's default.
     pub ttl: Option<Ttl>,
 }
 
 /// The purpose of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// One command.
+    /// To run one command.
     Exec {
-        /// The command, as the account's shell gets it.
+        /// The command for the account's shell.
         command: String,
     },
-    /// A certificate in the agent's hands.
+    /// To issue a certificate to the agent.
     User,
 }
 
 impl Purpose {
-    /// Returns the kind of certificate that the purpose needs.
+    /// Returns the type of certificate that the purpose requires.
     #[must_use]
     pub fn kind(&self) -> CertificateKind {
         match self {
@@ -72,7 +71,7 @@ pub struct SshGranted<'p> {
 }
 
 impl<'p> SshGranted<'p> {
-    /// Returns the agent that would act.
+    /// Returns the acting agent.
     #[must_use]
     pub fn agent(&self) -> &'p Agent {
         self.pairing.agent()
@@ -84,13 +83,13 @@ impl<'p> SshGranted<'p> {
         self.pairing.target()
     }
 
-    /// Returns the role on it.
+    /// Returns the role on the target.
     #[must_use]
     pub fn role(&self) -> &'p Role {
         self.pairing.role()
     }
 
-    /// Returns the life of the certificate.
+    /// Returns the lifetime of the certificate.
     #[must_use]
     pub fn ttl(&self) -> Ttl {
         self.ttl
@@ -101,7 +100,7 @@ impl Action for SshAction {}
 
 impl Steps for SshAction {
     type Granted<'p> = SshGranted<'p>;
-    type Room = Room;
+    type FreeSlot = FreeSlot;
     type Permit = SshPermit;
 
     fn grant<'p>(&self, request: &Request<'p, '_>) -> Result<SshGranted<'p>, Denial> {
@@ -123,20 +122,20 @@ impl Steps for SshAction {
         Ok(SshGranted { pairing, ttl })
     }
 
-    fn room(
+    fn find_slot(
         &self,
         granted: &SshGranted<'_>,
         request: &Request<'_, '_>,
         ledger: &Ledger,
-    ) -> Result<Room, Denial> {
+    ) -> Result<FreeSlot, Denial> {
         let limits = Limits {
             agent: granted.agent().max_concurrent_certs as usize,
             global: request.policy.global.max_active_certs as usize,
         };
-        let room = ledger.room(&self.slot(request.subject), limits, request.now);
-        room.map_err(|full| match full {
-            Full::Agent => denial::agent_limit(granted.agent()),
-            Full::Global => denial::global_limit(request.policy),
+        let free = ledger.find_slot(&self.slot_request(request.subject), limits, request.now);
+        free.map_err(|limit| match limit {
+            LimitReached::Agent => denial::agent_limit(granted.agent()),
+            LimitReached::Global => denial::global_limit(request.policy),
         })
     }
 
@@ -149,7 +148,7 @@ impl Steps for SshAction {
         granted: SshGranted<'_>,
         authorization: Authorization,
         ledger: &mut Ledger,
-        room: Room,
+        free: FreeSlot,
         now: Timestamp,
     ) -> SshPermit {
         let wanted = SlotRequest {
@@ -160,13 +159,13 @@ impl Steps for SshAction {
             kind: self.purpose.kind(),
         };
         let expires = wanted.kind.renews().then(|| now.after(granted.ttl));
-        let taken = ledger.take(&wanted, room, now, expires);
+        let taken = ledger.take(&wanted, free, now, expires);
         SshPermit::new(authorization, &granted, self.purpose.clone(), taken)
     }
 }
 
 impl SshAction {
-    fn slot<'a>(&'a self, subject: &'a Subject) -> SlotRequest<'a> {
+    fn slot_request<'a>(&'a self, subject: &'a Subject) -> SlotRequest<'a> {
         SlotRequest {
             agent: &subject.agent,
             lineage: &subject.lineage,
@@ -176,8 +175,8 @@ impl SshAction {
         }
     }
 
-    /// Step 4: the least of the requested duration (or the default), the target's and the global maximum, and the
-    /// token's remaining life; a sealed certificate lives only as long as a login takes.
+    /// Step 4: returns the minimum of the requested duration (or the default), the target's and the global maximum,
+    /// the token's remaining lifetime and, for a sealed certificate, [`SEALED_TTL`].
     fn clamp(&self, request: &Request<'_, '_>, target: &Target) -> Ttl {
         let global = &request.policy.global;
         let mut ttl = self.ttl.unwrap_or(global.default_ttl);
@@ -192,15 +191,15 @@ impl SshAction {
     }
 }
 
-/// The part of step 3 that is about the purpose of the login.
+/// The part of step 3 that concerns the purpose of the login.
 fn check_purpose(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<(), Denial> {
     match purpose {
         Purpose::Exec { command } => {
             if command.is_empty() || command.len() > MAX_COMMAND_BYTES || command.contains('\0') {
                 return Err(denial::bad_command());
             }
-            // sshd passes the words of the request on. A target that runs something else in the command's place and
-            // repeats them would seem to have run it.
+            // A target may run something else in place of the command and print the request. Such output must not
+            // contain the proof that the command started.
             if command.contains(SEALED_BEGINS.trim_end()) {
                 return Err(denial::command_with_proof());
             }

@@ -9,8 +9,8 @@ use crate::decide::slots::{LedgerEntry, SlotId};
 use crate::decide::subject::Authorization;
 use crate::model::{HostKey, Role, Target};
 
-/// A login that was allowed, with its slot in the ledger. Only [`authorize`](crate::authorize) makes one, each
-/// stands for one login, and it cannot be copied.
+/// The proof that one login was allowed, with its slot in the ledger. Only [`authorize`](crate::authorize) creates
+/// it, and it cannot be copied.
 #[derive(Debug)]
 #[must_use = "a permit holds a slot: use it, then confirm or abandon the slot in the ledger"]
 pub struct SshPermit {
@@ -42,19 +42,19 @@ impl SshPermit {
         }
     }
 
-    /// Returns for whom the login was allowed, by which policy and when.
+    /// Returns the agent, policy and time of the decision.
     #[must_use]
     pub fn authorization(&self) -> &Authorization {
         &self.authorization
     }
 
-    /// Returns where to connect, and as which account.
+    /// Returns the target to connect to and the account to log in as.
     #[must_use]
     pub fn target(&self) -> &ResolvedTarget {
         &self.target
     }
 
-    /// Returns the role that was granted.
+    /// Returns the granted role.
     #[must_use]
     pub fn role(&self) -> &Role {
         &self.target.role
@@ -66,7 +66,7 @@ impl SshPermit {
         &self.purpose
     }
 
-    /// Returns the longest life of the certificate.
+    /// Returns the maximum lifetime of the certificate.
     #[must_use]
     pub fn ttl(&self) -> Ttl {
         self.ttl
@@ -78,15 +78,15 @@ impl SshPermit {
         self.slot
     }
 
-    /// Returns the certificates that this one replaces. When the new one is out, connections opened by them must
-    /// be ended, since their slots are no longer counted.
+    /// Returns the certificates that this one replaces. Once the new certificate is issued, connections opened with
+    /// them must be closed, because their slots no longer count.
     #[must_use]
     pub fn replaced(&self) -> &[LedgerEntry] {
         &self.replaced
     }
 }
 
-/// A target together with the role on it.
+/// A target and a role on it.
 #[derive(Debug, Clone)]
 pub struct ResolvedTarget {
     target: Arc<Target>,
@@ -100,19 +100,19 @@ impl ResolvedTarget {
         &self.target.name
     }
 
-    /// Returns its DNS name or address.
+    /// Returns the target's DNS name or address.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.target.host
     }
 
-    /// Returns its SSH port.
+    /// Returns the target's SSH port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.target.port
     }
 
-    /// Returns the host key that it must show.
+    /// Returns the accepted host keys.
     #[must_use]
     pub fn host_key(&self) -> &HostKey {
         &self.target.host_key
@@ -130,7 +130,7 @@ impl ResolvedTarget {
         &self.role.principal
     }
 
-    /// Returns everything that the policy says about the target.
+    /// Returns the target's settings in the policy.
     #[must_use]
     pub fn policy(&self) -> &Target {
         &self.target

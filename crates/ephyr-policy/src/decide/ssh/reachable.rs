@@ -17,19 +17,19 @@ pub struct Reachable<'p> {
     pub enabled: bool,
 }
 
-/// Returns every target that steps 1 and 3 leave to the subject, by name.
+/// Returns the targets with at least one role that steps 1 and 3 allow the subject, sorted by name.
 #[must_use]
 pub fn reachable<'p>(policy: &'p Policy, subject: &Subject) -> Vec<Reachable<'p>> {
-    // Nothing here depends on the time.
+    // The result does not depend on the time.
     match Request::new(policy, subject, Timestamp::from_unix_millis(0)) {
         Ok(request) => reachable_in(&request),
         Err(_) => Vec::new(),
     }
 }
 
-/// As [`reachable`], after step 1.
+/// Returns [`reachable`] for a request that has passed step 1.
 pub(super) fn reachable_in<'p>(request: &Request<'p, '_>) -> Vec<Reachable<'p>> {
-    let others: Vec<&'p Agent> = request.others().map(AsRef::as_ref).collect();
+    let ancestors: Vec<&'p Agent> = request.ancestors().map(AsRef::as_ref).collect();
     let allowed = |target: &TargetName, role: &RoleName| {
         let all_have = |agent: &&Agent| {
             let on = agent.access.on(target);
@@ -38,7 +38,7 @@ pub(super) fn reachable_in<'p>(request: &Request<'p, '_>) -> Vec<Reachable<'p>> 
         request
             .envelope()
             .is_none_or(|envelope| envelope.allows_ssh(target, role))
-            && others.iter().all(all_have)
+            && ancestors.iter().all(all_have)
     };
     let on_targets = request.acting.access.iter().filter_map(|on| {
         let target = &on.target;

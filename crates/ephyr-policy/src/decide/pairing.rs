@@ -1,11 +1,11 @@
-//! Whether the policy pairs agents, a target and a role: the part of the decision that broker and signer
-//! share, each for itself.
+//! Whether every agent of a lineage may use a role on a target: the part of the decision that broker and signer both
+//! make, independently.
 
 use std::sync::Arc;
 
 use ephyr_names::{AgentName, Principal, RoleName, TargetName};
 
-use super::super::subject::{LineageError, check_lineage};
+use super::subject::{LineageError, check_lineage};
 use crate::model::{Agent, Approval, AutoApprove, Policy, Role, Target};
 
 /// A target and a role on it that every agent of a lineage may use under the policy.
@@ -18,7 +18,7 @@ pub struct Pairing<'p> {
 }
 
 impl<'p> Pairing<'p> {
-    /// Returns the agent that acts.
+    /// Returns the acting agent.
     #[must_use]
     pub fn agent(&self) -> &'p Agent {
         self.agent
@@ -30,13 +30,13 @@ impl<'p> Pairing<'p> {
         self.target
     }
 
-    /// Returns the role on it.
+    /// Returns the role.
     #[must_use]
     pub fn role(&self) -> &'p Role {
         self.role
     }
 
-    /// Returns how a human must approve; `None`: not at all.
+    /// Returns how a human must approve; `None`: no approval is required.
     #[must_use]
     pub fn approval(&self) -> Option<Approval> {
         self.approval
@@ -51,27 +51,27 @@ impl<'p> Pairing<'p> {
         }
     }
 
-    /// Returns whether every certificate must be sealed to one command: the role has a command policy or the use
-    /// needs approval, and `unsealed` does not say otherwise.
+    /// Returns whether every certificate must be sealed to one command: the role has a command policy or its use
+    /// requires approval, and the role is not `unsealed`.
     #[must_use]
     pub fn must_be_sealed(&self) -> bool {
         !self.role.unsealed && (self.role.commands.is_some() || self.approval.is_some())
     }
 }
 
-/// Why the policy does not pair them. The order is that of the decision's steps.
+/// Why the policy refuses a pairing, in the order of the decision's steps.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unpaired {
     /// The agent may not act under the lineage.
     #[error(transparent)]
     Lineage(#[from] LineageError),
-    /// A target that the policy does not know.
+    /// The target is not in the policy.
     #[error("the policy has no target `{0}`")]
     TargetUnknown(TargetName),
-    /// A target that the policy switches off.
-    #[error("target `{0}` is switched off in the policy")]
+    /// The policy disables the target.
+    #[error("target `{0}` is disabled in the policy")]
     TargetDisabled(TargetName),
-    /// An agent of the lineage that lacks the role on the target.
+    /// An agent of the lineage lacks the role on the target.
     #[error("agent `{agent}` has no role `{role}` on `{target}`")]
     RoleNotGranted {
         /// The agent.
@@ -80,10 +80,10 @@ pub enum Unpaired {
         role: RoleName,
         /// The target.
         target: TargetName,
-        /// The path of the grant that does not name the role; `None`: there is none for the target.
+        /// The path of the agent's grant for the target, which lacks the role; `None`: there is no grant.
         grant: Option<String>,
     },
-    /// A role that does not exist on the target.
+    /// The role does not exist on the target.
     #[error("role `{role}` is not among the allowed_roles of `{target}`")]
     RoleNotAllowedOnTarget {
         /// The role.
@@ -94,11 +94,11 @@ pub enum Unpaired {
 }
 
 impl Policy {
-    /// Returns whether `agent`, acting under `lineage` (the agents of its token's tasks, the root first; empty
-    /// without a token), may be `role` on `target`: every agent of the lineage must have the role there.
+    /// Checks that `agent`, acting under `lineage`, may use `role` on `target`: every agent of the lineage must have
+    /// the role there. `lineage` has the agents of the token's tasks, the root first; it is empty without a token.
     ///
     /// # Errors
-    /// [`Unpaired`] names the rule that refuses.
+    /// Returns an [`Unpaired`] that names the rule that refuses.
     pub fn pairing<'p, 'a>(
         &'p self,
         agent: &'a AgentName,
@@ -140,10 +140,10 @@ pub(super) fn check_roles<'p, 'a>(
     target: &'p Arc<Target>,
     name: &RoleName,
 ) -> Result<Pairing<'p>, Unpaired> {
-    let (role, AutoApprove(mut auto_approve)) = has_role(acting, target, name)?;
+    let (role, AutoApprove(mut auto_approve)) = role_on(acting, target, name)?;
     for agent in lineage.filter(|agent| **agent != acting.name) {
         let agent = policy.find_agent(agent)?;
-        auto_approve &= has_role(agent, target, name)?.1.0;
+        auto_approve &= role_on(agent, target, name)?.1.0;
     }
     Ok(Pairing {
         agent: acting,
@@ -153,7 +153,7 @@ pub(super) fn check_roles<'p, 'a>(
     })
 }
 
-fn has_role<'p>(
+fn role_on<'p>(
     agent: &'p Agent,
     target: &Target,
     role: &RoleName,
@@ -163,7 +163,7 @@ fn has_role<'p>(
         .ok_or_else(|| missing_role(agent, target, role))
 }
 
-/// Returns why an agent lacks a role on a target: either it is not granted or it does not exist there.
+/// Returns why an agent lacks a role on a target: the role is not granted or does not exist there.
 fn missing_role(agent: &Agent, target: &Target, role: &RoleName) -> Unpaired {
     let grant = agent.ssh.on(&target.name);
     if grant.is_some_and(|grant| grant.roles.contains(role)) {
