@@ -1,8 +1,8 @@
-//! Gives memory back to the kernel that the C library's allocator keeps after a burst.
+//! Returns memory to the kernel that glibc's allocator would keep after a load peak.
 
-/// Returns free memory at the top of each arena, and whole free pages within, to the kernel
-/// (malloc_trim(3)). Takes some milliseconds with a large heap; meant for a thread that may block. Does
-/// nothing where the C library is not glibc.
+/// Releases free memory at the top of each arena, and whole free pages within, to the kernel (malloc_trim(3)). Takes some
+/// milliseconds with a large heap, so call it on a thread that may block. Does nothing with a C library other than
+/// glibc.
 pub fn trim() {
     #[cfg(target_env = "gnu")]
     #[expect(
@@ -15,15 +15,18 @@ pub fn trim() {
     }
 }
 
-/// Has the allocator keep little of what a burst has used (mallopt(3)); call it before the second thread. All
-/// threads share two arenas: with one for each thread, what is left is scattered over all of them. Blocks of
-/// 128 KiB and more are always mappings of their own: after the first that is freed, glibc would put ever
-/// larger ones between the small. Small blocks are joined with free neighbours when they are freed. Does
-/// nothing where the C library is not glibc.
+/// Configures the allocator to retain little memory after a load peak (mallopt(3)). Call it before the second thread
+/// starts. Does nothing with a C library other than glibc.
+///
+/// - All threads share two arenas: with one per thread, retained blocks are scattered over all of them.
+/// - Blocks of 128 KiB and more are always separate mappings: by default glibc raises this threshold when such a block
+///   is freed, and then places larger blocks among the small ones.
+/// - Small blocks are merged with free neighbours when they are freed.
 pub fn share_arenas() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "a foreign function that takes two numbers")]
-    // SAFETY: mallopt takes plain numbers; none of these has a precondition but that it comes early.
+    // SAFETY: mallopt takes plain numbers; these parameters have no precondition except to be set before other threads
+    // start.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 2);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
@@ -40,7 +43,7 @@ mod tests {
 
     #[cfg(target_env = "gnu")]
     #[test]
-    fn what_a_burst_has_freed_goes_back() {
+    fn trim_returns_freed_memory_to_the_kernel() {
         // Small blocks with a survivor after them, so that freeing alone returns nothing.
         let burst: Vec<Box<[u8; 1024]>> = (0..50_000).map(|n| Box::new([n as u8; 1024])).collect();
         let survivor = Box::new([1u8; 1024]);

@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use ephyr_render::BrokerListen;
 
-/// Keep the nftables table `inet ephyr` as the policy says: no packet leaves in an agent's name.
+/// Keep the nftables table `inet ephyr`, which rejects packets of agents, as the policy defines it.
 #[derive(Debug, Parser)]
 #[command(
     name = "ephyr-netguard",
     version,
     after_help = "\
-Exit status: 0 the table is as the policy says, 1 it differs (check), 64 wrong options, 69 there is
-no nft, 71 nft or the kernel refused, 75 another program changes the table, 76 nft lists what is not
-understood, 78 the policy or the kernel does not suffice. Changing and listing tables takes CAP_NET_ADMIN."
+Exit status: 0 the table matches the policy, 1 it differs (check), 64 wrong options, 69 nft not
+found, 71 nft or the kernel failed, 75 another program changes the table, 76 the output of nft cannot
+be parsed, 78 invalid policy or Landlock ABI too old. Changing and listing tables requires CAP_NET_ADMIN."
 )]
 pub(crate) struct Args {
-    /// The policy
+    /// The policy file
     #[arg(
         long,
         global = true,
@@ -26,11 +26,11 @@ pub(crate) struct Args {
     )]
     pub(crate) policy: PathBuf,
 
-    /// The program nft; found in PATH and /usr/sbin if left out
+    /// The nft program [default: searched in PATH, then /usr/sbin]
     #[arg(long, global = true, value_name = "PATH", env = "EPHYR_NFT")]
     pub(crate) nft: Option<PathBuf>,
 
-    /// Where the broker serves MCP over HTTP, or off
+    /// The address at which the broker serves MCP over HTTP, or off
     #[arg(
         long,
         global = true,
@@ -46,15 +46,15 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Put the policy's table in force, at once and as a whole
+    /// Put the policy's table in force in one transaction
     Apply,
-    /// Compare the table in force with the policy's and name what differs
+    /// Compare the table in force with the policy's and list the differences
     Check,
-    /// Say whether the policy can be read and this kernel suffices; change nothing
+    /// Check that the policy is valid and the kernel supports it; change nothing
     Validate,
-    /// Apply, and restore the table whenever it is changed; SIGHUP re-reads the policy
+    /// Apply, and restore the table whenever it is changed; SIGHUP reloads the policy
     Watch {
-        /// Where to say how things are
+        /// The status file to write
         #[arg(
             long,
             value_name = "FILE",
@@ -75,10 +75,10 @@ mod tests {
         Args::command().debug_assert();
     }
 
-    /// The units, the only place where their directives stand.
+    /// The definitions of all units.
     const UNITS: &str = include_str!("../../../nixos-module/units.toml");
 
-    /// What the guard's unit says of a directive.
+    /// Returns the value of a directive in the guard's unit.
     fn directive(name: &str) -> &'static str {
         let head = "[units.\"ephyr-netguard.service\".Service]\n";
         let (_, section) = UNITS.split_once(head).unwrap();
@@ -90,12 +90,12 @@ mod tests {
     }
 
     #[test]
-    fn its_unit_starts_it_with_what_it_takes_and_lets_it_write_its_status() {
+    fn unit_has_valid_arguments_and_the_status_directory() {
         let words = directive("ExecStart").split_whitespace();
         let args = Args::try_parse_from(words).unwrap();
         assert_eq!(args.policy, PathBuf::from("/etc/ephyr/policy.yaml"));
         let Command::Watch { status } = args.command else {
-            panic!("it does not watch");
+            panic!("ExecStart does not watch");
         };
         let directory = PathBuf::from("/run").join(directive("RuntimeDirectory"));
         assert_eq!(status.parent(), Some(directory.as_path()));
@@ -103,7 +103,7 @@ mod tests {
         let check = Args::try_parse_from(words).unwrap();
         assert!(matches!(check.command, Command::Validate));
         assert_eq!(check.policy, args.policy);
-        // Netlink to change tables, a Unix socket to tell systemd that it is ready.
+        // Netlink to change tables, a Unix socket to notify systemd.
         assert_eq!(directive("RestrictAddressFamilies"), "AF_UNIX AF_NETLINK");
         for capabilities in ["CapabilityBoundingSet", "AmbientCapabilities"] {
             assert_eq!(directive(capabilities), "CAP_NET_ADMIN");

@@ -1,4 +1,4 @@
-//! What the guard keeps of its rights once it watches: netlink, `nft`, the policy's directory and its status.
+//! The sandbox of `watch`: only netlink, `nft`, the policy's directory and the status file stay accessible.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ephyr_sandbox::{Confinement, Filter, LandlockReport, SandboxError};
 
-/// Where programs and their libraries are; what of it is not there is left out.
+/// Paths of programs and libraries. Missing ones are skipped.
 const PROGRAMS: [&str; 6] = [
     "/usr/lib",
     "/usr/lib64",
@@ -16,7 +16,7 @@ const PROGRAMS: [&str; 6] = [
     "/etc/ld.so.cache",
 ];
 
-/// Confines the process and `nft`, which it starts, for good.
+/// Confines the process and its child `nft` irrevocably.
 pub(crate) fn confine(
     policy: &Path,
     program: &Path,
@@ -24,7 +24,7 @@ pub(crate) fn confine(
     minimum_abi: u32,
 ) -> Result<LandlockReport, SandboxError> {
     let mut confinement = Confinement::new(minimum_abi);
-    // An update replaces the files: their directories are meant.
+    // Updates replace the files by rename, so grant their directories.
     for path in [policy.to_path_buf(), canonical(policy)?] {
         confinement = confinement.read(directory(&path));
     }

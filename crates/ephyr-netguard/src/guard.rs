@@ -1,4 +1,4 @@
-//! The table in force: compared with the policy's, and replaced.
+//! Compares the table in force with the policy's and replaces it.
 
 use std::thread;
 use std::time::Duration;
@@ -6,42 +6,44 @@ use std::time::Duration;
 use ephyr_render::{NftTable, Renamed};
 use ephyr_sandbox::{SandboxError, exit};
 
-use crate::listing::{Counts, Difference, Listing, Unreadable};
+use crate::listing::{Counts, Difference, Listing, ParseError};
 use crate::nft::{Nft, NftError};
 use crate::source::PolicyError;
 
 /// The table in force.
 const TABLE: &str = "ephyr";
 
-/// A copy that sees no packet, to learn how the table would be listed.
+/// A dormant copy, which sees no packets, loaded to obtain the expected listing.
 const EXPECTED: &str = "ephyr-expected";
 
-/// A copy in force for as long as the table is replaced.
+/// An active copy that is in force while the table is replaced.
 const NEXT: &str = "ephyr-next";
 
-/// After so long a table that was loaded and is listed otherwise is listed once more.
-const AGAIN: Duration = Duration::from_millis(100);
+/// Delay before a loaded table whose listing differs is listed again.
+const RELIST_DELAY: Duration = Duration::from_millis(100);
 
-/// How often the copy is loaded to be listed: another `check` has it under the same name, and takes it away when it
-/// is done with its own. One name for all, so that none is left by a process that was killed for the next not to find.
+/// Maximum number of attempts to load and list the dormant copy. A concurrent `check` uses the same name and may remove
+/// the copy. The name is shared so that the next `check` removes a copy left by a killed process.
 const TRIES: usize = 20;
 
-/// Why there is no table, or no answer.
+/// The table could not be compared or replaced.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
     Nft(#[from] NftError),
     #[error(transparent)]
-    Listing(#[from] Unreadable),
+    Listing(#[from] ParseError),
     #[error(transparent)]
     Policy(#[from] PolicyError),
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    #[error("the table was loaded and is gone again: someone else changes it at the same time")]
+    #[error("the table was loaded and has disappeared: another program changes it concurrently")]
     Gone,
-    #[error("the table was loaded and differs all the same: {0}")]
+    #[error(
+        "the table was loaded and differs from the policy: {0}; another program changes it concurrently"
+    )]
     StillDiffers(Difference),
 }
 
@@ -59,7 +61,7 @@ impl Error {
     }
 }
 
-/// Compares and replaces.
+/// Compares and replaces the table.
 #[derive(Debug)]
 pub(crate) struct Guard {
     nft: Nft,
@@ -70,18 +72,18 @@ impl Guard {
         Self { nft }
     }
 
-    /// The program that it runs.
+    /// Returns the path of `nft`.
     pub(crate) fn program(&self) -> &std::path::Path {
         self.nft.program()
     }
 
-    /// What the table's counters say; nothing where there is none to ask.
+    /// Returns the table's counters; empty if the table is absent or cannot be listed.
     pub(crate) fn counts(&self) -> Counts {
         let listed = self.listing(TABLE).ok().flatten();
         listed.map(|(_, counts)| counts).unwrap_or_default()
     }
 
-    /// How the table in force differs from what the kernel makes of this one; nothing if it does not.
+    /// Returns the differences of the table in force from the kernel's listing of `table`.
     pub(crate) fn differences(&self, table: &NftTable) -> Result<Vec<Difference>, Error> {
         let renamed = Renamed {
             name: EXPECTED,
@@ -94,14 +96,14 @@ impl Guard {
             let listed = self.listing(EXPECTED);
             self.nft.remove(EXPECTED)?;
             if let Some((expected, _)) = listed? {
-                let (differences, _) = self.compare(&expected.awake())?;
+                let (differences, _) = self.compare(&expected.active())?;
                 return Ok(differences);
             }
         }
         Err(Error::Gone)
     }
 
-    /// How the table in force differs from this listing, with what its counters say.
+    /// Returns the differences of the table in force from this listing, and the table's counters.
     pub(crate) fn compare(&self, expected: &Listing) -> Result<(Vec<Difference>, Counts), Error> {
         Ok(match self.listing(TABLE)? {
             Some((listing, counts)) => (listing.differences(expected), counts),
@@ -109,44 +111,44 @@ impl Guard {
         })
     }
 
-    /// Puts this table in force, its counters beginning with these counts, and says how it is listed.
+    /// Puts this table in force with these initial counts and returns its listing.
     ///
-    /// There is no moment without rules. One transaction replaces the table; but a packet that is between two
-    /// chains of one hook in the very moment of the change may pass the new chain by the old rules,
-    /// of which it has none yet, and the old one by the new. So a copy is in force before, and until after.
+    /// Packets are filtered at every moment. One transaction replaces the table, but a packet that is between two
+    /// chains of a hook during the change may see the new chain under the old rules, which do not have it, and the old
+    /// chain under the new. Therefore a copy is in force from before the replacement until after it.
     pub(crate) fn replace(&self, table: &NftTable, counts: &Counts) -> Result<Listing, Error> {
         let none = Counts::new();
-        let awake = |name, counts| {
+        let active = |name, counts| {
             table.ruleset_as(&Renamed {
                 name,
                 dormant: false,
                 counts,
             })
         };
-        self.nft.load(&awake(NEXT, &none))?;
+        self.nft.load(&active(NEXT, &none))?;
         let expected = self.listing(NEXT);
-        // What cannot be put in its place stays as the copy: better two tables than none.
-        self.nft.load(&awake(TABLE, counts))?;
+        // If this fails, the copy stays in force: two tables are better than none.
+        self.nft.load(&active(TABLE, counts))?;
         let (expected, _) = expected?.ok_or(Error::Gone)?;
         let (mut differences, _) = self.compare(&expected)?;
         if !differences.is_empty() {
-            // A listing is put together from several answers, between which someone else may change another table.
-            thread::sleep(AGAIN);
+            // nft assembles a listing from several kernel replies; a change of another table in between can disturb it.
+            thread::sleep(RELIST_DELAY);
             (differences, _) = self.compare(&expected)?;
         }
         match differences.into_iter().next() {
-            None => self.tidy().map(|()| expected),
+            None => self.remove_copy().map(|()| expected),
             Some(difference) => Err(Error::StillDiffers(difference)),
         }
     }
 
-    /// Takes the copy away that a replacement which did not succeed has left in force.
-    pub(crate) fn tidy(&self) -> Result<(), Error> {
+    /// Removes the active copy that a failed replacement may have left.
+    pub(crate) fn remove_copy(&self) -> Result<(), Error> {
         Ok(self.nft.remove(NEXT)?)
     }
 
     fn listing(&self, table: &str) -> Result<Option<(Listing, Counts)>, Error> {
         let listed = self.nft.list(table)?;
-        Ok(listed.as_deref().map(Listing::read).transpose()?)
+        Ok(listed.as_deref().map(Listing::parse).transpose()?)
     }
 }

@@ -1,17 +1,16 @@
-//! Keeps the nftables table `inet ephyr` as the policy says: no packet leaves in an agent's name.
+//! Keeps the nftables table `inet ephyr` as the policy defines it, so that packets of agents are rejected.
 //!
 //! ```text
-//! args      apply, check or watch
-//! watch     one poll loop: changes of nf_tables, signals, time
-//!   guard     policy + kernel -> the table in force, or how it differs
-//!     listing   what `nft` lists of a table, comparable
+//! args      apply, check, validate or watch
+//! watch     one poll loop: changes of nf_tables, signals, timers
+//!   guard     policy + kernel -> the table in force, or its differences
+//!     listing   the listing of a table by `nft`, comparable
 //!     nft       the `nft` program
-//!   status    what the broker and people read of it
+//!   status    the status file
 //! ```
 //!
-//! What a table must look like is asked of the kernel itself: the compiled ruleset is loaded once more,
-//! under another name, and both listings are compared. So neither how `nft` words a rule nor what
-//! the kernel makes of it is guessed here.
+//! The expected listing comes from the kernel: the compiled ruleset is loaded a second time under another name, and both
+//! listings are compared. This code therefore does not depend on how `nft` prints a rule or how the kernel stores it.
 
 mod args;
 mod confine;
@@ -33,16 +32,16 @@ use crate::guard::Guard;
 use crate::nft::Nft;
 use crate::source::PolicySource;
 
-/// Exit code of `check` if the table is not as the policy says, as of diff(1).
+/// Exit code of `check` if the table differs from the policy's, as in diff(1).
 const DIFFERS: u8 = 1;
 
-/// Runs what the command line says.
+/// Runs the command given on the command line.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Also what `--help` prints, which is no error.
+            // clap also returns the output of `--help` as an error.
             let _ = error.print();
             let code = if error.use_stderr() { exit::USAGE } else { 0 };
             return ExitCode::from(code);
@@ -75,7 +74,7 @@ fn run(args: &Args) -> Result<ExitCode, guard::Error> {
             if !differences.is_empty() {
                 return Ok(ExitCode::from(DIFFERS));
             }
-            log::info("the table in force is the policy's");
+            log::info("the table in force matches the policy");
         }
         Command::Validate => {
             let policy = source.policy()?;

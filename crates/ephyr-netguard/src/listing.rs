@@ -1,50 +1,50 @@
-//! What `nft` lists of a table, in a form in which two tables can be compared: without counts, handles
-//! and the order of what has none.
+//! Parses the listing of a table by `nft` into a comparable form, without counter values, handles and the order of
+//! unordered parts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ephyr_render::Count;
 
-/// A table.
+/// The listing of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listing {
-    /// Flags and comments of the table itself.
-    own: Vec<String>,
-    /// Its chains, sets, maps and counters by their heads, such as `chain output`, with what stands in
-    /// them line by line; sets without their elements, counters without their counts.
+    /// The table's own flags and comments.
+    properties: Vec<String>,
+    /// The lines of chains, sets, maps and counters by their heads, such as `chain output`, without the elements of
+    /// sets and the values of counters.
     blocks: BTreeMap<String, Vec<String>>,
-    /// The elements of its sets and maps.
+    /// The elements of sets and maps, by their heads.
     elements: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// What counters have counted, by their names.
+/// Counter values by counter name.
 pub(crate) type Counts = BTreeMap<String, Count>;
 
-/// A way in which a table is not what it should be.
+/// A difference of a table from the expected one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Difference {
-    /// There is no table.
+    /// The table does not exist.
     Absent,
-    /// There is one, and it cannot be listed.
-    Unlisted { why: String },
-    /// It has flags that it should not have, or lacks some.
-    Own { found: String },
-    /// A chain, set, map or counter is not there.
-    Missing { block: String },
-    /// A chain, set, map or counter is there that should not be.
-    Foreign { block: String },
-    /// Something within a chain or a set's declaration.
+    /// The table cannot be listed.
+    Unlistable { why: String },
+    /// The table's flags or comments differ.
+    Properties { found: String },
+    /// A chain, set, map or counter is missing.
+    MissingBlock { block: String },
+    /// A chain, set, map or counter is unexpected.
+    UnexpectedBlock { block: String },
+    /// A line of a chain or of a set's declaration differs.
     Line {
         block: String,
         number: usize,
         found: Option<String>,
         expected: Option<String>,
     },
-    /// An element that is not there.
-    Lost { set: String, element: String },
-    /// An element that should not be there.
-    Added { set: String, element: String },
+    /// An element of a set or map is missing.
+    MissingElement { set: String, element: String },
+    /// An element of a set or map is unexpected.
+    UnexpectedElement { set: String, element: String },
 }
 
 impl fmt::Display for Difference {
@@ -55,10 +55,10 @@ impl fmt::Display for Difference {
         };
         match self {
             Self::Absent => f.write_str("there is no table inet ephyr"),
-            Self::Unlisted { why } => write!(f, "the table cannot be looked at: {why}"),
-            Self::Own { found } => write!(f, "the table is marked `{found}`"),
-            Self::Missing { block } => write!(f, "{block} is missing"),
-            Self::Foreign { block } => write!(f, "{block} does not belong there"),
+            Self::Unlistable { why } => write!(f, "the table cannot be listed: {why}"),
+            Self::Properties { found } => write!(f, "unexpected table properties: `{found}`"),
+            Self::MissingBlock { block } => write!(f, "missing {block}"),
+            Self::UnexpectedBlock { block } => write!(f, "unexpected {block}"),
             Self::Line {
                 block,
                 number,
@@ -66,35 +66,39 @@ impl fmt::Display for Difference {
                 expected,
             } => write!(
                 f,
-                "{block}, line {number}: {} stands there instead of {}",
+                "{block}, line {number}: {} instead of {}",
                 or_nothing(found),
                 or_nothing(expected)
             ),
-            Self::Lost { set, element } => write!(f, "{set} lacks {element}"),
-            Self::Added { set, element } => write!(f, "{set} has {element} too much"),
+            Self::MissingElement { set, element } => {
+                write!(f, "missing element {element} in {set}")
+            }
+            Self::UnexpectedElement { set, element } => {
+                write!(f, "unexpected element {element} in {set}")
+            }
         }
     }
 }
 
-/// A listing that cannot be read.
+/// The listing cannot be parsed.
 #[derive(Debug, thiserror::Error)]
-#[error("what nft lists is not understood: {0}")]
-pub(crate) struct Unreadable(&'static str);
+#[error("cannot parse the output of `nft list table`: {0}")]
+pub(crate) struct ParseError(&'static str);
 
 impl Listing {
-    /// Reads what `nft list table` prints, and what the table's counters say.
+    /// Parses the output of `nft list table` into a listing and the table's counters.
     ///
-    /// It is text and not JSON, since nft 1.0.6 writes something of its memory where the JSON of a table has its flags.
-    pub(crate) fn read(text: &str) -> Result<(Self, Counts), Unreadable> {
+    /// The format is text, since nft 1.0.6 writes uninitialized memory where the JSON of a table has its flags.
+    pub(crate) fn parse(text: &str) -> Result<(Self, Counts), ParseError> {
         let mut listing = Self {
-            own: Vec::new(),
+            properties: Vec::new(),
             blocks: BTreeMap::new(),
             elements: BTreeMap::new(),
         };
         let mut counts = Counts::new();
         let mut lines = text.lines();
         if !lines.next().is_some_and(|line| line.starts_with("table ")) {
-            return Err(Unreadable("it does not begin with a table"));
+            return Err(ParseError("it does not begin with a table"));
         }
         while let Some(line) = lines.next() {
             match line.strip_prefix('\t') {
@@ -102,9 +106,9 @@ impl Listing {
                     let head = head.trim_end_matches('{').trim_end();
                     listing.block(head, &mut lines, &mut counts);
                 }
-                Some(own) => listing.own.push(own.trim().to_owned()),
+                Some(property) => listing.properties.push(property.trim().to_owned()),
                 None if line.is_empty() || line == "}" => {}
-                None => return Err(Unreadable("a line outside of the table")),
+                None => return Err(ParseError("a line outside of the table")),
             }
         }
         Ok((listing, counts))
@@ -131,28 +135,28 @@ impl Listing {
         self.blocks.insert(head.to_owned(), body);
     }
 
-    /// What a dormant copy says of the table that is awake.
-    pub(crate) fn awake(mut self) -> Self {
-        self.own.retain(|line| line != "flags dormant");
+    /// Returns the listing of a dormant copy as that of an active table.
+    pub(crate) fn active(mut self) -> Self {
+        self.properties.retain(|line| line != "flags dormant");
         self
     }
 
-    /// How this table differs from what it should be.
+    /// Returns the differences of this table from the expected one.
     pub(crate) fn differences(&self, expected: &Self) -> Vec<Difference> {
         let mut found = Vec::new();
-        if self.own != expected.own {
-            let own = self.own.join("; ");
-            found.push(Difference::Own { found: own });
+        if self.properties != expected.properties {
+            let properties = self.properties.join("; ");
+            found.push(Difference::Properties { found: properties });
         }
         for block in expected.blocks.keys() {
             if !self.blocks.contains_key(block) {
                 let block = block.clone();
-                found.push(Difference::Missing { block });
+                found.push(Difference::MissingBlock { block });
             }
         }
         for (block, lines) in &self.blocks {
             match expected.blocks.get(block) {
-                None => found.push(Difference::Foreign {
+                None => found.push(Difference::UnexpectedBlock {
                     block: block.clone(),
                 }),
                 Some(wanted) => found.extend(first_line(block, lines, wanted)),
@@ -167,21 +171,25 @@ impl Listing {
         for set in sets {
             let here = self.elements.get(set).unwrap_or(&none);
             let wanted = expected.elements.get(set).unwrap_or(&none);
-            let lost = wanted.difference(here).map(|element| Difference::Lost {
-                set: set.clone(),
-                element: element.clone(),
-            });
-            let added = here.difference(wanted).map(|element| Difference::Added {
-                set: set.clone(),
-                element: element.clone(),
-            });
-            found.extend(lost.chain(added));
+            let missing = wanted
+                .difference(here)
+                .map(|element| Difference::MissingElement {
+                    set: set.clone(),
+                    element: element.clone(),
+                });
+            let unexpected = here
+                .difference(wanted)
+                .map(|element| Difference::UnexpectedElement {
+                    set: set.clone(),
+                    element: element.clone(),
+                });
+            found.extend(missing.chain(unexpected));
         }
         found
     }
 }
 
-/// Where two blocks first differ.
+/// Returns the first line in which two blocks differ.
 fn first_line(block: &str, lines: &[String], wanted: &[String]) -> Option<Difference> {
     let longest = lines.len().max(wanted.len());
     let number = (0..longest).find(|index| lines.get(*index) != wanted.get(*index))?;
@@ -193,7 +201,7 @@ fn first_line(block: &str, lines: &[String], wanted: &[String]) -> Option<Differ
     })
 }
 
-/// The elements of a set or a map, each as `nft` words it, with the white space of broken lines taken out.
+/// Parses the elements of a set or map, which `nft` breaks into several lines.
 fn elements<'a>(first: &str, lines: &mut impl Iterator<Item = &'a str>) -> BTreeSet<String> {
     let mut text = first.to_owned();
     while text.ends_with(',') {
@@ -207,7 +215,7 @@ fn elements<'a>(first: &str, lines: &mut impl Iterator<Item = &'a str>) -> BTree
     inner.split(", ").map(str::to_owned).collect()
 }
 
-/// What a counter counted: `packets 3 bytes 180`.
+/// Parses a counter's value, such as `packets 3 bytes 180`.
 fn count(line: &str) -> Option<Count> {
     let words: Vec<&str> = line.split(' ').collect();
     let ["packets", packets, "bytes", bytes] = words[..] else {
@@ -243,44 +251,48 @@ mod tests {
 ";
 
     #[test]
-    fn counts_and_how_lines_are_broken_are_no_part_of_a_table() {
-        let (listing, counts) = Listing::read(TABLE).unwrap();
+    fn counter_values_and_line_breaks_are_no_difference() {
+        let (listing, counts) = Listing::parse(TABLE).unwrap();
         assert_eq!(counts["agent-a"].packets, 3);
         let other = TABLE
             .replace("packets 3 bytes 180", "packets 0 bytes 0")
             .replace(",\n\t\t\t     ", ", ");
-        let (other, counts) = Listing::read(&other).unwrap();
+        let (other, counts) = Listing::parse(&other).unwrap();
         assert_eq!(counts["agent-a"].packets, 0);
         assert_eq!(listing, other);
         assert!(listing.differences(&other).is_empty());
     }
 
     #[test]
-    fn every_part_of_a_table_counts() {
-        let (listing, _) = Listing::read(TABLE).unwrap();
-        for (from, to, said) in [
-            ("1502", "1503", "set agents lacks 1502 comment \"b\""),
-            ("\tflags dormant\n", "", "the table is marked ``"),
+    fn change_of_any_part_is_a_difference() {
+        let (listing, _) = Listing::parse(TABLE).unwrap();
+        for (from, to, expected) in [
+            (
+                "1502",
+                "1503",
+                "missing element 1502 comment \"b\" in set agents",
+            ),
+            ("\tflags dormant\n", "", "unexpected table properties: ``"),
             ("type uid", "type mark", "set agents, line 1: `type mark`"),
             ("accept;", "drop;", "chain output, line 1"),
             ("jump agent", "return", "chain output, line 2"),
             (
                 "counter agent-a",
                 "counter agent-b",
-                "counter agent-a is missing",
+                "missing counter agent-a",
             ),
         ] {
-            let (other, _) = Listing::read(&TABLE.replace(from, to)).unwrap();
-            let said_of_it = other.differences(&listing)[0].to_string();
-            assert!(said_of_it.starts_with(said), "{said_of_it}");
+            let (other, _) = Listing::parse(&TABLE.replace(from, to)).unwrap();
+            let difference = other.differences(&listing)[0].to_string();
+            assert!(difference.starts_with(expected), "{difference}");
         }
-        assert_eq!(listing.awake().own, Vec::<String>::new());
+        assert_eq!(listing.active().properties, Vec::<String>::new());
     }
 
     #[test]
-    fn what_is_no_table_is_not_understood() {
+    fn output_that_is_not_a_table_is_an_error() {
         for text in ["", "chain x {", "table inet a {\n}\nmore"] {
-            assert!(Listing::read(text).is_err(), "{text}");
+            assert!(Listing::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Hears from the kernel that something of nf_tables changed. What it was is not read from the message:
-//! the table is listed and compared, as it is every few seconds anyway.
+//! Receives netlink notifications of nf_tables changes. Their content is ignored: the table is listed and compared after
+//! any change, and every few seconds anyway.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
-/// `NFNLGRP_NFTABLES` as a bit: every change of a ruleset.
+/// The group `NFNLGRP_NFTABLES` as a bit mask: every change of the ruleset.
 const CHANGES: u32 = 1 << (7 - 1);
 
-/// A netlink socket in the group of changes.
+/// A netlink socket subscribed to nf_tables changes.
 #[derive(Debug)]
 pub(crate) struct Monitor {
     socket: OwnedFd,
@@ -28,7 +28,7 @@ impl Monitor {
         Ok(Self { socket })
     }
 
-    /// Empties the socket; messages that the kernel had to drop count as a change like any other.
+    /// Discards all queued messages, also after an overflow (ENOBUFS).
     pub(crate) fn drain(&self) {
         let mut buffer = [0; 8192];
         loop {

@@ -1,4 +1,4 @@
-//! The program `nft`: the one thing that speaks to nf_tables here.
+//! Runs the program `nft`, through which all access to nf_tables goes.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -9,35 +9,36 @@ use nftables::batch::Batch;
 use nftables::schema::{NfListObject, Table};
 use nftables::types::NfFamily;
 
-/// Where it is on most systems; an unprivileged PATH often lacks the directory.
+/// The path on most systems; an unprivileged PATH often lacks the directory.
 const USUAL: &str = "/usr/sbin/nft";
 
-/// What `nft` says of a table that there is not.
+/// The error of `nft` for a table that does not exist.
 const ABSENT: &str = "No such file or directory";
 
-/// The program, and how it is called: without environment, so that neither language nor configuration
-/// of whoever calls change what it says.
+/// The program `nft`. It runs with an empty environment, so that the caller's locale and configuration cannot change its
+/// output.
 #[derive(Debug, Clone)]
 pub(crate) struct Nft {
     program: PathBuf,
 }
 
-/// Why `nft` did not do what it was asked.
+/// A call of `nft` failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NftError {
-    #[error("there is no nft in PATH; install nftables or say --nft PATH")]
+    #[error("nft not found in PATH; install nftables or pass --nft PATH")]
     NotFound,
     #[error("{program} cannot be run: {why}")]
     NotRun {
         program: PathBuf,
         why: std::io::Error,
     },
-    #[error("nft cannot {what}: {said}")]
-    Failed { what: String, said: String },
+    #[error("nft cannot {operation}: {stderr}")]
+    Failed { operation: String, stderr: String },
 }
 
 impl Nft {
-    /// This program, or the one in PATH.
+    /// Returns the given program, or the one found in PATH. Relative directories in PATH are ignored: they would let
+    /// the caller's working directory select the program.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self, NftError> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let found = given.map(Path::to_path_buf).or_else(|| {
@@ -51,12 +52,12 @@ impl Nft {
             .ok_or(NftError::NotFound)
     }
 
-    /// The program's file.
+    /// Returns the program's path.
     pub(crate) fn program(&self) -> &Path {
         &self.program
     }
 
-    /// Loads a ruleset: all of it or nothing.
+    /// Loads a ruleset in one transaction.
     pub(crate) fn load(&self, ruleset: &str) -> Result<(), NftError> {
         let done = self.run(["-f", "-"], ruleset)?;
         if done.status.success() {
@@ -78,8 +79,8 @@ impl Nft {
         batch.delete(table);
         let commands = serde_json::to_string(&batch.to_nftables());
         let commands = commands.map_err(|error| NftError::Failed {
-            what: "remove the table".to_owned(),
-            said: error.to_string(),
+            operation: "remove the table".to_owned(),
+            stderr: error.to_string(),
         })?;
         let done = self.run(["-j", "-f", "-"], &commands)?;
         if done.status.success() {
@@ -88,7 +89,7 @@ impl Nft {
         Err(failed("remove the table", &done))
     }
 
-    /// A table as text; nothing where there is no such table.
+    /// Returns the listing of a table, or `None` if it does not exist.
     pub(crate) fn list(&self, table: &str) -> Result<Option<String>, NftError> {
         let done = self.run(["list", "table", "inet", table], "")?;
         if done.status.success() {
@@ -118,8 +119,8 @@ impl Nft {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(not_run)?;
-        // nft reads its input to the end before it says anything, and a program that does not read
-        // fails by its exit status.
+        // nft reads all input before it writes output, so this cannot deadlock. A write error is ignored: a program that
+        // does not read its input fails by its exit status.
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(input.as_bytes());
         }
@@ -127,16 +128,16 @@ impl Nft {
     }
 }
 
-fn failed(what: &str, done: &Output) -> NftError {
-    let said = String::from_utf8_lossy(&done.stderr);
-    let said = said.trim();
-    let said = if said.is_empty() {
+fn failed(operation: &str, done: &Output) -> NftError {
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    let stderr = stderr.trim();
+    let stderr = if stderr.is_empty() {
         done.status.to_string()
     } else {
-        said.chars().take(500).collect()
+        stderr.chars().take(500).collect()
     };
     NftError::Failed {
-        what: what.to_owned(),
-        said,
+        operation: operation.to_owned(),
+        stderr,
     }
 }

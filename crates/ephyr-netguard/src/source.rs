@@ -1,4 +1,4 @@
-//! The policy, as a table.
+//! Loads the policy and compiles its table.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use ephyr_policy::{Diagnostics, MAX_POLICY_BYTES, Policy};
 use ephyr_render::{BrokerListen, NftTable};
 use ephyr_sandbox::read_regular;
 
-/// Why a policy is not used.
+/// The policy cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PolicyError {
-    #[error("the policy {path} cannot be read: {why}")]
+    #[error("cannot read the policy {path}: {why}; `--policy` names another file")]
     Unreadable { path: PathBuf, why: io::Error },
     #[error("the policy {path} has errors:\n{findings}")]
     Invalid {
@@ -19,7 +19,7 @@ pub(crate) enum PolicyError {
     },
 }
 
-/// Where the policy comes from, and where the broker listens, which no policy says.
+/// The policy file, and the broker's listen address, which is not part of the policy.
 #[derive(Debug)]
 pub(crate) struct PolicySource {
     path: PathBuf,
@@ -34,17 +34,17 @@ impl PolicySource {
         }
     }
 
-    /// The policy's file.
+    /// Returns the path of the policy file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The table of the policy as it is now.
+    /// Reads the policy file and returns its table.
     pub(crate) fn load(&self) -> Result<NftTable, PolicyError> {
         Ok(self.table(&self.policy()?))
     }
 
-    /// The policy as it is now.
+    /// Reads the policy file.
     pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
         let bytes =
             read_regular(&self.path, MAX_POLICY_BYTES).map_err(|why| PolicyError::Unreadable {
@@ -58,7 +58,7 @@ impl PolicySource {
         })
     }
 
-    /// A policy's table.
+    /// Returns the table of a policy.
     pub(crate) fn table(&self, policy: &Policy) -> NftTable {
         NftTable::new(policy, self.broker)
     }

@@ -1,4 +1,4 @@
-//! How things are, in a file for the broker and for people: replaced as a whole, so that no reader sees half.
+//! The status file for operators and programs. It is replaced by rename, so readers never see a partial file.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -8,51 +8,51 @@ use std::path::{Path, PathBuf};
 use ephyr_names::Timestamp;
 use serde::Serialize;
 
-/// What `status.json` says.
+/// The content of `status.json`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Status {
-    /// The form of this file.
+    /// The version of the file format.
     pub(crate) version: u32,
-    /// Whether the table in force was the policy's when it was last looked at.
+    /// Whether the table in force matched the policy at the last check.
     pub(crate) in_force: bool,
-    /// The policy that the table is made of.
+    /// The hash of the policy that the table was compiled from.
     pub(crate) policy: String,
-    /// When the table was last looked at.
+    /// The time of the last check.
     pub(crate) checked: Timestamp,
-    /// How often it had to be restored since the guard started.
+    /// Number of repairs since the guard started.
     pub(crate) repairs: u64,
-    /// The last time.
+    /// The last repair.
     pub(crate) last_repair: Option<Repair>,
-    /// Why the table is not in force, or why the policy that is there now is not the one in use.
+    /// The reason why the table is not in force, or why the current policy file is not in use.
     pub(crate) problem: Option<String>,
-    /// Every agent with a user on this machine.
+    /// The agents that have a UID on this machine.
     pub(crate) agents: Vec<AgentStatus>,
-    /// The Landlock ABI that confines the guard; 0: none.
+    /// The Landlock ABI that confines the guard; 0 without Landlock.
     pub(crate) landlock_abi: u32,
 }
 
-/// A table that was not as it should have been.
+/// A repair of a changed table.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Repair {
-    /// When it was seen.
+    /// The time of the repair.
     pub(crate) time: Timestamp,
-    /// How it differed.
+    /// The differences that were found.
     pub(crate) differences: Vec<String>,
 }
 
-/// An agent's part.
+/// The counters of an agent.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct AgentStatus {
     pub(crate) agent: String,
     pub(crate) uid: u32,
-    /// Packets of it that were rejected, over reloads and repairs.
+    /// Number of rejected packets, including those before reloads and repairs.
     pub(crate) rejected_packets: u64,
-    /// Their bytes.
+    /// Number of bytes in those packets.
     pub(crate) rejected_bytes: u64,
 }
 
 impl Status {
-    /// Writes it, for everyone to read.
+    /// Replaces the file, with mode 0644.
     pub(crate) fn write(&self, file: &Path) -> io::Result<()> {
         let mut beside = PathBuf::from(file);
         beside.set_extension("json.new");
@@ -60,7 +60,7 @@ impl Status {
         text.push(b'\n');
         let _ = fs::remove_file(&beside);
         let mut new = fs::File::create_new(&beside)?;
-        // Whatever the umask is: the unit's leaves nothing to others.
+        // Set explicitly: the unit's umask denies others all access.
         new.set_permissions(fs::Permissions::from_mode(0o644))?;
         new.write_all(&text)?;
         fs::rename(&beside, file)

@@ -1,5 +1,5 @@
-//! `ephyr-netguard watch`: the table is looked at whenever something of nf_tables changes, and every few seconds
-//! besides; what is not as it should be is restored.
+//! `ephyr-netguard watch`: checks the table after every change of nf_tables and every few seconds, and restores it if it
+//! differs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,23 +19,23 @@ use crate::monitor::Monitor;
 use crate::source::PolicySource;
 use crate::status::{AgentStatus, Repair, Status};
 
-/// How often the table is looked at without a reason.
+/// Interval of checks without a notification.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// How soon it is tried again when it could not be put in force.
+/// Interval of checks while the table is not in force.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Changes within this time are one.
+/// Delay after a notification, so that changes in quick succession cause one check.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// So many differences are named; the rest is counted.
+/// Maximum number of differences in a log line; the rest is counted.
 const NAMED: usize = 5;
 
-/// Puts the table in force and keeps it there until the process is told to stop; then it stays in force.
+/// Puts the table in force and keeps it in force until SIGTERM or SIGINT. The table stays in force afterwards.
 pub(crate) fn run(guard: Guard, source: &PolicySource, status: &Path) -> Result<(), Error> {
     let notifier = Notifier::from_env()?;
     let signals = Signals::install()?;
-    // Open before the table is applied: no change after that is missed.
+    // Opened before the table is applied, so that no later change is missed.
     let monitor = Monitor::open()?;
     let policy = source.policy()?;
     let landlock = confine(
@@ -48,17 +48,18 @@ pub(crate) fn run(guard: Guard, source: &PolicySource, status: &Path) -> Result<
     notifier.ready();
     loop {
         notifier.status(&watch.summary());
-        let patience = watch
-            .patience()
+        let timeout = watch
+            .interval()
             .min(notifier.watchdog_interval().unwrap_or(INTERVAL));
-        let woken = wait(&signals, &monitor, patience)?;
+        let wakeup = wait(&signals, &monitor, timeout)?;
         notifier.watchdog();
-        if woken.stop {
+        if wakeup.stop {
             notifier.stopping();
             log::info("stopped; the table stays in force");
             return Ok(());
         }
-        if woken.changed {
+        // Drained before the check, so that a change during the check causes another one.
+        if wakeup.changed {
             monitor.drain();
         }
         let reload = signals.reload_asked();
@@ -66,35 +67,35 @@ pub(crate) fn run(guard: Guard, source: &PolicySource, status: &Path) -> Result<
             notifier.reloading();
             watch.reload(source);
         }
-        watch.look();
+        watch.check();
         if reload {
-            // After the look, so that the status file names the new policy when `systemctl reload` returns.
+            // After the check, so that the status file names the new policy when `systemctl reload` returns.
             notifier.ready();
         }
-        if woken.changed {
+        if wakeup.changed {
             thread::sleep(SETTLE);
         }
     }
 }
 
-/// Why the loop goes on.
-struct Woken {
+/// The events that ended a wait.
+struct Wakeup {
     stop: bool,
     changed: bool,
 }
 
-fn wait(signals: &Signals, monitor: &Monitor, patience: Duration) -> io::Result<Woken> {
+fn wait(signals: &Signals, monitor: &Monitor, timeout: Duration) -> io::Result<Wakeup> {
     let mut fds = [
         PollFd::from_borrowed_fd(signals.stop(), PollFlags::IN),
         PollFd::from_borrowed_fd(signals.reload(), PollFlags::IN),
         PollFd::new(monitor, PollFlags::IN),
     ];
-    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
     match poll(&mut fds, Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
-    Ok(Woken {
+    Ok(Wakeup {
         stop: !fds[0].revents().is_empty(),
         changed: !fds[2].revents().is_empty(),
     })
@@ -104,11 +105,11 @@ struct Watch {
     guard: Guard,
     file: PathBuf,
     table: NftTable,
-    /// How the table is listed when it is as it should be.
+    /// The listing of the intact table.
     expected: Listing,
     counts: Counts,
     status: Status,
-    /// Why the policy that is there is not the one in use; it outlasts looks at the table.
+    /// The reason why the last reload failed; kept across checks until a reload succeeds.
     refused: Option<String>,
     status_fails: bool,
 }
@@ -145,7 +146,7 @@ impl Watch {
             refused: None,
             status_fails: false,
         };
-        watch.say();
+        watch.write_status();
         log::info(&format!(
             "{}; Landlock ABI {}",
             watch.summary(),
@@ -154,7 +155,7 @@ impl Watch {
         Ok(watch)
     }
 
-    fn patience(&self) -> Duration {
+    fn interval(&self) -> Duration {
         if self.status.in_force {
             INTERVAL
         } else {
@@ -173,7 +174,7 @@ impl Watch {
         }
     }
 
-    /// Another policy: its table, or the old one and why.
+    /// Applies the current policy file; if that fails, keeps the table and records the reason.
     fn reload(&mut self, source: &PolicySource) {
         let replaced = source.policy().map_err(Error::from).and_then(|policy| {
             require_abi(self.status.landlock_abi, policy.sandbox().minimum_abi)?;
@@ -194,38 +195,38 @@ impl Watch {
                 ));
             }
             Err(error) => {
-                let why = format!("not reloaded, the table stays as it was: {error}");
+                let why = format!("policy reload failed, the table is unchanged: {error}");
                 log::error(&why);
                 self.refused = Some(why);
             }
         }
     }
 
-    /// Compares the table with what it should be, and restores it.
-    fn look(&mut self) {
+    /// Compares the table with the expected one and restores it if it differs.
+    fn check(&mut self) {
         let differences = match self.guard.compare(&self.expected) {
             Ok((differences, counts)) => {
                 self.counts.extend(counts);
                 differences
             }
-            // What someone put there may be why: one more reason to replace it.
+            // The change itself may be what cannot be listed, so treat it as a difference and replace the table.
             Err(error) => {
                 let why = error.to_string();
-                vec![Difference::Unlisted { why }]
+                vec![Difference::Unlistable { why }]
             }
         };
         let outcome = match differences.is_empty() {
             true if self.status.in_force => Ok(()),
-            // It was not known to be in force, and a copy may be besides.
-            true => self.guard.tidy(),
+            // The previous replacement failed and may have left the copy in force.
+            true => self.guard.remove_copy(),
             false => self.repair(&differences),
         };
         self.status.in_force = outcome.is_ok();
         self.status.problem = match outcome {
             Ok(()) => self.refused.clone(),
-            Err(error) => Some(format!("the table is not known to be in force: {error}")),
+            Err(error) => Some(format!("the table may not be in force: {error}")),
         };
-        self.say();
+        self.write_status();
     }
 
     fn repair(&mut self, differences: &[Difference]) -> Result<(), Error> {
@@ -244,15 +245,15 @@ impl Watch {
                     differences: named,
                 });
                 log::alert(&format!(
-                    "someone changed the table inet ephyr; it is restored: {what}"
+                    "table inet ephyr was changed and has been restored: {what}"
                 ));
                 Ok(())
             }
             Err(error) => {
-                // It is tried again soon; that it failed once more is no news.
+                // Only the first failure is logged; the repair is retried every second.
                 if self.status.in_force {
                     log::alert(&format!(
-                        "the table inet ephyr is not as it should be ({what}), and cannot be restored: {error}"
+                        "table inet ephyr was changed ({what}) and cannot be restored; retrying: {error}"
                     ));
                 }
                 Err(error)
@@ -260,8 +261,8 @@ impl Watch {
         }
     }
 
-    /// Writes the status; one that cannot be written is said once.
-    fn say(&mut self) {
+    /// Writes the status file. A failure is logged only once until it succeeds again.
+    fn write_status(&mut self) {
         self.status.checked = now();
         let agents = self.table.agents().map(|(name, uid, counter)| {
             let count = self.counts.get(&counter).copied().unwrap_or_default();
@@ -279,7 +280,7 @@ impl Watch {
             Err(error) => {
                 self.status_fails = true;
                 let file = self.file.display();
-                log::warning(&format!("the status cannot be written to {file}: {error}"));
+                log::warning(&format!("cannot write the status file {file}: {error}"));
             }
         }
     }

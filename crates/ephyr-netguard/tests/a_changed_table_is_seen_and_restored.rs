@@ -1,4 +1,4 @@
-//! `check` names what differs, `watch` restores it, and a reload moves the firewall with the policy.
+//! `check` lists differences, `watch` restores a changed table, and a reload applies the new policy's table.
 
 #![cfg(test)]
 
@@ -6,10 +6,10 @@ mod net;
 
 use std::os::unix::fs::MetadataExt as _;
 
-use net::{Net, OTHER, OUTSIDE, PROVER, ROBOT, SCOUT, policy, said, tcp, udp, wait_for};
+use net::{Net, OTHER, OUTSIDE, PROVER, ROBOT, SCOUT, policy, stderr, tcp, udp, wait_for};
 use rustix::process::Signal;
 
-/// What someone with the right to change tables may do, and what `check` says of it.
+/// Changes to the table, and the difference that `check` reports for each.
 const CHANGES: [(&str, &str); 14] = [
     ("delete table inet ephyr", "there is no table inet ephyr"),
     ("flush ruleset", "there is no table inet ephyr"),
@@ -23,38 +23,32 @@ const CHANGES: [(&str, &str); 14] = [
         "insert rule inet ephyr output meta skuid 41501 accept",
         "chain output, line 2",
     ),
-    (
-        "add chain inet ephyr more",
-        "chain more does not belong there",
-    ),
+    ("add chain inet ephyr more", "unexpected chain more"),
     (
         "add chain inet ephyr output { policy drop; }",
         "chain output, line 1",
     ),
     (
         "delete element inet ephyr agents { 41501 }",
-        "set agents lacks 41501 comment \"scout\"",
+        "missing element 41501 comment \"scout\" in set agents",
     ),
     (
         "add element inet ephyr agents { 41700 }",
-        "set agents has 41700 too much",
+        "unexpected element 41700 in set agents",
     ),
     (
         "add element inet ephyr reachable4 { 41501 . 0.0.0.0/0 . 22 }",
-        "set reachable4 has 41501 . 0.0.0.0/0 . 22 too much",
+        "unexpected element 41501 . 0.0.0.0/0 . 22 in set reachable4",
     ),
     (
         "delete element inet ephyr reachable4 { 41502 . 192.0.2.2/32 . 7001 }",
-        "set reachable4 lacks 41502 . 192.0.2.2 . 7001 comment \"robot\"",
+        "missing element 41502 . 192.0.2.2 . 7001 comment \"robot\" in set reachable4",
     ),
     (
         "delete element inet ephyr rejected { 41501 }",
-        "map rejected lacks 41501 : \"agent-scout\"",
+        "missing element 41501 : \"agent-scout\" in map rejected",
     ),
-    (
-        "add counter inet ephyr mine",
-        "counter mine does not belong there",
-    ),
+    ("add counter inet ephyr mine", "unexpected counter mine"),
 ];
 
 fn change(net: &Net, command: &str) {
@@ -64,19 +58,19 @@ fn change(net: &Net, command: &str) {
 }
 
 #[test]
-fn check_is_content_with_what_was_applied_and_names_whatever_differs() {
+fn check_accepts_the_applied_table_and_names_each_difference() {
     let Some(net) = Net::new() else { return };
     let never = net.guard("check");
-    assert_eq!(never.status.code(), Some(1), "{}", said(&never));
+    assert_eq!(never.status.code(), Some(1), "{}", stderr(&never));
     for (command, expected) in CHANGES {
         net.apply();
         let same = net.guard("check");
-        assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+        assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
         change(&net, command);
         let differs = net.guard("check");
         assert_eq!(differs.status.code(), Some(1), "{command}");
-        let said = said(&differs);
-        assert!(said.contains(expected), "{command}: {said}");
+        let stderr = stderr(&differs);
+        assert!(stderr.contains(expected), "{command}: {stderr}");
     }
     net.apply();
     let tables = net.appliance.run("nft list tables");
@@ -84,7 +78,7 @@ fn check_is_content_with_what_was_applied_and_names_whatever_differs() {
 }
 
 #[test]
-fn checks_at_the_same_time_do_not_disturb_each_other() {
+fn concurrent_checks_do_not_disturb_each_other() {
     let Some(net) = Net::new() else { return };
     net.apply();
     std::thread::scope(|scope| {
@@ -92,7 +86,7 @@ fn checks_at_the_same_time_do_not_disturb_each_other() {
             scope.spawn(|| {
                 for _ in 0..15 {
                     let same = net.guard("check");
-                    assert_eq!(same.status.code(), Some(0), "{}", said(&same));
+                    assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
                 }
             });
         }
@@ -102,18 +96,18 @@ fn checks_at_the_same_time_do_not_disturb_each_other() {
 }
 
 #[test]
-fn counts_are_no_difference() {
+fn counter_values_are_no_difference_and_survive_apply() {
     let Some(net) = Net::new() else { return };
     net.apply();
     net.appliance.as_user(SCOUT, || drop(udp(OUTSIDE, 53)));
     assert_eq!(net.rejected("scout"), 1);
     assert!(net.guard("check").status.success());
     net.apply();
-    assert_eq!(net.rejected("scout"), 1, "and they outlast a replacement");
+    assert_eq!(net.rejected("scout"), 1, "kept by a replacement");
 }
 
 #[test]
-fn other_tables_are_left_alone() {
+fn other_tables_are_not_changed() {
     let Some(net) = Net::new() else { return };
     net.appliance.run("nft add table inet operators");
     net.apply();
@@ -122,7 +116,7 @@ fn other_tables_are_left_alone() {
 }
 
 #[test]
-fn watch_restores_what_is_changed_and_raises_an_alert() {
+fn watch_restores_each_change_and_logs_an_alert() {
     let Some(net) = Net::new() else { return };
     let watching = net.watch(&[]);
     net.appliance.as_user(SCOUT, || drop(udp(OUTSIDE, 53)));
@@ -144,17 +138,20 @@ fn watch_restores_what_is_changed_and_raises_an_alert() {
     let status = net.status();
     assert_eq!(status["in_force"], true);
     let repaired = &status["last_repair"]["differences"];
-    assert_eq!(repaired[0], "counter mine does not belong there");
-    // Whatever was flushed, nothing is forgotten of what was counted.
+    assert_eq!(repaired[0], "unexpected counter mine");
+    // Counter values survive the repairs, also of a flushed table.
     let count = u64::try_from(CHANGES.len()).unwrap();
     assert!(net.rejected("scout") > count / 2);
     assert!(watching.stop());
     let sent = net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53));
-    assert!(sent.is_err(), "a guard that stops leaves the wall standing");
+    assert!(
+        sent.is_err(),
+        "the table must stay in force after the guard stops"
+    );
 }
 
-/// An `nft` that dies for as long as there is something in the file `run/mark`; loading a ruleset empties it.
-fn mortal_nft(net: &Net) -> String {
+/// Installs an `nft` that crashes while the file `run/mark` is not empty; loading a ruleset empties it.
+fn crashing_nft(net: &Net) -> String {
     let dir = net.dir.path();
     let (bin, mark) = (dir.join("bin"), dir.join("run/mark"));
     std::fs::create_dir_all(&bin).unwrap();
@@ -171,25 +168,25 @@ fn mortal_nft(net: &Net) -> String {
 }
 
 #[test]
-fn a_table_that_cannot_even_be_listed_is_replaced() {
+fn table_that_cannot_be_listed_is_replaced() {
     let Some(net) = Net::new() else { return };
-    let nft = mortal_nft(&net);
+    let nft = crashing_nft(&net);
     let watching = net.watch(&["env", &nft]);
     std::fs::write(net.dir.path().join("run/mark"), "x").unwrap();
     change(&net, "insert rule inet ephyr output accept");
     wait_for("the repair", || net.status()["repairs"] == 1);
     assert_eq!(net.status()["in_force"], true);
-    wait_for("what was wrong with it", || {
-        watching.log().contains("cannot be looked at")
+    wait_for("the log line", || {
+        watching.log().contains("cannot be listed")
     });
     assert!(net.guard("check").status.success());
     assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
 }
 
 #[test]
-fn a_table_that_cannot_be_restored_is_said_once_and_tried_again() {
+fn failed_repair_is_logged_once_and_retried() {
     let Some(net) = Net::new() else { return };
-    let nft = mortal_nft(&net);
+    let nft = crashing_nft(&net);
     let watching = net.watch(&["env", &nft]);
     let (real, away) = (
         net.dir.path().join("bin/nft"),
@@ -197,11 +194,11 @@ fn a_table_that_cannot_be_restored_is_said_once_and_tried_again() {
     );
     std::fs::rename(&real, &away).unwrap();
     change(&net, "flush ruleset");
-    wait_for("the complaint", || net.status()["in_force"] == false);
+    wait_for("the failed repair", || net.status()["in_force"] == false);
     let problem = net.status()["problem"].to_string();
     assert!(problem.contains("cannot be run"), "{problem}");
     let checked = net.status()["checked"].clone();
-    wait_for("another try", || net.status()["checked"] != checked);
+    wait_for("another attempt", || net.status()["checked"] != checked);
     assert_eq!(
         watching.log().matches("ALERT").count(),
         1,
@@ -216,7 +213,7 @@ fn a_table_that_cannot_be_restored_is_said_once_and_tried_again() {
 }
 
 #[test]
-fn without_the_guard_a_flushed_table_stays_away() {
+fn without_watch_a_flushed_table_is_not_restored() {
     let Some(net) = Net::new() else { return };
     net.apply();
     change(&net, "flush ruleset");
@@ -225,7 +222,7 @@ fn without_the_guard_a_flushed_table_stays_away() {
 }
 
 #[test]
-fn w18_a_reload_moves_the_firewall_with_the_policy() {
+fn w18_reload_applies_the_new_policys_table() {
     let Some(net) = Net::new() else { return };
     let listener = net
         .outside
@@ -239,7 +236,7 @@ fn w18_a_reload_moves_the_firewall_with_the_policy() {
     assert!(reach(ROBOT) && reach(PROVER) && !reach(SCOUT));
     let pid = watching.pid();
 
-    // Without SIGHUP the new policy is nobody's.
+    // Without SIGHUP the new policy does not take effect.
     net.write_policy(&policy(&[PROVER]));
     assert!(reach(PROVER) && !reach(SCOUT));
     watching.signal(Signal::HUP);
@@ -248,7 +245,7 @@ fn w18_a_reload_moves_the_firewall_with_the_policy() {
     });
     assert!(watching.log().contains("reloaded"));
     assert!(!reach(PROVER));
-    assert!(reach(SCOUT) && reach(ROBOT), "agents no longer");
+    assert!(reach(SCOUT) && reach(ROBOT), "no longer agents");
     assert!(net.guard("check").status.success());
     assert_eq!(net.status()["repairs"], 0, "a reload is no repair");
     assert_eq!(watching.pid(), pid);
@@ -256,7 +253,7 @@ fn w18_a_reload_moves_the_firewall_with_the_policy() {
 }
 
 #[test]
-fn a_policy_with_errors_changes_nothing_and_the_status_says_why() {
+fn invalid_policy_changes_nothing_and_status_names_the_error() {
     let Some(net) = Net::new() else { return };
     let watching = net.watch(&[]);
     net.write_policy("agents:\n  scout:\n    uid: 0\n");
@@ -277,8 +274,8 @@ fn a_policy_with_errors_changes_nothing_and_the_status_says_why() {
         let problem = net.status()["problem"].to_string();
         problem.contains("it is a FIFO")
     });
-    assert!(said(&net.guard("validate")).contains("it is a FIFO"));
-    // It still guards, and the next good policy is taken.
+    assert!(stderr(&net.guard("validate")).contains("it is a FIFO"));
+    // The old policy's table is still guarded, and the next valid policy is loaded.
     change(&net, "flush ruleset");
     wait_for("the repair", || net.status()["repairs"] == 1);
     net.write_policy(&policy(&[OTHER]));
@@ -289,18 +286,18 @@ fn a_policy_with_errors_changes_nothing_and_the_status_says_why() {
 }
 
 #[test]
-fn apply_refuses_a_policy_with_errors_and_leaves_the_table() {
+fn apply_refuses_an_invalid_policy_and_keeps_the_table() {
     let Some(net) = Net::new() else { return };
     net.apply();
     net.write_policy("agents:\n  scout:\n    uid: 0\n");
     let refused = net.guard("apply");
     assert_eq!(refused.status.code(), Some(78));
-    assert!(said(&refused).contains("E-UID-ROOT"));
+    assert!(stderr(&refused).contains("E-UID-ROOT"));
     assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
 }
 
 #[test]
-fn the_guard_needs_no_more_than_one_capability() {
+fn watch_needs_only_cap_net_admin() {
     const NOBODY: &str = "41000";
     let Some(net) = Net::new() else { return };
     let dir = net.dir.path();

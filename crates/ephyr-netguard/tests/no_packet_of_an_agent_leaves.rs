@@ -1,5 +1,5 @@
-//! What an agent's processes send is rejected, whatever it is and wherever to; what another user sends
-//! arrives. Packets are counted where they would arrive.
+//! Packets of an agent's processes are rejected for every destination; another user's arrive. Packets are counted at the
+//! destination.
 
 #![cfg(test)]
 
@@ -21,7 +21,7 @@ fn listen(machine: &Machine, address: &str) -> TcpListener {
 }
 
 #[test]
-fn nothing_leaves_for_any_destination_and_what_another_user_sends_does() {
+fn agent_packets_are_rejected_for_every_destination() {
     let Some(net) = Net::new() else { return };
     net.apply();
     type Send = fn();
@@ -36,14 +36,14 @@ fn nothing_leaves_for_any_destination_and_what_another_user_sends_does() {
     ];
     for (what, send) in sends {
         let rejected = net.rejected("scout");
-        assert_eq!(arrived(&net, SCOUT, send), 0, "{what}, of an agent");
+        assert_eq!(arrived(&net, SCOUT, send), 0, "{what} from an agent");
         assert!(net.rejected("scout") > rejected, "{what} is counted");
-        assert!(arrived(&net, OTHER, send) > 0, "{what}, of another user");
+        assert!(arrived(&net, OTHER, send) > 0, "{what} from another user");
     }
 }
 
 #[test]
-fn an_agent_learns_at_once_that_it_is_refused() {
+fn rejection_reaches_the_socket_immediately() {
     let Some(net) = Net::new() else { return };
     net.apply();
     let refused = net.appliance.as_user(SCOUT, || tcp(OUTSIDE, 22));
@@ -51,8 +51,8 @@ fn an_agent_learns_at_once_that_it_is_refused() {
     assert_eq!(kind, std::io::ErrorKind::ConnectionRefused);
     assert!(net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err());
     assert!(net.appliance.as_user(OTHER, || udp(OUTSIDE, 53)).is_ok());
-    // A resolver waits for an answer: that there is none to come is told to its socket.
-    let told = net.appliance.as_user(SCOUT, || {
+    // A resolver's pending read also fails, instead of waiting for its timeout.
+    let pending = net.appliance.as_user(SCOUT, || {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         socket
             .set_read_timeout(Some(Duration::from_secs(2)))
@@ -61,11 +61,11 @@ fn an_agent_learns_at_once_that_it_is_refused() {
         let _ = socket.send(b"x");
         socket.recv(&mut [0; 8]).unwrap_err().kind()
     });
-    assert_eq!(told, std::io::ErrorKind::HostUnreachable);
+    assert_eq!(pending, std::io::ErrorKind::HostUnreachable);
 }
 
 #[test]
-fn of_the_loopback_ports_only_the_brokers_is_open_and_only_to_an_agent_that_it_hears_there() {
+fn only_the_brokers_loopback_port_is_open_and_only_with_pop() {
     let Some(net) = Net::new() else { return };
     net.apply();
     let _broker = listen(&net.appliance, "127.0.0.1:8554");
@@ -84,7 +84,7 @@ fn of_the_loopback_ports_only_the_brokers_is_open_and_only_to_an_agent_that_it_h
     }
     assert!(reach(OTHER, "127.0.0.1", 5432));
     assert!(reach(OTHER, "::1", 5432));
-    // Nor does an agent offer anything there: its answers are its packets.
+    // An agent cannot serve on loopback either: its replies are rejected.
     let _agents = net
         .appliance
         .as_user(SCOUT, || TcpListener::bind("127.0.0.1:6000").unwrap());
@@ -96,7 +96,7 @@ fn of_the_loopback_ports_only_the_brokers_is_open_and_only_to_an_agent_that_it_h
 }
 
 #[test]
-fn an_egress_entry_reaches_exactly_that() {
+fn egress_entry_opens_exactly_its_address_and_port() {
     let Some(net) = Net::new() else { return };
     net.apply();
     let _named = listen(&net.outside, "192.0.2.2:7001");
@@ -119,8 +119,8 @@ fn an_egress_entry_reaches_exactly_that() {
     assert_eq!(arrived(&net, OTHER, send), 1);
 }
 
-/// Opens a TCP connection with an IP option set, as a user with CAP_NET_RAW: no agent has that, and Linux gives
-/// these options to nobody without it.
+/// Opens a TCP connection with an IP option, as a user with CAP_NET_RAW, which Linux requires for these options and no
+/// agent has.
 fn with_option(uid: u32, family: &str, option: &str, address: &str) {
     let script = format!(
         "socket(S, {family}, SOCK_STREAM, 0) or exit 3; setsockopt(S, {option}) or exit 4; \
@@ -132,12 +132,12 @@ fn with_option(uid: u32, family: &str, option: &str, address: &str) {
         .args(["perl", "-MSocket=:all", "-e", &script])
         .output()
         .unwrap();
-    // It ends by itself, or by the alarm in the midst of connecting.
+    // It exits, or the alarm kills it while connecting.
     let code = done.status.code();
     assert!(
         matches!(code, None | Some(0)),
         "{code:?}: {}",
-        net::said(&done)
+        net::stderr(&done)
     );
 }
 
@@ -149,7 +149,7 @@ fn no_ip_option_widens_an_egress_entry() {
     }
     let Some(net) = Net::new() else { return };
     net.apply();
-    // Loose source routing to elsewhere, by way of the address that is allowed.
+    // Loose source routing to another address by way of the allowed one.
     let routed = |uid| {
         let option = "0, 4, pack('C8', 131, 7, 4, 192, 0, 2, 2, 0)";
         with_option(
@@ -159,7 +159,7 @@ fn no_ip_option_widens_an_egress_entry() {
             "pack_sockaddr_in(7001, inet_aton('198.51.100.9'))",
         );
     };
-    // A destination option that says nothing; a routing header would stand in the same place.
+    // A destination option of padding; a routing header would be in the same place.
     let extended = |uid| {
         let option = "41, 59, pack('C8', 0, 0, 1, 4, 0, 0, 0, 0)";
         let address = "pack_sockaddr_in6(7006, inet_pton(AF_INET6, '2001:db8:1::2'))";
@@ -179,44 +179,44 @@ fn no_ip_option_widens_an_egress_entry() {
 }
 
 #[test]
-fn a_connection_from_before_is_cut_and_that_of_another_user_is_not() {
+fn existing_connection_of_an_agent_is_cut() {
     let Some(net) = Net::new() else { return };
     let listener = listen(&net.outside, "192.0.2.2:7005");
     let connect = |uid| {
-        let agents = net.appliance.as_user(uid, || tcp(OUTSIDE, 7005).unwrap());
-        let (theirs, _) = listener.accept().unwrap();
-        theirs
+        let client = net.appliance.as_user(uid, || tcp(OUTSIDE, 7005).unwrap());
+        let (served, _) = listener.accept().unwrap();
+        served
             .set_read_timeout(Some(Duration::from_millis(500)))
             .unwrap();
-        (agents, theirs)
+        (client, served)
     };
     let read = |mut stream: &TcpStream| {
         let mut buffer = [0; 64];
         stream.read(&mut buffer).unwrap_or(0)
     };
-    let (agents, at_peer) = connect(SCOUT);
-    let (others, at_peer_of_other) = connect(OTHER);
-    let (closing, at_peer_of_closing) = connect(SCOUT);
-    net::write(&agents, "before").unwrap();
-    assert_eq!(read(&at_peer), 6);
+    let (agent, served_agent) = connect(SCOUT);
+    let (other, served_other) = connect(OTHER);
+    let (closing, served_closing) = connect(SCOUT);
+    net::write(&agent, "before").unwrap();
+    assert_eq!(read(&served_agent), 6);
 
     net.apply();
-    let _ = net::write(&agents, "after");
-    assert_eq!(read(&at_peer), 0);
+    let _ = net::write(&agent, "after");
+    assert_eq!(read(&served_agent), 0);
     assert!(
-        net::write(&agents, "again").is_err(),
+        net::write(&agent, "again").is_err(),
         "its own end is closed"
     );
-    // Written and closed at once: the kernel does not send it later, when nobody owns the socket.
+    // Written and closed at once: the kernel must not send the data later, when the socket has no owner.
     let _ = net::write(&closing, "last");
     drop(closing);
-    assert_eq!(read(&at_peer_of_closing), 0);
-    net::write(&others, "after").unwrap();
-    assert_eq!(read(&at_peer_of_other), 5);
+    assert_eq!(read(&served_closing), 0);
+    net::write(&other, "after").unwrap();
+    assert_eq!(read(&served_other), 5);
 }
 
 #[test]
-fn there_is_no_moment_without_rules_while_the_table_is_replaced() {
+fn no_packet_passes_while_the_table_is_replaced() {
     let Some(net) = Net::new() else { return };
     net.apply();
     let done = AtomicBool::new(false);
@@ -233,7 +233,7 @@ fn there_is_no_moment_without_rules_while_the_table_is_replaced() {
                 sent
             })
         });
-        // The counter goes on counting over every replacement.
+        // The counter keeps its value across replacements.
         let mut counted = 0;
         for round in 0..20 {
             net.write_policy(&net::policy(if round % 2 == 0 {
@@ -249,13 +249,13 @@ fn there_is_no_moment_without_rules_while_the_table_is_replaced() {
         done.store(true, Ordering::Relaxed);
         sender.join().unwrap()
     });
-    assert!(sent > 1000, "{sent} packets were tried");
+    assert!(sent > 1000, "only {sent} packets were sent");
     assert_eq!(net.seen(), before);
     assert!(net.rejected("scout") > 0);
 }
 
 #[test]
-fn a_policy_without_agents_is_a_table_that_does_nothing() {
+fn policy_without_agents_rejects_nothing() {
     let Some(net) = Net::new() else { return };
     net.write_policy(&net::policy(&[]));
     net.apply();

@@ -1,5 +1,5 @@
-//! Whatever protocol an agent's processes speak, whatever is on this machine, and wherever someone's NAT
-//! sends their packets: rejected. Each with another user, whose packets arrive.
+//! An agent's packets are rejected for every protocol, for services on this machine, and when NAT redirects them. In
+//! each test another user's packets arrive.
 
 #![cfg(test)]
 
@@ -16,8 +16,8 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
-/// How long to wait for what must not come.
-const A_WHILE: Duration = Duration::from_millis(300);
+/// How long to wait for packets that must not arrive.
+const NO_PACKET: Duration = Duration::from_millis(300);
 
 fn socket(to: &SocketAddr, kind: SocketType, protocol: Protocol) -> OwnedFd {
     let family = if to.is_ipv4() {
@@ -32,7 +32,7 @@ fn address(to: &str, port: u16) -> SocketAddr {
     SocketAddr::new(to.parse().unwrap(), port)
 }
 
-/// Asks for an echo, as `ping` does without privilege.
+/// Sends an echo request, as an unprivileged `ping` does.
 fn ping(to: &str) {
     let to = address(to, 0);
     let (kind, protocol) = match to.is_ipv4() {
@@ -48,7 +48,7 @@ fn ping(to: &str) {
     );
 }
 
-/// Begins a connection of Multipath TCP, whose subflows are sockets that the kernel makes.
+/// Opens a Multipath TCP connection, whose subflow sockets are created by the kernel.
 fn multipath(to: &str) {
     let to = address(to, 22);
     let socket = socket(&to, SocketType::STREAM, ipproto::MPTCP);
@@ -61,7 +61,7 @@ fn multipath(to: &str) {
     let _ = connect(&socket, &to);
 }
 
-/// Sends to everyone on the wire.
+/// Sends a broadcast packet.
 fn broadcast() {
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_broadcast(true).unwrap();
@@ -70,22 +70,22 @@ fn broadcast() {
 
 type Sends = &'static [(&'static str, fn())];
 
-fn none_leaves(net: &Net, sends: Sends) {
+fn assert_none_leaves(net: &Net, sends: Sends) {
     for (what, send) in sends {
         let rejected = net.rejected("scout");
-        assert_eq!(arrived(net, SCOUT, send), 0, "{what}, of an agent");
+        assert_eq!(arrived(net, SCOUT, send), 0, "{what} from an agent");
         assert!(net.rejected("scout") > rejected, "{what} is counted");
-        assert!(arrived(net, OTHER, send) > 0, "{what}, of another user");
+        assert!(arrived(net, OTHER, send) > 0, "{what} from another user");
     }
 }
 
 #[test]
-fn neither_echo_requests_nor_what_goes_to_many_leave() {
+fn icmp_echo_broadcast_and_multicast_are_rejected() {
     let Some(net) = Net::new() else { return };
     net.apply();
     net.appliance
         .run("echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range");
-    none_leaves(
+    assert_none_leaves(
         &net,
         &[
             ("an echo request", || ping(OUTSIDE)),
@@ -98,7 +98,7 @@ fn neither_echo_requests_nor_what_goes_to_many_leave() {
 }
 
 #[test]
-fn no_connection_of_multipath_tcp_leaves() {
+fn multipath_tcp_is_rejected() {
     let Some(net) = Net::new() else { return };
     let enabled = net.appliance.try_run("cat /proc/sys/net/mptcp/enabled");
     if enabled.stdout.trim_ascii() != b"1" {
@@ -106,7 +106,7 @@ fn no_connection_of_multipath_tcp_leaves() {
         return;
     }
     net.apply();
-    none_leaves(
+    assert_none_leaves(
         &net,
         &[
             ("Multipath TCP", || multipath(OUTSIDE)),
@@ -116,26 +116,26 @@ fn no_connection_of_multipath_tcp_leaves() {
 }
 
 #[test]
-fn no_service_of_this_machine_hears_an_agent_over_udp() {
+fn udp_to_services_on_this_machine_is_rejected() {
     let Some(net) = Net::new() else { return };
     net.apply();
-    // Where a resolver listens, and where one could over IPv6.
+    // The address of a local resolver, one for IPv6, and an external address of this machine.
     for (to, port) in [("127.0.0.53", 53), ("::1", 53), ("192.0.2.1", 5353)] {
         let service = net
             .appliance
             .within(|| UdpSocket::bind(address(to, port)).unwrap());
-        service.set_read_timeout(Some(A_WHILE)).unwrap();
-        let hears = |uid| {
+        service.set_read_timeout(Some(NO_PACKET)).unwrap();
+        let receives = |uid| {
             net.appliance.as_user(uid, || drop(udp(to, port)));
             service.recv(&mut [0; 8]).is_ok()
         };
-        assert!(!hears(SCOUT), "{to}");
-        assert!(hears(OTHER), "{to}");
+        assert!(!receives(SCOUT), "{to}");
+        assert!(receives(OTHER), "{to}");
     }
 }
 
 #[test]
-fn a_connection_within_this_machine_from_before_is_cut_as_well() {
+fn existing_local_connection_is_cut() {
     let Some(net) = Net::new() else { return };
     for to in ["127.0.0.1", "::1"] {
         net.appliance.try_run("nft delete table inet ephyr");
@@ -145,25 +145,25 @@ fn a_connection_within_this_machine_from_before_is_cut_as_well() {
         let connect = |uid| {
             let client = net.appliance.as_user(uid, || tcp(to, 5432).unwrap());
             let (served, _) = service.accept().unwrap();
-            served.set_read_timeout(Some(A_WHILE)).unwrap();
+            served.set_read_timeout(Some(NO_PACKET)).unwrap();
             (client, served)
         };
         let read = |mut stream: &TcpStream| stream.read(&mut [0; 8]).unwrap_or(0);
-        let (agents, to_agent) = connect(SCOUT);
-        let (others, to_other) = connect(OTHER);
-        net::write(&agents, "one").unwrap();
-        assert_eq!(read(&to_agent), 3, "{to}");
+        let (agent, served_agent) = connect(SCOUT);
+        let (other, served_other) = connect(OTHER);
+        net::write(&agent, "one").unwrap();
+        assert_eq!(read(&served_agent), 3, "{to}");
 
         net.apply();
-        let _ = net::write(&agents, "two");
-        assert_eq!(read(&to_agent), 0, "{to}");
-        net::write(&others, "two").unwrap();
-        assert_eq!(read(&to_other), 3, "{to}");
+        let _ = net::write(&agent, "two");
+        assert_eq!(read(&served_agent), 0, "{to}");
+        net::write(&other, "two").unwrap();
+        assert_eq!(read(&served_other), 3, "{to}");
     }
 }
 
 #[test]
-fn an_egress_entry_is_where_packets_go_whatever_nat_makes_of_them() {
+fn egress_entry_applies_to_the_address_after_nat() {
     let Some(net) = Net::new() else { return };
     net.apply();
     let listen = |to: &'static str| net.outside.within(move || TcpListener::bind(to).unwrap());
@@ -173,7 +173,7 @@ fn an_egress_entry_is_where_packets_go_whatever_nat_makes_of_them() {
     let reach = |uid| net.appliance.as_user(uid, || tcp(OUTSIDE, 7001)).is_ok();
     assert!(reach(ROBOT));
 
-    // The operator sends what is meant for the entry's port to another one.
+    // NAT redirects the entry's port to another one.
     let rules = "table inet operators {\n chain output {\n type nat hook output priority -100;\n \
                  ip daddr 192.0.2.2 tcp dport 7001 dnat ip to 192.0.2.2:7002\n }\n}\n";
     let file = net.dir.path().join("nat.nft");

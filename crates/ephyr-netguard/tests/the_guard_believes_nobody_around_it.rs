@@ -1,4 +1,4 @@
-//! The guard says what went wrong, takes no program of someone else's, and keeps no more rights than it needs.
+//! The guard reports errors, trusts neither PATH nor the environment for `nft`, and keeps only the rights it needs.
 
 #![cfg(test)]
 
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ephyr_names::Timestamp;
-use net::{GUARD, Net, OUTSIDE, PROVER, SCOUT, policy, said, udp, wait_for};
+use net::{GUARD, Net, OUTSIDE, PROVER, SCOUT, policy, stderr, udp, wait_for};
 use rustix::process::Signal;
 
-/// A program `nft` of these lines, which may say `$real` for the real one; what names it to the guard.
-fn own_nft(net: &Net, lines: &str) -> String {
+/// Installs a shell script as `nft` and returns its path. The script can call the real program as `$real`.
+fn fake_nft(net: &Net, lines: &str) -> String {
     let bin = net.dir.path().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
-    // A shell in the same directory, since the guard lets nothing else be executed.
+    // A shell in the same directory, since the guard's sandbox denies executing files elsewhere.
     let place = bin.display();
     net.appliance.run(&format!(
         "cp $(command -v nft) {place}/real; cp /bin/sh {place}/sh"
@@ -41,15 +41,15 @@ fn guard_with(net: &Net, nft: &str, command: &str) -> std::process::Output {
     })
 }
 
-/// Whether the agent's packets are rejected.
-fn walled(net: &Net) -> bool {
+/// Returns whether an agent's packets are rejected.
+fn is_rejected(net: &Net) -> bool {
     net.appliance.as_user(SCOUT, || udp(OUTSIDE, 53)).is_err()
 }
 
 #[test]
-fn what_someone_changes_at_once_is_not_called_in_force() {
+fn table_changed_right_after_loading_is_an_error() {
     let Some(net) = Net::new() else { return };
-    let nft = own_nft(
+    let nft = fake_nft(
         &net,
         "[ \"$1\" = -f ] || exec $real \"$@\"
 text=$(while read -r line; do echo \"$line\"; done)
@@ -58,20 +58,20 @@ case $text in *'inet ephyr agents'*) $real insert rule inet ephyr output accept 
     );
     let applied = guard_with(&net, &nft, "apply");
     assert_eq!(applied.status.code(), Some(75));
-    let said = said(&applied);
+    let stderr = stderr(&applied);
     assert!(
-        said.contains("differs all the same: chain output"),
-        "{said}"
+        stderr.contains("differs from the policy: chain output"),
+        "{stderr}"
     );
     net.apply();
 }
 
 #[test]
-fn a_ruleset_that_nft_refuses_leaves_what_was_there_and_says_why() {
+fn ruleset_refused_by_nft_leaves_the_old_table_in_force() {
     let Some(net) = Net::new() else { return };
     net.write_policy(&policy(&[SCOUT]));
     net.apply();
-    let nft = own_nft(
+    let nft = fake_nft(
         &net,
         "[ \"$1\" = -f ] || exec $real \"$@\"
 text=$(while read -r line; do echo \"$line\"; done)
@@ -81,13 +81,13 @@ echo \"$text\" | $real -f -",
     net.write_policy(&policy(&[SCOUT, PROVER]));
     let applied = guard_with(&net, &nft, "apply");
     assert_eq!(applied.status.code(), Some(71));
-    let said = said(&applied);
+    let stderr = stderr(&applied);
     assert!(
-        said.contains("nft cannot load the table: no room"),
-        "{said}"
+        stderr.contains("nft cannot load the table: no room"),
+        "{stderr}"
     );
-    assert!(walled(&net));
-    // What could not be put in the old one's place stays beside it.
+    assert!(is_rejected(&net));
+    // The copy of the new table stays in force beside the old table.
     let new = net.appliance.as_user(PROVER, || udp(OUTSIDE, 53));
     assert!(new.is_err());
     net.apply();
@@ -96,7 +96,7 @@ echo \"$text\" | $real -f -",
 }
 
 #[test]
-fn nft_is_not_taken_from_where_the_caller_happens_to_be() {
+fn relative_directories_in_path_are_ignored() {
     let dir = tempfile::tempdir().unwrap();
     for (place, word) in [("here", "nearby"), ("there", "named")] {
         let place = dir.path().join(place);
@@ -119,7 +119,7 @@ fn nft_is_not_taken_from_where_the_caller_happens_to_be() {
             .env("PATH", path)
             .output()
             .unwrap();
-        said(&done)
+        stderr(&done)
     };
     let there = dir.path().join("there");
     let found = run(format!("here:{}", there.display()));
@@ -127,12 +127,12 @@ fn nft_is_not_taken_from_where_the_caller_happens_to_be() {
     let found = run(format!("{}:here", dir.path().join("here").display()));
     assert!(
         found.contains("nearby"),
-        "an absolute path is taken: {found}"
+        "an absolute directory is searched: {found}"
     );
 }
 
 #[test]
-fn nft_gets_nothing_of_the_callers_environment() {
+fn nft_runs_with_an_empty_environment() {
     let Some(net) = Net::new() else { return };
     let seen = net.dir.path().join("environ");
     let read = format!(
@@ -140,16 +140,16 @@ fn nft_gets_nothing_of_the_callers_environment() {
          > {0}; set > {0}.set; exec $real \"$@\"",
         seen.display()
     );
-    let nft = own_nft(&net, &read);
+    let nft = fake_nft(&net, &read);
     let applied = guard_with(&net, &nft, "apply");
-    assert!(applied.status.success(), "{}", said(&applied));
+    assert!(applied.status.success(), "{}", stderr(&applied));
     let set = std::fs::read_to_string(seen.with_extension("set")).unwrap();
     assert!(set.contains("real="), "{set}");
     assert!(!set.contains("EPHYR_OF_THE_CALLER"), "{set}");
 }
 
 #[test]
-fn a_policy_without_end_is_refused() {
+fn endless_or_oversized_policy_is_refused() {
     let run = |file: &Path| {
         let done = Command::new("prlimit")
             .args([
@@ -163,14 +163,14 @@ fn a_policy_without_end_is_refused() {
             .arg(file)
             .output()
             .unwrap();
-        said(&done)
+        stderr(&done)
     };
     let endless = run(Path::new("/dev/zero"));
     assert!(endless.contains("only a regular file is read"), "{endless}");
     let long = tempfile::NamedTempFile::new().unwrap();
     long.as_file().set_len(1 << 40).unwrap();
-    let told = run(long.path());
-    assert!(told.contains("it is longer than"), "{told}");
+    let oversized = run(long.path());
+    assert!(oversized.contains("it is longer than"), "{oversized}");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), policy(&[SCOUT])).unwrap();
     let other = run(file.path());
@@ -178,7 +178,7 @@ fn a_policy_without_end_is_refused() {
 }
 
 #[test]
-fn a_check_counts_no_packet_instead_of_the_table_in_force() {
+fn check_does_not_take_packets_from_the_counters() {
     let Some(net) = Net::new() else { return };
     net.apply();
     let done = AtomicBool::new(false);
@@ -201,36 +201,36 @@ fn a_check_counts_no_packet_instead_of_the_table_in_force() {
         sender.join().unwrap()
     });
     assert_eq!(net.seen(), 0);
-    // The kernel counts some few nowhere while tables change; an awake copy would count about half.
+    // The kernel counts a few packets nowhere while tables change; an active copy would count about half.
     let counted = net.rejected("scout");
     assert!(sent - counted < sent / 10, "{counted} of {sent}");
 }
 
 #[test]
-fn a_change_is_seen_when_it_is_made_and_not_at_the_next_look() {
+fn change_is_noticed_before_the_next_periodic_check() {
     let Some(net) = Net::new() else { return };
     let _watching = net.watch(&[]);
     let checked = || -> Timestamp { net.status()["checked"].as_str().unwrap().parse().unwrap() };
-    // Whatever is changed is a reason to look. Without one it looks every five seconds.
-    let look = |number: u32| {
+    // Every nf_tables change causes a check. Without a change there is one every five seconds.
+    let trigger_check = |number: u32| {
         let before = checked();
         net.appliance
             .run(&format!("nft add table inet operators{number}"));
-        wait_for("a look", || checked() != before);
+        wait_for("a check", || checked() != before);
         checked()
     };
-    let first = look(0);
-    let last = (1..=4).fold(first, |_, number| look(number));
+    let first = trigger_check(0);
+    let last = (1..=4).fold(first, |_, number| trigger_check(number));
     let took = last.unix_millis() - first.unix_millis();
     assert!(took < 15_000, "{took} ms for four changes");
 }
 
 #[test]
-fn a_guard_that_watches_writes_nothing_but_its_status_nor_does_its_nft() {
+fn watch_and_its_nft_can_write_only_the_status_file() {
     let Some(net) = Net::new() else { return };
     let elsewhere = net.dir.path().join("elsewhere");
     let mark = format!("(: > {})\nexec $real \"$@\"", elsewhere.display());
-    let nft = own_nft(&net, &mark);
+    let nft = fake_nft(&net, &mark);
     let watching = net.watch(&["env", &format!("EPHYR_NFT={nft}")]);
     if net.status()["landlock_abi"] == 0 {
         ephyr_testkit::skip("this kernel has no Landlock");
@@ -239,20 +239,20 @@ fn a_guard_that_watches_writes_nothing_but_its_status_nor_does_its_nft() {
     assert!(!elsewhere.exists());
     assert!(watching.stop());
     let applied = guard_with(&net, &nft, "apply");
-    assert!(applied.status.success(), "{}", said(&applied));
-    assert!(elsewhere.exists(), "as `apply` it does not confine itself");
+    assert!(applied.status.success(), "{}", stderr(&applied));
+    assert!(elsewhere.exists(), "`apply` is not confined");
 }
 
 #[test]
-fn everyone_may_read_what_the_guard_says_under_any_umask() {
+fn status_file_is_world_readable_under_any_umask() {
     let Some(net) = Net::new() else { return };
     let _watching = net.watch(&["sh", "-c", "umask 077; exec \"$0\" \"$@\""]);
     let status = std::fs::metadata(net.status_file()).unwrap();
     assert_eq!(status.permissions().mode() & 0o777, 0o644);
 }
 
-/// A line of `/proc/PID/status`.
-fn process(pid: &str, key: &str) -> u32 {
+/// Returns a value of `/proc/PID/status`.
+fn process_status(pid: &str, key: &str) -> u32 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let value = status.lines().find_map(|line| line.strip_prefix(key));
     value
@@ -264,28 +264,28 @@ fn process(pid: &str, key: &str) -> u32 {
 }
 
 #[test]
-fn a_guard_that_watches_filters_its_system_calls() {
+fn watch_filters_its_system_calls() {
     let Some(net) = Net::new() else { return };
     let watching = net.watch(&[]);
     let pid = watching.pid().to_string();
-    assert!(process(&pid, "Seccomp_filters") > process("self", "Seccomp_filters"));
-    assert_eq!(process(&pid, "NoNewPrivs"), 1);
+    assert!(process_status(&pid, "Seccomp_filters") > process_status("self", "Seccomp_filters"));
+    assert_eq!(process_status(&pid, "NoNewPrivs"), 1);
 }
 
 #[test]
-fn a_kernel_that_confines_too_little_is_no_place_to_watch() {
-    /// The highest that a policy may ask for.
-    const MOST: u64 = 10;
+fn watch_refuses_a_kernel_below_the_minimum_abi() {
+    /// The highest ABI that a policy can demand.
+    const MAX_ABI: u64 = 10;
     let Some(net) = Net::new() else { return };
     let watching = net.watch(&[]);
     let abi = net.status()["landlock_abi"].as_u64().unwrap();
     assert!(watching.stop());
-    if abi >= MOST {
-        ephyr_testkit::skip("this kernel confines all that a policy may ask for");
+    if abi >= MAX_ABI {
+        ephyr_testkit::skip("this kernel has the highest ABI that a policy can demand");
         return;
     }
     let text = policy(&[SCOUT]);
-    net.write_policy(&format!("{text}sandbox: {{ minimum_abi: {MOST} }}\n"));
+    net.write_policy(&format!("{text}sandbox: {{ minimum_abi: {MAX_ABI} }}\n"));
     let refused = net.appliance.within(|| {
         Command::new("timeout")
             .args(["20", GUARD, "watch", "--policy"])
@@ -295,22 +295,26 @@ fn a_kernel_that_confines_too_little_is_no_place_to_watch() {
             .output()
             .unwrap()
     });
-    assert_eq!(refused.status.code(), Some(78), "{}", said(&refused));
-    assert!(said(&refused).contains("Landlock"), "{}", said(&refused));
+    assert_eq!(refused.status.code(), Some(78), "{}", stderr(&refused));
+    assert!(
+        stderr(&refused).contains("Landlock"),
+        "{}",
+        stderr(&refused)
+    );
     net.write_policy(&format!("{text}sandbox: {{ minimum_abi: {abi} }}\n"));
     let _watching = net.watch(&[]);
 }
 
 #[test]
-fn it_says_that_it_is_ready_when_the_table_is_in_force_and_not_before() {
+fn ready_is_sent_after_the_table_is_in_force() {
     let Some(net) = Net::new() else { return };
     let path = net.dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    // Slow enough that a word too soon would be heard before there is a table.
-    let nft = own_nft(
+    // Delays nft, so that a premature READY would arrive before the table is in force.
+    let nft = fake_nft(
         &net,
         "[ \"$1\" != -f ] || $real --version > /dev/null\nexec $real \"$@\"",
     );
@@ -319,14 +323,14 @@ fn it_says_that_it_is_ready_when_the_table_is_in_force_and_not_before() {
         format!("NOTIFY_SOCKET={}", path.display()),
         format!("EPHYR_NFT={nft}"),
     ];
-    let (heard, watching) = std::thread::scope(|scope| {
+    let (rejected, watching) = std::thread::scope(|scope| {
         let listening = scope.spawn(|| {
             let mut buffer = [0; 4096];
             loop {
                 let length = socket.recv(&mut buffer).unwrap();
                 let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                 if text.contains("READY=1") {
-                    return walled(&net);
+                    return is_rejected(&net);
                 }
             }
         });
@@ -334,20 +338,20 @@ fn it_says_that_it_is_ready_when_the_table_is_in_force_and_not_before() {
         let watching = net.watch(&words);
         (listening.join().unwrap(), watching)
     });
-    assert!(heard, "at READY=1 the agent is not walled yet");
+    assert!(rejected, "READY=1 was sent before the table was in force");
     assert!(watching.stop());
 }
 
 #[test]
-fn a_reload_is_over_when_the_status_names_its_policy() {
+fn reload_ends_after_the_status_names_the_new_policy() {
     let Some(net) = Net::new() else { return };
     let path = net.dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    // Slow enough that a word too soon would be heard before the status is written.
-    let nft = own_nft(
+    // Delays nft, so that a premature READY would arrive before the status is written.
+    let nft = fake_nft(
         &net,
         "[ \"$1\" = -f ] || for n in 1 2 3 4 5 6 7 8 9; do $real --version > /dev/null; done\nexec $real \"$@\"",
     );
@@ -356,7 +360,7 @@ fn a_reload_is_over_when_the_status_names_its_policy() {
         &format!("NOTIFY_SOCKET={}", path.display()),
         &format!("EPHYR_NFT={nft}"),
     ]);
-    let hears = |word: &str| {
+    let receive_until = |word: &str| {
         let mut buffer = [0; 4096];
         loop {
             let length = socket.recv(&mut buffer).unwrap();
@@ -365,12 +369,12 @@ fn a_reload_is_over_when_the_status_names_its_policy() {
             }
         }
     };
-    hears("READY=1");
+    receive_until("READY=1");
     let before = net.status()["policy"].clone();
     net.write_policy(&policy(&[PROVER]));
     watching.signal(Signal::HUP);
-    hears("RELOADING=1");
-    hears("READY=1");
+    receive_until("RELOADING=1");
+    receive_until("READY=1");
     assert_ne!(net.status()["policy"], before);
     assert!(watching.stop());
 }

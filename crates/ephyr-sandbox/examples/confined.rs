@@ -1,8 +1,8 @@
-//! Confines itself as its options say, then tries one thing and prints `ok` or the error: a way to
-//! see by hand what a daemon's sandbox lets through on this kernel.
+//! Confines itself as its options say, then attempts one operation and prints `ok` or the error. The tests use it, and it
+//! shows by hand what a daemon's sandbox allows on this kernel.
 //!
 //! `confined [--minimum ABI] [--read PATH] [--read-if-present PATH] [--write PATH]
-//! [--connect-unix DIR] [--network any|PORT] [--filter signer|network] DO [WHAT]`
+//! [--connect-unix DIR] [--network any|PORT] [--filter signer|network] OPERATION [ARGUMENT]`
 
 use std::error::Error;
 use std::fs;
@@ -24,16 +24,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut confinement = None;
     let mut filter = None;
     while let Some(option) = arguments.next_if(|argument| argument.starts_with("--")) {
-        let value = arguments.next().ok_or("an option without its value")?;
-        let known = confinement.take().unwrap_or_else(|| Confinement::new(0));
+        let value = arguments
+            .next()
+            .ok_or_else(|| format!("{option} needs a value"))?;
+        let current = confinement.take().unwrap_or_else(|| Confinement::new(0));
         confinement = Some(match option.as_str() {
             "--minimum" => Confinement::new(value.parse()?),
-            "--read" => known.read(value),
-            "--read-if-present" => known.read_if_present(value),
-            "--write" => known.write(value),
-            "--connect-unix" => known.connect_unix(value),
-            "--network" if value == "any" => known.network(Network::Any),
-            "--network" => known.network(Network::Tcp {
+            "--read" => current.read(value),
+            "--read-if-present" => current.read_if_present(value),
+            "--write" => current.write(value),
+            "--connect-unix" => current.connect_unix(value),
+            "--network" if value == "any" => current.network(Network::Any),
+            "--network" => current.network(Network::Tcp {
                 bind: vec![],
                 connect: vec![value.parse()?],
             }),
@@ -41,60 +43,62 @@ fn main() -> Result<(), Box<dyn Error>> {
                 filter = Some(match value.as_str() {
                     "signer" => Filter::Signer,
                     "network" => Filter::Network,
-                    other => return Err(format!("no filter {other:?}").into()),
+                    other => return Err(format!("unknown filter {other:?}").into()),
                 });
-                known
+                current
             }
-            other => return Err(format!("no option {other:?}").into()),
+            other => return Err(format!("unknown option {other:?}").into()),
         });
     }
-    let doing = arguments.next().ok_or("what to do?")?;
-    let what = arguments.next().unwrap_or_default();
-    if doing == "confine-beside-a-thread" {
+    let operation = arguments.next().ok_or("the operation is missing")?;
+    let argument = arguments.next().unwrap_or_default();
+    if operation == "confine-beside-a-thread" {
         std::thread::spawn(std::thread::park);
     }
-    let report = confinement.map(|known| known.apply()).transpose()?;
+    let report = confinement
+        .map(|confinement| confinement.apply())
+        .transpose()?;
     if let Some(filter) = filter {
         filter.apply()?;
     }
-    if doing == "report" {
+    if operation == "report" {
         println!("{report:?}");
         return Ok(());
     }
-    match attempt(&doing, &what, &notifier) {
-        Ok(said) => println!("ok{said}"),
+    match attempt(&operation, &argument, &notifier) {
+        Ok(result) => println!("ok{result}"),
         Err(error) => println!("refused: {error}"),
     }
     Ok(())
 }
 
-fn attempt(doing: &str, what: &str, notifier: &Notifier) -> Outcome {
-    match doing {
-        "read" => drop(fs::read(what)?),
-        "create" => fs::write(what, "made")?,
-        "append" => drop(fs::OpenOptions::new().append(true).open(what)?),
-        "remove" => fs::remove_file(what)?,
+fn attempt(operation: &str, argument: &str, notifier: &Notifier) -> Outcome {
+    match operation {
+        "read" => drop(fs::read(argument)?),
+        "create" => fs::write(argument, "made")?,
+        "append" => drop(fs::OpenOptions::new().append(true).open(argument)?),
+        "remove" => fs::remove_file(argument)?,
         "execute" => {
-            let status = Command::new(what).status()?;
+            let status = Command::new(argument).status()?;
             if !status.success() {
-                return Err(format!("it ended with {status}").into());
+                return Err(format!("{argument} failed: {status}").into());
             }
         }
-        "connect" => drop(TcpStream::connect(("127.0.0.1", what.parse()?))?),
-        "bind" => drop(TcpListener::bind(("127.0.0.1", what.parse()?))?),
+        "connect" => drop(TcpStream::connect(("127.0.0.1", argument.parse()?))?),
+        "bind" => drop(TcpListener::bind(("127.0.0.1", argument.parse()?))?),
         "udp" => drop(UdpSocket::bind("127.0.0.1:0")?),
-        "connect-unix" => drop(UnixStream::connect(Path::new(what))?),
+        "connect-unix" => drop(UnixStream::connect(Path::new(argument))?),
         "pair" => drop(UnixStream::pair()?),
         "signal" => {
-            let pid = rustix::process::Pid::from_raw(what.parse()?).ok_or("no pid")?;
+            let pid = rustix::process::Pid::from_raw(argument.parse()?).ok_or("invalid pid")?;
             rustix::process::test_kill_process(pid)?;
         }
         "thread" => std::thread::Builder::new()
             .spawn(|| ())?
             .join()
             .map_err(|_| "panicked")?,
-        "chmod" => fs::set_permissions(what, fs::metadata(what)?.permissions())?,
-        "activated" => return activated(what),
+        "chmod" => fs::set_permissions(argument, fs::metadata(argument)?.permissions())?,
+        "activated" => return activated(argument),
         "notify" => {
             notifier.ready();
             notifier.reloading();
@@ -107,7 +111,7 @@ fn attempt(doing: &str, what: &str, notifier: &Notifier) -> Outcome {
             return Ok(format!(" {:?}", lock_memory()));
         }
         "nothing" => {}
-        other => return Err(format!("cannot {other:?}").into()),
+        other => return Err(format!("unknown operation {other:?}").into()),
     }
     Ok(String::new())
 }
@@ -115,7 +119,7 @@ fn attempt(doing: &str, what: &str, notifier: &Notifier) -> Outcome {
 fn activated(name: &str) -> Outcome {
     let mut sockets = Activated::from_env();
     let Some(listener): Option<UnixListener> = sockets.unix(name)? else {
-        return Err("no socket of this name".into());
+        return Err("no socket with this name".into());
     };
     let (mut caller, _) = listener.accept()?;
     std::io::Write::write_all(&mut caller, b"hello")?;

@@ -1,7 +1,7 @@
 //! Users and groups of this host, from `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
 //!
-//! Only these files are read, without the C library's plug-ins: what a directory service or a
-//! transient systemd user adds is not seen, and is given by its number.
+//! Only these files are read, without the C library's NSS modules. Users of a directory service and transient systemd
+//! users are not found and must be given by number.
 
 use std::fs;
 use std::io;
@@ -11,15 +11,15 @@ use crate::SandboxError;
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its name; the number where it has none.
+    /// The name, or the UID in decimal for a user without an entry.
     pub name: String,
-    /// Its number.
+    /// The UID.
     pub uid: u32,
-    /// Its primary group, where the user has an entry.
+    /// The primary group, if the user has an entry.
     pub gid: Option<u32>,
 }
 
-/// The two files as they were read.
+/// The content of the two files.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     users: Vec<User>,
@@ -27,11 +27,11 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Reads the host's files; a missing one is empty.
+    /// Reads the host's files. A missing file counts as empty.
     ///
     /// # Errors
     ///
-    /// When one exists and cannot be read.
+    /// A file exists and cannot be read.
     pub fn read() -> Result<Self, SandboxError> {
         let read = |path: &str| match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -40,7 +40,7 @@ impl Accounts {
         Ok(Self::parse(&read("/etc/passwd")?, &read("/etc/group")?))
     }
 
-    /// Parses the two files' content; lines that are not entries are passed over.
+    /// Parses the two files' content and skips invalid lines.
     #[must_use]
     pub fn parse(passwd: &str, group: &str) -> Self {
         let user = |line: &str| {
@@ -61,11 +61,11 @@ impl Accounts {
         }
     }
 
-    /// The user of this name or number.
+    /// Returns the user with this name or UID.
     ///
     /// # Errors
     ///
-    /// When it is neither a number nor a name in the file.
+    /// The text is neither a number nor a known name.
     pub fn user(&self, name_or_uid: &str) -> Result<User, SandboxError> {
         if let Some(user) = self.users.iter().find(|user| user.name == name_or_uid) {
             return Ok(user.clone());
@@ -79,7 +79,7 @@ impl Accounts {
         }
     }
 
-    /// The user of this number; one without a name where there is no entry.
+    /// Returns the user with this UID, also if there is no entry for it.
     #[must_use]
     pub fn user_by_uid(&self, uid: u32) -> User {
         let known = self.users.iter().find(|user| user.uid == uid).cloned();
@@ -90,11 +90,11 @@ impl Accounts {
         })
     }
 
-    /// The number of the group of this name or number.
+    /// Returns the GID of the group with this name or number.
     ///
     /// # Errors
     ///
-    /// When it is neither a number nor a name in the file.
+    /// The text is neither a number nor a known name.
     pub fn group(&self, name_or_gid: &str) -> Result<u32, SandboxError> {
         let known = self.groups.iter().find(|(name, _)| name == name_or_gid);
         known
@@ -107,7 +107,7 @@ impl Accounts {
     }
 }
 
-/// `-1` as 32 bits is "nobody in particular" to the kernel, never an account.
+/// Parses an account number. The kernel uses `u32::MAX` (-1) for "unchanged" or "unknown", so it is never an account.
 fn number(text: &str) -> Option<u32> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|n| digits && *n != u32::MAX)
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_looked_up_and_numbers_taken_as_they_are() {
+    fn users_and_groups_are_found_by_name_or_number() {
         let accounts = accounts();
         let broker = accounts.user("ephyr-broker").unwrap();
         assert_eq!((broker.uid, broker.gid), (990, Some(985)));
@@ -136,12 +136,12 @@ mod tests {
         assert_eq!(
             accounts.user("77").unwrap().uid,
             78,
-            "a name of digits is a name first"
+            "a numeric name takes precedence over the number"
         );
     }
 
     #[test]
-    fn what_is_no_account_is_refused() {
+    fn unknown_names_and_invalid_numbers_are_errors() {
         let accounts = accounts();
         for bad in [
             "",

@@ -1,33 +1,35 @@
-//! Why a daemon could not be prepared.
+//! The error type of this crate.
 
 use std::io;
 use std::path::PathBuf;
 
 use crate::exit;
 
-/// Why the process could not be prepared.
+/// Setting up the process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// Other threads would stay outside.
-    #[error("{0} threads run already: a sandbox must be applied before the second one starts")]
+    /// Other threads are running and would stay unconfined.
+    #[error(
+        "the process has {0} threads: the sandbox must be applied before a second thread starts"
+    )]
     Threads(usize),
-    /// The kernel offers less Landlock than the configuration demands.
+    /// The kernel's Landlock ABI is older than the configuration demands.
     #[error(
         "the kernel offers Landlock ABI {found}, {minimum} is demanded: use a newer kernel, enable \
          Landlock (boot option lsm=landlock,…), or lower sandbox.minimum_abi in the policy"
     )]
     LandlockTooOld {
-        /// The ABI that is there; 0 for none.
+        /// The kernel's ABI; 0 without Landlock.
         found: u32,
         /// The ABI demanded.
         minimum: u32,
     },
-    /// A path that must be reachable inside the sandbox cannot be opened.
-    #[error("{path}: {why}: it must exist before the sandbox closes")]
+    /// A path that must be accessible inside the sandbox cannot be opened.
+    #[error("cannot open {path}, which must exist before the sandbox is applied: {why}")]
     Path {
         /// The path.
         path: PathBuf,
-        /// What the kernel said.
+        /// The system's error.
         why: io::Error,
     },
     /// The kernel refused the Landlock rules.
@@ -39,31 +41,31 @@ pub enum SandboxError {
     /// A system call failed.
     #[error("{what}: {why}")]
     System {
-        /// What was tried.
+        /// The operation or its object.
         what: String,
-        /// What the kernel said.
+        /// The system's error.
         why: io::Error,
     },
-    /// There is no such user or group.
-    #[error("there is no {kind} {name:?}: make it, or give its number")]
+    /// The user or group does not exist.
+    #[error("unknown {kind} {name:?}: create it, or give its number")]
     UnknownAccount {
         /// `user` or `group`.
         kind: &'static str,
         /// The name that was looked up.
         name: String,
     },
-    /// A socket's path is taken.
+    /// The socket's path is in use.
     #[error("{path}: {why}")]
     SocketTaken {
         /// The path.
         path: PathBuf,
-        /// By what.
+        /// The reason.
         why: &'static str,
     },
 }
 
 impl SandboxError {
-    /// Returns the exit code of a daemon that cannot start for this reason.
+    /// Returns the exit code of a daemon that fails with this error.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -15,19 +15,19 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-/// Why a readable file is refused.
+/// The file was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Unreadable {
-    /// It is not a regular file.
+enum RefusedFile {
+    /// The path is not a regular file.
     #[error("it is {0}; only a regular file is read")]
     NotRegular(&'static str),
-    /// It is longer than the limit.
+    /// The file is longer than the limit.
     #[error("it is longer than {0} bytes")]
     TooLong(usize),
 }
 
-impl From<Unreadable> for io::Error {
-    fn from(why: Unreadable) -> Self {
+impl From<RefusedFile> for io::Error {
+    fn from(why: RefusedFile) -> Self {
         Self::new(io::ErrorKind::InvalidInput, why)
     }
 }
@@ -35,7 +35,7 @@ impl From<Unreadable> for io::Error {
 /// Opens a regular file, or a link to one, for reading. Never blocks, as opening a FIFO would.
 ///
 /// # Errors
-/// The system's error, or that it is a FIFO, a directory, a socket or a device.
+/// The system's error, or the path is a FIFO, a directory, a socket or a device.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     // Check before opening: a socket cannot be opened, and opening a device can have an effect.
     require_regular(&statat(CWD, path, AtFlags::empty())?)?;
@@ -49,7 +49,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`open_regular`], or it is longer.
+/// As [`open_regular`], or the file is longer.
 pub fn read_regular(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     read_at_most(&open_regular(path)?, most)
 }
@@ -57,7 +57,7 @@ pub fn read_regular(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 /// Reads a regular file of at most `most` bytes as UTF-8.
 ///
 /// # Errors
-/// As [`read_regular`], or it is not UTF-8.
+/// As [`read_regular`], or the content is not UTF-8.
 pub fn read_regular_text(path: &Path, most: usize) -> io::Result<String> {
     let bytes = read_regular(path, most)?;
     String::from_utf8(bytes)
@@ -67,21 +67,21 @@ pub fn read_regular_text(path: &Path, most: usize) -> io::Result<String> {
 /// Reads the rest of a file, at most `most` bytes.
 ///
 /// # Errors
-/// The system's error, or that there is more.
+/// The system's error, or the rest is longer.
 pub fn read_at_most(file: &File, most: usize) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     let expected = usize::try_from(file.metadata()?.len()).unwrap_or(most);
-    // Allocated in full, so that growing leaves no copy of a secret behind.
+    // Allocated at full size: growing the buffer would leave copies of a secret in freed memory.
     let mut bytes = Vec::with_capacity(expected.min(most).saturating_add(1));
     file.take(limit).read_to_end(&mut bytes)?;
     if bytes.len() > most {
-        return Err(Unreadable::TooLong(most).into());
+        return Err(RefusedFile::TooLong(most).into());
     }
     Ok(bytes)
 }
 
-fn require_regular(stat: &Stat) -> Result<(), Unreadable> {
-    Err(Unreadable::NotRegular(
+fn require_regular(stat: &Stat) -> Result<(), RefusedFile> {
+    Err(RefusedFile::NotRegular(
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => return Ok(()),
             FileType::Fifo => "a FIFO",
@@ -120,7 +120,7 @@ impl Metadata {
     /// Returns the metadata of an open file.
     ///
     /// # Errors
-    /// The system's answer.
+    /// The system's error.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(Self::new(&fstat(file)?))
     }
@@ -134,7 +134,7 @@ impl Metadata {
         }
     }
 
-    /// Whether it is a symbolic link.
+    /// Returns whether the file is a symbolic link.
     #[must_use]
     pub fn is_link(&self) -> bool {
         FileType::from_raw_mode(self.mode) == FileType::Symlink
@@ -142,13 +142,13 @@ impl Metadata {
 }
 
 /// Maximum number of links that the kernel follows in one path (path_resolution(7)).
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// Returns every name that the kernel looks up to resolve `path`, from the root, the file itself last. A user who can
 /// write one of these directories, or replace one of these links, can substitute another file.
 ///
 /// # Errors
-/// The system's error; too many links.
+/// The system's error, or more than 40 links.
 pub fn steps_to(path: &Path) -> io::Result<Vec<Step>> {
     let mut ahead: Vec<PathBuf> = components_backwards(&std::path::absolute(path)?);
     let mut at = PathBuf::new();
@@ -170,7 +170,7 @@ pub fn steps_to(path: &Path) -> io::Result<Vec<Step>> {
             continue;
         }
         links += 1;
-        if links > MOST_LINKS {
+        if links > MAX_LINKS {
             return Err(Errno::LOOP.into());
         }
         let target = readlinkat(CWD, &next, Vec::new())?;
@@ -192,19 +192,19 @@ fn components_backwards(path: &Path) -> Vec<PathBuf> {
     names
 }
 
-/// How an open file is no longer the one at its path.
+/// The way in which an open file is no longer the one at its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Displaced {
-    /// It has no name any more and is lost when closed.
+    /// The file has no name any more and is lost when closed.
     Removed,
-    /// Its path is empty; it has another name.
+    /// Nothing is at the path; the file has another name.
     Renamed,
-    /// Another file is at its path.
+    /// Another file is at the path.
     Replaced,
 }
 
 impl Displaced {
-    /// Returns its name in audit records.
+    /// Returns the name used in audit records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_regular_files_are_read_and_nothing_is_waited_for() {
+    fn only_regular_files_are_read_and_nothing_blocks() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         fs::write(at("file"), "text").unwrap();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_beyond_its_bound_is_not_read() {
+    fn file_longer_than_the_limit_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, "12345").unwrap();
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_on_the_way_to_a_file_is_told() {
+    fn steps_include_every_directory_and_link() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
         let at = |name: &str| dir.join(name);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_file_that_is_no_longer_at_its_path_is_noticed() {
+    fn removed_renamed_and_replaced_files_are_detected() {
         let dir = tempfile::tempdir().unwrap();
         let (path, other) = (dir.path().join("file"), dir.path().join("other"));
         fs::write(&path, "text").unwrap();
@@ -358,7 +358,11 @@ mod tests {
         assert_eq!(displaced(), Some(Displaced::Replaced));
         fs::remove_file(&path).unwrap();
         symlink(&other, &path).unwrap();
-        assert_eq!(displaced(), Some(Displaced::Replaced), "nor is it a link");
+        assert_eq!(
+            displaced(),
+            Some(Displaced::Replaced),
+            "a link to it is another file"
+        );
         for gone in [&path, &other] {
             fs::remove_file(gone).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Landlock: what of the file system and the network is left to the process.
+//! Landlock: restricts the process's access to files and the network.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,14 @@ use landlock::{
 
 use crate::{SandboxError, threads};
 
-/// The newest ABI whose rights are understood here; what a newer kernel adds is not touched.
+/// The newest ABI known here. Rights added by newer kernels are not restricted.
 const NEWEST: ABI = ABI::V10;
 
-/// What the process may do from [`Confinement::apply`] on. What is not listed is denied: reading,
-/// writing, making, removing, renaming and executing files, as far as the kernel's ABI goes.
+/// The access that the process keeps from [`Confinement::apply`] on. Everything else is denied: reading, writing,
+/// creating, removing, renaming and executing files, as far as the kernel's ABI supports it.
 ///
-/// Files that are open already stay usable. Rules bind to the files found at that moment: give the
-/// directory of a file that will be replaced by rename.
+/// Files that are already open stay usable. Rules bind to the files found when they are applied: for a file that will be
+/// replaced by rename, list its directory.
 #[derive(Debug, Clone)]
 pub struct Confinement {
     rules: Vec<PathRule>,
@@ -31,23 +31,23 @@ struct PathRule {
     optional: bool,
 }
 
-/// What of the network is left.
+/// The network access that the process keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Network {
-    /// No TCP port can be bound or connected to (ABI 4); UDP neither (ABI 10).
+    /// No TCP (ABI 4), no UDP (ABI 10).
     Nothing,
-    /// TCP only to and on these ports (ABI 4); no UDP (ABI 10).
+    /// TCP on these ports only (ABI 4), no UDP (ABI 10).
     Tcp {
         /// Ports that can be bound.
         bind: Vec<u16>,
         /// Ports that can be connected to.
         connect: Vec<u16>,
     },
-    /// Landlock leaves the network alone.
+    /// No restriction by Landlock.
     Any,
 }
 
-/// Something that Landlock enforces on the process.
+/// A restriction that Landlock enforces on the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feature {
     /// Files (ABI 1).
@@ -66,12 +66,12 @@ pub enum Feature {
     Udp,
 }
 
-/// What [`Confinement::apply`] achieved.
+/// The result of [`Confinement::apply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LandlockReport {
-    /// The ABI in force; 0 where the kernel has no Landlock.
+    /// The ABI in force; 0 without Landlock.
     pub abi: u32,
-    /// What is enforced.
+    /// The restrictions in force.
     pub enforced: Vec<Feature>,
 }
 
@@ -80,7 +80,7 @@ const WRITE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer
 });
 const EXECUTE: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | Execute});
-/// All that files are for; not device files made anew, nor sockets of others.
+/// All rights on files except creating device files and connecting to sockets.
 const EVERYTHING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
     Execute | ReadFile | ReadDir | WriteFile | Truncate | IoctlDev | Refer | RemoveFile | RemoveDir
     | MakeReg | MakeDir | MakeSym | MakeFifo | MakeSock
@@ -88,8 +88,8 @@ const EVERYTHING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{
 const CONNECT: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ResolveUnix});
 
 impl Confinement {
-    /// Nothing is reachable; kernels with less than this Landlock ABI are refused (0 accepts even a
-    /// kernel without Landlock).
+    /// Denies everything. A kernel whose Landlock ABI is below `minimum_abi` is refused; 0 accepts even a kernel without
+    /// Landlock.
     #[must_use]
     pub fn new(minimum_abi: u32) -> Self {
         Self {
@@ -99,53 +99,53 @@ impl Confinement {
         }
     }
 
-    /// This file, or everything below this directory, can be read.
+    /// Allows reading this file, or everything below this directory.
     #[must_use]
     pub fn read(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), READ, false)
     }
 
-    /// As [`read`](Self::read), where the path exists.
+    /// As [`read`](Self::read), if the path exists.
     #[must_use]
     pub fn read_if_present(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), READ, true)
     }
 
-    /// Below this directory regular files and directories can be read, made, written, renamed and
-    /// removed; of a file, its content.
+    /// Allows reading and writing this file, or below this directory reading, creating, writing, renaming and removing
+    /// regular files and directories.
     #[must_use]
     pub fn write(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), WRITE, false)
     }
 
-    /// This file, or everything below this directory, can be read and run as a program, where the path exists.
+    /// Allows reading and executing this file, or everything below this directory, if the path exists.
     #[must_use]
     pub fn execute_if_present(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), EXECUTE, true)
     }
 
-    /// Below this directory everything can be done that files are for: read, write, make (links, pipes
-    /// and sockets too), remove, run; device files that are there can be used in full.
+    /// Allows all use of files below this directory: reading, writing, creating (also links, FIFOs and sockets),
+    /// removing, executing, and ioctl on existing device files.
     #[must_use]
     pub fn use_fully(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), EVERYTHING, false)
     }
 
-    /// As [`use_fully`](Self::use_fully), where the path exists.
+    /// As [`use_fully`](Self::use_fully), if the path exists.
     #[must_use]
     pub fn use_fully_if_present(self, path: impl Into<PathBuf>) -> Self {
         self.rule(path.into(), EVERYTHING, true)
     }
 
-    /// Unix sockets in this directory can be connected to (which ABI 9 and later would else deny; a
-    /// socket that is made anew needs its directory here).
+    /// Allows connecting to Unix sockets in this directory, which ABI 9 and later deny otherwise. The rule must name the
+    /// directory because sockets are recreated.
     #[must_use]
     pub fn connect_unix(self, directory: impl Into<PathBuf>) -> Self {
         self.rule(directory.into(), CONNECT, false)
     }
 
-    /// What the C library reads to resolve host names, with its plug-ins and the certificates of
-    /// public authorities beside them.
+    /// Allows the files and sockets that the C library uses to resolve host names, including its NSS modules, and the
+    /// certificates of public CAs.
     #[must_use]
     pub fn name_resolution(mut self) -> Self {
         for path in [
@@ -168,19 +168,19 @@ impl Confinement {
         self
     }
 
-    /// What of the network is left; nothing unless told.
+    /// Sets the network access; the default is [`Network::Nothing`].
     #[must_use]
     pub fn network(mut self, network: Network) -> Self {
         self.network = network;
         self
     }
 
-    /// Confines the process, for good.
+    /// Confines the process irrevocably.
     ///
     /// # Errors
     ///
-    /// When other threads run, the kernel's ABI is below the minimum, or a path that is not optional
-    /// cannot be opened.
+    /// Other threads are running, the kernel's ABI is below the minimum, or a path that is not optional cannot be
+    /// opened.
     pub fn apply(&self) -> Result<LandlockReport, SandboxError> {
         threads::require_single()?;
         let mut ruleset = Ruleset::default()
@@ -223,11 +223,11 @@ impl Confinement {
     }
 }
 
-/// Says whether the ABI in force is the one that is demanded, or a newer one.
+/// Checks that the ABI in force is at least the minimum.
 ///
 /// # Errors
 ///
-/// [`SandboxError::LandlockTooOld`] where it is not. No restart changes that: it is the kernel's.
+/// [`SandboxError::LandlockTooOld`] if it is older. A restart does not help: the kernel determines the ABI.
 pub fn require_abi(found: u32, minimum: u32) -> Result<(), SandboxError> {
     if found < minimum {
         return Err(SandboxError::LandlockTooOld { found, minimum });
@@ -279,7 +279,7 @@ impl Feature {
         .collect()
     }
 
-    /// Everything that the newest kernel known here enforces.
+    /// All features, as enforced by the newest kernel known here.
     pub const ALL: [Self; 7] = [
         Self::Files,
         Self::Truncate,
@@ -290,7 +290,7 @@ impl Feature {
         Self::Udp,
     ];
 
-    /// The feature in a word.
+    /// Returns the feature's name in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -305,7 +305,7 @@ impl Feature {
     }
 }
 
-/// The directory that a path lies in; `.` for a bare file name.
+/// Returns the directory of a path; `.` for a bare file name.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -318,7 +318,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn features_follow_the_abi_and_what_was_asked() {
+    fn features_depend_on_the_abi_and_the_network() {
         assert!(Feature::of(0, &Network::Nothing).is_empty());
         assert_eq!(Feature::of(2, &Network::Nothing), [Feature::Files]);
         assert!(Feature::of(4, &Network::Nothing).contains(&Feature::Tcp));

@@ -1,17 +1,17 @@
-//! What the daemons ask of the kernel and of systemd.
+//! Kernel and systemd interfaces of the daemons.
 //!
-//! - [`Confinement`]: Landlock, on files, TCP and scopes, as far as the running kernel goes;
+//! - [`Confinement`]: Landlock rules for files, TCP and scopes, as far as the running kernel supports them;
 //! - [`Filter`]: a system call filter per daemon;
-//! - [`lock_memory`], [`set_non_dumpable`]: secrets stay out of swap and core files;
-//! - [`Accounts`], [`peer`]: who a user name is, and who is at the other end of a socket;
-//! - [`Activated`], [`open_socket`]: listening sockets from systemd, or opened by the daemon itself;
-//! - [`read_regular`]: configuration, bounded and without blocking; [`look_at`]: checks whether an open file is still
-//!   at its path;
-//! - [`Notifier`] for `sd_notify`; [`log`]: lines with priorities for the journal; [`exit`]: exit codes;
-//! - [`Signals`] for poll loops.
+//! - [`lock_memory`], [`set_non_dumpable`]: keep secrets out of swap and core files;
+//! - [`Accounts`], [`peer`]: look up users, groups and the credentials of a socket's other end;
+//! - [`Activated`], [`open_socket`]: listening sockets passed by systemd or opened by the daemon itself;
+//! - [`read_regular`]: reads configuration, bounded and without blocking; [`look_at`]: checks whether an open file is
+//!   still at its path;
+//! - [`Notifier`]: `sd_notify`; [`log`]: lines with priorities for the journal; [`exit`]: exit codes;
+//! - [`Signals`]: signals for poll loops.
 //!
-//! Landlock binds the thread that asks and those it starts later, so it is applied while the process
-//! has only one; the system call filter follows it and binds all.
+//! Landlock binds the calling thread and the threads that it starts later, so it is applied while the process has one
+//! thread. The system call filter follows and binds all threads.
 
 mod accounts;
 mod error;

@@ -42,7 +42,7 @@ pub fn info(text: &str) {
 }
 
 fn write(priority: Priority, text: &str) {
-    // A daemon whose standard error is closed goes on.
+    // A daemon whose standard error is closed continues.
     let _ = io::stderr().write_all(line(priority, text, *IS_JOURNAL).as_bytes());
 }
 
@@ -61,8 +61,8 @@ fn line(priority: Priority, text: &str, is_journal: bool) -> String {
     line
 }
 
-/// Whether standard error is the journal. The variable is inherited by processes whose standard error goes elsewhere, so
-/// it names the file that it means (systemd.exec(5)).
+/// Whether standard error is the journal. Child processes inherit the variable even if their standard error is
+/// redirected, so it identifies the file by device and inode (systemd.exec(5)).
 static IS_JOURNAL: LazyLock<bool> = LazyLock::new(|| {
     let named = std::env::var("JOURNAL_STREAM").ok();
     let Some((device, inode)) = named.as_deref().and_then(|named| named.split_once(':')) else {

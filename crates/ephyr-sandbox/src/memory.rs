@@ -1,4 +1,4 @@
-//! Memory that neither swap nor a core file ever shows.
+//! Keeps the process's memory out of swap and core files.
 
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
@@ -7,30 +7,30 @@ use rustix::process::{
 
 use crate::SandboxError;
 
-/// With less than this the process could fail to grow once everything it maps is locked.
+/// Minimum `RLIMIT_MEMLOCK` for locking future mappings: under a lower limit allocations could fail.
 const ROOM_TO_GROW: u64 = 64 * 1024 * 1024;
 
-/// How much of the memory is locked.
+/// The memory that is locked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MemoryLock {
-    /// All that is mapped and all that will be.
+    /// All current and future mappings.
     All,
-    /// All that was mapped at the time; `RLIMIT_MEMLOCK` is too small to bind what comes later to it.
+    /// The mappings at the time of the call; `RLIMIT_MEMLOCK` is too low for future ones.
     Current,
-    /// Nothing.
+    /// None, for this reason.
     Refused(String),
 }
 
 impl MemoryLock {
-    /// Whether what held secrets at the time is locked.
+    /// Returns whether the memory that was mapped at the time of the call is locked.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         matches!(self, Self::All | Self::Current)
     }
 }
 
-/// Keeps the memory out of swap. Pages are locked as they are touched, so that the process does not
-/// grow by it.
+/// Locks the process's memory into RAM. Pages are locked when they are first touched, so that locking does not allocate
+/// untouched pages.
 #[must_use]
 pub fn lock_memory() -> MemoryLock {
     let limit = getrlimit(Resource::Memlock).current;
@@ -49,11 +49,11 @@ pub fn lock_memory() -> MemoryLock {
     }
 }
 
-/// No core files, no tracing by other processes of the same user, `/proc/self` owned by root.
+/// Disables core files and tracing by other processes of the same user; `/proc/self` becomes owned by root.
 ///
 /// # Errors
 ///
-/// When the kernel refuses, which it has no reason to.
+/// The system's error, which is not expected.
 pub fn set_non_dumpable() -> Result<(), SandboxError> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|why| SandboxError::system("PR_SET_DUMPABLE", why))?;

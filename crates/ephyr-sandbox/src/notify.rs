@@ -1,7 +1,7 @@
-//! `sd_notify(3)`: tells systemd that the daemon is ready, reloads, stops or still lives.
+//! `sd_notify(3)`: notifies systemd that the daemon is ready, reloading, stopping or alive.
 //!
-//! The crate `sd-notify` words the messages. It connects for each of them, which a closed sandbox refuses, so the
-//! socket is connected here beforehand, once.
+//! The crate `sd-notify` formats the messages. It would connect for each of them, which the sandbox denies, so the socket
+//! is connected here once, beforehand.
 
 use std::env;
 use std::io;
@@ -14,7 +14,7 @@ use sd_notify::{NotifyState, watchdog_enabled};
 
 use crate::SandboxError;
 
-/// The notification socket, connected before the sandbox closes. Outside systemd it sends nothing.
+/// The notification socket, connected before the sandbox is applied. Without `$NOTIFY_SOCKET` nothing is sent.
 #[derive(Debug)]
 pub struct Notifier {
     socket: Option<UnixDatagram>,
@@ -61,24 +61,24 @@ impl Notifier {
         self.watchdog.map(|timeout| timeout / 2)
     }
 
-    /// The daemon serves.
+    /// Reports that the daemon serves.
     pub fn ready(&self) {
         self.send(&[NotifyState::Ready]);
     }
 
-    /// The daemon reloads its configuration; [`ready`](Self::ready) ends it, whatever the result.
+    /// Reports the start of a reload. [`ready`](Self::ready) must follow, also after a failed reload.
     pub fn reloading(&self) {
         let mut states = vec![NotifyState::Reloading];
         states.extend(NotifyState::monotonic_usec_now());
         self.send(&states);
     }
 
-    /// The daemon is about to end.
+    /// Reports that the daemon is stopping.
     pub fn stopping(&self) {
         self.send(&[NotifyState::Stopping]);
     }
 
-    /// The daemon is alive.
+    /// Resets systemd's watchdog timer.
     pub fn watchdog(&self) {
         self.send(&[NotifyState::Watchdog]);
     }
@@ -89,7 +89,7 @@ impl Notifier {
         self.send(&[NotifyState::Status(&text)]);
     }
 
-    /// Sends the states as one message. A failure is ignored, since it changes nothing for the daemon's callers.
+    /// Sends the states as one message. Failures are ignored: they do not affect the daemon's callers.
     fn send(&self, states: &[NotifyState<'_>]) {
         let Some(socket) = &self.socket else { return };
         let lines: Vec<String> = states.iter().map(NotifyState::to_string).collect();

@@ -1,25 +1,25 @@
-//! Who is at the other end of a Unix socket.
+//! Credentials of the process at the other end of a Unix socket.
 
 use std::io;
 use std::os::fd::AsFd;
 
-/// The process that connected (or called `socketpair`), as the kernel recorded it then.
+/// The credentials of the process that connected (or called `socketpair`), recorded by the kernel at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its effective user.
+    /// The effective user.
     pub uid: u32,
-    /// Its effective group.
+    /// The effective group.
     pub gid: u32,
-    /// Its process id, which may have been taken by another process since: for log lines only.
+    /// The process ID, for log lines only: another process may have it by now.
     pub pid: i32,
 }
 
-/// The peer of a connected Unix socket (`SO_PEERCRED`, unix(7)).
+/// Returns the peer of a connected Unix socket (`SO_PEERCRED`, unix(7)).
 ///
 /// # Errors
 ///
-/// When it is not a connected Unix socket, or the peer's process cannot be seen from this process's
-/// PID namespace. Treat an error as a stranger.
+/// The socket is not a connected Unix socket, or the peer's process is not visible in this process's PID namespace. The
+/// caller must then treat the peer as unauthorized.
 pub fn peer(socket: impl AsFd) -> io::Result<Peer> {
     let credentials = rustix::net::sockopt::socket_peercred(socket)?;
     Ok(Peer {
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peer_of_a_pair_is_this_process() {
+    fn peer_of_a_socket_pair_is_this_process() {
         let (one, _other) = UnixStream::pair().unwrap();
         let peer = peer(&one).unwrap();
         assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unix_socket_has_no_peer() {
+    fn peer_of_a_file_is_an_error() {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(peer(&file).is_err());
     }

@@ -1,13 +1,12 @@
-//! System call filters (seccomp(2)), one list per daemon.
+//! System call filters (seccomp(2)), one per daemon.
 //!
-//! Two filters are loaded; the kernel takes the stricter verdict. The first kills the process at
-//! calls that no daemon of ours ever makes and that only a hijacked one would: running a program,
-//! tracing, mounting, loading code, mapping memory executable. The second, for daemons whose calls
-//! are few enough to be listed, answers EPERM to everything not on its list: a library may probe for
-//! a newer call, and an error it handles beats a crash.
+//! Up to two programs are loaded; the kernel applies the stricter result. The first kills the process for calls that no
+//! daemon makes and only a hijacked one would: executing a program, tracing, mounting, loading kernel code, mapping
+//! executable memory. The second, an allow-list for daemons with few calls, returns EPERM for all others: a library may
+//! probe for a newer call, and it handles an error better than a kill.
 //!
-//! The process is killed, not the thread, so that nothing is left half-alive; the kernel logs the
-//! number of the call (`type=1326`).
+//! The whole process is killed, not only the thread, so that no daemon continues with threads missing. The kernel logs
+//! the call's number (`type=1326`).
 
 use std::collections::BTreeMap;
 
@@ -19,28 +18,25 @@ use seccompiler::{
 
 use crate::SandboxError;
 
-/// Which daemon's calls are left.
+/// A system call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
-    /// The signer: an allow-list of what one thread with open sockets needs; it is killed when it
-    /// makes a socket, a thread or a process.
+    /// The signer: an allow-list for one thread with open sockets. Creating a socket, a thread or a process kills it.
     Signer,
-    /// A daemon with a network and threads: all calls but the foreign ones. The unit's
-    /// `SystemCallFilter=` is its allow-list.
+    /// A daemon with network and threads: only the kill list. The unit's `SystemCallFilter=` is the allow-list.
     Network,
-    /// A daemon that runs a program of the system's: as [`Network`](Self::Network), and that it may.
+    /// As [`Network`](Self::Network), but `execve` is allowed, for a daemon that runs a system program.
     Launcher,
 }
 
 type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 impl Filter {
-    /// Filters this process's system calls, in all its threads, for good.
+    /// Applies the filter to all threads of this process, irrevocably.
     ///
     /// # Errors
     ///
-    /// When the kernel has no seccomp, a thread has a filter of its own, or the machine's architecture
-    /// is not known to the compiler of filters.
+    /// The kernel has no seccomp, a thread already has another filter, or the architecture is not supported.
     pub fn apply(self) -> Result<(), SandboxError> {
         for program in self.programs()? {
             seccompiler::apply_filter_all_threads(&program).map_err(failed)?;
@@ -48,31 +44,31 @@ impl Filter {
         Ok(())
     }
 
-    /// What the kernel is given, in this order: once a list is loaded, `seccomp` itself may not be on it,
-    /// and the killing filter lets that one call through.
+    /// Returns the programs in loading order. The kill list is first because it allows `seccomp`, with which the
+    /// allow-list is loaded; the allow-list does not contain that call.
     fn programs(self) -> Result<Vec<BpfProgram>, SandboxError> {
-        let killing = program(
-            self.foreign()?,
+        let kill_list = program(
+            self.kill_rules()?,
             SeccompAction::KillProcess,
             SeccompAction::Allow,
         )?;
         Ok(match self {
             Self::Signer => vec![
-                killing,
+                kill_list,
                 program(signer_calls()?, SeccompAction::Allow, eperm())?,
             ],
-            Self::Network | Self::Launcher => vec![killing],
+            Self::Network | Self::Launcher => vec![kill_list],
         })
     }
 
-    fn foreign(self) -> Result<Rules, SandboxError> {
-        let mut rules: Rules = FOREIGN.iter().map(|call| (*call, Vec::new())).collect();
+    fn kill_rules(self) -> Result<Rules, SandboxError> {
+        let mut rules: Rules = KILLED.iter().map(|call| (*call, Vec::new())).collect();
         if self == Self::Launcher {
             rules.remove(&libc::SYS_execve);
         }
-        // Executable memory comes from the loader alone, and that is done.
+        // Only the dynamic loader maps executable memory, and it has finished.
         if self == Self::Signer {
-            rules.extend(SIGNER_FOREIGN.iter().map(|call| (*call, Vec::new())));
+            rules.extend(SIGNER_KILLED.iter().map(|call| (*call, Vec::new())));
             let executable = masked(2, libc::PROT_EXEC.cast_unsigned().into())?;
             rules.insert(libc::SYS_mmap, vec![rule(vec![executable.clone()])?]);
             rules.insert(libc::SYS_mprotect, vec![rule(vec![executable])?]);
@@ -93,8 +89,8 @@ impl Filter {
     }
 }
 
-/// What none of the daemons does.
-const FOREIGN: &[c_long] = &[
+/// Calls that kill any daemon.
+const KILLED: &[c_long] = &[
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_ptrace,
@@ -142,8 +138,8 @@ const FOREIGN: &[c_long] = &[
     libc::SYS_personality,
 ];
 
-/// What the signer does not do either.
-const SIGNER_FOREIGN: &[c_long] = &[
+/// Calls that also kill the signer.
+const SIGNER_KILLED: &[c_long] = &[
     libc::SYS_socket,
     libc::SYS_socketpair,
     libc::SYS_connect,
@@ -158,8 +154,7 @@ const SIGNER_FOREIGN: &[c_long] = &[
     libc::SYS_memfd_create,
 ];
 
-/// What the signer does once it serves: its sockets, its journal, the policy, the clock, memory,
-/// and dying.
+/// Calls of the serving signer: sockets, journal, policy, clock, memory and exit.
 const SIGNER_CALLS: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_readv,
@@ -216,7 +211,7 @@ fn signer_calls() -> Result<Rules, SandboxError> {
         .iter()
         .map(|call| (*call, Vec::new()))
         .collect();
-    // abort(3) signals the own process; no other is its business.
+    // abort(3) signals the calling process. Signals to other processes are denied.
     let own = equal(0, std::process::id().into())?;
     rules.insert(libc::SYS_tgkill, vec![rule(vec![own])?]);
     Ok(rules)

@@ -13,10 +13,10 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on these signals do nothing but make their socket readable.
+    /// Installs the handlers. From then on the signals only make their socket readable.
     ///
     /// # Errors
-    /// The process is out of descriptors.
+    /// The system's error, for example when no file descriptors are left.
     pub fn install() -> io::Result<Self> {
         let (stop, told_to_stop) = UnixStream::pair()?;
         let (reload, told_to_reload) = UnixStream::pair()?;
@@ -29,19 +29,19 @@ impl Signals {
         Ok(Self { stop, reload })
     }
 
-    /// Readable once the process is told to stop.
+    /// Returns the descriptor that becomes readable on SIGTERM or SIGINT.
     #[must_use]
     pub fn stop(&self) -> BorrowedFd<'_> {
         self.stop.as_fd()
     }
 
-    /// Readable while a reload is asked for.
+    /// Returns the descriptor that becomes readable on SIGHUP.
     #[must_use]
     pub fn reload(&self) -> BorrowedFd<'_> {
         self.reload.as_fd()
     }
 
-    /// Whether a reload was asked for since the last time; many signals are one.
+    /// Returns whether SIGHUP arrived since the last call. Several signals count as one.
     pub fn reload_asked(&self) -> bool {
         let mut buffer = [0; 64];
         let mut asked = false;

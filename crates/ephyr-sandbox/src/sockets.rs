@@ -1,4 +1,4 @@
-//! Listening sockets: from systemd (sd_listen_fds(3)), or opened by the daemon itself.
+//! Listening sockets passed by systemd (sd_listen_fds(3)) or opened by the daemon itself.
 
 use std::env;
 use std::fs;
@@ -22,7 +22,7 @@ pub struct Activated {
 }
 
 impl Activated {
-    /// Takes `$LISTEN_FDS` where `$LISTEN_PID` is this process; nothing otherwise. Call it once.
+    /// Takes the descriptors of `$LISTEN_FDS` if `$LISTEN_PID` is this process. Call it once.
     #[must_use]
     pub fn from_env() -> Self {
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -32,11 +32,11 @@ impl Activated {
         }
     }
 
-    /// The Unix socket of this name, where it was passed.
+    /// Returns the Unix socket with this name, if it was passed.
     ///
     /// # Errors
     ///
-    /// When what was passed under this name is no listening Unix stream socket.
+    /// The descriptor with this name is not a listening Unix stream socket.
     pub fn unix(&mut self, name: &str) -> Result<Option<UnixListener>, SandboxError> {
         let Some(index) = self.index(name) else {
             return Ok(None);
@@ -46,11 +46,11 @@ impl Activated {
             .map_err(|why| SandboxError::system(format!("socket {name:?} from systemd"), why))
     }
 
-    /// The TCP socket of this name, where it was passed.
+    /// Returns the TCP socket with this name, if it was passed.
     ///
     /// # Errors
     ///
-    /// When what was passed under this name is no listening TCP socket.
+    /// The descriptor with this name is not a listening TCP socket.
     pub fn tcp(&mut self, name: &str) -> Result<Option<TcpListener>, SandboxError> {
         let Some(index) = self.index(name) else {
             return Ok(None);
@@ -66,18 +66,16 @@ impl Activated {
     }
 }
 
-/// Opens a listening Unix socket, mode 0660, of this group where one is given. A socket that a dead
-/// process left behind is replaced. Call it while the process has one thread: it sets the umask for
-/// a moment.
+/// Opens a listening Unix socket with mode 0660 and, if given, this group. Replaces a stale socket. Call it while the
+/// process has one thread: it changes the umask temporarily.
 ///
 /// # Errors
 ///
-/// When the path is taken by a living process or by something that is no socket, or the directory
-/// does not allow it.
+/// A process listens on the path, something other than a socket is there, or the system's error.
 pub fn open_socket(path: &Path, group: Option<u32>) -> Result<UnixListener, SandboxError> {
     let failed = |why: io::Error| SandboxError::system(path.display().to_string(), why);
     remove_stale(path)?;
-    // Nobody else gets in between bind and chgrp.
+    // Between bind and chown no other user may connect.
     let before = umask(Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(path);
     umask(before);
@@ -101,13 +99,19 @@ fn remove_stale(path: &Path) -> Result<(), SandboxError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(SandboxError::system(path.display().to_string(), error)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(taken("something that is no socket lies there"));
+            return Err(taken(
+                "something other than a socket is there: remove it or choose another path",
+            ));
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        _ => return Err(taken("another process listens there: stop it first")),
+        _ => {
+            return Err(taken(
+                "another process listens on it: stop that process first",
+            ));
+        }
     }
     fs::remove_file(path).map_err(|why| SandboxError::system(path.display().to_string(), why))
 }
@@ -119,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_is_for_its_owner_and_group_only() {
+    fn socket_is_accessible_only_to_its_owner_and_group() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let gid = rustix::process::getegid().as_raw();
@@ -131,11 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
+    fn stale_socket_is_replaced_and_one_in_use_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         drop(open_socket(&path, None).unwrap());
-        let _living = open_socket(&path, None).unwrap();
+        let _listener = open_socket(&path, None).unwrap();
         assert!(matches!(
             open_socket(&path, None),
             Err(SandboxError::SocketTaken { .. })
@@ -144,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_links_are_never_removed() {
+    fn files_and_links_are_not_removed() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "precious").unwrap();
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_directory_is_named() {
+    fn error_names_the_missing_directory() {
         let dir = tempfile::tempdir().unwrap();
         let error = open_socket(&dir.path().join("no/s"), None).unwrap_err();
         assert!(error.to_string().contains("/no exist?"), "{error}");

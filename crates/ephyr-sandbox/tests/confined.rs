@@ -1,5 +1,4 @@
-//! What a confined process can still do, tried by real processes: each refusal beside the same act
-//! allowed.
+//! Tests the sandbox with real processes: each denied operation is also shown to succeed where it is allowed.
 
 use std::fs;
 use std::io::Read;
@@ -25,8 +24,8 @@ mod support {
         Command::new(probe()).args(arguments).output().unwrap()
     }
 
-    /// What the probe printed: `ok` or `refused: …`.
-    pub(super) fn told(arguments: &[&str]) -> String {
+    /// Runs the probe and returns its output: `ok…` or `refused: …`.
+    pub(super) fn output_of(arguments: &[&str]) -> String {
         let output = run(arguments);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -37,17 +36,17 @@ mod support {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    pub(super) fn is_denied(arguments: &[&str]) {
-        let told = told(arguments);
+    pub(super) fn assert_denied(arguments: &[&str]) {
+        let output = output_of(arguments);
         assert!(
-            told.contains("ermission denied") || told.contains("not permitted"),
-            "{told}"
+            output.contains("ermission denied") || output.contains("not permitted"),
+            "{output}"
         );
     }
 
-    /// The kernel's Landlock ABI, from the probe's report.
+    /// Returns the kernel's Landlock ABI, from the probe's report.
     pub(super) fn abi() -> u32 {
-        let report = told(&["--minimum", "0", "report"]);
+        let report = output_of(&["--minimum", "0", "report"]);
         let digits: String = report
             .chars()
             .skip_while(|c| !c.is_ascii_digit())
@@ -57,10 +56,10 @@ mod support {
     }
 }
 
-use support::{abi, is_denied, probe, run, told};
+use support::{abi, assert_denied, output_of, probe, run};
 
 #[test]
-fn files_outside_the_list_cannot_be_read_or_written() {
+fn files_outside_the_rules_cannot_be_read_or_written() {
     let (open, closed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (open, closed) = (
         open.path().to_str().unwrap(),
@@ -69,42 +68,45 @@ fn files_outside_the_list_cannot_be_read_or_written() {
     for dir in [open, closed] {
         fs::write(format!("{dir}/f"), "text").unwrap();
     }
-    assert_eq!(told(&["--read", open, "read", &format!("{open}/f")]), "ok");
-    is_denied(&["--read", open, "read", &format!("{closed}/f")]);
-    is_denied(&["--read", open, "create", &format!("{open}/g")]);
-    is_denied(&["--read", open, "append", &format!("{open}/f")]);
     assert_eq!(
-        told(&["--write", open, "create", &format!("{open}/g")]),
+        output_of(&["--read", open, "read", &format!("{open}/f")]),
+        "ok"
+    );
+    assert_denied(&["--read", open, "read", &format!("{closed}/f")]);
+    assert_denied(&["--read", open, "create", &format!("{open}/g")]);
+    assert_denied(&["--read", open, "append", &format!("{open}/f")]);
+    assert_eq!(
+        output_of(&["--write", open, "create", &format!("{open}/g")]),
         "ok"
     );
     assert_eq!(
-        told(&["--write", open, "remove", &format!("{open}/g")]),
+        output_of(&["--write", open, "remove", &format!("{open}/g")]),
         "ok"
     );
-    is_denied(&["--read", open, "remove", &format!("{open}/f")]);
-    is_denied(&["--write", open, "execute", "/bin/true"]);
-    assert_eq!(told(&["execute", "/bin/true"]), "ok");
+    assert_denied(&["--read", open, "remove", &format!("{open}/f")]);
+    assert_denied(&["--write", open, "execute", "/bin/true"]);
+    assert_eq!(output_of(&["execute", "/bin/true"]), "ok");
 }
 
 #[test]
-fn one_file_can_be_listed_and_a_missing_path_is_an_error_unless_optional() {
+fn rule_may_name_a_file_and_missing_paths_must_be_optional() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().to_str().unwrap();
     let (file, other) = (format!("{dir}/f"), format!("{dir}/g"));
     for path in [&file, &other] {
         fs::write(path, "text").unwrap();
     }
-    assert_eq!(told(&["--read", &file, "read", &file]), "ok");
-    is_denied(&["--read", &file, "read", &other]);
+    assert_eq!(output_of(&["--read", &file, "read", &file]), "ok");
+    assert_denied(&["--read", &file, "read", &other]);
     let missing = format!("{dir}/missing");
-    assert_eq!(told(&["--read-if-present", &missing, "nothing"]), "ok");
+    assert_eq!(output_of(&["--read-if-present", &missing, "nothing"]), "ok");
     let output = run(&["--read", &missing, "nothing"]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("missing"));
 }
 
 #[test]
-fn tcp_goes_only_to_the_ports_listed() {
+fn tcp_is_limited_to_the_listed_ports() {
     if abi() < 4 {
         return;
     }
@@ -114,12 +116,12 @@ fn tcp_goes_only_to_the_ports_listed() {
     );
     let port = |listener: &TcpListener| listener.local_addr().unwrap().port().to_string();
     let (one, two) = (port(&one), port(&two));
-    assert_eq!(told(&["--network", &one, "connect", &one]), "ok");
-    is_denied(&["--network", &one, "connect", &two]);
-    is_denied(&["--minimum", "4", "connect", &one]);
-    is_denied(&["--minimum", "4", "bind", "0"]);
-    assert_eq!(told(&["--network", "any", "connect", &two]), "ok");
-    assert_eq!(told(&["--network", "any", "bind", "0"]), "ok");
+    assert_eq!(output_of(&["--network", &one, "connect", &one]), "ok");
+    assert_denied(&["--network", &one, "connect", &two]);
+    assert_denied(&["--minimum", "4", "connect", &one]);
+    assert_denied(&["--minimum", "4", "bind", "0"]);
+    assert_eq!(output_of(&["--network", "any", "connect", &two]), "ok");
+    assert_eq!(output_of(&["--network", "any", "bind", "0"]), "ok");
 }
 
 #[test]
@@ -128,24 +130,27 @@ fn processes_outside_cannot_be_signalled() {
         return;
     }
     let us = std::process::id().to_string();
-    is_denied(&["--minimum", "6", "signal", &us]);
-    assert_eq!(told(&["signal", &us]), "ok");
+    assert_denied(&["--minimum", "6", "signal", &us]);
+    assert_eq!(output_of(&["signal", &us]), "ok");
 }
 
 #[test]
-fn unix_sockets_are_reached_where_listed() {
+fn unix_sockets_are_limited_to_the_listed_directories() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let _listener = UnixListener::bind(&path).unwrap();
     let (dir, path) = (dir.path().to_str().unwrap(), path.to_str().unwrap());
-    assert_eq!(told(&["--connect-unix", dir, "connect-unix", path]), "ok");
+    assert_eq!(
+        output_of(&["--connect-unix", dir, "connect-unix", path]),
+        "ok"
+    );
     if abi() >= 9 {
-        is_denied(&["--minimum", "9", "connect-unix", path]);
+        assert_denied(&["--minimum", "9", "connect-unix", path]);
     }
 }
 
 #[test]
-fn a_kernel_below_the_minimum_is_refused() {
+fn kernel_below_the_minimum_abi_is_refused() {
     let output = run(&["--minimum", "4000", "nothing"]);
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
@@ -153,7 +158,7 @@ fn a_kernel_below_the_minimum_is_refused() {
 }
 
 #[test]
-fn landlock_is_not_applied_beside_a_second_thread() {
+fn landlock_is_refused_while_a_second_thread_runs() {
     let output = run(&["--minimum", "0", "confine-beside-a-thread"]);
     assert!(!output.status.success());
     let error = String::from_utf8_lossy(&output.stderr);
@@ -161,8 +166,8 @@ fn landlock_is_not_applied_beside_a_second_thread() {
 }
 
 #[test]
-fn foreign_calls_kill_the_signer_and_unlisted_ones_fail() {
-    let dead = |arguments: &[&str]| {
+fn signer_is_killed_by_the_kill_list_and_denied_other_calls() {
+    let assert_killed = |arguments: &[&str]| {
         let output = run(arguments);
         assert_eq!(
             output.status.signal(),
@@ -172,13 +177,13 @@ fn foreign_calls_kill_the_signer_and_unlisted_ones_fail() {
     };
     let signer =
         |rest: [&'static str; 2]| [["--network", "any"], ["--filter", "signer"], rest].concat();
-    dead(&signer(["execute", "/bin/true"]));
-    dead(&signer(["connect", "1"]));
-    dead(&signer(["udp", ""]));
-    dead(&signer(["connect-unix", "/nowhere"]));
-    dead(&signer(["pair", ""]));
-    dead(&signer(["thread", ""]));
-    is_denied(
+    assert_killed(&signer(["execute", "/bin/true"]));
+    assert_killed(&signer(["connect", "1"]));
+    assert_killed(&signer(["udp", ""]));
+    assert_killed(&signer(["connect-unix", "/nowhere"]));
+    assert_killed(&signer(["pair", ""]));
+    assert_killed(&signer(["thread", ""]));
+    assert_denied(
         &[
             ["--write", "/tmp"],
             ["--filter", "signer"],
@@ -186,13 +191,13 @@ fn foreign_calls_kill_the_signer_and_unlisted_ones_fail() {
         ]
         .concat(),
     );
-    assert_eq!(told(&signer(["nothing", ""])), "ok");
-    assert_eq!(told(&["--network", "any", "thread"]), "ok");
-    assert_eq!(told(&["--network", "any", "pair"]), "ok");
+    assert_eq!(output_of(&signer(["nothing", ""])), "ok");
+    assert_eq!(output_of(&["--network", "any", "thread"]), "ok");
+    assert_eq!(output_of(&["--network", "any", "pair"]), "ok");
 }
 
 #[test]
-fn a_daemon_with_a_network_runs_threads_but_no_program() {
+fn network_daemon_can_start_threads_but_no_program() {
     let network =
         |rest: [&'static str; 2]| [["--network", "any"], ["--filter", "network"], rest].concat();
     let output = run(&network(["execute", "/bin/true"]));
@@ -200,21 +205,21 @@ fn a_daemon_with_a_network_runs_threads_but_no_program() {
         !String::from_utf8_lossy(&output.stdout).contains("ok"),
         "{output:?}"
     );
-    assert_eq!(told(&network(["thread", ""])), "ok");
-    assert_eq!(told(&network(["udp", ""])), "ok");
-    assert_eq!(told(&network(["bind", "0"])), "ok");
+    assert_eq!(output_of(&network(["thread", ""])), "ok");
+    assert_eq!(output_of(&network(["udp", ""])), "ok");
+    assert_eq!(output_of(&network(["bind", "0"])), "ok");
 }
 
 #[test]
 fn sockets_from_systemd_are_found_by_name() {
-    let start = |asked: &str| {
+    let start = |name: &str| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener: OwnedFd = UnixListener::bind(&path).unwrap().into();
-        // The variables must name the process that reads them, so the shell becomes it.
+        // LISTEN_PID must be the probe's process, so the shell replaces itself with it.
         let script = format!(
             "exec 3<&0 4<&0; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=other:signer \
-             exec {} activated {asked}",
+             exec {} activated {name}",
             probe().display()
         );
         let child = Command::new("sh")
@@ -226,12 +231,12 @@ fn sockets_from_systemd_are_found_by_name() {
         (dir, path, child)
     };
     let (_dir, path, child) = start("signer");
-    let mut said = String::new();
+    let mut received = String::new();
     UnixStream::connect(&path)
         .unwrap()
-        .read_to_string(&mut said)
+        .read_to_string(&mut received)
         .unwrap();
-    assert_eq!(said, "hello");
+    assert_eq!(received, "hello");
     assert_eq!(child.wait_with_output().unwrap().stdout, b"ok\n");
     let (_dir, _path, child) = start("broker");
     let output = child.wait_with_output().unwrap();
@@ -239,7 +244,7 @@ fn sockets_from_systemd_are_found_by_name() {
 }
 
 #[test]
-fn notifications_get_out_of_the_closed_sandbox() {
+fn notifications_are_sent_from_inside_the_sandbox() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
     let systemd = UnixDatagram::bind(&path).unwrap();
@@ -266,15 +271,15 @@ fn notifications_get_out_of_the_closed_sandbox() {
 }
 
 #[test]
-fn memory_is_locked_or_the_reason_is_told() {
-    assert!(told(&["memory"]).starts_with("ok "));
+fn memory_is_locked_or_the_reason_is_reported() {
+    assert!(output_of(&["memory"]).starts_with("ok "));
     let script = format!("ulimit -l 0; exec {} memory", probe().display());
     let as_nobody = ["--reuid", "65534", "--clear-groups", "sh", "-c", &script];
     let output = Command::new("setpriv").args(as_nobody).output();
     if let Ok(output) = output
         && output.status.success()
     {
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(told.contains("RLIMIT_MEMLOCK is 0 bytes"), "{told}");
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(stdout.contains("RLIMIT_MEMLOCK is 0 bytes"), "{stdout}");
     }
 }

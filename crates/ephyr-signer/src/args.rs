@@ -1,9 +1,9 @@
-//! The command line: few options, each with an environment variable.
+//! The command line. Every option has an environment variable.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What `--help` prints.
+/// The text of `--help`.
 pub const HELP: &str = "\
 Signs SSH certificates for the broker, by its own policy. Serves one Unix socket, no network.
 
@@ -19,75 +19,76 @@ Usage: ephyr-signer --broker-user NAME|UID [OPTIONS]
                           (EPHYR_CA_KEY; $CREDENTIALS_DIRECTORY/ca_key)
   --ca-pub FILE           the CA's public keys, one a line; the key must be one of them
                           (EPHYR_CA_PUB; not checked)
-  --journal FILE          what was signed (EPHYR_SIGNER_JOURNAL; $STATE_DIRECTORY/journal, else
-                          /var/lib/ephyr-signer/journal)
-  --check                 only say whether a reload would take the policy: 0, or 78 with the reasons
+  --journal FILE          the journal of signatures and refusals (EPHYR_SIGNER_JOURNAL;
+                          $STATE_DIRECTORY/journal, else /var/lib/ephyr-signer/journal)
+  --check                 only check whether a reload would accept the policy: exit status 0, or
+                          78 with the reasons
   -h, --help
   -V, --version
 
 SIGHUP reloads the policy, SIGTERM and SIGINT stop.";
 
-/// What to do.
+/// The parsed command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
     /// Serve.
     Run(Options),
-    /// Say whether the policy can be put in force, and end.
+    /// Check whether the policy can be loaded, and exit.
     Check {
-        /// The policy's file.
+        /// The policy file.
         policy: PathBuf,
-        /// The only user that would be served, by name or number.
+        /// The only user to be served, by name or UID.
         broker_user: String,
     },
-    /// Print this and end.
+    /// Print this text and exit.
     Print(String),
 }
 
-/// How to serve.
+/// The options for serving.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The policy's file.
+    /// The policy file.
     pub policy: PathBuf,
-    /// Where to listen, unless systemd passes a socket.
+    /// The path of the socket, unless systemd passes one.
     pub socket: PathBuf,
-    /// The socket's group, by name or number.
+    /// The socket's group, by name or GID.
     pub socket_group: Option<String>,
-    /// Where the CA key is.
+    /// The CA key file.
     pub ca_key: KeyFile,
-    /// The list of public keys that the CA key must be on.
+    /// The list of CA public keys that must contain the CA key's.
     pub ca_pub: Option<PathBuf>,
-    /// The only user that is served, by name or number.
+    /// The only user to be served, by name or UID.
     pub broker_user: String,
-    /// The journal's file.
+    /// The journal file.
     pub journal: PathBuf,
 }
 
-/// Where the CA key is.
+/// The CA key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyFile {
-    /// A file of the signer's user.
+    /// A file owned by the signer's user.
     Own(PathBuf),
-    /// A credential that systemd placed (`LoadCredential=`, systemd.exec(5)).
+    /// A credential passed by systemd (`LoadCredential=`, systemd.exec(5)).
     Credential(PathBuf),
 }
 
-/// Why the command line cannot be used.
+/// The command line is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgsError {
-    /// An option that there is not.
+    /// The option does not exist.
     #[error("unknown option {0:?}")]
     Unknown(String),
-    /// An option without its value.
+    /// The option has no value.
     #[error("{0} needs a value")]
     NoValue(&'static str),
-    /// A value that is no text.
+    /// The value is not UTF-8.
     #[error("the value of {0} is not UTF-8")]
     NotText(&'static str),
-    /// Whose connections are served must be said.
-    #[error("--broker-user is required: without it anyone could ask for certificates")]
+    /// The broker's user is missing.
+    #[error("--broker-user is required: without it any local user could request certificates")]
     NoBrokerUser,
-    /// The key's place is not known.
-    #[error("--ca-key is required where there is no $CREDENTIALS_DIRECTORY")]
+    /// The CA key's path is missing.
+    #[error("--ca-key is required because $CREDENTIALS_DIRECTORY is not set")]
     NoKey,
 }
 
@@ -101,11 +102,11 @@ const OPTIONS: [(&str, &str); 7] = [
     ("--journal", "EPHYR_SIGNER_JOURNAL"),
 ];
 
-/// Reads the command line, then the environment, then the defaults.
+/// Parses the command line. An option that is not given comes from the environment, else from the defaults.
 ///
 /// # Errors
 ///
-/// [`ArgsError`] says which option is wrong or missing.
+/// [`ArgsError`] names the option that is wrong or missing.
 pub fn parse(
     mut arguments: impl Iterator<Item = OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
@@ -152,7 +153,7 @@ pub fn parse(
     options(values, environment).map(Parsed::Run)
 }
 
-/// Where the policy is unless it is said.
+/// The default policy file.
 const POLICY: &str = "/etc/ephyr/policy.yaml";
 
 fn path(value: Option<OsString>, default: &str) -> PathBuf {
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_goes_before_the_environment_and_that_before_the_defaults() {
+    fn command_line_overrides_environment_overrides_defaults() {
         let options = run(
             &["--broker-user", "990", "--journal=/j"],
             &[
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn w8_it_does_not_start_without_knowing_the_broker() {
+    fn w8_broker_user_is_required() {
         let key = [("EPHYR_CA_KEY", "/k")];
         assert_eq!(run(&[], &key), Err(ArgsError::NoBrokerUser));
         let empty = [("EPHYR_CA_KEY", "/k"), ("EPHYR_BROKER_USER", "")];
@@ -257,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_needs_no_key_and_has_to_know_the_broker() {
+    fn check_needs_the_broker_user_but_no_key() {
         let check = |arguments: &[&str]| parse(arguments.iter().map(OsString::from), &|_| None);
         assert_eq!(
             check(&["--check", "--broker-user", "990"]),
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_option() {
         let key = [("EPHYR_CA_KEY", "/k")];
         let unknown = ArgsError::Unknown("--brokeruser".into());
         assert_eq!(run(&["--brokeruser", "1"], &key), Err(unknown));

@@ -1,8 +1,8 @@
-//! From an intent to a certificate's fields, by the signer's own policy. Pure: the policy, the time
-//! and the serial are arguments.
+//! Derives a certificate's fields from an intent by the signer's own policy. Pure: the policy, the time and the
+//! serial are arguments.
 //!
-//! Nothing of the intent stands in the certificate as the broker wrote it, except the public key and,
-//! for `exec`, the command that it is sealed to.
+//! Only the public key and, for `exec`, the sealed command are copied from the intent. Every other field is computed
+//! from the policy.
 
 use ephyr_names::{KeyId, MAX_COMMAND_BYTES, Principal, Serial, Timestamp, Ttl};
 use ephyr_policy::{Pairing, Policy, Role, SEALED_TTL, sealed_command};
@@ -10,45 +10,45 @@ use ephyr_signer_ipc::{ErrorCode, Intent, Purpose};
 use ephyr_token::MAX_DEPTH;
 use ssh_key::public::{Ed25519PublicKey, KeyData};
 
-/// A certificate is valid from so long before its signing, for hosts whose clocks are behind.
+/// A certificate is valid from this long before its signing, for hosts whose clocks are slow.
 pub const BACKDATING: Ttl = Ttl::from_secs(30);
 
-/// Most tasks in a lineage: a root and the generations below it.
+/// Maximum number of tasks in a lineage: a root and the generations below it.
 const MAX_LINEAGE: usize = MAX_DEPTH as usize + 1;
 
-/// What a `check` certificate runs.
+/// The forced command of a `check` certificate.
 const CHECK_COMMAND: &str = "exit 0";
 
-/// A certificate's fields (OpenSSH PROTOCOL.certkeys), all but nonce, CA key and signature.
+/// A certificate's fields (OpenSSH PROTOCOL.certkeys) without nonce, CA key and signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateSpec {
     /// The subject's key.
     pub public_key: Ed25519PublicKey,
     /// The serial.
     pub serial: Serial,
-    /// The key id, which sshd logs.
+    /// The key ID, which sshd logs.
     pub key_id: KeyId,
-    /// The one principal.
+    /// The only principal.
     pub principal: Principal,
-    /// Valid from this second on.
+    /// Start of validity, inclusive, in whole seconds.
     pub valid_after: Timestamp,
-    /// Valid until before this second.
+    /// End of validity, exclusive, in whole seconds.
     pub valid_before: Timestamp,
-    /// Critical option `force-command`: what sshd runs, whatever the client asks.
+    /// Critical option `force-command`: the command that sshd runs instead of the client's.
     pub force_command: Option<String>,
-    /// Critical option `source-address`: where the client must come from; CIDRs, comma between them.
+    /// Critical option `source-address`: the networks that the client must connect from, as comma-separated CIDRs.
     pub source_address: Option<String>,
     /// Extensions, such as `permit-pty`.
     pub extensions: Vec<&'static str>,
 }
 
-/// Why there is no certificate.
+/// The reason why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Refusal {
-    /// For programs.
+    /// The code, for programs.
     pub code: ErrorCode,
-    /// For people.
+    /// The message, for people.
     pub message: String,
 }
 
@@ -61,11 +61,11 @@ impl Refusal {
     }
 }
 
-/// The certificate that the policy gives for this intent.
+/// Returns the certificate that the policy grants for this intent.
 ///
 /// # Errors
 ///
-/// [`Refusal`] where it gives none.
+/// [`Refusal`] if the policy does not grant it.
 pub fn derive(
     policy: &Policy,
     intent: &Intent,
@@ -76,7 +76,7 @@ pub fn derive(
         return Err(Refusal::new(
             ErrorCode::PolicyMismatch,
             format!(
-                "the broker decided by policy {}, the signer acts by {}: reload both, then try again",
+                "the broker's policy is {}, the signer's is {}: reload both, then retry",
                 intent.policy,
                 policy.hash()
             ),
@@ -109,7 +109,7 @@ pub fn derive(
     })
 }
 
-/// Whether the purpose's certificate is bound to one command.
+/// Returns whether a certificate for this purpose is bound to one command.
 fn is_sealed(purpose: &Purpose) -> bool {
     match purpose {
         Purpose::Exec { .. } | Purpose::Check => true,
@@ -117,8 +117,8 @@ fn is_sealed(purpose: &Purpose) -> bool {
     }
 }
 
-/// The lineage must name the task and agent that act, each task once. Whether its agents may delegate
-/// to each other is the policy's to say.
+/// Checks that the lineage ends with the acting task and names each task once. The policy decides whether its agents
+/// may delegate to each other ([`Policy::pairing`]).
 fn check_lineage(intent: &Intent) -> Result<(), Refusal> {
     let bad = |why: &str| Err(Refusal::new(ErrorCode::BadLineage, why));
     if intent.lineage.len() > MAX_LINEAGE {
@@ -143,8 +143,8 @@ fn check_approval(pairing: &Pairing<'_>, purpose: &Purpose) -> Result<(), Refusa
         return Err(Refusal::new(
             ErrorCode::NotUnsealed,
             format!(
-                "role `{}` on `{}` gives certificates for one command each (`exec`) only, unless the \
-                 policy says `unsealed: true`",
+                "role `{}` on `{}` allows only certificates sealed to one command (`exec`), unless the policy \
+                 sets `unsealed: true`",
                 pairing.role().name,
                 pairing.target().name
             ),
@@ -170,7 +170,7 @@ fn lifetime(policy: &Policy, pairing: &Pairing<'_>, intent: &Intent) -> Result<T
         return Err(Refusal::new(
             ErrorCode::TtlTooLong,
             format!(
-                "a certificate of {} for `{}`: the policy allows 1s to {most}",
+                "the requested lifetime of {} for `{}` is outside the policy's range of 1s to {most}",
                 intent.ttl,
                 pairing.target().name
             ),
@@ -203,12 +203,12 @@ fn check_command(role: &Role, command: &str) -> Result<(), Refusal> {
     }
     if command.len() > MAX_COMMAND_BYTES {
         return bad(format!(
-            "the command has {} bytes, at most {MAX_COMMAND_BYTES} are allowed",
+            "the command has {} bytes, more than the maximum of {MAX_COMMAND_BYTES}",
             command.len()
         ));
     }
     if command.contains('\0') {
-        return bad("the command has a NUL".into());
+        return bad("the command contains a NUL byte".into());
     }
     if role.allows_command(command) {
         Ok(())
@@ -243,7 +243,8 @@ fn extensions(role: &Role, purpose: &Purpose) -> Vec<&'static str> {
     .collect()
 }
 
-/// The subject's key: an Ed25519 point of full order. A key of small order signs for everyone.
+/// Parses the subject's key, which must be an Ed25519 point of full order: for a point of small order anyone can forge
+/// signatures.
 fn subject(line: &str) -> Result<Ed25519PublicKey, Refusal> {
     let bad = |why: &str| Refusal::new(ErrorCode::BadPublicKey, why);
     let key = ssh_key::PublicKey::from_openssh(line)

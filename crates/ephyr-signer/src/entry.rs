@@ -24,16 +24,16 @@ pub enum JournalEvent {
     Started {
         /// Its version.
         version: String,
-        /// SHA-256 of its policy.
+        /// SHA-256 of the policy.
         policy: Digest,
         /// The CA key's fingerprint.
         ca: String,
     },
-    /// First line of a file that continues another one.
+    /// First line of a journal that continues a previous file.
     Continued {
-        /// The hash of the other file's last line.
+        /// The hash of the previous file's last line.
         previous: Digest,
-        /// Number of entries in the other file.
+        /// Number of entries in the previous file.
         entries: u64,
         /// `removed`, `renamed` or `replaced`, if the previous file was taken away while the signer ran.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,9 +41,9 @@ pub enum JournalEvent {
     },
     /// First line of a new journal after the previous one went missing.
     Missing {},
-    /// The signer was told to stop.
+    /// The signer stopped on a signal.
     Stopped {},
-    /// Another policy is in force from here on.
+    /// A new policy took effect.
     PolicyLoaded {
         /// SHA-256 of the policy.
         policy: Digest,
@@ -66,7 +66,7 @@ pub enum JournalEvent {
         root: Option<TaskId>,
         /// The end of its validity.
         expires: Timestamp,
-        /// The subject's key, as a fingerprint.
+        /// The fingerprint of the subject's key.
         key: String,
         /// SHA-256 of the command that the certificate is sealed to.
         command: Option<Digest>,
@@ -79,9 +79,9 @@ pub enum JournalEvent {
         epoch: EpochId,
         /// The broker that mints tokens.
         broker_id: String,
-        /// The end of minting.
+        /// The last moment at which the broker may mint tokens.
         mint_until: Timestamp,
-        /// The latest expiry of tokens minted by then.
+        /// The latest expiry of those tokens.
         valid_until: Timestamp,
     },
     /// The head of an audit log was signed.
@@ -93,7 +93,7 @@ pub enum JournalEvent {
         /// The head.
         head: Digest,
     },
-    /// A request or connection was refused `count` times since this kind was last recorded.
+    /// Requests or connections were refused `count` times since this kind was last recorded.
     Refused {
         /// The reason: an error code of the protocol, or `stranger`.
         code: String,
@@ -103,7 +103,7 @@ pub enum JournalEvent {
         target: Option<TargetName>,
         /// The role.
         role: Option<RoleName>,
-        /// The user that connected.
+        /// The UID of the process that connected, for `stranger`.
         uid: Option<u32>,
         /// Number of refusals.
         count: u32,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_read_as_the_documents_show_them() {
+    fn entry_has_the_documented_json_form() {
         let entry = JournalEntry {
             time: Timestamp::from_unix_seconds(0),
             event: JournalEvent::PolicyLoaded {

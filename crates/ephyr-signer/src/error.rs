@@ -8,7 +8,7 @@ use ephyr_sandbox::{SandboxError, exit};
 use crate::key::KeyError;
 use crate::policy::PolicyError;
 
-/// The reason why the signer does not serve. The operator must correct it.
+/// An error that stops the signer or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The CA key cannot be used.
@@ -18,12 +18,12 @@ pub enum StartError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The journal cannot be opened.
-    #[error("the journal of what is issued: {0}; `--journal` names another file")]
+    #[error("cannot open the journal: {0}; `--journal` names another file")]
     Journal(#[from] ChainOpenError),
     /// An entry cannot be written to the journal.
     #[error(transparent)]
     Write(#[from] ChainWriteError),
-    /// The policy is not used.
+    /// The policy was refused.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The poll loop failed.

@@ -1,8 +1,8 @@
-//! The signer's own record of what it signed and refused: a hash-chained file like the audit log, one
-//! JSON object a line, and the only state that the signer keeps.
+//! The signer's journal of signatures and refusals: a hash-chained file like the audit log, one JSON object a
+//! line. It is the signer's only state.
 //!
-//! A round stages its entries; one write and one fdatasync take them to disk before any reply of that
-//! round leaves. The heads of the audit logs, which the signer folds itself, are read back from here.
+//! Each round of the poll loop stages its entries; one write and one fdatasync persist them before any reply of that
+//! round is sent. The heads of the audit logs, which the signer computes itself, are recovered from the journal.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ use crate::refusals::{RefusalKind, Refusals};
 use crate::rotation;
 use crate::spare::{self, SpareState};
 
-/// Most audit logs whose heads are kept; a broker makes a new log only when the old one is moved away.
+/// Maximum number of audit logs whose heads are kept. A broker starts a new log only when the old one was moved
+/// away.
 pub const MAX_LOGS: usize = 256;
 
 /// The open journal.
@@ -28,35 +29,35 @@ pub struct Journal {
     /// The spare file to continue in if `file` is taken away; `None` once it is in use.
     spare: Option<ChainFile>,
     folds: BTreeMap<RecordId, Fold>,
-    /// Heads that stand in entries staged in this round.
+    /// Heads in the entries staged in this round.
     staged_folds: BTreeMap<RecordId, Fold>,
     refusals: Refusals,
     staged_refusals: Vec<(RefusalKind, u32)>,
 }
 
-/// How the journal was found.
+/// The state in which the journal was found.
 #[derive(Debug)]
 pub struct JournalOpened {
-    /// Entries that are in it.
+    /// Number of entries in the journal.
     pub entries: u64,
-    /// An unfinished last line was put aside, as a crash leaves one.
+    /// Whether an unfinished last line, as a crash leaves one, was moved to another file.
     pub torn: bool,
-    /// It had grown long, and is continued in a new file; the old one lies here.
+    /// The path of the previous file if the journal was rotated.
     pub set_aside: Option<PathBuf>,
     /// A message to the operator about a journal that was taken away.
     pub warning: Option<String>,
 }
 
-/// A journal longer than this is continued in a new file at the next start, in bytes.
-pub const LONG: u64 = 64 * 1024 * 1024;
+/// Length in bytes above which the journal is rotated at the next start.
+pub const ROTATION_LENGTH: u64 = 64 * 1024 * 1024;
 
 impl Journal {
-    /// Opens or makes the file, checks its chain, and reads back the heads of the audit logs. Where it
-    /// is longer than `long` bytes, a new file continues it.
+    /// Opens or creates the file, verifies its chain, and recovers the heads of the audit logs. A journal longer than
+    /// `long` bytes is rotated.
     ///
     /// # Errors
     ///
-    /// [`ChainOpenError`] when it cannot be used or is not as it was written.
+    /// [`ChainOpenError`] if the file cannot be used or was modified.
     pub fn open(
         path: &Path,
         now: Timestamp,
@@ -80,8 +81,7 @@ impl Journal {
             SpareState::Nothing => None,
             SpareState::Continued(aside) => Some(continued(path, aside.as_deref())),
             SpareState::Missing => {
-                // The heads of the audit logs are lost with it, so the new journal must say why they
-                // begin again.
+                // The heads of the audit logs are lost with it. The new journal must record why they start again.
                 journal.stage(now, JournalEvent::Missing {})?;
                 Some(missing(path))
             }
@@ -93,7 +93,7 @@ impl Journal {
     fn read(path: &Path, now: Timestamp) -> Result<(Self, JournalOpened), ChainOpenError> {
         let mut folds = BTreeMap::new();
         let (file, opened) = ChainFile::open(path, now, from_zero, &mut |line| {
-            // Entries of a later version may have fields or events that this one does not know.
+            // Entries of a later version may have fields or events that this version does not know.
             let known: Recovered = line.parse()?;
             if let Recovered::Checkpoint { log, count, head } = known {
                 folds.insert(log, Fold::resume(log, count, head));
@@ -121,13 +121,13 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`ChainWriteError::Record`] if it makes no line.
+    /// [`ChainWriteError::Record`] if the entry cannot be encoded as one line.
     pub fn stage(&mut self, time: Timestamp, event: JournalEvent) -> Result<(), ChainWriteError> {
         self.file.append(&JournalEntry { time, event })?;
         Ok(())
     }
 
-    /// Stages the head of an audit log, which holds from the next [`commit`](Self::commit) on.
+    /// Stages the head of an audit log, which takes effect with the next [`commit`](Self::commit).
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The head of this log, staged or written; none where it is new and no further log is kept.
+    /// Returns the head of this log, staged or written. Returns `None` if the log is new and [`MAX_LOGS`] is reached.
     #[must_use]
     pub fn fold(&self, log: RecordId) -> Option<Fold> {
         let known = self.staged_folds.get(&log).or_else(|| self.folds.get(&log));
@@ -146,8 +146,7 @@ impl Journal {
         known.copied().or_else(|| room.then(|| Fold::new(log)))
     }
 
-    /// Counts a refusal, and stages it unless its kind was written a moment ago. Gives whether it was
-    /// staged.
+    /// Counts a refusal, and stages it unless its kind was written recently. Returns whether it was staged.
     pub(crate) fn refuse(&mut self, kind: RefusalKind, time: Timestamp, now: Duration) -> bool {
         let Some(kind) = self.refusals.note(kind, now) else {
             return false;
@@ -156,14 +155,14 @@ impl Journal {
         true
     }
 
-    /// Stages the counts that are due; all of them at the end.
+    /// Stages the counts that are due, or all of them.
     pub(crate) fn stage_due(&mut self, time: Timestamp, now: Duration, all: bool) {
         for (kind, count) in self.refusals.due(now, all) {
             self.stage_refusal(kind, count, time);
         }
     }
 
-    /// When [`stage_due`](Self::stage_due) has something to do, on the monotonic clock.
+    /// Returns when [`stage_due`](Self::stage_due) must be called next, on the monotonic clock.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         self.refusals.next_due()
     }
@@ -177,7 +176,7 @@ impl Journal {
             uid: kind.uid,
             count,
         };
-        // Names and numbers make a line.
+        // Names and numbers can always be encoded.
         if self.stage(time, event).is_ok() {
             self.staged_refusals.push((kind, count));
         }
@@ -188,8 +187,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`ChainWriteError`] when the disk refuses; then nothing of it is in the file, no head has moved, and
-    /// the refusals are counted again.
+    /// [`ChainWriteError`] if writing fails. Then none of the entries is in the file, no head has moved, and the
+    /// refusals stay counted.
     pub fn commit(&mut self, time: Timestamp, now: Duration) -> Result<(), ChainWriteError> {
         let folds = std::mem::take(&mut self.staged_folds);
         let refusals = std::mem::take(&mut self.staged_refusals);
@@ -239,12 +238,12 @@ impl Journal {
 
 fn continued(path: &Path, aside: Option<&Path>) -> String {
     let mut text = format!(
-        "the journal {} had been taken away while in use; the spare file in which it continued has taken its name",
+        "the journal {} had been taken away while in use; the spare file in which it continued was renamed to it",
         path.display()
     );
     if let Some(aside) = aside {
         text.push_str(&format!(
-            ", and the file found at its path was moved to {}",
+            "; another file found at that path was moved to {}",
             aside.display()
         ));
     }
@@ -253,13 +252,14 @@ fn continued(path: &Path, aside: Option<&Path>) -> String {
 
 fn missing(path: &Path) -> String {
     format!(
-        "the journal {} was there before and is missing; a new one is begun. The earlier signatures, and how far audit \
-         logs were countersigned, are lost. If there is a copy, stop the signer, put it back and start the signer",
+        "the journal {} was there before and is missing; started a new one. The record of earlier signatures and the \
+         countersigned heads of the audit logs are lost. If there is a copy, stop the signer, restore it and start \
+         the signer",
         path.display()
     )
 }
 
-/// What of an entry is state.
+/// The part of an entry that is recovered as state.
 #[derive(Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Recovered {
@@ -287,13 +287,13 @@ mod tests {
     }
 
     fn open(dir: &tempfile::TempDir) -> Journal {
-        Journal::open(&dir.path().join("journal"), at(0), LONG)
+        Journal::open(&dir.path().join("journal"), at(0), ROTATION_LENGTH)
             .unwrap()
             .0
     }
 
     #[test]
-    fn heads_move_with_the_commit_and_are_read_back() {
+    fn heads_are_committed_and_recovered() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = open(&dir);
         let mut fold = journal.fold(log()).unwrap();
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(
             journal.fold(log()).unwrap(),
             fold,
-            "a second one in the same round goes on"
+            "a second checkpoint of the round continues from it"
         );
         journal.commit(at(1), NOW).unwrap();
         drop(journal);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_committed_is_not_there_after_a_restart() {
+    fn uncommitted_head_is_lost_at_restart() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = open(&dir);
         let mut fold = journal.fold(log()).unwrap();
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_logs_are_kept() {
+    fn number_of_logs_is_limited() {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = open(&dir);
         for bits in 0..MAX_LOGS {

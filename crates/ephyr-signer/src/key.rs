@@ -1,4 +1,4 @@
-//! The CA key: where it is read from, and the four things that it signs.
+//! The CA key: loads it and signs certificates, delegations and checkpoints.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,17 +18,17 @@ use zeroize::Zeroizing;
 use crate::args::KeyFile;
 use crate::derive::CertificateSpec;
 
-/// No OpenSSH Ed25519 key is larger, in bytes.
+/// Upper bound for an OpenSSH Ed25519 key file, in bytes.
 const MAX_KEY_FILE: u64 = 16 * 1024;
 
-/// The CA key. It has no `Debug`, and its memory is zeroed when it goes.
+/// The CA key. It does not implement `Debug`, and its memory is zeroed on drop.
 pub struct CaKey {
     key: PrivateKey,
     public_line: String,
     fingerprint: String,
 }
 
-/// Why the key cannot be used.
+/// The CA key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read.
@@ -36,26 +36,26 @@ pub enum KeyError {
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         why: std::io::Error,
     },
-    /// It is not a file.
-    #[error("the CA key {0} is no regular file of at most {MAX_KEY_FILE} bytes")]
+    /// The path is not a regular file, or the file is too long.
+    #[error("the CA key {0} is not a regular file of at most {MAX_KEY_FILE} bytes")]
     NotAFile(PathBuf),
-    /// Another user owns it.
+    /// Another user owns the file.
     #[error(
-        "the CA key {path} belongs to user {owner}, this process runs as user {own}: chown it to the \
+        "the CA key {path} belongs to user {owner}, but this process runs as user {own}: chown it to the \
          signer's user, which must not be the broker's"
     )]
     Owner {
         /// The file.
         path: PathBuf,
-        /// Its owner.
+        /// The file's owner.
         owner: u32,
-        /// Who we are.
+        /// This process's effective user.
         own: u32,
     },
-    /// Others can read it.
+    /// Other users can read the file.
     #[error("the CA key {path} has mode {mode:04o}: others may read it; set it to 0600 or 0400")]
     Mode {
         /// The file.
@@ -64,17 +64,17 @@ pub enum KeyError {
         mode: u32,
     },
     /// The list of public keys cannot be read or used.
-    #[error("the list of CA public keys {path}: {why}")]
+    #[error("cannot use the list of CA public keys {path}: {why}")]
     List {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         why: String,
     },
-    /// The operator expects another key.
+    /// The operator's list does not contain the key.
     #[error(
         "the CA key {fingerprint} is not listed in {path}: either it is the wrong key, or its public half \
-         is missing there, and so on the targets"
+         is missing there, and so probably on the targets"
     )]
     NotListed {
         /// The list.
@@ -82,21 +82,21 @@ pub enum KeyError {
         /// The key's fingerprint.
         fingerprint: String,
     },
-    /// Its content is no key.
+    /// The file does not contain an OpenSSH private key.
     #[error("the CA key {0} is not an OpenSSH private key")]
     Format(PathBuf),
-    /// It has a passphrase.
+    /// The key has a passphrase.
     #[error(
-        "the CA key {0} has a passphrase: give it to systemd as an encrypted credential \
-         (LoadCredentialEncrypted=), and take the passphrase off with ssh-keygen -p"
+        "the CA key {0} has a passphrase: remove it with `ssh-keygen -p`, and pass the key as an encrypted \
+         systemd credential (LoadCredentialEncrypted=)"
     )]
     Encrypted(PathBuf),
-    /// It is of another algorithm.
-    #[error("the CA key {0} is not an Ed25519 key: make one with `ephyr ca init`")]
+    /// The key uses another algorithm.
+    #[error("the CA key {0} is not an Ed25519 key: create one with `ephyr ca init`")]
     Algorithm(PathBuf),
 }
 
-/// The key would not sign.
+/// Signing failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the CA key cannot sign: {0}")]
 pub struct SignError(String);
@@ -106,7 +106,7 @@ impl CaKey {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] when anyone but the signer's user (and root) could read it, or it is no
+    /// [`KeyError`] if a user other than the signer's and root could read the file, or it is not an
     /// unencrypted Ed25519 key.
     pub fn load(file: &KeyFile) -> Result<Self, KeyError> {
         let path = match file {
@@ -120,7 +120,7 @@ impl CaKey {
         Self::new(key).ok_or_else(|| KeyError::Algorithm(path.into()))
     }
 
-    /// The CA with this key; none unless it is an unencrypted Ed25519 key.
+    /// Returns the CA with this key, or `None` unless it is an unencrypted Ed25519 key.
     #[must_use]
     pub fn new(mut key: PrivateKey) -> Option<Self> {
         key.key_data().ed25519()?;
@@ -134,11 +134,11 @@ impl CaKey {
         })
     }
 
-    /// Checks that the operator's list of CA public keys names this key.
+    /// Checks that the operator's list of CA public keys contains this key.
     ///
     /// # Errors
     ///
-    /// [`KeyError::NotListed`] when it does not, [`KeyError::List`] when there is no such list.
+    /// [`KeyError::NotListed`] if it does not; [`KeyError::List`] if the list cannot be read or parsed.
     pub fn check_listed(&self, path: &Path) -> Result<(), KeyError> {
         let bad = |why: String| KeyError::List {
             path: path.into(),
@@ -155,27 +155,27 @@ impl CaKey {
         }
     }
 
-    /// The public key as an OpenSSH line.
+    /// Returns the public key as an OpenSSH line.
     #[must_use]
     pub fn public_line(&self) -> &str {
         &self.public_line
     }
 
-    /// The public key's SHA-256 fingerprint, as `ssh-keygen -l` shows it.
+    /// Returns the public key's SHA-256 fingerprint, as `ssh-keygen -l` shows it.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// Signs a certificate with these fields; gives its OpenSSH line.
+    /// Signs a certificate with these fields and returns its OpenSSH line.
     ///
     /// # Errors
     ///
-    /// [`SignError`] when a field cannot be encoded.
+    /// [`SignError`] if a field cannot be encoded.
     pub fn certify(&self, spec: &CertificateSpec, nonce: [u8; 32]) -> Result<String, SignError> {
         let seconds = |time: Timestamp| {
             u64::try_from(time.unix_seconds())
-                .map_err(|_| SignError("the clock stands before 1970".into()))
+                .map_err(|_| SignError("the system clock is set before 1970".into()))
         };
         let (after, before) = (seconds(spec.valid_after)?, seconds(spec.valid_before)?);
         self.build(spec, nonce, after, before)
@@ -210,7 +210,7 @@ impl CaKey {
     ///
     /// # Errors
     ///
-    /// [`SignError`] when its times contradict each other.
+    /// [`SignError`] if its times are inconsistent.
     pub fn delegate(&self, payload: DelegationPayload) -> Result<DelegationCertificate, SignError> {
         DelegationCertificate::sign(payload, &self.key).map_err(|why| SignError(why.to_string()))
     }
@@ -219,7 +219,7 @@ impl CaKey {
     ///
     /// # Errors
     ///
-    /// [`SignError`]; not with an Ed25519 key.
+    /// [`SignError`] if signing fails, which it does not with an Ed25519 key.
     pub fn checkpoint(&self, fold: &Fold, time: Timestamp) -> Result<Checkpoint, SignError> {
         let message = Checkpoint::signed_bytes(fold.log(), fold.count(), fold.head(), time);
         let signature = sshsig::sign(&self.key, Namespace::Checkpoint, &message)
@@ -234,7 +234,7 @@ impl CaKey {
     }
 }
 
-/// Reads a file that only this process's user (and root) can read.
+/// Reads the key file, which only this process's user and root may be able to read.
 fn read_private(path: &Path, credential: bool) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let io = |why: std::io::Error| KeyError::Io {
         path: path.into(),
@@ -254,7 +254,7 @@ fn read_private(path: &Path, credential: bool) -> Result<Zeroizing<Vec<u8>>, Key
         metadata.mode(),
         credential,
     )?;
-    // Sized at once, so that no copy is left behind by growing.
+    // Allocated at full size: growing the buffer would leave unzeroed copies in freed memory.
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0)]);
     (&file).read_exact(&mut bytes).map_err(io)?;
     Ok(bytes)
@@ -268,8 +268,8 @@ fn check_access(
     credential: bool,
 ) -> Result<(), KeyError> {
     let own = rustix::process::geteuid().as_raw();
-    // systemd leaves a credential to root and lets the service read it by an ACL, whose mask shows as
-    // the group's bits.
+    // A systemd credential is owned by root and readable by the service through an ACL, whose mask appears as the
+    // group permission bits.
     let by_systemd = credential && owner == 0 && group == 0;
     if owner != own && !by_systemd {
         return Err(KeyError::Owner {
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_credential_may_be_roots_and_readable_by_its_mask_and_nothing_else_may() {
+    fn only_a_credential_may_be_owned_by_root_and_group_readable() {
         let own = rustix::process::geteuid().as_raw();
         let other = own.max(1) + 1;
         let allowed = |owner, group, mode, credential| {
@@ -303,12 +303,12 @@ mod tests {
             assert!(allowed(own, 0, mode, false) && allowed(own, other, mode, true));
             assert!(!allowed(other, 0, mode, false) && !allowed(other, 0, mode, true));
         }
-        // As systemd leaves it: root's, and the mask of its ACL where the group's bits are.
+        // As systemd creates it: owned by root, with the ACL mask in the group bits.
         assert!(allowed(0, 0, 0o100_440, true) && allowed(0, 0, 0o100_400, true));
-        assert!(!allowed(0, 0, 0o100_440, false), "only a credential");
+        assert!(!allowed(0, 0, 0o100_440, false), "not a credential");
         assert!(
             !allowed(0, other, 0o100_440, true),
-            "another group reads it"
+            "another group can read it"
         );
         for mode in [0o100_444, 0o100_460, 0o100_450, 0o100_442] {
             assert!(!allowed(0, 0, mode, true), "{mode:o}");

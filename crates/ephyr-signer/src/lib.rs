@@ -1,19 +1,17 @@
-//! The key holder: turns intents into certificates by its own policy. Synchronous, small, never on a
-//! network.
+//! The signer holds the CA key and turns intents into certificates by its own policy. Synchronous, no network.
 //!
-//! The signer does not trust the broker's judgement. A sign request says who wants to do what; every
-//! field of the certificate but the public key is derived here, from the policy that this process read
-//! itself ([`derive()`](derive::derive)). What is signed stands in a hash-chained journal before the
-//! reply leaves.
+//! The signer does not trust the broker's decisions. A sign request states an intent; every field of the
+//! certificate except the public key is derived here, from the policy that this process read itself
+//! ([`derive()`](derive::derive)). Every signature is recorded in a hash-chained journal before the reply is sent.
 //!
 //! ```text
 //! server    one poll loop: connections, deadlines, signals
 //!   service   one request to one reply: rate limits, journal entries, signing
 //!     derive    pure: policy + intent + time + serial -> certificate fields or a refusal
-//!     journal   what was signed and refused, and the heads of the audit logs
+//!     journal   signatures, refusals and the heads of the audit logs
 //!     key       the CA key
 //! policy    reads the policy from a file that only trusted users can replace
-//! start     everything that happens once, before the sandbox closes
+//! start     startup, up to the point where the sandbox is applied
 //! ```
 
 pub mod args;
@@ -39,7 +37,7 @@ use ephyr_sandbox::{exit, log};
 
 pub use error::StartError;
 
-/// Runs the signer until it is told to stop.
+/// Runs the signer until SIGTERM or SIGINT.
 #[must_use]
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     abort_on_panic();
@@ -49,7 +47,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(args::Parsed::Check {
             policy,
             broker_user,
-        }) => return ended(start::check(&policy, &broker_user)),
+        }) => return exit_code(start::check(&policy, &broker_user)),
         Ok(args::Parsed::Print(text)) => {
             let _ = writeln!(std::io::stdout(), "{text}");
             return ExitCode::SUCCESS;
@@ -59,11 +57,11 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
-    ended(start::prepare(&options).and_then(server::Server::run))
+    exit_code(start::prepare(&options).and_then(server::Server::run))
 }
 
-fn ended(outcome: Result<(), StartError>) -> ExitCode {
-    match outcome {
+fn exit_code(result: Result<(), StartError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error(&error.to_string());
@@ -72,8 +70,7 @@ fn ended(outcome: Result<(), StartError>) -> ExitCode {
     }
 }
 
-/// A signer that panicked may be in an invalid state and must not sign: it aborts, and the service manager starts it
-/// again.
+/// Aborts the process on a panic: its state may be invalid, so it must not sign. The service manager restarts it.
 fn abort_on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         log::error(&format!("panic, aborting: {panic}"));

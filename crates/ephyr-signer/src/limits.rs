@@ -1,4 +1,4 @@
-//! How many requests the broker may make: a sliding window per agent and one for all.
+//! Rate limits on the broker's requests: one sliding window per agent and one for all of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use ephyr_names::AgentName;
 use ephyr_policy::{Policy, Rate, RateWindow};
 
-/// The windows of the signer. Time is monotonic: since any fixed point.
+/// The signer's rate windows. Times are monotonic, since any fixed point.
 #[derive(Debug)]
 pub struct Limits {
     agents: BTreeMap<AgentName, RateWindow>,
@@ -15,23 +15,23 @@ pub struct Limits {
     checkpoints: RateWindow,
 }
 
-/// A busy broker sends one a thousand records; each costs a line in the journal.
+/// Limit for checkpoints. A busy broker sends one per thousand records; each adds a line to the journal.
 const CHECKPOINTS: Rate = Rate {
     count: 1200,
     window: ephyr_names::Ttl::from_secs(60),
 };
 
-/// Whose limit is reached.
+/// The limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exceeded {
-    /// The agent's.
+    /// The limit of one agent.
     Agent(Rate),
-    /// That of all together.
+    /// A limit on all requests together.
     Everyone(Rate),
 }
 
 impl Limits {
-    /// Empty windows by this policy.
+    /// Returns empty windows with this policy's rates.
     #[must_use]
     pub fn new(policy: &Policy) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Limits {
         }
     }
 
-    /// Goes on by another policy; windows whose rate did not change keep their counts.
+    /// Applies a new policy. Windows whose rate did not change keep their counts.
     pub fn reload(&mut self, policy: &Policy) {
         let signer = policy.signer();
         if signer.global_rate_limit != self.everyone.rate() {
@@ -55,12 +55,12 @@ impl Limits {
         self.agents.retain(|name, _| policy.agent(name).is_some());
     }
 
-    /// Counts a request, of this agent where the policy knows it. Whether it is granted later makes no
+    /// Counts a request, and also in the agent's window if the agent is given. The later decision makes no
     /// difference.
     ///
     /// # Errors
     ///
-    /// [`Exceeded`] when there is no room; then nothing is counted.
+    /// [`Exceeded`] if a limit is reached; then nothing is counted.
     pub fn admit(&mut self, agent: Option<&AgentName>, now: Duration) -> Result<(), Exceeded> {
         let per_agent = self.per_agent;
         let mut own = agent.map(|name| {
@@ -82,11 +82,12 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts a checkpoint, which has a window of its own: an audit log must not wait for agents.
+    /// Counts a checkpoint. Checkpoints have a window of their own so that agents' requests cannot delay the audit
+    /// log.
     ///
     /// # Errors
     ///
-    /// [`Exceeded`] when there is no room.
+    /// [`Exceeded`] if the limit is reached.
     pub fn admit_checkpoint(&mut self, now: Duration) -> Result<(), Exceeded> {
         if !self.checkpoints.has_room(now) {
             return Err(Exceeded::Everyone(CHECKPOINTS));

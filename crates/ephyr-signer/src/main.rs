@@ -1,4 +1,4 @@
-//! The signer's process; everything is in the library, so that tests reach it.
+//! The signer's binary. The code is in the library so that tests can reach it.
 
 use std::process::ExitCode;
 

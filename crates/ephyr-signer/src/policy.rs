@@ -13,7 +13,7 @@ use ephyr_sandbox::log;
 /// Bits of `st_mode` of a directory in which only a file's owner may replace it (S_IFDIR, S_ISVTX).
 const STICKY_DIRECTORY: u32 = 0o041_000;
 
-/// The reason why a policy is not used.
+/// The policy was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// The file cannot be read.
@@ -24,26 +24,26 @@ pub enum PolicyError {
         /// The system's error.
         why: io::Error,
     },
-    /// A user who must not can write it, and would decide what is signed.
+    /// An untrusted user can write or replace the policy, and would decide what is signed.
     #[error(
         "{path}, on the path to the policy, can be written by {who}, who could grant itself anything: make root its \
          owner and set mode 0644 for a file, 0755 for a directory"
     )]
     Writable {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
         /// That user.
         who: &'static str,
     },
-    /// It demands more of the sandbox than is in force.
+    /// The policy demands a newer Landlock ABI than the one in force.
     #[error("the policy {path}: {why}")]
     Sandbox {
         /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The unmet demand.
         why: SandboxError,
     },
-    /// It has errors; each was logged on its own line.
+    /// The policy has errors; each was logged on its own line.
     #[error("the policy {path} has {count} errors")]
     Invalid {
         /// The file.
@@ -72,7 +72,7 @@ impl PolicySource {
         }
     }
 
-    /// Returns the policy file.
+    /// Returns the path of the policy file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -82,7 +82,7 @@ impl PolicySource {
         self.broker_uid == self.own_uid
     }
 
-    /// Returns the broker's user, who asks for certificates.
+    /// Returns the UID whose connections are served.
     pub(crate) fn broker_uid(&self) -> u32 {
         self.broker_uid
     }
@@ -127,13 +127,12 @@ impl PolicySource {
             why,
         };
         let file = open_regular(&self.path).map_err(io)?;
-        // Every directory on the path, also of a link's target: a user who can write one can substitute the file.
+        // Check every directory on the path, also of link targets: a user who can write one can substitute the file.
         let steps = steps_to(&self.path).map_err(io)?;
         for step in &steps {
             self.check_writers(step)?;
         }
-        // Ensures that the checked path leads to the opened file and not to a later one of the same
-        // name.
+        // The checked path must lead to the opened file, not to another one that took its name since.
         let found = Metadata::of(&file).map_err(io)?;
         if steps.last().map(|last| last.metadata.id) != Some(found.id) {
             return Err(io(io::Error::other(
@@ -159,15 +158,15 @@ impl PolicySource {
         }
     }
 
-    /// Returns who could replace a link with this owner and must not. A link's mode is meaningless; its owner can replace
-    /// it even in a directory with the sticky bit.
+    /// Returns the untrusted user who could replace a link with this owner. A link's mode is meaningless; its owner can
+    /// replace it even in a directory with the sticky bit.
     fn replacer(&self, owner: u32) -> Option<&'static str> {
         let is_other = self.broker_uid != self.own_uid && self.broker_uid != 0;
         (is_other && owner == self.broker_uid).then_some("the broker")
     }
 
-    /// Returns who could write a file with this owner, group and mode and must not. In a directory with the sticky bit
-    /// users cannot replace the files of others.
+    /// Returns the untrusted user who could write a file with this owner, group and mode. In a directory with the sticky
+    /// bit users cannot replace the files of others.
     fn writer(&self, owner: u32, group: u32, mode: u32) -> Option<&'static str> {
         let sticky = mode & STICKY_DIRECTORY == STICKY_DIRECTORY;
         if mode & 0o002 != 0 && !sticky {
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_could_write_the_policy_for_the_broker_is_named() {
+    fn untrusted_writers_of_the_policy_are_named() {
         let source = PolicySource::new(Path::new("policy.yaml"), &broker());
         for (owner, group, mode, who) in [
             (0, 0, 0o644, None),
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_behind_the_policys_links_are_checked() {
+    fn directories_of_link_targets_are_checked() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for name in ["etc", "links", "store"] {
@@ -250,7 +249,7 @@ mod tests {
                 error.contains(&format!("{}, on", named.display())),
                 "{error}"
             );
-            // Sticky, like /tmp: others than the owner cannot replace its files.
+            // Sticky, like /tmp: only the owner of a file can replace it.
             mode(name, 0o1777);
             assert!(source.load().is_ok(), "{name}");
             mode(name, 0o755);
@@ -271,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_that_demands_more_of_landlock_than_is_in_force_is_not_loaded() {
+    fn policy_that_demands_a_newer_landlock_abi_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("policy.yaml");
         let text = "agents: { scout: { uid: 1501 } }\nsandbox: { minimum_abi: 7 }\n";

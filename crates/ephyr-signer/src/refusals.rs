@@ -1,5 +1,5 @@
-//! Refusals for the journal: each kind is written at once, and its repetitions later as a count. A broker that sends
-//! forbidden requests a thousand times a second must not fill the disk.
+//! Aggregates refusals for the journal: the first of a kind is written at once, repetitions later as a count, so that
+//! a broker that sends forbidden requests at a high rate cannot fill the disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use ephyr_names::{AgentName, RoleName, TargetName};
 use ephyr_signer_ipc::ErrorCode;
 
-/// Repetitions are written this long after the kind was last written.
+/// Delay from the last entry of a kind to the entry that counts its repetitions.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Maximum number of kinds; further ones are counted by their code alone.
-const MOST_KINDS: usize = 64;
+/// Maximum number of kinds; refusals of further kinds are counted by code alone.
+const MAX_KINDS: usize = 64;
 
 /// The fields by which refusals are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +64,7 @@ impl RefusalKind {
     }
 }
 
-/// Counts of refusals, written and not yet written.
+/// The counts of refusals by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     kinds: BTreeMap<RefusalKind, RefusalCount>,
@@ -77,9 +77,9 @@ struct RefusalCount {
 }
 
 impl Refusals {
-    /// Counts one; gives the kind when it must be written now.
+    /// Counts a refusal. Returns the kind if it must be written now.
     pub(crate) fn note(&mut self, kind: RefusalKind, now: Duration) -> Option<RefusalKind> {
-        let kind = if self.kinds.len() < MOST_KINDS || self.kinds.contains_key(&kind) {
+        let kind = if self.kinds.len() < MAX_KINDS || self.kinds.contains_key(&kind) {
             kind
         } else {
             RefusalKind::new(kind.code)
@@ -96,7 +96,7 @@ impl Refusals {
         Some(kind)
     }
 
-    /// Takes what is due by now; `all` takes everything, whatever its time.
+    /// Takes the counts that are due; with `all`, every count.
     pub(crate) fn due(&mut self, now: Duration, all: bool) -> Vec<(RefusalKind, u32)> {
         let mut due = Vec::new();
         self.kinds.retain(|kind, tally| {
@@ -113,7 +113,7 @@ impl Refusals {
         due
     }
 
-    /// Counts again what was taken and could not be written.
+    /// Restores a count that could not be written.
     pub(crate) fn put_back(&mut self, kind: RefusalKind, count: u32, now: Duration) {
         let tally = self.kinds.entry(kind).or_insert(RefusalCount {
             written: now,
@@ -122,7 +122,7 @@ impl Refusals {
         tally.unwritten = tally.unwritten.saturating_add(count);
     }
 
-    /// When something will be due.
+    /// Returns when the next count will be due.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         self.kinds
             .values()
@@ -138,7 +138,7 @@ mod tests {
     const BEGIN: Duration = Duration::from_secs(1000);
 
     #[test]
-    fn the_first_is_written_at_once_and_the_others_as_a_count() {
+    fn first_refusal_is_written_at_once_repetitions_as_a_count() {
         let mut refusals = Refusals::default();
         let kind = RefusalKind::of(ErrorCode::NotGranted);
         assert_eq!(refusals.note(kind.clone(), BEGIN), Some(kind.clone()));
@@ -158,13 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn ever_new_kinds_end_in_one() {
+    fn number_of_kinds_is_limited() {
         let mut refusals = Refusals::default();
         let mut written = 0;
         for uid in 0..10_000 {
             written += usize::from(refusals.note(RefusalKind::stranger(uid), BEGIN).is_some());
         }
-        assert_eq!(written, MOST_KINDS + 1);
+        assert_eq!(written, MAX_KINDS + 1);
         let counted: u32 = refusals
             .due(BEGIN, true)
             .iter()
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_written_is_counted_again() {
+    fn unwritten_count_is_restored() {
         let mut refusals = Refusals::default();
         let kind = RefusalKind::stranger(7);
         refusals.put_back(kind.clone(), 3, BEGIN);

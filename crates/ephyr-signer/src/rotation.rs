@@ -1,6 +1,5 @@
-//! A journal that has grown long is continued in a new file, at the start of the signer, while it may
-//! still make files. The new file begins with the hash that the old one ends in, and with the heads of
-//! the audit logs.
+//! Rotates a long journal at startup, before the sandbox denies creating files. The new file starts with the last hash
+//! of the old one and the heads of the audit logs.
 
 use std::fs;
 use std::io;
@@ -12,11 +11,11 @@ use ephyr_names::Timestamp;
 
 use crate::entry::{JournalEntry, JournalEvent};
 
-/// Suffix of the new file's name until it takes the journal's.
+/// Suffix of the new file until it is renamed to the journal.
 const NEW: &str = ".new";
 
-/// Continues the journal in a new file; gives where the old one lies then. A crash at any point leaves
-/// the old file in its place, or both, which [`finish`] completes.
+/// Continues the journal in a new file and returns the old file's new path. A crash before the first rename leaves the
+/// old journal in place; [`finish`] completes one between the two renames.
 pub(crate) fn rotate<'a>(
     path: &Path,
     old: &ChainFile,
@@ -47,7 +46,7 @@ pub(crate) fn rotate<'a>(
     Ok(aside)
 }
 
-/// Puts the new file in its place where a crash came between the two renames.
+/// Completes a rotation that a crash interrupted between the two renames.
 pub(crate) fn finish(path: &Path) -> Result<(), ChainOpenError> {
     let fresh = with_suffix(path, NEW);
     if fs::symlink_metadata(path).is_err() && fs::symlink_metadata(&fresh).is_ok() {
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_journal_is_continued_with_its_heads() {
+    fn long_journal_is_rotated_with_its_heads() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let fold = filled(&path);
@@ -109,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_between_the_renames_loses_no_head() {
+    fn crash_between_the_renames_loses_no_head() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let fold = filled(&path);

@@ -1,9 +1,9 @@
-//! The poll loop: one thread, at most [`MOST_CONNECTIONS`] connections, one request and one reply each,
-//! [`DEADLINE`] for both.
+//! The poll loop: one thread, at most [`MAX_CONNECTIONS`] connections, one request and one reply each, within
+//! [`DEADLINE`].
 //!
-//! A round answers every request that is whole, takes the journal to disk once, then sends the replies.
-//! A peer that stalls holds nothing but its place; when all places are taken, the oldest connection
-//! that had its chance in this round gives way to the next caller.
+//! Each round answers every complete request, syncs the journal once, then sends the replies. A stalled connection
+//! occupies only its slot. When all slots are taken, a new connection displaces the oldest one that was already
+//! open when the round began.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,13 +22,13 @@ use crate::error::StartError;
 use crate::policy::PolicySource;
 use crate::service::{Answer, Now, Service, journal_failed};
 
-/// Most connections at one time.
-pub(crate) const MOST_CONNECTIONS: usize = 64;
+/// Maximum number of open connections.
+pub(crate) const MAX_CONNECTIONS: usize = 64;
 
-/// From accepting a connection to the last byte of its reply.
+/// Time limit from accepting a connection to the last byte of its reply.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long no one is accepted when the system has no room for another connection.
+/// Pause after `accept` failed, for example because no descriptors are left.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The running signer.
@@ -40,7 +40,7 @@ pub(crate) struct Server {
     policy: PolicySource,
     connections: Vec<Connection>,
     watchdog_due: Option<Duration>,
-    /// Nobody is accepted before this, since the system had no room for another connection.
+    /// End of the pause after a failed `accept`.
     accept_from: Option<Duration>,
 }
 
@@ -51,17 +51,17 @@ struct Connection {
 }
 
 enum State {
-    /// The request arrives.
+    /// Receiving the request.
     Reading(FrameReader),
-    /// The answer waits for the journal.
+    /// The answer is computed and waits for the journal.
     Answered(Answer),
-    /// The reply leaves.
+    /// Sending the reply.
     Writing { frame: Vec<u8>, sent: usize },
-    /// Nothing more to do.
+    /// To be closed.
     Done,
 }
 
-/// Both clocks.
+/// Reads both clocks.
 pub(crate) fn clocks() -> Now {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let millis = wall.map_or(0, |since| {
@@ -97,7 +97,7 @@ impl Server {
         }
     }
 
-    /// Serves until it is told to stop.
+    /// Serves until SIGTERM or SIGINT.
     pub(crate) fn run(mut self) -> Result<(), StartError> {
         self.notifier.ready();
         self.beat(clocks());
@@ -112,6 +112,7 @@ impl Server {
                 self.reload(now);
             }
             self.read(&ready.connections, now);
+            // After `read`: existing connections get their chance before a new one can displace them.
             if ready.listener {
                 self.accept(now);
             }
@@ -121,7 +122,7 @@ impl Server {
         }
     }
 
-    /// Waits until something can be done, and says what.
+    /// Waits for an event or a deadline and returns the ready descriptors.
     fn wait(&self) -> Result<Ready, StartError> {
         let mut fds = Vec::with_capacity(self.connections.len() + 3);
         fds.push(PollFd::from_borrowed_fd(self.signals.stop(), PollFlags::IN));
@@ -129,10 +130,10 @@ impl Server {
             self.signals.reload(),
             PollFlags::IN,
         ));
-        let callers = self
+        let accepting = self
             .accept_from
             .map_or(PollFlags::IN, |_| PollFlags::empty());
-        fds.push(PollFd::new(&self.listener, callers));
+        fds.push(PollFd::new(&self.listener, accepting));
         for connection in &self.connections {
             let interest = match connection.state {
                 State::Writing { .. } => PollFlags::OUT,
@@ -148,17 +149,17 @@ impl Server {
             Ok(_) | Err(Errno::INTR) => {}
             Err(why) => return Err(io::Error::from(why).into()),
         }
-        let mut told = fds.iter().map(|fd| !fd.revents().is_empty());
-        let mut next = || told.next().unwrap_or(false);
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut next = || ready.next().unwrap_or(false);
         Ok(Ready {
             stop: next(),
             reload: next(),
             listener: next(),
-            connections: told.collect(),
+            connections: ready.collect(),
         })
     }
 
-    /// How long nothing needs to happen unless someone calls.
+    /// Returns the time until the next deadline, or `None` if there is none.
     fn timeout(&self) -> Option<Duration> {
         let now = clocks().monotonic;
         let deadlines = self
@@ -170,11 +171,11 @@ impl Server {
             .chain(self.watchdog_due)
             .chain(self.accept_from)
             .min()?;
-        // One millisecond more, so that it is past when poll returns.
+        // One millisecond more, so that the deadline has passed when poll returns.
         Some(due.saturating_sub(now) + Duration::from_millis(1))
     }
 
-    /// Takes what arrived, and answers each request that is whole.
+    /// Reads from the ready connections and answers each complete request.
     fn read(&mut self, ready: &[bool], now: Now) {
         let ready = self.connections.iter_mut().zip(ready);
         for (connection, _) in ready.filter(|(_, ready)| **ready) {
@@ -182,7 +183,8 @@ impl Server {
         }
     }
 
-    /// Takes the round to disk, then replies; drops who is done or too late.
+    /// Syncs the journal, then sends the replies: no signature is sent unrecorded. Drops connections that are done or
+    /// past their deadline.
     fn settle(&mut self, now: Now) {
         self.service.stage_due(now);
         let journal = self.service.commit(now);
@@ -200,13 +202,14 @@ impl Server {
             .retain(|connection| !matches!(connection.state, State::Done));
     }
 
-    /// Takes new connections. Whoever was there before this call had its chance in this round.
+    /// Accepts new connections. Only connections that were open before this call can be displaced: those were read in
+    /// this round.
     fn accept(&mut self, now: Now) {
-        let mut seasoned = self.connections.len();
-        for _ in 0..MOST_CONNECTIONS {
-            let full = self.connections.len() == MOST_CONNECTIONS;
-            // They are in the order in which they came.
-            let mut earlier = self.connections[..seasoned].iter();
+        let mut displaceable = self.connections.len();
+        for _ in 0..MAX_CONNECTIONS {
+            let full = self.connections.len() == MAX_CONNECTIONS;
+            // Connections are in order of arrival.
+            let mut earlier = self.connections[..displaceable].iter();
             let oldest = earlier.position(|one| !matches!(one.state, State::Answered(_)));
             if full && oldest.is_none() {
                 return;
@@ -217,7 +220,9 @@ impl Server {
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
                 Err(why) => {
-                    log::error(&format!("cannot accept a connection, pausing: {why}"));
+                    log::error(&format!(
+                        "cannot accept a connection, pausing briefly: {why}"
+                    ));
                     self.accept_from = Some(now.monotonic + PAUSE);
                     return;
                 }
@@ -235,7 +240,7 @@ impl Server {
             }
             if let (true, Some(oldest)) = (full, oldest) {
                 self.connections.remove(oldest);
-                seasoned -= 1;
+                displaceable -= 1;
             }
             self.connections.push(Connection {
                 socket,
@@ -255,10 +260,14 @@ impl Server {
                 let hash = policy.hash();
                 match self.service.reload(policy, now) {
                     Ok(()) => log::notice(&format!("policy {hash} loaded")),
-                    Err(why) => log::error(&format!("policy {hash} is not used: {why}")),
+                    Err(why) => log::error(&format!(
+                        "policy {hash} not loaded, the old policy stays in force: {why}"
+                    )),
                 }
             }
-            Err(why) => log::error(&format!("the old policy stays: {why}")),
+            Err(why) => log::error(&format!(
+                "policy reload failed, the old policy stays in force: {why}"
+            )),
         }
         self.notifier
             .status(&format!("policy {}", self.service.policy().hash()));
@@ -273,6 +282,7 @@ impl Server {
         Ok(())
     }
 
+    /// Notifies systemd's watchdog if that is due.
     fn beat(&mut self, now: Now) {
         let Some(interval) = self.notifier.watchdog_interval() else {
             return;
@@ -292,7 +302,7 @@ struct Ready {
 }
 
 impl Connection {
-    /// Reads or writes what can be read or written without waiting.
+    /// Reads or writes as much as possible without blocking.
     fn advance(&mut self, service: &mut Service, now: Now) {
         match &mut self.state {
             State::Reading(reader) => {
@@ -305,7 +315,7 @@ impl Connection {
         }
     }
 
-    /// Lets the answer leave, or what stands for it when the journal failed.
+    /// Sends the answer, or `failed` in place of a journaled one.
     fn reply(&mut self, failed: Option<&Reply>) {
         let State::Answered(answer) = &self.state else {
             return;
@@ -337,7 +347,7 @@ impl Connection {
     }
 }
 
-/// Reads until nothing more is there, the request is whole, or it cannot become one.
+/// Reads until no data is left, the request is complete, or it is malformed.
 fn read(
     socket: impl AsFd,
     reader: &mut FrameReader,

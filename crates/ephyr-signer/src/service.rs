@@ -1,4 +1,4 @@
-//! One request to one reply: limits, derivation, journal, signature.
+//! Answers one request: rate limits, derivation, signature, journal entry.
 
 use std::io;
 use std::time::Duration;
@@ -28,13 +28,13 @@ use crate::refusals::RefusalKind;
 /// Both clocks at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// The wall clock, for what is signed.
+    /// The wall clock, for signed times.
     pub time: Timestamp,
-    /// A clock that only goes forward, for limits and deadlines.
+    /// The monotonic clock, for limits and deadlines.
     pub monotonic: Duration,
 }
 
-/// Everything that answers requests. Its replies may leave once [`Service::commit`] has succeeded.
+/// Answers requests. Journaled replies may be sent only after [`Service::commit`] has succeeded.
 pub struct Service {
     ca: CaKey,
     policy: Policy,
@@ -44,21 +44,21 @@ pub struct Service {
     started: Duration,
 }
 
-/// A reply, and whether it stands for something that was staged in the journal.
+/// A reply, and whether it depends on a staged journal entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The reply, if the journal takes what was staged.
+    /// The reply.
     pub reply: Reply,
-    /// Whether it must be withheld if the journal does not.
+    /// Whether the reply must be withheld if the journal cannot be written.
     pub journaled: bool,
 }
 
 impl Service {
-    /// A service by this policy. The start is staged in the journal.
+    /// Creates the service with this policy and stages the `started` entry.
     ///
     /// # Errors
     ///
-    /// [`ChainWriteError`] if the entry makes no line.
+    /// [`ChainWriteError`] if the entry cannot be encoded.
     pub fn new(
         ca: CaKey,
         policy: Policy,
@@ -82,11 +82,11 @@ impl Service {
         })
     }
 
-    /// Goes on by another policy.
+    /// Applies a new policy.
     ///
     /// # Errors
     ///
-    /// [`ChainWriteError`] if the entry makes no line; the old policy stays.
+    /// [`ChainWriteError`] if the entry cannot be encoded; the old policy stays in force.
     pub fn reload(&mut self, policy: Policy, now: Now) -> Result<(), ChainWriteError> {
         let event = JournalEvent::PolicyLoaded {
             policy: policy.hash(),
@@ -97,43 +97,43 @@ impl Service {
         Ok(())
     }
 
-    /// What confines this process.
+    /// Returns the confinement of this process.
     #[must_use]
     pub fn sandbox(&self) -> &SandboxReport {
         &self.sandbox
     }
 
-    /// The policy in force.
+    /// Returns the policy in force.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Takes what was staged to disk.
+    /// Writes the staged entries to disk.
     ///
     /// # Errors
     ///
-    /// [`ChainWriteError`] when the disk refuses.
+    /// [`ChainWriteError`] if writing fails.
     pub fn commit(&mut self, now: Now) -> Result<(), ChainWriteError> {
         self.journal.commit(now.time, now.monotonic)
     }
 
-    /// Stages the refusals that were counted and are due.
+    /// Stages the counts of refusals that are due.
     pub fn stage_due(&mut self, now: Now) {
         self.journal.stage_due(now.time, now.monotonic, false);
     }
 
-    /// When [`Service::stage_due`] has something to do, on the monotonic clock.
+    /// Returns when [`Service::stage_due`] must be called next, on the monotonic clock.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
         self.journal.next_due()
     }
 
-    /// Stages the end.
+    /// Stages all counts of refusals and the `stopped` entry.
     ///
     /// # Errors
     ///
-    /// [`ChainWriteError`] if the entry makes no line.
+    /// [`ChainWriteError`] if the entry cannot be encoded.
     pub fn stop(&mut self, now: Now) -> Result<(), ChainWriteError> {
         self.journal.stage_due(now.time, now.monotonic, true);
         self.journal.stage(now.time, JournalEvent::Stopped {})
@@ -141,7 +141,7 @@ impl Service {
 
     /// Answers a request.
     pub fn handle(&mut self, request: &Request, now: Now) -> Answer {
-        let answered = match request {
+        let outcome = match request {
             Request::Ping {} => return unrecorded(self.pong(now)),
             Request::RootPublicKey {} => {
                 return unrecorded(Reply::RootPublicKey {
@@ -157,13 +157,15 @@ impl Service {
             } => self.delegate(*epoch, *public_key, broker_id, *mint_for, now),
             Request::Checkpoint { log, from, hashes } => {
                 match self.checkpoint(*log, *from, hashes, now) {
-                    Err(Mismatch::At(expected)) => return self.mismatch(*log, expected, now),
-                    Err(Mismatch::Refused(refusal)) => Err(refusal),
+                    Err(CheckpointError::Mismatch(expected)) => {
+                        return self.mismatch(*log, expected, now);
+                    }
+                    Err(CheckpointError::Refused(refusal)) => Err(refusal),
                     Ok(reply) => Ok(reply),
                 }
             }
         };
-        match answered {
+        match outcome {
             Ok(reply) => Answer {
                 reply,
                 journaled: true,
@@ -172,7 +174,7 @@ impl Service {
         }
     }
 
-    /// Answers bytes that are no request.
+    /// Answers bytes that are not a valid request.
     pub fn malformed(&mut self, why: &str, now: Now) -> Answer {
         self.note(RefusalKind::of(ErrorCode::Malformed), why, now);
         unrecorded(Reply::Error {
@@ -182,9 +184,9 @@ impl Service {
         })
     }
 
-    /// Records that someone who is not the broker connected.
+    /// Records a connection from a user other than the broker.
     pub fn stranger(&mut self, uid: u32, now: Now) {
-        let why = format!("user {uid} connected, who is not the broker");
+        let why = format!("connection from user {uid}, who is not the broker");
         self.note(RefusalKind::stranger(uid), &why, now);
     }
 
@@ -198,7 +200,7 @@ impl Service {
     }
 
     fn sign(&mut self, intent: &Intent, now: Now) -> Result<Reply, Refusal> {
-        // Names that the policy does not have get no window of their own: there is no end of them.
+        // Unknown agent names get no window of their own: a broker could send arbitrarily many.
         let known = self.policy.agent(&intent.agent).map(|agent| &agent.name);
         self.limits
             .admit(known, now.monotonic)
@@ -234,17 +236,18 @@ impl Service {
         let mint_for = mint_for.unwrap_or(most);
         if mint_for.is_zero() || mint_for > most {
             let message = format!(
-                "a delegation of {mint_for}: the policy allows 1s to {most} (signer.delegation_ttl)"
+                "the requested delegation of {mint_for} is outside the policy's range of 1s to {most} \
+                 (signer.delegation_ttl)"
             );
             return Err(Refusal::new(ErrorCode::TtlTooLong, message));
         }
         let key = VerifyingKey::from_bytes(&public_key.0);
         if !key.is_ok_and(|key| !key.is_weak()) {
-            let message = "the epoch's public key is not an Ed25519 key";
+            let message = "the epoch's public key is not a usable Ed25519 key";
             return Err(Refusal::new(ErrorCode::BadPublicKey, message));
         }
         let mint_until = now.time.after(mint_for);
-        // A token that is minted at the last moment verifies for as long as its task may live.
+        // A token minted at the last moment must verify for the whole lifetime of its task.
         let valid_until = mint_until.after(MAX_ROOT_TTL);
         let payload = DelegationPayload {
             epoch,
@@ -279,18 +282,18 @@ impl Service {
         from: u64,
         hashes: &[Digest],
         now: Now,
-    ) -> Result<Reply, Mismatch> {
+    ) -> Result<Reply, CheckpointError> {
         self.limits
             .admit_checkpoint(now.monotonic)
-            .map_err(|exceeded| Mismatch::Refused(rate_limited(exceeded)))?;
+            .map_err(|exceeded| CheckpointError::Refused(rate_limited(exceeded)))?;
         let mut fold = self.journal.fold(log).ok_or_else(|| {
-            Mismatch::Refused(Refusal::new(
+            CheckpointError::Refused(Refusal::new(
                 ErrorCode::RateLimited,
-                "the signer keeps the heads of no further audit log: move its journal away and restart it",
+                "the signer's limit of audit logs is reached: move its journal away and restart it",
             ))
         })?;
         if fold.count() != from {
-            return Err(Mismatch::At(fold.count()));
+            return Err(CheckpointError::Mismatch(fold.count()));
         }
         for hash in hashes {
             fold.push(*hash);
@@ -298,10 +301,10 @@ impl Service {
         let signed = self
             .ca
             .checkpoint(&fold, now.time)
-            .map_err(|why| Mismatch::Refused(internal(why)))?;
+            .map_err(|why| CheckpointError::Refused(internal(why)))?;
         self.journal
             .stage_fold(now.time, fold)
-            .map_err(|why| Mismatch::Refused(internal(why)))?;
+            .map_err(|why| CheckpointError::Refused(internal(why)))?;
         Ok(Reply::Checkpoint {
             log: signed.log,
             count: signed.count,
@@ -312,8 +315,9 @@ impl Service {
     }
 
     fn mismatch(&mut self, log: RecordId, expected: u64, now: Now) -> Answer {
-        let message =
-            format!("of log {log} this signer has folded {expected} records: go on from there");
+        let message = format!(
+            "the signer's head of log {log} covers {expected} records: continue from there"
+        );
         self.note(
             RefusalKind::of(ErrorCode::CheckpointMismatch),
             &message,
@@ -341,7 +345,7 @@ impl Service {
         })
     }
 
-    /// Into the journal and to stderr, the first of its kind; the rest are counted.
+    /// Journals and logs a refusal if it is the first of its kind; otherwise only counts it.
     fn note(&mut self, kind: RefusalKind, why: &str, now: Now) {
         let code = kind.code.as_str();
         if self.journal.refuse(kind, now.time, now.monotonic) {
@@ -357,19 +361,21 @@ fn unrecorded(reply: Reply) -> Answer {
     }
 }
 
-/// Why a checkpoint is not signed.
-enum Mismatch {
-    /// The log goes on elsewhere.
-    At(u64),
+/// The reason why a checkpoint is not signed.
+enum CheckpointError {
+    /// The request does not start at the signer's head, which covers this number of records.
+    Mismatch(u64),
     Refused(Refusal),
 }
 
-/// The answer in place of one that the journal did not take.
+/// Returns the reply that replaces a journaled one if the journal cannot be written.
 #[must_use]
 pub fn journal_failed(error: &ChainWriteError) -> Reply {
     Reply::Error {
         code: ErrorCode::JournalUnavailable,
-        message: format!("nothing is signed unrecorded, and the signer's journal failed: {error}"),
+        message: format!(
+            "the signer's journal cannot be written and nothing is signed unrecorded: {error}"
+        ),
         expected: None,
     }
 }
@@ -381,7 +387,7 @@ fn issued(policy: &Policy, intent: &Intent, spec: &CertificateSpec) -> JournalEv
         Purpose::User => "user",
         Purpose::Check => "check",
     };
-    // The command itself may name secrets; whoever has it can tell that it is this one.
+    // The command may contain secrets. Its hash suffices to identify a known command.
     let command = spec.force_command.as_ref();
     let command = command.map(|text| Digest(Sha256::digest(text.as_bytes()).into()));
     JournalEvent::Issued {
@@ -401,7 +407,7 @@ fn issued(policy: &Policy, intent: &Intent, spec: &CertificateSpec) -> JournalEv
     }
 }
 
-/// Random bytes straight from the kernel: a library could fall back to a file, which the sandbox denies.
+/// Returns random bytes from getrandom(2). A library could fall back to a file, which the sandbox denies.
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     let mut filled = 0;
@@ -416,12 +422,12 @@ pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
 }
 
 fn rate_limited(exceeded: Exceeded) -> Refusal {
-    let (whose, rate) = match exceeded {
+    let (scope, rate) = match exceeded {
         Exceeded::Agent(rate) => ("this agent", rate),
-        Exceeded::Everyone(rate) => ("everyone", rate),
+        Exceeded::Everyone(rate) => ("the broker as a whole", rate),
     };
     let message = format!(
-        "more than {} requests of {whose} within {}: try again later",
+        "limit of {} requests per {} for {scope} exceeded: retry later",
         rate.count, rate.window
     );
     Refusal::new(ErrorCode::RateLimited, message)

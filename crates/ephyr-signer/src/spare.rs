@@ -54,7 +54,7 @@ pub(crate) fn take_place(path: &Path) -> Result<SpareState, ChainOpenError> {
     }
 }
 
-/// Returns whether it has a complete line: a crash may have left a partial first one.
+/// Returns whether the file has a complete line: a crash may have left a partial first one.
 fn has_entry(spare: &Path) -> Result<bool, ChainOpenError> {
     let most = u64::try_from(MAX_LINE).unwrap_or(u64::MAX);
     let mut line = Vec::new();

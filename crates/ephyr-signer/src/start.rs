@@ -1,5 +1,5 @@
-//! Everything that happens once: the configuration is complete, the sandbox closed and the journal open
-//! before the first connection is accepted.
+//! Startup: loads the configuration, opens the journal and applies the sandbox before the first connection is
+//! accepted.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -13,22 +13,22 @@ use ephyr_signer_ipc::SandboxReport;
 
 use crate::args::Options;
 use crate::error::StartError;
-use crate::journal::{Journal, LONG};
+use crate::journal::{Journal, ROTATION_LENGTH};
 use crate::key::CaKey;
 use crate::policy::{PolicyError, PolicySource};
 use crate::server::{Server, clocks};
 use crate::service::{Service, random};
 
-/// The name of the socket that systemd passes.
+/// The name of the socket that systemd passes (`FileDescriptorName=`).
 const SOCKET_NAME: &str = "signer";
 
-const SHARED_USER: &str = "the broker runs as the signer's own user, so whoever breaks into it can read \
-                           the CA key: give the signer a user of its own";
+const SHARED_USER: &str = "the broker runs as the signer's user, so an attacker who takes over the broker can \
+                           read the CA key: give the signer a user of its own";
 
-const UNPINNED: &str = "started without --ca-pub, so whatever key the file holds is taken for the CA's: name the \
-                        file with the CA's public key";
+const UNPINNED: &str = "started without --ca-pub, so any key in the CA key file is accepted: name the file with the \
+                        CA's public key";
 
-/// Says whether a reload would take the policy, by all that a reload asks for.
+/// Checks whether a reload would accept the policy, with the same checks as a reload.
 pub(crate) fn check(policy: &Path, broker_user: &str) -> Result<(), StartError> {
     let broker = Accounts::read()?.user(broker_user)?;
     let source = PolicySource::new(policy, &broker);
@@ -37,8 +37,9 @@ pub(crate) fn check(policy: &Path, broker_user: &str) -> Result<(), StartError> 
     Ok(())
 }
 
-/// Prepares everything and closes the sandbox.
+/// Opens and checks everything that the signer needs, and applies the sandbox.
 pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
+    // Before the key is read: no core file or tracer may see it.
     set_non_dumpable()?;
     let accounts = Accounts::read()?;
     let broker = accounts.user(&options.broker_user)?;
@@ -52,16 +53,18 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
         Some(list) => ca.check_listed(list)?,
         None => log::warning(UNPINNED),
     }
-    let (journal, found) = Journal::open(&options.journal, clocks().time, LONG)?;
+    let (journal, found) = Journal::open(&options.journal, clocks().time, ROTATION_LENGTH)?;
     if found.torn {
-        log::warning("the journal's last line was unfinished and is put aside in a file beside it");
+        log::warning(
+            "the journal's last line was unfinished; it was moved to a file beside the journal",
+        );
     }
     if let Some(warning) = &found.warning {
         log::warning(warning);
     }
     if let Some(aside) = &found.set_aside {
         log::info(&format!(
-            "the journal had grown long; what came before is in {}",
+            "the journal was rotated; earlier entries are in {}",
             aside.display()
         ));
     }
@@ -69,14 +72,16 @@ pub(crate) fn prepare(options: &Options) -> Result<Server, StartError> {
     listener.set_nonblocking(true)?;
     let notifier = Notifier::from_env()?;
     let signals = Signals::install()?;
+    // After the key is loaded: under a low RLIMIT_MEMLOCK only memory that is mapped now is locked.
     let locked = lock_memory();
     if let MemoryLock::Refused(why) = &locked {
         log::warning(&format!(
-            "memory is not locked, so the CA key could reach swap: {why}"
+            "memory is not locked, so the CA key could be written to swap: {why}"
         ));
     }
+    // Last, because everything above opens files or creates sockets, which the sandbox denies.
     let landlock = confine(source.path(), policy.sandbox().minimum_abi)?;
-    // Better not to serve than to refuse each request.
+    // If the sandbox blocks getrandom, fail now instead of refusing every request.
     random::<32>()?;
     let report = report(&landlock, &locked);
     log::info(&format!(
@@ -109,8 +114,8 @@ fn listen(options: &Options, accounts: &Accounts) -> Result<UnixListener, StartE
     Ok(open_socket(&options.socket, group)?)
 }
 
-/// From here on: the policy's directory can be read, and the Nix store that it may link to; the open
-/// journal, socket and pipes go on; nothing else.
+/// Confines the process. Readable afterwards: the policy's directory and the Nix store, which it may link to.
+/// The open journal, socket and pipes stay usable.
 fn confine(policy: &Path, minimum_abi: u32) -> Result<LandlockReport, StartError> {
     let mut confinement = Confinement::new(minimum_abi).read_if_present("/nix/store");
     let resolved = fs::canonicalize(policy).map_err(|why| PolicyError::Io {

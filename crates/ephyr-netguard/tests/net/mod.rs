@@ -1,5 +1,5 @@
-//! Two machines as network namespaces with a cable between them: the appliance, on which the guard runs,
-//! and all that is outside, which counts what arrives.
+//! Two machines as network namespaces with a veth pair between them: the appliance, which runs the guard, and the
+//! outside, which counts arriving packets.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -18,16 +18,16 @@ use rustix::thread::{
 };
 use tempfile::TempDir;
 
-/// An agent with no way out.
+/// An agent without egress entries.
 pub(crate) const SCOUT: u32 = 41_501;
 /// An agent with two egress entries: `OUTSIDE`, TCP port 7001, and `OUTSIDE6`, TCP port 7006.
 pub(crate) const ROBOT: u32 = 41_502;
-/// An agent that the broker hears over TCP.
+/// An agent that may connect to the broker over TCP (`require_pop`).
 pub(crate) const PROVER: u32 = 41_503;
-/// Nobody's agent.
+/// A user that is not an agent.
 pub(crate) const OTHER: u32 = 41_999;
 
-/// Addresses of what is outside.
+/// Addresses of the outside machine.
 pub(crate) const OUTSIDE: &str = "192.0.2.2";
 pub(crate) const OUTSIDE6: &str = "2001:db8:1::2";
 pub(crate) const METADATA: &str = "169.254.169.254";
@@ -46,7 +46,7 @@ table inet sink {
 }
 ";
 
-/// A network namespace, for as long as a process lives in it.
+/// A network namespace, held open by a process.
 pub(crate) struct Machine {
     holder: Child,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// The two machines, or nothing and a word why where they cannot be made.
+    /// Returns the two machines, or `None` after printing why they cannot be created here.
     pub(crate) fn new() -> Option<Self> {
         if !geteuid().is_root() {
             skip("network namespaces need root");
@@ -129,14 +129,14 @@ impl Net {
         self.dir.path().join("run/status.json")
     }
 
-    /// Replaces the policy as an administrator would: by rename.
+    /// Replaces the policy by rename, as an operator's tools do.
     pub(crate) fn write_policy(&self, text: &str) {
         let new = self.dir.path().join("policy.new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.policy()).unwrap();
     }
 
-    /// `ephyr-netguard` on the appliance.
+    /// Runs a command of `ephyr-netguard` on the appliance.
     pub(crate) fn guard(&self, command: &str) -> Output {
         let policy = self.policy();
         self.appliance.within(|| {
@@ -149,13 +149,13 @@ impl Net {
         })
     }
 
-    /// The table is applied, or the test fails.
+    /// Runs `ephyr-netguard apply`, which must succeed.
     pub(crate) fn apply(&self) {
         let done = self.guard("apply");
-        assert!(done.status.success(), "{}", said(&done));
+        assert!(done.status.success(), "{}", stderr(&done));
     }
 
-    /// `ephyr-netguard watch`, ready to watch.
+    /// Starts `ephyr-netguard watch` and waits until the table is in force.
     pub(crate) fn watch(&self, prefix: &[&str]) -> Watching {
         let run = self.dir.path().join("run");
         std::fs::create_dir_all(&run).unwrap();
@@ -176,26 +176,26 @@ impl Net {
                 .unwrap()
         });
         let watching = Watching { child, log };
-        wait_for("the guard to be in force", || {
-            assert!(watching.alive(), "the guard ended: {}", watching.log());
+        wait_for("the table to be in force", || {
+            assert!(watching.alive(), "the guard exited: {}", watching.log());
             watching.log().contains("the table is in force")
         });
         watching
     }
 
-    /// What `status.json` says.
+    /// Returns the content of `status.json`.
     pub(crate) fn status(&self) -> ephyr_testkit::Value {
         let text = std::fs::read_to_string(self.status_file()).unwrap();
         serde_json(&text)
     }
 
-    /// How many packets of the appliance have arrived outside.
+    /// Returns the number of packets from the appliance that arrived outside.
     pub(crate) fn seen(&self) -> u64 {
         let listed = self.outside.run("nft list counter inet sink seen");
         count_in(&listed)
     }
 
-    /// How many packets of an agent were rejected.
+    /// Returns the number of rejected packets of an agent.
     pub(crate) fn rejected(&self, agent: &str) -> u64 {
         let listed = self
             .appliance
@@ -218,20 +218,20 @@ impl Machine {
         Self { holder }
     }
 
-    /// Does something on this machine.
+    /// Runs a closure in this machine's namespace.
     pub(crate) fn within<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
         std::thread::scope(|scope| {
-            let there = scope.spawn(move || {
+            let thread = scope.spawn(move || {
                 move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
                     .unwrap();
                 job()
             });
-            there.join().unwrap()
+            thread.join().unwrap()
         })
     }
 
-    /// Does something on this machine as a user.
+    /// Runs a closure in this machine's namespace as a user.
     pub(crate) fn as_user<T: Send>(&self, uid: u32, job: impl FnOnce() -> T + Send) -> T {
         self.within(move || {
             let uid = Uid::from_raw(uid);
@@ -241,13 +241,14 @@ impl Machine {
         })
     }
 
-    /// Runs a command line of plain words; it must succeed.
+    /// Runs a shell command, which must succeed, and returns its standard output.
     pub(crate) fn run(&self, line: &str) -> String {
         let done = self.try_run(line);
-        assert!(done.status.success(), "{line}: {}", said(&done));
+        assert!(done.status.success(), "{line}: {}", stderr(&done));
         String::from_utf8(done.stdout).unwrap()
     }
 
+    /// Runs a shell command.
     pub(crate) fn try_run(&self, line: &str) -> Output {
         self.within(|| Command::new("sh").args(["-c", line]).output().unwrap())
     }
@@ -260,7 +261,7 @@ impl Drop for Machine {
     }
 }
 
-/// A guard that watches.
+/// A running `ephyr-netguard watch`.
 pub(crate) struct Watching {
     child: Child,
     log: PathBuf,
@@ -299,7 +300,7 @@ impl Drop for Watching {
     }
 }
 
-/// A policy with these of the agents.
+/// Returns a policy with these agents.
 pub(crate) fn policy(uids: &[u32]) -> String {
     let agent = |uid: &u32| match *uid {
         ROBOT => format!(
@@ -311,7 +312,7 @@ pub(crate) fn policy(uids: &[u32]) -> String {
     };
     let agents: String = uids.iter().map(agent).collect();
     if agents.is_empty() {
-        // Someone elsewhere, who has no UID here.
+        // An agent without a UID on this machine.
         let hash = "$2b$10$1LNbtRoSK7Q8zgOSXXkOF.eV01BWLr6KPXg.wmykUFLNiL56mT/rC";
         format!("agents:\n  away:\n    api_key_hash: {hash}\n")
     } else {
@@ -319,13 +320,13 @@ pub(crate) fn policy(uids: &[u32]) -> String {
     }
 }
 
-/// Connects over TCP; soon or not at all.
+/// Connects over TCP, with a timeout of two seconds.
 pub(crate) fn tcp(to: &str, port: u16) -> io::Result<TcpStream> {
     let address = SocketAddr::new(to.parse().unwrap(), port);
     TcpStream::connect_timeout(&address, Duration::from_secs(2))
 }
 
-/// Sends one packet over UDP.
+/// Sends one UDP packet.
 pub(crate) fn udp(to: &str, port: u16) -> io::Result<()> {
     let address = SocketAddr::new(to.parse().unwrap(), port);
     let any = if address.is_ipv4() {
@@ -336,7 +337,7 @@ pub(crate) fn udp(to: &str, port: u16) -> io::Result<()> {
     UdpSocket::bind(any)?.send_to(b"x", address).map(drop)
 }
 
-/// Sends as a user and says how many packets arrived, a marker of root's behind them.
+/// Sends as a user and returns the number of packets that arrived. A marker packet from root ends the count.
 pub(crate) fn arrived(net: &Net, uid: u32, send: impl FnOnce() + Send) -> u64 {
     let before = net.seen();
     net.appliance.as_user(uid, send);
@@ -345,15 +346,16 @@ pub(crate) fn arrived(net: &Net, uid: u32, send: impl FnOnce() + Send) -> u64 {
     net.seen() - before - 1
 }
 
-pub(crate) fn said(done: &Output) -> String {
+/// Returns the standard error of a finished program.
+pub(crate) fn stderr(done: &Output) -> String {
     String::from_utf8_lossy(&done.stderr).into_owned()
 }
 
-/// Waits until it is so, or fails.
-pub(crate) fn wait_for(what: &str, mut so: impl FnMut() -> bool) {
+/// Waits for a condition, for at most 20 seconds.
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !so() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+    while !condition() {
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,4 +1,4 @@
-//! Every call of the filters, by running the very programs that the kernel is given.
+//! Tests every call of the filters by interpreting the compiled BPF programs that the kernel gets.
 
 use super::*;
 
@@ -9,9 +9,9 @@ enum Verdict {
     Allowed,
 }
 
-/// What a program of classic BPF answers for a call (bpf(4), seccomp(2)); it has the few instructions that
-/// filters are compiled to.
-fn answer(program: &BpfProgram, call: c_long, arguments: [u64; 3]) -> u32 {
+/// Runs a classic BPF program for a call and returns its result (bpf(4), seccomp(2)). Only the instructions that
+/// `seccompiler` emits are implemented.
+fn run(program: &BpfProgram, call: c_long, arguments: [u64; 3]) -> u32 {
     let machine: u32 = match std::env::consts::ARCH {
         "x86_64" => 0xc000_003e,
         "aarch64" => 0xc000_00b7,
@@ -41,22 +41,22 @@ fn answer(program: &BpfProgram, call: c_long, arguments: [u64; 3]) -> u32 {
     }
 }
 
-/// The kernel's verdict: the strictest answer of all programs.
+/// Returns the kernel's verdict: the strictest result of all programs.
 fn verdict(filter: Filter, call: c_long, arguments: [u64; 3]) -> Verdict {
     let eperm = 0x0005_0000 | libc::EPERM.cast_unsigned();
     let programs = filter.programs().unwrap();
-    let answers = programs
+    let results = programs
         .iter()
-        .map(|one| match answer(one, call, arguments) {
+        .map(|program| match run(program, call, arguments) {
             0x8000_0000 => Verdict::Killed,
             0x7fff_0000 => Verdict::Allowed,
             refused if refused == eperm => Verdict::Refused,
             other => panic!("{other:#x}"),
         });
-    answers.min().unwrap()
+    results.min().unwrap()
 }
 
-fn each(filter: Filter, calls: &[c_long]) -> Vec<Verdict> {
+fn verdicts(filter: Filter, calls: &[c_long]) -> Vec<Verdict> {
     calls
         .iter()
         .map(|call| verdict(filter, *call, [0; 3]))
@@ -66,14 +66,11 @@ fn each(filter: Filter, calls: &[c_long]) -> Vec<Verdict> {
 const ALL: [Filter; 3] = [Filter::Signer, Filter::Network, Filter::Launcher];
 
 #[test]
-fn calls_that_only_a_hijacked_daemon_would_make_end_it() {
-    for (what, calls) in [
+fn calls_on_the_kill_list_kill_every_daemon() {
+    for (group, calls) in [
+        ("execution by descriptor", &[libc::SYS_execveat][..]),
         (
-            "another program by its descriptor",
-            &[libc::SYS_execveat][..],
-        ),
-        (
-            "another process's memory and descriptors",
+            "memory and descriptors of other processes",
             &[
                 libc::SYS_ptrace,
                 libc::SYS_process_vm_readv,
@@ -83,7 +80,7 @@ fn calls_that_only_a_hijacked_daemon_would_make_end_it() {
             ],
         ),
         (
-            "what is mounted where",
+            "mounts",
             &[
                 libc::SYS_mount,
                 libc::SYS_umount2,
@@ -99,7 +96,7 @@ fn calls_that_only_a_hijacked_daemon_would_make_end_it() {
         ),
         ("namespaces", &[libc::SYS_unshare, libc::SYS_setns]),
         (
-            "parts of the kernel that had many holes",
+            "kernel interfaces with many past vulnerabilities",
             &[
                 libc::SYS_bpf,
                 libc::SYS_perf_event_open,
@@ -108,7 +105,7 @@ fn calls_that_only_a_hijacked_daemon_would_make_end_it() {
             ],
         ),
         (
-            "the kernel itself",
+            "kernel modules, kexec, reboot and swap",
             &[
                 libc::SYS_init_module,
                 libc::SYS_finit_module,
@@ -124,9 +121,9 @@ fn calls_that_only_a_hijacked_daemon_would_make_end_it() {
             "key rings",
             &[libc::SYS_add_key, libc::SYS_request_key, libc::SYS_keyctl],
         ),
-        ("files past every directory", &[libc::SYS_open_by_handle_at]),
+        ("files by handle", &[libc::SYS_open_by_handle_at]),
         (
-            "another user's rights",
+            "users, groups and capabilities",
             &[
                 libc::SYS_setuid,
                 libc::SYS_setgid,
@@ -139,26 +136,26 @@ fn calls_that_only_a_hijacked_daemon_would_make_end_it() {
             ],
         ),
         (
-            "memory and machines of another kind",
+            "secret memory and personality",
             &[libc::SYS_memfd_secret, libc::SYS_personality],
         ),
     ] {
         for filter in ALL {
-            let dead = vec![Verdict::Killed; calls.len()];
-            assert_eq!(each(filter, calls), dead, "{filter:?}: {what}");
+            let killed = vec![Verdict::Killed; calls.len()];
+            assert_eq!(verdicts(filter, calls), killed, "{filter:?}: {group}");
         }
     }
 }
 
 #[test]
-fn only_what_launches_a_program_may_run_one() {
-    let run = ALL.map(|filter| verdict(filter, libc::SYS_execve, [0; 3]));
-    assert_eq!(run, [Verdict::Killed, Verdict::Killed, Verdict::Allowed]);
+fn only_the_launcher_may_execute_programs() {
+    let execve = ALL.map(|filter| verdict(filter, libc::SYS_execve, [0; 3]));
+    assert_eq!(execve, [Verdict::Killed, Verdict::Killed, Verdict::Allowed]);
 }
 
 #[test]
-fn the_signer_makes_no_socket_no_process_and_no_memory_that_can_run() {
-    let made = [
+fn signer_cannot_create_sockets_processes_or_executable_memory() {
+    let calls = [
         libc::SYS_socket,
         libc::SYS_socketpair,
         libc::SYS_connect,
@@ -168,8 +165,8 @@ fn the_signer_makes_no_socket_no_process_and_no_memory_that_can_run() {
         libc::SYS_clone3,
         libc::SYS_memfd_create,
     ];
-    assert_eq!(each(Filter::Signer, &made), [Verdict::Killed; 8]);
-    assert_eq!(each(Filter::Network, &made), [Verdict::Allowed; 8]);
+    assert_eq!(verdicts(Filter::Signer, &calls), [Verdict::Killed; 8]);
+    assert_eq!(verdicts(Filter::Network, &calls), [Verdict::Allowed; 8]);
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         let memory = |protection: i32| {
             let protection = u64::from(protection.cast_unsigned());
@@ -181,13 +178,13 @@ fn the_signer_makes_no_socket_no_process_and_no_memory_that_can_run() {
     }
     #[cfg(target_arch = "x86_64")]
     assert_eq!(
-        each(Filter::Signer, &[libc::SYS_fork, libc::SYS_vfork]),
+        verdicts(Filter::Signer, &[libc::SYS_fork, libc::SYS_vfork]),
         [Verdict::Killed; 2]
     );
 }
 
 #[test]
-fn what_the_signer_does_not_need_fails_and_what_it_needs_does_not() {
+fn signer_may_make_only_the_calls_on_its_allow_list() {
     let needed = [
         libc::SYS_read,
         libc::SYS_write,
@@ -197,7 +194,7 @@ fn what_the_signer_does_not_need_fails_and_what_it_needs_does_not() {
         libc::SYS_getrandom,
         libc::SYS_exit_group,
     ];
-    assert_eq!(each(Filter::Signer, &needed), [Verdict::Allowed; 7]);
+    assert_eq!(verdicts(Filter::Signer, &needed), [Verdict::Allowed; 7]);
     let other = [
         libc::SYS_kill,
         libc::SYS_tkill,
@@ -208,10 +205,10 @@ fn what_the_signer_does_not_need_fails_and_what_it_needs_does_not() {
         libc::SYS_prlimit64,
         libc::SYS_prctl,
         libc::SYS_seccomp,
-        // Nothing has this number yet.
+        // Not assigned to any call.
         1000,
     ];
-    assert_eq!(each(Filter::Signer, &other), [Verdict::Refused; 10]);
+    assert_eq!(verdicts(Filter::Signer, &other), [Verdict::Refused; 10]);
     let (own, another) = (u64::from(std::process::id()), 1);
     let signal = |process| verdict(Filter::Signer, libc::SYS_tgkill, [process, 0, 0]);
     assert_eq!(signal(own), Verdict::Allowed);
@@ -219,7 +216,7 @@ fn what_the_signer_does_not_need_fails_and_what_it_needs_does_not() {
 }
 
 #[test]
-fn a_daemon_with_a_network_has_the_families_that_it_needs() {
+fn network_daemons_may_use_only_some_socket_families() {
     let socket = |filter, family: i32| {
         let family = u64::from(family.cast_unsigned());
         verdict(filter, libc::SYS_socket, [family, 0, 0])

@@ -1,5 +1,5 @@
-//! A broker that was broken into: it has the broker's user, and asks for whatever it likes. Nothing
-//! outside the policy is signed, and the signer is still there for the next caller.
+//! A compromised broker sends arbitrary requests with the broker's credentials. The signer signs nothing outside the
+//! policy and stays available.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -18,10 +18,10 @@ fn code(reply: &Reply) -> ErrorCode {
     }
 }
 
-type Wish = (&'static str, ErrorCode, fn(&mut Intent));
+type ForbiddenIntent = (&'static str, ErrorCode, fn(&mut Intent));
 
-/// What it asks for, each the granted intent with one thing changed.
-const WISHES: &[Wish] = &[
+/// Forbidden intents: each is the granted intent with one change.
+const FORBIDDEN: &[ForbiddenIntent] = &[
     ("another target", ErrorCode::NotGranted, |i| {
         i.target = "db".parse().unwrap();
     }),
@@ -37,15 +37,19 @@ const WISHES: &[Wish] = &[
     ("an unknown role", ErrorCode::NotGranted, |i| {
         i.role = "root".parse().unwrap();
     }),
-    ("a long life", ErrorCode::TtlTooLong, |i| {
+    ("a lifetime of a day", ErrorCode::TtlTooLong, |i| {
         i.ttl = Ttl::from_secs(86_400);
     }),
-    ("a year", ErrorCode::TtlTooLong, |i| {
+    ("a lifetime of a year", ErrorCode::TtlTooLong, |i| {
         i.ttl = Ttl::from_secs(366 * 86_400);
     }),
-    ("what needs approval", ErrorCode::ApprovalRequired, |i| {
-        i.target = "vault".parse().unwrap();
-    }),
+    (
+        "a target that needs approval",
+        ErrorCode::ApprovalRequired,
+        |i| {
+            i.target = "vault".parse().unwrap();
+        },
+    ),
     (
         "an open certificate for a sealed role",
         ErrorCode::NotUnsealed,
@@ -55,7 +59,7 @@ const WISHES: &[Wish] = &[
         },
     ),
     (
-        "an open certificate where approval is due",
+        "an open certificate where approval is needed",
         ErrorCode::NotUnsealed,
         |i| {
             i.target = "vault".parse().unwrap();
@@ -63,7 +67,7 @@ const WISHES: &[Wish] = &[
         },
     ),
     (
-        "a command off the list",
+        "a command that is not allowed",
         ErrorCode::CommandNotAllowed,
         |i| {
             i.role = "read".parse().unwrap();
@@ -83,7 +87,7 @@ const WISHES: &[Wish] = &[
         ];
         i.task = Some(TaskId::from_bits(2));
     }),
-    ("a key of another kind", ErrorCode::BadPublicKey, |i| {
+    ("an RSA key", ErrorCode::BadPublicKey, |i| {
         i.public_key = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQ==".into();
     }),
 ];
@@ -95,23 +99,23 @@ fn nothing_outside_the_policy_is_signed() {
         world.granted(&world.intent()).valid_principals(),
         ["web/operator"]
     );
-    for (wish, expected, change) in WISHES {
+    for (name, expected, change) in FORBIDDEN {
         let mut intent = world.intent();
         change(&mut intent);
-        assert_eq!(code(&world.sign(&intent)), *expected, "{wish}");
+        assert_eq!(code(&world.sign(&intent)), *expected, "{name}");
     }
     assert_eq!(world.events("issued").len(), 1);
-    let told: BTreeSet<String> = world
+    let recorded: BTreeSet<String> = world
         .events("refused")
         .iter()
         .map(|entry| entry["code"].as_str().unwrap().to_owned())
         .collect();
-    let expected: BTreeSet<String> = WISHES.iter().map(|wish| wish.1.to_string()).collect();
-    assert_eq!(told, expected);
+    let expected: BTreeSet<String> = FORBIDDEN.iter().map(|one| one.1.to_string()).collect();
+    assert_eq!(recorded, expected);
 }
 
 #[test]
-fn every_certificate_says_in_ssh_keygens_words_what_the_policy_says() {
+fn ssh_keygen_shows_the_fields_that_the_policy_grants() {
     let world = World::running();
     let mut intent = world.intent();
     intent.ttl = Ttl::from_secs(600);
@@ -124,7 +128,7 @@ fn every_certificate_says_in_ssh_keygens_words_what_the_policy_says() {
     else {
         panic!("refused");
     };
-    let said = keygen(world.dir.path(), &certificate);
+    let shown = keygen(world.dir.path(), &certificate);
     let serial_line = format!("Serial: {}", serial.0);
     let key_id = format!("Key ID: \"ephyr:lead@web/operator:-:{serial}\"");
     for part in [
@@ -135,7 +139,7 @@ fn every_certificate_says_in_ssh_keygens_words_what_the_policy_says() {
         "force-command",
         "Extensions: (none)",
     ] {
-        assert!(said.contains(part), "{part}: {said}");
+        assert!(shown.contains(part), "{part}: {shown}");
     }
     let parsed = world.checked(&certificate);
     let sealed = ephyr_policy::sealed_command("cat 'a b' \"$HOME\"");
@@ -154,7 +158,7 @@ fn every_certificate_says_in_ssh_keygens_words_what_the_policy_says() {
 }
 
 #[test]
-fn serials_do_not_repeat_and_nonces_neither() {
+fn serials_and_nonces_do_not_repeat() {
     let world = World::running();
     let intent = world.intent();
     let issued: Vec<_> = (0..50).map(|_| world.granted(&intent)).collect();
@@ -164,7 +168,7 @@ fn serials_do_not_repeat_and_nonces_neither() {
 }
 
 #[test]
-fn delegations_and_heads_cannot_be_bent() {
+fn delegations_and_heads_stay_within_their_rules() {
     let world = World::running();
     let delegate = |mint_for: Option<u64>, key: [u8; 32]| {
         world.ask(&Request::Delegate {
@@ -187,7 +191,7 @@ fn delegations_and_heads_cannot_be_bent() {
     assert_eq!(mint_until.since(issued_at), Ttl::from_secs(3600));
     assert_eq!(valid_until.since(mint_until), Ttl::from_secs(3600));
     let recorded = world.events("delegated");
-    assert_eq!(recorded.len(), 1, "before the reply left");
+    assert_eq!(recorded.len(), 1, "before the reply was sent");
     assert_eq!(recorded[0]["broker_id"], "b");
     assert_eq!(
         code(&delegate(Some(10 * 86_400), key)),
@@ -207,7 +211,7 @@ fn delegations_and_heads_cannot_be_bent() {
 }
 
 #[test]
-fn garbage_frames_get_an_error_and_hurt_nobody() {
+fn malformed_frames_get_an_error_and_affect_no_other_caller() {
     let world = World::running();
     let whole = encode(&Request::Ping {}).unwrap();
     let garbage: [&[u8]; 7] = [
@@ -239,13 +243,13 @@ fn garbage_frames_get_an_error_and_hurt_nobody() {
     let malformed = world.events("refused");
     assert!(
         malformed.len() < 10,
-        "repetitions are counted: {}",
+        "repetitions must be aggregated: {}",
         malformed.len()
     );
 }
 
 #[test]
-fn ten_thousand_connections_leave_the_next_caller_served() {
+fn next_caller_is_served_after_ten_thousand_connections() {
     let world = World::running();
     let mut kept: Vec<UnixStream> = Vec::new();
     for n in 0..10_000 {
@@ -270,15 +274,15 @@ fn ten_thousand_connections_leave_the_next_caller_served() {
 }
 
 #[test]
-fn stalled_connections_give_way_to_the_next_caller_before_their_deadline() {
+fn new_connection_displaces_the_oldest_stalled_one() {
     let world = World::running();
-    // On a machine that is busy for seconds the deadline may pass by itself: then once more.
-    assert!((0..3).any(|_| is_served_beside_stalled_ones(&world)));
+    // On a loaded machine the deadline may pass first, so retry.
+    assert!((0..3).any(|_| oldest_is_displaced(&world)));
 }
 
-/// Only the oldest has to give way, and it does. If the second, which came right after it, can still finish after
-/// the caller was served, the deadline of neither had passed.
-fn is_served_beside_stalled_ones(world: &World) -> bool {
+/// Returns whether only the oldest of 64 stalled connections was displaced. If the second, opened right after it, can
+/// still finish, the deadline of neither had passed.
+fn oldest_is_displaced(world: &World) -> bool {
     let mut stalled: Vec<UnixStream> = (0..64).map(|_| world.connect()).collect();
     for stream in &mut stalled {
         let _ = stream.write_all(b"\0\0\0\x0b{\"pi");
@@ -292,7 +296,7 @@ fn is_served_beside_stalled_ones(world: &World) -> bool {
 }
 
 #[test]
-fn a_peer_that_does_not_finish_is_dropped_at_the_deadline() {
+fn unfinished_request_is_dropped_at_the_deadline() {
     let world = World::running();
     let mut stream = world.connect();
     stream.write_all(b"\0\0\0\x0b{\"ping").unwrap();

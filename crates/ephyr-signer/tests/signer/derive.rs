@@ -1,5 +1,5 @@
-//! The derivation: what stands in a certificate, and what is refused. Each refusal is the granted
-//! intent of its kind with one thing changed.
+//! Tests of the derivation: the fields of granted certificates, and refusals, each caused by one change to a granted
+//! intent.
 
 use ephyr_names::{Digest, MAX_COMMAND_BYTES, Serial, TaskId, Timestamp, Ttl};
 use ephyr_policy::{Policy, sealed_command};
@@ -83,7 +83,7 @@ fn exec(command: &str) -> Purpose {
     }
 }
 
-/// What the policy grants: `operator` on `web`, by `lead`, for a minute.
+/// Returns an intent that the policy grants: `operator` on `web`, by `lead`, for a minute.
 fn intent(policy: &Policy) -> Intent {
     Intent {
         policy: policy.hash(),
@@ -114,7 +114,7 @@ fn task(bits: u128) -> TaskId {
 }
 
 #[test]
-fn an_exec_certificate_is_sealed_to_its_command_with_stdin_closed() {
+fn exec_certificate_is_sealed_to_its_command() {
     let spec = with(|_| {}).unwrap();
     assert_eq!(
         spec.force_command.as_deref(),
@@ -132,24 +132,24 @@ fn an_exec_certificate_is_sealed_to_its_command_with_stdin_closed() {
 }
 
 #[test]
-fn an_exec_certificate_lives_a_minute_whatever_is_asked_within_the_policy() {
-    let life = |ttl: u64| {
+fn exec_certificate_lives_at_most_a_minute() {
+    let lifetime = |ttl: u64| {
         let spec = with(|intent| intent.ttl = Ttl::from_secs(ttl)).unwrap();
         spec.valid_before.unix_seconds() - NOW.unix_seconds()
     };
-    assert_eq!(life(600), 60);
-    assert_eq!(life(5), 5);
+    assert_eq!(lifetime(600), 60);
+    assert_eq!(lifetime(5), 5);
 }
 
 #[test]
-fn a_sealed_certificate_has_no_extension_whatever_the_role_may() {
+fn sealed_certificate_has_no_extensions_for_any_role() {
     let spec = with(|intent| intent.role = "shell".parse().unwrap()).unwrap();
     assert_eq!(spec.force_command, Some(sealed_command("uptime")));
     assert!(spec.extensions.is_empty());
 }
 
 #[test]
-fn a_targets_own_command_wins_and_its_addresses_bind() {
+fn targets_force_command_and_source_address_apply() {
     let at_jump = |purpose: Purpose| {
         with(|intent| {
             intent.target = "jump".parse().unwrap();
@@ -174,7 +174,7 @@ fn a_targets_own_command_wins_and_its_addresses_bind() {
 }
 
 #[test]
-fn open_certificates_have_what_the_role_says_and_no_more() {
+fn open_certificate_has_exactly_the_roles_extensions() {
     let open = |role: &str| {
         with(|intent| {
             intent.role = role.parse().unwrap();
@@ -197,14 +197,14 @@ fn open_certificates_have_what_the_role_says_and_no_more() {
 }
 
 #[test]
-fn a_check_runs_nothing() {
+fn check_certificate_runs_nothing() {
     let spec = with(|intent| intent.purpose = Purpose::Check).unwrap();
     assert_eq!(spec.force_command.as_deref(), Some("exit 0"));
     assert!(spec.extensions.is_empty());
 }
 
 #[test]
-fn pairs_that_the_policy_does_not_have_are_refused() {
+fn ungranted_agent_target_or_role_is_refused() {
     let pairs = |agent: &str, target: &str, role: &str| {
         with(|intent| {
             intent.agent = agent.parse().unwrap();
@@ -233,7 +233,7 @@ fn pairs_that_the_policy_does_not_have_are_refused() {
 }
 
 #[test]
-fn every_agent_of_the_lineage_needs_the_grant_and_must_accept_the_delegation() {
+fn every_agent_of_the_lineage_needs_grant_and_delegation() {
     let under = |agents: [&str; 2], role: &str| {
         with(|intent| {
             intent.lineage = vec![
@@ -259,7 +259,7 @@ fn every_agent_of_the_lineage_needs_the_grant_and_must_accept_the_delegation() {
 }
 
 #[test]
-fn a_lineage_that_contradicts_itself_is_refused() {
+fn inconsistent_lineage_is_refused() {
     let lead = || "lead".parse().unwrap();
     let good = |intent: &mut Intent| {
         intent.lineage = (1..=6).map(|bits| (task(bits), lead())).collect();
@@ -288,7 +288,7 @@ fn a_lineage_that_contradicts_itself_is_refused() {
 }
 
 #[test]
-fn lives_longer_than_the_policy_are_refused() {
+fn lifetimes_outside_the_policys_range_are_refused() {
     let ask = |ttl: u64, purpose: Purpose| {
         with(|intent| {
             intent.ttl = Ttl::from_secs(ttl);
@@ -309,7 +309,7 @@ fn lives_longer_than_the_policy_are_refused() {
 }
 
 #[test]
-fn open_certificates_are_refused_where_sealed_ones_are_due() {
+fn open_certificates_are_refused_where_sealed_ones_are_required() {
     let ask = |target: &str, role: &str, purpose: Purpose| {
         refused(|intent| {
             intent.target = target.parse().unwrap();
@@ -329,7 +329,7 @@ fn open_certificates_are_refused_where_sealed_ones_are_due() {
 }
 
 #[test]
-fn what_needs_a_humans_approval_is_refused() {
+fn requests_that_need_human_approval_are_refused() {
     for purpose in [exec("uptime"), Purpose::Check] {
         let code = refused(|intent| {
             intent.target = "db".parse().unwrap();
@@ -340,7 +340,7 @@ fn what_needs_a_humans_approval_is_refused() {
 }
 
 #[test]
-fn commands_outside_the_roles_list_are_refused() {
+fn commands_outside_the_roles_policy_are_refused() {
     let read = |command: &str| {
         with(|intent| {
             intent.role = "read".parse().unwrap();
@@ -362,7 +362,7 @@ fn commands_outside_the_roles_list_are_refused() {
 }
 
 #[test]
-fn commands_that_no_certificate_can_hold_are_refused() {
+fn empty_oversized_and_nul_commands_are_refused() {
     let ask = |command: &str| refused(|intent| intent.purpose = exec(command));
     assert_eq!(ask(""), ErrorCode::BadCommand);
     assert_eq!(ask(" \n"), ErrorCode::BadCommand);
@@ -402,13 +402,13 @@ fn keys_other_than_well_formed_ed25519_are_refused() {
 }
 
 #[test]
-fn another_policy_has_its_own_code() {
+fn other_policy_is_refused_as_policy_mismatch() {
     let code = refused(|intent| intent.policy = Digest::ZERO);
     assert_eq!(code, ErrorCode::PolicyMismatch);
 }
 
 proptest! {
-    /// Whatever a broker asks, what comes out is within the policy.
+    /// Every certificate derived from an arbitrary intent is within the policy.
     #[test]
     fn nothing_outside_the_policy_is_derived(
         agent in prop_oneof![Just("lead"), Just("helper"), Just("loner"), Just("x")],
@@ -448,10 +448,10 @@ proptest! {
         prop_assert!(granted(agent) && chain.iter().all(|agent| granted(agent)));
         prop_assert!(chain.windows(2).all(|pair| pair[0] == pair[1] || pair == ["lead", "helper"]));
         prop_assert_eq!(spec.principal.to_string(), format!("{target}/{role}"));
-        let life = spec.valid_before.unix_seconds() - spec.valid_after.unix_seconds() - 30;
+        let lifetime = spec.valid_before.unix_seconds() - spec.valid_after.unix_seconds() - 30;
         let sealed = matches!(purpose, Purpose::Exec { .. } | Purpose::Check);
         let most = if sealed { 60 } else if target == "web" { 600 } else { 1800 };
-        prop_assert!((1..=most).contains(&life));
+        prop_assert!((1..=most).contains(&lifetime));
         if sealed || role == "read" {
             prop_assert!(spec.force_command.is_some() && spec.extensions.is_empty());
         }

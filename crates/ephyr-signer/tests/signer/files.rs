@@ -1,4 +1,4 @@
-//! What the signer does not read: a key that is no file, a policy without end.
+//! Tests that the signer refuses key and policy files that are not regular or too long.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::{SIGNER_UID, WIDE, World, is_root, policy_text};
 
 #[test]
-fn a_key_is_a_regular_file_of_a_keys_size() {
+fn ca_key_must_be_a_regular_file_of_limited_size() {
     let mut world = World::new(WIDE);
     let key = world.path("ca_key");
     let text = fs::read(&key).unwrap();
@@ -18,11 +18,11 @@ fn a_key_is_a_regular_file_of_a_keys_size() {
         }
     };
     let refused = || {
-        let said = world.fails_to_start();
-        assert!(said.contains("ca_key is no regular file"), "{said}");
+        let stderr = world.fails_to_start();
+        assert!(stderr.contains("ca_key is not a regular file"), "{stderr}");
     };
     fs::remove_file(&key).unwrap();
-    // A pipe that nobody writes to must not hold up the start either.
+    // A FIFO without a writer must not block the start.
     let made = Command::new("mkfifo").arg(&key).status().unwrap();
     assert!(made.success());
     own();
@@ -41,7 +41,7 @@ fn a_key_is_a_regular_file_of_a_keys_size() {
 }
 
 #[test]
-fn a_policy_has_a_megabyte_at_most_and_a_check_says_so_too() {
+fn policy_over_one_mebibyte_is_refused_also_by_check() {
     let mut world = World::new(WIDE);
     let padded = |length: usize| {
         let mut text = policy_text(WIDE) + "\n#";
@@ -53,8 +53,11 @@ fn a_policy_has_a_megabyte_at_most_and_a_check_says_so_too() {
         String::from_utf8(output.stderr).unwrap()
     };
     world.write_policy(&padded(1024 * 1024 + 1));
-    for said in [world.fails_to_start(), check(&world)] {
-        assert!(said.contains("policy.yaml: it is longer than"), "{said}");
+    for stderr in [world.fails_to_start(), check(&world)] {
+        assert!(
+            stderr.contains("policy.yaml: it is longer than"),
+            "{stderr}"
+        );
     }
     world.write_policy(&padded(1024 * 1024));
     assert_eq!(check(&world), "");
@@ -62,7 +65,7 @@ fn a_policy_has_a_megabyte_at_most_and_a_check_says_so_too() {
 }
 
 #[test]
-fn a_check_asks_who_the_broker_is_and_what_the_kernel_has() {
+fn check_verifies_the_broker_user_and_the_landlock_abi() {
     let mut world = World::new(WIDE);
     let check = |world: &World| {
         let output = world.command().arg("--check").output().unwrap();
@@ -73,12 +76,12 @@ fn a_check_asks_who_the_broker_is_and_what_the_kernel_has() {
     world.broker_user = broker;
     assert_eq!(check(&world), "");
     world.write_policy(&(policy_text(WIDE) + "sandbox: { minimum_abi: 10 }\n"));
-    let said = check(&world);
-    if said.is_empty() {
-        // A kernel that has all of it.
+    let stderr = check(&world);
+    if stderr.is_empty() {
+        // The kernel offers ABI 10.
         world.start();
     } else {
-        assert!(said.contains("10 is demanded"), "{said}");
+        assert!(stderr.contains("10 is demanded"), "{stderr}");
         assert!(world.fails_to_start().contains("10 is demanded"));
     }
 }

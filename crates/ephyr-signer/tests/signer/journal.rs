@@ -1,4 +1,4 @@
-//! The journal: before the reply, whole after a kill, and no signature without it.
+//! Tests of the journal: entries are on disk before the reply and survive SIGKILL, and nothing is signed without it.
 
 use std::fs;
 use std::io::Write;
@@ -13,13 +13,13 @@ use rustix::process::Signal;
 use crate::support::{SIGNER_UID, WIDE, World, as_user, checkpoint, is_root};
 
 #[test]
-fn every_certificate_stands_in_the_journal_before_it_leaves() {
+fn certificates_are_journaled_before_the_reply_is_sent() {
     let mut world = World::running();
     let mut serials: Vec<String> = Vec::new();
     for _ in 0..3 {
         let stop = AtomicBool::new(false);
         let issued: Vec<String> = std::thread::scope(|scope| {
-            let askers: Vec<_> = (0..4)
+            let callers: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(|| {
                         let mut serials = Vec::new();
@@ -46,9 +46,9 @@ fn every_certificate_stands_in_the_journal_before_it_leaves() {
             std::thread::sleep(std::time::Duration::from_millis(300));
             world.signal(Signal::KILL);
             stop.store(true, Ordering::Relaxed);
-            askers
+            callers
                 .into_iter()
-                .flat_map(|asker| asker.join().unwrap())
+                .flat_map(|caller| caller.join().unwrap())
                 .collect()
         });
         assert!(!issued.is_empty());
@@ -56,21 +56,21 @@ fn every_certificate_stands_in_the_journal_before_it_leaves() {
         world.ended();
         world.start();
     }
-    let journalled: Vec<String> = world
+    let journaled: Vec<String> = world
         .events("issued")
         .iter()
         .map(|entry| entry["serial"].as_str().unwrap().to_owned())
         .collect();
     for serial in &serials {
         assert!(
-            journalled.contains(serial),
-            "{serial} left without an entry"
+            journaled.contains(serial),
+            "{serial} was issued without an entry"
         );
     }
 }
 
 #[test]
-fn an_unfinished_line_is_put_aside_and_a_changed_one_stops_the_start() {
+fn unfinished_line_is_moved_aside_and_a_modified_one_is_refused() {
     let mut world = World::running();
     world.granted(&world.intent());
     world.signal(Signal::KILL);
@@ -88,8 +88,8 @@ fn an_unfinished_line_is_put_aside_and_a_changed_one_stops_the_start() {
     world.ended();
     let text = fs::read_to_string(world.journal()).unwrap();
     fs::write(world.journal(), text.replacen("lead", "dale", 1)).unwrap();
-    let said = world.fails_to_start();
-    assert!(said.contains("line 2"), "{said}");
+    let stderr = world.fails_to_start();
+    assert!(stderr.contains("line 2"), "{stderr}");
 }
 
 /// Returns the signer's refusal.
@@ -102,9 +102,9 @@ fn refused(world: &World) -> (ErrorCode, String) {
 }
 
 #[test]
-fn a_journal_taken_away_refuses_and_continues_in_the_spare() {
+fn journal_continues_in_the_spare_file_after_it_was_taken_away() {
     type Take = fn(&World);
-    let ways: [(&str, Take); 3] = [
+    let cases: [(&str, Take); 3] = [
         ("removed", |world| fs::remove_file(world.journal()).unwrap()),
         ("renamed", |world| {
             fs::rename(world.journal(), world.path("state/away")).unwrap();
@@ -114,7 +114,7 @@ fn a_journal_taken_away_refuses_and_continues_in_the_spare() {
             fs::write(world.journal(), "").unwrap();
         }),
     ];
-    for (way, take) in ways {
+    for (how, take) in cases {
         let mut world = World::running();
         world.granted(&world.intent());
         let hashes = [[1; 32], [2; 32]];
@@ -124,7 +124,7 @@ fn a_journal_taken_away_refuses_and_continues_in_the_spare() {
         take(&world);
         let (code, message) = refused(&world);
         assert_eq!(code, ErrorCode::JournalUnavailable);
-        assert!(message.contains(&format!("was {way}")), "{message}");
+        assert!(message.contains(&format!("was {how}")), "{message}");
         assert!(world.log().contains("journal.spare"), "{}", world.log());
         world.granted(&world.intent());
         world.signal(Signal::TERM);
@@ -138,10 +138,14 @@ fn a_journal_taken_away_refuses_and_continues_in_the_spare() {
         );
         let entries = world.entries();
         assert_eq!(entries[0]["event"], "continued");
-        assert_eq!(entries[0]["taken_away"], way);
+        assert_eq!(entries[0]["taken_away"], how);
         assert_eq!(entries[0]["entries"], before.len());
         assert_eq!(entries[0]["previous"], before.last().unwrap()["hash"]);
-        assert_eq!(world.events("issued").len(), 1, "the one after it");
+        assert_eq!(
+            world.events("issued").len(),
+            1,
+            "only the certificate after it"
+        );
         // The heads of the audit logs were carried over.
         let signed = world.ask(&checkpoint(5, 1, &hashes[1..]));
         assert!(
@@ -150,13 +154,13 @@ fn a_journal_taken_away_refuses_and_continues_in_the_spare() {
         );
         assert_eq!(
             world.path("state/journal.replaced-0").exists(),
-            way == "replaced"
+            how == "replaced"
         );
     }
 }
 
 #[test]
-fn a_journal_that_cannot_be_continued_refuses_until_a_restart() {
+fn without_journal_and_spare_requests_are_refused_until_a_restart() {
     let mut world = World::running();
     world.granted(&world.intent());
     for name in ["journal", "journal.spare"] {
@@ -178,7 +182,7 @@ fn a_journal_that_cannot_be_continued_refuses_until_a_restart() {
 }
 
 #[test]
-fn a_journal_that_is_missing_at_the_start_is_told() {
+fn missing_journal_is_reported_at_startup() {
     let mut world = World::running();
     world.signal(Signal::TERM);
     world.ended();
@@ -194,7 +198,7 @@ fn a_journal_that_is_missing_at_the_start_is_told() {
 }
 
 #[test]
-fn heads_are_the_signers_own_and_outlive_it() {
+fn heads_are_kept_by_the_signer_across_restarts() {
     let mut world = World::running();
     let hashes: Vec<[u8; 32]> = (0..5u8).map(|n| [n; 32]).collect();
     assert!(matches!(
@@ -242,7 +246,7 @@ fn heads_are_the_signers_own_and_outlive_it() {
     assert!(moved.verify(&world.ca).is_err());
 }
 
-/// A small file system for the journal, which the test can fill and free.
+/// Returns a world with a small file system for the journal, which the test can fill and free.
 fn full_disk_world() -> Option<World> {
     if !is_root() {
         ephyr_testkit::skip("needs a small file system, which only root can mount");
@@ -255,8 +259,8 @@ fn full_disk_world() -> Option<World> {
         state.display()
     );
     let wrapper = ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned);
-    let tried = Command::new("unshare").args(["--mount", "true"]).status();
-    if !tried.is_ok_and(|status| status.success()) {
+    let supported = Command::new("unshare").args(["--mount", "true"]).status();
+    if !supported.is_ok_and(|status| status.success()) {
         ephyr_testkit::skip("needs a mount namespace, which cannot be made here");
         return None;
     }
@@ -265,12 +269,12 @@ fn full_disk_world() -> Option<World> {
 }
 
 #[test]
-fn a_full_disk_refuses_and_recovers_when_there_is_room() {
+fn full_disk_refuses_requests_until_space_is_free() {
     let Some(mut world) = full_disk_world() else {
         return;
     };
     world.start();
-    // The mount is the signer's own: reach it through its process.
+    // Only the signer's mount namespace has the file system: reach it through /proc.
     let inside = format!(
         "/proc/{}/root{}",
         world.pid().as_raw_nonzero(),
@@ -295,7 +299,7 @@ fn a_full_disk_refuses_and_recovers_when_there_is_room() {
     let mut file = fs::File::create(&filler).unwrap();
     while file.write_all(&[0; 4096]).is_ok() {}
     drop(file);
-    // What is left of the journal's last block takes a few more.
+    // The journal's last block has room for a few more entries.
     let refused = (0..50)
         .map(|_| sign())
         .find(|reply| matches!(reply, Reply::Error { .. }))
@@ -326,7 +330,7 @@ fn a_full_disk_refuses_and_recovers_when_there_is_room() {
     let head = ask(&checkpoint(1, 1, &[[2; 32]]));
     assert!(
         matches!(head, Reply::Checkpoint { count: 2, .. }),
-        "the failed one moved nothing: {head:?}"
+        "the failed checkpoint must not move the head: {head:?}"
     );
     let copy = fs::read(format!("{inside}/journal")).unwrap();
     fs::write(world.journal(), copy).unwrap();

@@ -1,4 +1,4 @@
-//! The signer, as a pure function and as a running process.
+//! Tests of the signer's library and of the running process.
 
 #[cfg(test)]
 mod compromised_broker;

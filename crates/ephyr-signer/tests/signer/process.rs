@@ -1,4 +1,4 @@
-//! The process: who may talk to it, what it refuses to start with, signals, limits, sandbox.
+//! Tests of the running process: access to the socket, startup checks, signals, limits, sandbox.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -16,7 +16,7 @@ use crate::support::{
 };
 
 #[test]
-fn w8_another_user_than_the_broker_is_refused() {
+fn w8_users_other_than_the_broker_are_refused() {
     let mut world = World::new(WIDE);
     world.broker_user = OTHER_UID.to_string();
     world.start();
@@ -29,17 +29,17 @@ fn w8_another_user_than_the_broker_is_refused() {
         b"",
         "closed without waiting for a request"
     );
-    let told = world.events("refused");
-    assert_eq!(told.len(), 1, "{told:?}");
+    let refusals = world.events("refused");
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
     let own = rustix::process::geteuid().as_raw();
     assert_eq!(
-        (&told[0]["code"], &told[0]["uid"]),
+        (&refusals[0]["code"], &refusals[0]["uid"]),
         (&"stranger".into(), &own.into())
     );
 }
 
 #[test]
-fn w8_it_does_not_start_without_a_broker_user_that_exists() {
+fn w8_start_requires_an_existing_broker_user() {
     let mut world = World::new(WIDE);
     world.broker_user = "no-such-user-anywhere".into();
     assert!(world.fails_to_start().contains("no-such-user-anywhere"));
@@ -56,7 +56,7 @@ fn w8_it_does_not_start_without_a_broker_user_that_exists() {
 }
 
 #[test]
-fn w8_the_socket_is_closed_to_all_but_its_user_and_group() {
+fn w8_socket_is_accessible_only_to_its_user_and_group() {
     let world = World::running();
     let metadata = fs::metadata(world.socket()).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o660);
@@ -66,15 +66,15 @@ fn w8_the_socket_is_closed_to_all_but_its_user_and_group() {
 }
 
 #[test]
-fn w9_a_key_that_others_can_read_is_refused() {
+fn w9_key_readable_by_others_is_refused() {
     let world = World::new(WIDE);
     let key = world.path("ca_key");
     for mode in [0o644, 0o640, 0o660, 0o604, 0o622] {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-        let said = world.fails_to_start();
+        let stderr = world.fails_to_start();
         assert!(
-            said.contains("others may read it") && said.contains(&format!("{mode:04o}")),
-            "{said}"
+            stderr.contains("others may read it") && stderr.contains(&format!("{mode:04o}")),
+            "{stderr}"
         );
     }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
@@ -83,7 +83,7 @@ fn w9_a_key_that_others_can_read_is_refused() {
 }
 
 #[test]
-fn a_key_that_the_operator_does_not_list_is_refused() {
+fn key_missing_from_the_operators_list_is_refused() {
     let mut world = World::new(WIDE);
     let list = world.path("listed");
     let other = new_key().public_key().to_openssh().unwrap();
@@ -91,11 +91,11 @@ fn a_key_that_the_operator_does_not_list_is_refused() {
     world
         .environment
         .push(("EPHYR_CA_PUB", list.display().to_string()));
-    let said = world.fails_to_start();
-    assert!(said.contains("the list of CA public keys"), "{said}");
+    let stderr = world.fails_to_start();
+    assert!(stderr.contains("the list of CA public keys"), "{stderr}");
     fs::write(&list, format!("{other}\n")).unwrap();
-    let said = world.fails_to_start();
-    assert!(said.contains("is not listed in"), "{said}");
+    let stderr = world.fails_to_start();
+    assert!(stderr.contains("is not listed in"), "{stderr}");
     fs::write(
         &list,
         format!("# the next key\n{other}\n# in force\n{own}\n"),
@@ -104,32 +104,32 @@ fn a_key_that_the_operator_does_not_list_is_refused() {
     world.start();
     assert!(!world.log().contains("--ca-pub"), "{}", world.log());
     let unlisted = World::running();
-    let said = unlisted.log();
-    assert_eq!(said.matches("without --ca-pub").count(), 1, "{said}");
+    let stderr = unlisted.log();
+    assert_eq!(stderr.matches("without --ca-pub").count(), 1, "{stderr}");
 }
 
 #[test]
-fn w9_a_key_of_another_user_is_refused() {
+fn w9_key_of_another_user_is_refused() {
     if !is_root() {
         return ephyr_testkit::skip("needs a second user, which only root can be");
     }
     let world = World::new(WIDE);
     let key = world.path("ca_key");
     chown(&key, Some(OTHER_UID), Some(OTHER_UID)).unwrap();
-    let said = world.fails_to_start();
-    assert!(said.contains("ca_key"), "{said}");
-    // Even where the signer may read it, as root may.
+    let stderr = world.fails_to_start();
+    assert!(stderr.contains("ca_key"), "{stderr}");
+    // Also if the signer can read it because it runs as root.
     let mut world = world;
     world.wrapper.clear();
-    let said = world.fails_to_start();
+    let stderr = world.fails_to_start();
     assert!(
-        said.contains(&format!("belongs to user {OTHER_UID}")),
-        "{said}"
+        stderr.contains(&format!("belongs to user {OTHER_UID}")),
+        "{stderr}"
     );
 }
 
 #[test]
-fn w9_the_brokers_user_cannot_read_key_journal_or_memory() {
+fn w9_broker_cannot_read_key_journal_or_memory() {
     if !is_root() {
         return ephyr_testkit::skip("needs a second user, which only root can be");
     }
@@ -153,12 +153,12 @@ fn w9_the_brokers_user_cannot_read_key_journal_or_memory() {
     }
     assert!(
         !reads(SIGNER_UID, &memory),
-        "it cannot be looked into, not even by its own user"
+        "not even its own user can read its /proc files"
     );
 }
 
 #[test]
-fn keys_that_are_no_plain_ed25519_key_file_are_refused() {
+fn only_an_unencrypted_ed25519_key_file_is_accepted() {
     let world = World::new(WIDE);
     let key = world.path("ca_key");
     let own = |path: &std::path::Path| {
@@ -183,10 +183,10 @@ fn keys_that_are_no_plain_ed25519_key_file_are_refused() {
             .output();
         assert!(made.unwrap().status.success());
         own(&key);
-        let said = world.fails_to_start();
+        let stderr = world.fails_to_start();
         assert!(
-            said.contains(expected) || said.contains("not an OpenSSH private key"),
-            "{said}"
+            stderr.contains(expected) || stderr.contains("not an OpenSSH private key"),
+            "{stderr}"
         );
     }
     fs::write(&key, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
@@ -199,53 +199,53 @@ fn keys_that_are_no_plain_ed25519_key_file_are_refused() {
 }
 
 #[test]
-fn w30_a_key_file_of_any_length_is_a_clear_error_and_nothing_of_it_is_said() {
+fn w30_invalid_key_file_is_an_error_that_leaks_no_content() {
     let mut world = World::new(WIDE);
     let key = world.path("ca_key");
     let whole = fs::read(&key).unwrap();
-    // Written over, so that owner and mode stay.
+    // Overwritten in place, so that owner and mode stay.
     let mut contents: Vec<Vec<u8>> = (0..=5).map(|length| b"Qx7Zp"[..length].to_vec()).collect();
     let half = &whole[..whole.len() / 2];
     contents.extend([half.to_vec(), vec![0xff; 4], vec![0; 4]]);
     for content in contents {
         fs::write(&key, &content).unwrap();
-        let said = world.fails_to_start();
-        let named = said.contains("ca_key") && said.contains("is not an OpenSSH private key");
-        assert!(named && !said.contains("panic"), "{content:?}: {said}");
+        let stderr = world.fails_to_start();
+        let named = stderr.contains("ca_key") && stderr.contains("is not an OpenSSH private key");
+        assert!(named && !stderr.contains("panic"), "{content:?}: {stderr}");
         let shown = ["Qx7", "x7Z", "7Zp", "BEGIN", "b3BlbnNza"];
-        assert!(!shown.iter().any(|part| said.contains(part)), "{said}");
+        assert!(!shown.iter().any(|part| stderr.contains(part)), "{stderr}");
     }
     fs::write(&key, &whole).unwrap();
     world.start();
 }
 
 #[test]
-fn a_check_takes_what_a_reload_would_take_and_says_what_is_wrong_with_the_rest() {
+fn check_accepts_what_a_reload_accepts_and_reports_errors() {
     let world = World::new(WIDE);
     let check = || {
         let mut command = world.command();
         let output = command.arg("--check").output().unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        (output.status.code(), said)
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), stderr)
     };
     assert_eq!(check(), (Some(0), String::new()));
     assert!(!world.socket().exists() && !world.journal().exists());
     world.write_policy(&(policy_text(WIDE) + "rolse: {}\n"));
-    let (status, said) = check();
-    assert_eq!(status, Some(78), "{said}");
-    assert!(said.contains("rolse"), "{said}");
+    let (status, stderr) = check();
+    assert_eq!(status, Some(78), "{stderr}");
+    assert!(stderr.contains("rolse"), "{stderr}");
     let policy = world.path("policy.yaml");
     world.write_policy(&policy_text(WIDE));
     fs::set_permissions(&policy, fs::Permissions::from_mode(0o666)).unwrap();
     assert!(check().1.contains("can be written by everyone"));
     fs::remove_file(&policy).unwrap();
-    let (status, said) = check();
-    assert_eq!(status, Some(78), "{said}");
-    assert!(said.contains("policy.yaml"), "{said}");
+    let (status, stderr) = check();
+    assert_eq!(status, Some(78), "{stderr}");
+    assert!(stderr.contains("policy.yaml"), "{stderr}");
 }
 
 #[test]
-fn a_policy_that_the_broker_or_everyone_can_write_is_refused() {
+fn policy_writable_by_the_broker_or_everyone_is_refused() {
     let mut world = World::new(WIDE);
     let policy = world.path("policy.yaml");
     fs::set_permissions(&policy, fs::Permissions::from_mode(0o666)).unwrap();
@@ -277,7 +277,7 @@ fn a_policy_that_the_broker_or_everyone_can_write_is_refused() {
 }
 
 #[test]
-fn w10_the_limiter_is_in_the_program_that_runs() {
+fn w10_running_program_enforces_the_rate_limits() {
     let mut world = World::new("rate_limit: 5/10m, global_rate_limit: 8/10m");
     world.start();
     let code = |reply: Reply| match reply {
@@ -296,13 +296,13 @@ fn w10_the_limiter_is_in_the_program_that_runs() {
         assert_eq!(
             code(world.sign(&helper)),
             None,
-            "each agent has a window of its own"
+            "each agent has its own limit"
         );
     }
     assert_eq!(
         code(world.sign(&helper)),
         Some(ErrorCode::RateLimited),
-        "and all have one"
+        "the global limit is reached"
     );
     for _ in 0..100 {
         assert_eq!(code(world.sign(&lead)), Some(ErrorCode::RateLimited));
@@ -310,7 +310,7 @@ fn w10_the_limiter_is_in_the_program_that_runs() {
     assert_eq!(world.events("issued").len(), 8);
     assert!(
         world.events("refused").len() <= 2,
-        "a hundred refusals are not a hundred lines"
+        "repeated refusals must be aggregated"
     );
     assert!(matches!(world.ask(&Request::Ping {}), Reply::Pong { .. }));
     world.signal(Signal::TERM);
@@ -320,11 +320,11 @@ fn w10_the_limiter_is_in_the_program_that_runs() {
         .iter()
         .filter_map(|e| e["count"].as_u64())
         .sum();
-    assert_eq!(counted, 102, "none is lost at the end");
+    assert_eq!(counted, 102, "shutdown must write the remaining counts");
 }
 
 #[test]
-fn w29_it_ends_cleanly_on_sigterm_and_sigint_and_does_not_spin() {
+fn w29_sigterm_and_sigint_stop_it_cleanly_without_spinning() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut world = World::running();
         world.granted(&world.intent());
@@ -339,7 +339,7 @@ fn w29_it_ends_cleanly_on_sigterm_and_sigint_and_does_not_spin() {
 }
 
 #[test]
-fn an_idle_signer_uses_no_processor_time() {
+fn idle_signer_uses_no_cpu_time() {
     let world = World::running();
     let _stalled = world.connect();
     world.ask(&Request::Ping {});
@@ -354,12 +354,12 @@ fn an_idle_signer_uses_no_processor_time() {
     };
     let before = wakeups();
     std::thread::sleep(Duration::from_millis(500));
-    // A loop that spins would have gone round thousands of times.
+    // A spinning loop would wake up thousands of times.
     assert!(wakeups() - before < 10);
 }
 
 #[test]
-fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
+fn sighup_loads_a_valid_policy_and_keeps_the_old_one_otherwise() {
     let world = World::running();
     let intent = world.intent();
     let first = world.policy_hash();
@@ -370,7 +370,7 @@ fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
     world.wait_for_log("the old policy stays");
     assert!(
         world.log().contains("policy.yaml:"),
-        "each finding has its place: {}",
+        "each finding names its location: {}",
         world.log()
     );
     world.granted(&intent);
@@ -393,7 +393,7 @@ fn sighup_loads_a_new_policy_and_keeps_the_old_one_when_it_is_wrong() {
 }
 
 #[test]
-fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
+fn policy_that_is_not_a_regular_file_is_refused() {
     let mut world = World::running();
     let first = world.intent();
     let policy = world.path("policy.yaml");
@@ -419,12 +419,12 @@ fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
         put();
         world.signal(Signal::HUP);
         world.wait_for_log(why);
-        // Decided by the policy still in force.
+        // The old policy is still in force.
         world.granted(&first);
         let check = world.command().arg("--check").output().unwrap();
-        let said = String::from_utf8_lossy(&check.stderr).into_owned();
-        assert_eq!(check.status.code(), Some(78), "{said}");
-        assert!(said.contains(why), "{said}");
+        let stderr = String::from_utf8_lossy(&check.stderr).into_owned();
+        assert_eq!(check.status.code(), Some(78), "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
     }
     assert_eq!(world.log().matches("the old policy stays").count(), 4);
     world.write_policy(&(policy_text(WIDE) + "\n# another one\n"));
@@ -435,7 +435,7 @@ fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
 }
 
 #[test]
-fn systemd_is_told_of_every_change() {
+fn systemd_is_notified_of_every_state_change() {
     let mut world = World::new(WIDE);
     let path = world.path("notify");
     let systemd = UnixDatagram::bind(&path).unwrap();
@@ -461,7 +461,7 @@ fn systemd_is_told_of_every_change() {
         }
     };
     next("READY=1");
-    // Two of them, without anyone calling.
+    // Two of them, without any request.
     next("WATCHDOG=1");
     next("WATCHDOG=1");
     world.signal(Signal::HUP);
@@ -473,7 +473,7 @@ fn systemd_is_told_of_every_change() {
 }
 
 #[test]
-fn ping_tells_version_policy_and_sandbox() {
+fn ping_reports_version_policy_and_sandbox() {
     let world = World::running();
     let Reply::Pong {
         version,
@@ -495,7 +495,7 @@ fn ping_tells_version_policy_and_sandbox() {
 }
 
 #[test]
-fn the_kernel_agrees_that_it_is_confined() {
+fn proc_shows_the_confinement() {
     let world = World::running();
     world.granted(&world.intent());
     let pid = world.pid().as_raw_nonzero();
@@ -518,7 +518,7 @@ fn the_kernel_agrees_that_it_is_confined() {
 }
 
 #[test]
-fn once_it_serves_it_reads_the_policys_directory_and_nothing_else() {
+fn serving_signer_can_read_only_the_policys_directory() {
     let world = World::running();
     let Reply::Pong { sandbox, .. } = world.ask(&Request::Ping {}) else {
         panic!("no pong");
@@ -538,7 +538,7 @@ fn once_it_serves_it_reads_the_policys_directory_and_nothing_else() {
 }
 
 #[test]
-fn commands_and_keys_stay_out_of_log_and_journal() {
+fn log_and_journal_contain_no_commands_or_keys() {
     let world = World::running();
     let mut intent = world.intent();
     intent.purpose = exec("mysql -p'hunter2-very-secret'");
@@ -557,7 +557,7 @@ fn commands_and_keys_stay_out_of_log_and_journal() {
 }
 
 #[test]
-fn a_socket_of_a_dead_signer_is_taken_over_and_a_living_one_is_not() {
+fn stale_socket_is_replaced_and_one_in_use_is_not() {
     let mut world = World::running();
     assert!(world.fails_to_start().contains("another process"));
     world.signal(Signal::KILL);

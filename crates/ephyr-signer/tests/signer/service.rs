@@ -1,10 +1,10 @@
-//! How often the signer may be asked, by a clock that stands where the test puts it.
+//! Tests of the rate limits, with a simulated clock.
 
 use std::time::Duration;
 
 use ephyr_names::{EpochId, Timestamp, Ttl};
 use ephyr_policy::Policy;
-use ephyr_signer::journal::{Journal, LONG};
+use ephyr_signer::journal::{Journal, ROTATION_LENGTH};
 use ephyr_signer::key::CaKey;
 use ephyr_signer::service::{Now, Service};
 use ephyr_signer_ipc::{BrokerId, ErrorCode, PublicKeyBytes, Reply, Request, SandboxReport};
@@ -26,7 +26,8 @@ impl Bench {
     fn new(limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let now = Duration::from_secs(100_000);
-        let (journal, _) = Journal::open(&dir.path().join("journal"), at(now).time, LONG).unwrap();
+        let (journal, _) =
+            Journal::open(&dir.path().join("journal"), at(now).time, ROTATION_LENGTH).unwrap();
         let sandbox = SandboxReport {
             landlock_abi: 0,
             landlock: Vec::new(),
@@ -51,7 +52,7 @@ impl Bench {
         self.now += Duration::from_secs(seconds);
     }
 
-    /// The code of the refusal, if it is one.
+    /// Returns the error code of the reply, if it is an error.
     fn ask(&mut self, request: &Request) -> Option<ErrorCode> {
         match self.service.handle(request, at(self.now)).reply {
             Reply::Error { code, .. } => Some(code),
@@ -86,7 +87,7 @@ fn at(now: Duration) -> Now {
 const LIMITED: Option<ErrorCode> = Some(ErrorCode::RateLimited);
 
 #[test]
-fn delegations_count_among_the_requests_of_all() {
+fn delegations_count_toward_the_global_limit() {
     let mut bench = Bench::new("rate_limit: 3/1m, global_rate_limit: 3/1m");
     for _ in 0..2 {
         assert_eq!(bench.delegate(None), None);
@@ -99,7 +100,7 @@ fn delegations_count_among_the_requests_of_all() {
 }
 
 #[test]
-fn a_delegation_is_no_longer_than_the_policy_says() {
+fn delegation_ttl_of_the_policy_is_enforced() {
     let mut bench = Bench::new("delegation_ttl: 10m");
     let minutes = |count: u64| Some(Ttl::from_secs(60 * count));
     assert_eq!(bench.delegate(minutes(10)), None);
@@ -108,7 +109,7 @@ fn a_delegation_is_no_longer_than_the_policy_says() {
 }
 
 #[test]
-fn heads_have_a_window_of_their_own() {
+fn checkpoints_have_their_own_limit() {
     let mut bench = Bench::new("rate_limit: 9/1m, global_rate_limit: 9/1m");
     let mut head = 0;
     let mut next = |bench: &mut Bench| {
@@ -120,29 +121,41 @@ fn heads_have_a_window_of_their_own() {
         assert_eq!(next(&mut bench), None);
     }
     assert_eq!(next(&mut bench), LIMITED);
-    assert_eq!(bench.sign("lead"), None, "certificates have another");
+    assert_eq!(
+        bench.sign("lead"),
+        None,
+        "certificates are not limited by it"
+    );
     bench.pass(62);
     assert_eq!(next(&mut bench), None);
 }
 
 #[test]
-fn names_that_the_policy_does_not_have_get_no_window() {
+fn unknown_agents_have_no_limit_of_their_own() {
     let mut bench = Bench::new("rate_limit: 1/1m, global_rate_limit: 4/1m");
     for _ in 0..3 {
         assert_eq!(bench.sign("nobody"), Some(ErrorCode::NotGranted));
     }
     assert_eq!(bench.sign("lead"), None);
-    assert_eq!(bench.sign("nobody"), LIMITED, "they count among all");
+    assert_eq!(
+        bench.sign("nobody"),
+        LIMITED,
+        "they count toward the global limit"
+    );
 }
 
 #[test]
-fn a_reload_brings_new_limits_and_leaves_those_that_stay_as_they_stand() {
+fn reload_keeps_the_counts_of_unchanged_limits() {
     let mut bench = Bench::new("rate_limit: 2/1m, global_rate_limit: 20/1m");
     for _ in 0..2 {
         assert_eq!(bench.sign("lead"), None);
     }
     bench.reload("rate_limit: 2/1m, global_rate_limit: 20/1m, delegation_ttl: 10m");
-    assert_eq!(bench.sign("lead"), LIMITED, "a reload gives no turns back");
+    assert_eq!(
+        bench.sign("lead"),
+        LIMITED,
+        "a reload does not reset the count"
+    );
     bench.reload("rate_limit: 3/1m, global_rate_limit: 20/1m");
     for _ in 0..3 {
         assert_eq!(bench.sign("lead"), None);
@@ -150,9 +163,9 @@ fn a_reload_brings_new_limits_and_leaves_those_that_stay_as_they_stand() {
     assert_eq!(bench.sign("lead"), LIMITED);
     assert_eq!(bench.sign("helper"), None);
     bench.reload("rate_limit: 3/1m, global_rate_limit: 3/1m");
-    assert_eq!(bench.sign("lead"), LIMITED, "its own stays");
+    assert_eq!(bench.sign("lead"), LIMITED, "the agent's count is kept");
     for _ in 0..3 {
         assert_eq!(bench.delegate(None), None);
     }
-    assert_eq!(bench.delegate(None), LIMITED, "that of all is new");
+    assert_eq!(bench.delegate(None), LIMITED, "the global count was reset");
 }

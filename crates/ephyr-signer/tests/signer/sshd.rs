@@ -1,4 +1,4 @@
-//! Certificates before the judge that counts: OpenSSH's own server and client on loopback.
+//! Tests certificates against OpenSSH's server and client on loopback.
 
 use std::fs;
 use std::io::Write;
@@ -15,7 +15,7 @@ use ssh_key::{LineEnding, PrivateKey};
 
 use crate::support::{PATIENCE, WIDE, World, exec, new_key, policy_text};
 
-/// A server that trusts the world's CA and lets one principal in, as the user who runs the tests.
+/// An sshd that trusts the world's CA and accepts one principal, with the user of the test process as login user.
 struct Sshd {
     server: Child,
     port: u16,
@@ -56,7 +56,7 @@ impl Sshd {
         Self { server, port, user }
     }
 
-    /// Logs in with a certificate and asks for a command, with nothing on standard input.
+    /// Logs in with a certificate and requests a command, with nothing on standard input.
     fn login(
         &self,
         world: &World,
@@ -116,7 +116,7 @@ impl Sshd {
             .unwrap();
         let mut input = client.stdin.take().unwrap();
         let _ = input.write_all(stdin);
-        // Standard input stays open: a sealed command must not wait for its end.
+        // Standard input stays open: a sealed command must not wait for end of file.
         let output = client.wait_with_output().unwrap();
         drop(input);
         output
@@ -136,7 +136,7 @@ fn write_private(world: &World, name: &str, key: &PrivateKey) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A key of the client and the certificate that the running signer gives it.
+/// Returns a client key and the running signer's certificate for it.
 fn certified(world: &World, change: impl FnOnce(&mut Intent)) -> (PrivateKey, String) {
     let key = new_key();
     let mut intent = world.intent();
@@ -149,33 +149,33 @@ fn certified(world: &World, change: impl FnOnce(&mut Intent)) -> (PrivateKey, St
 }
 
 /// Returns the command's output after the proof line.
-fn said(output: &Output) -> String {
+fn command_output(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
-    let own = text.strip_prefix(ephyr_policy::SEALED_BEGINS);
-    own.unwrap_or(&text).to_owned()
+    let rest = text.strip_prefix(ephyr_policy::SEALED_BEGINS);
+    rest.unwrap_or(&text).to_owned()
 }
 
 #[test]
-fn the_right_principal_logs_in_and_another_does_not() {
+fn only_the_certificates_principal_can_log_in() {
     let world = World::running();
-    let open = |intent: &mut Intent| intent.purpose = exec("echo in");
-    let (key, certificate) = certified(&world, open);
+    let echo = |intent: &mut Intent| intent.purpose = exec("echo in");
+    let (key, certificate) = certified(&world, echo);
     let web = Sshd::start(&world, "web/operator");
     let output = web.login(&world, &key, &certificate, &[]);
-    assert_eq!(said(&output), "in\n", "{output:?}");
+    assert_eq!(command_output(&output), "in\n", "{output:?}");
     drop(web);
     for foreign in ["db/operator", "web/read", "operator", "web"] {
         let other = Sshd::start(&world, foreign);
         let output = other.login(&world, &key, &certificate, &[]);
         assert!(
-            !output.status.success() && said(&output).is_empty(),
+            !output.status.success() && command_output(&output).is_empty(),
             "{foreign}: {output:?}"
         );
     }
 }
 
 #[test]
-fn the_sealed_command_runs_whatever_the_client_asks_and_reads_nothing() {
+fn sealed_command_replaces_the_clients_and_has_no_stdin() {
     let world = World::running();
     let sshd = Sshd::start(&world, "web/operator");
     let seal = |command: &str| certified(&world, |intent| intent.purpose = exec(command));
@@ -183,7 +183,7 @@ fn the_sealed_command_runs_whatever_the_client_asks_and_reads_nothing() {
     for asked in [&["id"][..], &["sh", "-c", "id"], &[]] {
         let output = sshd.login(&world, &key, &certificate, asked);
         assert_eq!(
-            (said(&output).as_str(), output.status.code()),
+            (command_output(&output).as_str(), output.status.code()),
             ("sealed\n", Some(7)),
             "{output:?}"
         );
@@ -191,49 +191,49 @@ fn the_sealed_command_runs_whatever_the_client_asks_and_reads_nothing() {
     let (key, certificate) = seal("cat; echo end");
     let output = sshd.login(&world, &key, &certificate, &[]);
     assert_eq!(
-        said(&output),
+        command_output(&output),
         "end\n",
         "standard input is closed: {output:?}"
     );
     let (key, certificate) = seal("sleep 1; cat; echo end");
     let output = sshd.login_with_input(&world, &key, &certificate, &[], b"sent\n");
     assert_eq!(
-        said(&output),
+        command_output(&output),
         "end\n",
-        "what is sent is neither read nor taken for the end: {output:?}"
+        "input is neither read nor taken for end of file: {output:?}"
     );
     let output = sshd.login(&world, &key, &certificate, &["-tt"]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        told.contains("PTY allocation request failed"),
-        "no terminal either: {output:?}"
+        stderr.contains("PTY allocation request failed"),
+        "no terminal is allocated: {output:?}"
     );
 }
 
 #[test]
-fn a_check_certificate_logs_in_and_runs_nothing() {
+fn check_certificate_logs_in_and_runs_nothing() {
     let world = World::running();
     let sshd = Sshd::start(&world, "web/operator");
     let (key, certificate) = certified(&world, |intent| intent.purpose = Purpose::Check);
     let output = sshd.login(&world, &key, &certificate, &["echo", "ran"]);
     assert_eq!(
-        (output.status.code(), said(&output).as_str()),
+        (output.status.code(), command_output(&output).as_str()),
         (Some(0), ""),
         "{output:?}"
     );
 }
 
 #[test]
-fn an_open_certificate_runs_what_is_asked() {
+fn open_certificate_runs_the_clients_command() {
     let world = World::running();
     let sshd = Sshd::start(&world, "web/operator");
     let (key, certificate) = certified(&world, |intent| intent.purpose = Purpose::Session);
     let output = sshd.login(&world, &key, &certificate, &["echo", "asked"]);
-    assert_eq!(said(&output), "asked\n", "{output:?}");
+    assert_eq!(command_output(&output), "asked\n", "{output:?}");
 }
 
 #[test]
-fn an_expired_certificate_and_one_of_another_ca_are_refused() {
+fn certificate_outside_its_validity_or_of_another_ca_is_refused() {
     let world = World::new(WIDE);
     let sshd = Sshd::start(&world, "web/operator");
     let policy = ephyr_policy::load(policy_text(WIDE).as_bytes(), "policy.yaml").unwrap();
@@ -251,15 +251,15 @@ fn an_expired_certificate_and_one_of_another_ca_are_refused() {
         intent.purpose = exec("echo in");
         let spec = derive(&policy, &intent, at, Serial(1)).unwrap();
         let certificate = ca.certify(&spec, [1; 32]).unwrap();
-        said(&sshd.login(&world, &key, &certificate, &[]))
+        command_output(&sshd.login(&world, &key, &certificate, &[]))
     };
     assert_eq!(attempt(&ours, now), "in\n");
     let earlier = Timestamp::from_unix_seconds(now.unix_seconds() - 120);
-    assert_eq!(attempt(&ours, earlier), "", "ended a minute ago");
+    assert_eq!(attempt(&ours, earlier), "", "expired a minute ago");
     assert_eq!(
         attempt(&ours, now.after(Ttl::from_secs(120))),
         "",
-        "begins in 90 s"
+        "valid in 90 s"
     );
     assert_eq!(attempt(&theirs, now), "", "another CA");
 }

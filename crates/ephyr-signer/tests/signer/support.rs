@@ -1,5 +1,4 @@
-//! A running signer for the tests: the real program, in a directory of its own, as a user of its own
-//! where the tests run as root.
+//! Runs the real signer for the tests, in a temporary directory and, if the tests run as root, as its own user.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -15,19 +14,19 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use ssh_key::{Certificate, LineEnding, PrivateKey, PublicKey};
 use tempfile::TempDir;
 
-/// The signer's user where the tests run as root; the tests themselves are the broker.
+/// The signer's user if the tests run as root. The test process is the broker.
 pub(crate) const SIGNER_UID: u32 = 61_001;
 
-/// Somebody else.
+/// A user that is neither the signer's nor the broker's.
 pub(crate) const OTHER_UID: u32 = 61_002;
 
-/// How long anything may take before a test gives up; never what it takes.
+/// Timeout after which a test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFb0pR5mR0UgbYKcqoUIkxBSF1sNaC/hxrFKJ9XBTHE";
 
-/// The policy of the tests; `LIMITS` stands for the signer's section.
+/// The policy of the tests; `LIMITS` is replaced by the signer's settings.
 pub(crate) const POLICY: &str = r#"
 global: { max_active_certs: 1000, default_ttl: 5m, max_ttl: 30m, host_key_strict: true }
 roles:
@@ -47,19 +46,20 @@ signer: { LIMITS }
 /// Limits that no test reaches by accident.
 pub(crate) const WIDE: &str = "rate_limit: 1000000/1m, global_rate_limit: 1000000/1m";
 
+/// A temporary directory with a CA key, a policy and a signer.
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) ca: PublicKey,
     pub(crate) broker_user: String,
-    /// Program and arguments that the signer is started by, before its own.
+    /// The program and arguments that run the signer, such as `setpriv`.
     pub(crate) wrapper: Vec<String>,
-    /// What is added to its environment.
+    /// Additional environment variables.
     pub(crate) environment: Vec<(&'static str, String)>,
     signer: Option<Child>,
 }
 
 impl World {
-    /// A world whose signer does not run yet.
+    /// Returns a world whose signer is not started.
     pub(crate) fn new(limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -91,7 +91,7 @@ impl World {
         world
     }
 
-    /// A world whose signer runs.
+    /// Returns a world whose signer serves.
     pub(crate) fn running() -> Self {
         let mut world = Self::new(WIDE);
         world.start();
@@ -116,7 +116,7 @@ impl World {
         fs::rename(self.path("policy.new"), self.path("policy.yaml")).unwrap();
     }
 
-    /// SHA-256 of the policy file, as intents carry it.
+    /// Returns the SHA-256 of the policy file, as intents carry it.
     pub(crate) fn policy_hash(&self) -> Digest {
         use sha2::Digest as _;
         let bytes = fs::read(self.path("policy.yaml")).unwrap();
@@ -163,7 +163,7 @@ impl World {
         }
     }
 
-    /// Runs the signer where it is expected not to serve; gives what it said.
+    /// Runs the signer, which must fail to start, and returns its standard error.
     pub(crate) fn fails_to_start(&self) -> String {
         let path = self.path("failed.log");
         let log = fs::File::create(&path).unwrap();
@@ -171,15 +171,15 @@ impl World {
         let begun = Instant::now();
         loop {
             let ended = child.try_wait().unwrap();
-            let said = fs::read_to_string(&path).unwrap();
+            let stderr = fs::read_to_string(&path).unwrap();
             if let Some(status) = ended {
-                assert!(!status.success(), "{said}");
-                return said;
+                assert!(!status.success(), "{stderr}");
+                return stderr;
             }
-            if said.contains("serving") || begun.elapsed() > PATIENCE {
+            if stderr.contains("serving") || begun.elapsed() > PATIENCE {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                panic!("it was expected to refuse: {said}");
+                panic!("the signer was expected to fail: {stderr}");
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -206,7 +206,7 @@ impl World {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Waits until the signer has ended.
+    /// Waits until the signer has exited.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let mut child = self.signer.take().unwrap();
         let begun = Instant::now();
@@ -217,7 +217,7 @@ impl World {
             if begun.elapsed() > PATIENCE {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                panic!("the signer did not end: {}", self.log());
+                panic!("the signer did not exit: {}", self.log());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -238,7 +238,7 @@ impl World {
         self.try_ask(request).unwrap()
     }
 
-    /// What the policy grants: `operator` on `web`, by `lead`, for a minute.
+    /// Returns an intent that the policy grants: `operator` on `web`, by `lead`, for a minute.
     pub(crate) fn intent(&self) -> Intent {
         intent(self.policy_hash(), "lead", "operator")
     }
@@ -248,7 +248,7 @@ impl World {
         self.ask(&Request::Sign { intent })
     }
 
-    /// Signs what must be granted; gives the certificate, its CA's signature checked.
+    /// Requests a certificate that must be granted; returns it after verifying the CA's signature.
     pub(crate) fn granted(&self, intent: &Intent) -> Certificate {
         match self.sign(intent) {
             Reply::Certificate { certificate, .. } => self.checked(&certificate),
@@ -263,7 +263,7 @@ impl World {
         certificate
     }
 
-    /// The journal's entries as JSON values; its chain is checked.
+    /// Returns the journal's entries as JSON values, after verifying the chain.
     pub(crate) fn entries(&self) -> Vec<serde_json::Value> {
         use sha2::Digest as _;
         let text = fs::read_to_string(self.journal()).unwrap();
@@ -300,7 +300,7 @@ pub(crate) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// Runs the rest of a command line as this user and group, without other groups.
+/// Returns the command prefix that runs a program as this user and group, without supplementary groups.
 pub(crate) fn as_user(uid: u32) -> Vec<String> {
     let id = uid.to_string();
     ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"]
@@ -320,7 +320,7 @@ pub(crate) fn new_key() -> PrivateKey {
     PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&seed))
 }
 
-/// A command on `web` for a minute, with a key of its own.
+/// Returns an intent for a command on `web` for a minute, with a new key.
 pub(crate) fn intent(policy: Digest, agent: &str, role: &str) -> Intent {
     Intent {
         policy,
@@ -350,7 +350,7 @@ pub(crate) fn checkpoint(log: u128, from: u64, hashes: &[[u8; 32]]) -> Request {
     }
 }
 
-/// What `ssh-keygen -L` says about a certificate.
+/// Returns the output of `ssh-keygen -L` for a certificate.
 pub(crate) fn keygen(dir: &Path, certificate: &str) -> String {
     let path = dir.join("shown-cert.pub");
     fs::write(&path, certificate).unwrap();
@@ -364,12 +364,12 @@ pub(crate) fn keygen(dir: &Path, certificate: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Reads until the other end closes, in good order or not.
+/// Reads until the other end closes or resets the connection.
 pub(crate) fn read_all(stream: &mut UnixStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Err(error) = stream.read_to_end(&mut bytes) {
-        let waited = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
-        assert!(!waited, "the other end did not close");
+        let timed_out = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        assert!(!timed_out, "the other end did not close");
     }
     bytes
 }

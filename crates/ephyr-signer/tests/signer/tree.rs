@@ -1,9 +1,9 @@
-//! The signer's dependency tree: what must never be in it.
+//! Tests that certain crates are not among the signer's dependencies.
 
 use std::process::Command;
 
 #[test]
-fn the_signer_reaches_no_runtime_no_network_and_no_ssh_client() {
+fn signer_depends_on_no_runtime_network_or_ssh_client() {
     let output = Command::new(env!("CARGO"))
         .args([
             "tree",
