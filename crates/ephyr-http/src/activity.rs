@@ -1,4 +1,4 @@
-//! Whether a connection is busy and since when nothing has moved on it, at the cost of a few stores a request.
+//! Whether a connection is busy, and its last progress, at the cost of a few atomic stores per request.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,8 +20,8 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
     busy: AtomicBool,
-    /// Milliseconds after [`START`] at which something last moved.
-    moved: AtomicU64,
+    /// Time of the last progress, in milliseconds after [`START`].
+    last_progress: AtomicU64,
 }
 
 impl Activity {
@@ -34,7 +34,7 @@ impl Activity {
 
     fn touch(&self) {
         let millis = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(millis, Ordering::Relaxed);
+        self.last_progress.store(millis, Ordering::Relaxed);
     }
 
     /// Marks the connection as busy with an accepted request.
@@ -48,32 +48,32 @@ impl Activity {
         self.busy.store(false, Ordering::Relaxed);
     }
 
-    /// Notes that something moved, if the connection is busy. A peer whose requests are all refused keeps no connection
-    /// open by sending more.
+    /// Records progress if the connection is busy. Otherwise a peer whose requests are all refused could keep its
+    /// connection open by sending more.
     pub(crate) fn progress(&self) {
         if self.is_busy() {
             self.touch();
         }
     }
 
-    /// Whether an accepted request is being answered.
+    /// Returns whether an accepted request is being answered.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing has moved for longer than allowed.
+    /// Returns whether the last progress is longer ago than allowed.
     pub(crate) fn is_stale(&self) -> bool {
         self.is_stale_at(START.elapsed())
     }
 
     fn is_stale_at(&self, now: Duration) -> bool {
-        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        let last_progress = Duration::from_millis(self.last_progress.load(Ordering::Relaxed));
         let timeout = if self.is_busy() {
             STALL_TIMEOUT
         } else {
             IDLE_TIMEOUT
         };
-        now.saturating_sub(moved) > timeout
+        now.saturating_sub(last_progress) > timeout
     }
 }
 
@@ -81,7 +81,7 @@ impl Activity {
 pub(crate) struct Exchange(Arc<Activity>);
 
 impl Exchange {
-    /// Starts with a request that is not accepted yet.
+    /// Starts an exchange whose request is not accepted yet.
     pub(crate) fn new(activity: &Arc<Activity>) -> Self {
         Self(Arc::clone(activity))
     }
@@ -94,7 +94,7 @@ impl Drop for Exchange {
     }
 }
 
-/// A response body that notes its progress, and its end when it is dropped.
+/// A response body that records progress, and ends the exchange when dropped.
 pub(crate) struct TrackedBody<B> {
     body: B,
     exchange: Exchange,
@@ -168,10 +168,10 @@ mod tests {
         LazyLock::force(&START);
         std::thread::sleep(Duration::from_millis(2));
         drop(Exchange::new(&activity));
-        assert_eq!(activity.moved.load(Ordering::Relaxed), 0);
+        assert_eq!(activity.last_progress.load(Ordering::Relaxed), 0);
         let exchange = Exchange::new(&activity);
         activity.set_busy();
         drop(exchange);
-        assert!(activity.moved.load(Ordering::Relaxed) > 0);
+        assert!(activity.last_progress.load(Ordering::Relaxed) > 0);
     }
 }

@@ -15,23 +15,24 @@ use crate::activity::Activity;
 
 /// Time allowed for collecting a whole body.
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bounds, in bytes and time, for draining a refused body: a client that is still sending reads the response only if the
-/// connection is not reset.
+/// Most bytes drained of a refused body. A client that is still sending can read the response only if the connection is
+/// not reset.
 const MAX_DRAIN: usize = 16 << 20;
+/// Time allowed for draining a refused body.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a request body could not be collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is longer than the limit.
+    /// The body exceeds the limit.
     TooLarge,
-    /// It did not arrive whole in time.
+    /// The body did not arrive in time.
     TooSlow,
     /// The connection broke.
     Broken,
 }
 
-/// The body of a request whose head was not accepted yet.
+/// The body of a request that is not accepted yet.
 #[must_use = "dropping it closes the connection after the response"]
 pub struct UnreadBody(RequestBody);
 
@@ -44,13 +45,13 @@ impl UnreadBody {
         })
     }
 
-    /// Accepts the request, which makes the connection busy: it is not closed to make room for another.
+    /// Accepts the request, which makes the connection busy: it is not closed in favour of a new one.
     pub fn accept(self) -> RequestBody {
         self.0.activity.set_busy();
         self.0
     }
 
-    /// Refuses the request. What the client still sends is discarded, within limits, so that it reads the response.
+    /// Refuses the request. The rest of the body is drained within limits, so that the client can read the response.
     pub fn refuse(self) {
         self.0.drain();
     }
@@ -64,8 +65,8 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// Collects the whole body, at most `limit` bytes within 15 s. Meanwhile the connection counts as idle. A body whose
-    /// declared length is over the limit is refused before it is read and before `100 Continue` is sent.
+    /// Collects the whole body, at most `limit` bytes within 15 s. Until it is complete, the connection counts as idle.
+    /// A declared length over the limit is refused before any read and before `100 Continue` is sent.
     ///
     /// # Errors
     /// [`BodyError`]. After [`TooLarge`](BodyError::TooLarge) the rest is drained; after the others the connection
@@ -91,8 +92,8 @@ impl RequestBody {
         }
     }
 
-    /// Discards the rest of the body in the background. A client that waits for `100 Continue` sends none, and reading
-    /// would send it the `100`.
+    /// Discards the rest of the body in the background. It does nothing if the client waits for `100 Continue`: no body
+    /// follows the refusal, and reading would send the `100`.
     fn drain(mut self) {
         if self.is_end_stream() || self.expects_continue {
             return;
@@ -107,13 +108,13 @@ impl RequestBody {
                     }
                 }
             };
-            // At either limit, dropping the unread body closes the connection.
+            // When a limit is exceeded, dropping the unread body closes the connection.
             let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
         });
     }
 }
 
-/// Reads frame by frame, without a limit but the connection's stall timeout: only for a service that passes frames on.
+/// Reads frame by frame, for services that forward frames. The only limit is the connection's stall timeout.
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = hyper::Error;

@@ -1,4 +1,4 @@
-//! One connection: requests in, responses out, until either side ends it.
+//! Serves one connection until either side closes it.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::activity::{Activity, Exchange, TrackedBody};
 use crate::body::UnreadBody;
 use crate::service::{Peer, Service};
 
-/// The connection's buffer, in bytes, and so the longest request head.
+/// Size of the connection's buffer, in bytes, which limits the request head.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// Serves one connection. After a message on `shutdown` it ends with the request that is being answered.
+/// Serves one connection. After a message on `shutdown` it closes once the current request is answered.
 pub(crate) async fn serve_connection<S: Service>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: Peer,
@@ -34,7 +34,7 @@ pub(crate) async fn serve_connection<S: Service>(
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
-    // An error means that the peer broke the connection. The service has recorded what was requested on it.
+    // An error means that the peer broke the connection; the service has already recorded its requests.
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,

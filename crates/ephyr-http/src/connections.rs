@@ -1,4 +1,4 @@
-//! The open connections of a listener: how many there may be, and which one is closed for a new one.
+//! The open connections of a listener: their limits, and which one to close for a new one.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use tokio::task::AbortHandle;
 use crate::activity::Activity;
 use crate::service::Peer;
 
-/// Connections of one listener at once.
+/// Most open connections of one listener.
 const MAX_CONNECTIONS: usize = 1024;
-/// Connections of one user over the Unix socket at once.
+/// Most open connections of one user over the Unix socket.
 const MAX_PER_UID: usize = 256;
 
 /// The connections of a listener, oldest first.
 #[derive(Default)]
 pub(crate) struct Connections(Vec<Connection>);
 
-/// A handle of one connection.
+/// A handle to an open connection.
 pub(crate) struct Connection {
     pub(crate) peer: Peer,
     pub(crate) activity: Arc<Activity>,
@@ -30,7 +30,7 @@ impl Connections {
         self.0.push(connection);
     }
 
-    /// Closes stale connections and forgets those that have ended.
+    /// Closes stale connections and removes those that have ended.
     pub(crate) fn close_stale(&mut self) {
         self.0.retain(|connection| {
             if connection.activity.is_stale() {
@@ -40,8 +40,8 @@ impl Connections {
         });
     }
 
-    /// Makes room for one more connection of `peer`: at a limit, closes the oldest idle one of that user, or of the
-    /// listener. Returns false if all are busy.
+    /// Makes room for one more connection of `peer`: at the limit of its user or of the listener, closes the oldest
+    /// idle one of those. Returns false if all are busy.
     pub(crate) fn make_room(&mut self, peer: Peer) -> bool {
         if self.0.len() >= MAX_CONNECTIONS / 2 {
             self.0.retain(|connection| !connection.task.is_finished());
@@ -63,7 +63,7 @@ impl Connections {
         true
     }
 
-    /// Asks every connection to end after the request that is being answered.
+    /// Tells every connection to close once its current request is answered.
     pub(crate) fn shut_down(self) {
         for connection in self.0 {
             // The receiver is gone if the connection has ended.
@@ -82,7 +82,7 @@ mod tests {
     const LOCALHOST: Peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
 
     impl Connections {
-        /// Adds connections that last until they are closed.
+        /// Adds connections that stay open until they are closed.
         fn open(&mut self, peer: Peer, count: usize) {
             for _ in 0..count {
                 let task = tokio::spawn(std::future::pending::<()>());
@@ -118,17 +118,24 @@ mod tests {
         connections.open(other, 1);
         connections.open(one, MAX_PER_UID - 1);
         assert!(connections.make_room(one));
-        assert_eq!(connections.count(one), MAX_PER_UID - 1, "there was room");
+        assert_eq!(
+            connections.count(one),
+            MAX_PER_UID - 1,
+            "none is closed below the limit"
+        );
         connections.open(one, 1);
         let oldest = connections.0[1].task.clone();
         assert!(connections.make_room(one));
         let counts = |all: &Connections| (all.count(one), all.count(other));
         assert_eq!(counts(&connections), (MAX_PER_UID - 1, 1));
         tokio::task::yield_now().await;
-        assert!(oldest.is_finished(), "it is closed");
+        assert!(oldest.is_finished(), "the oldest connection is still open");
         connections.open(one, 1);
         let busy = answer_all(&connections);
-        assert!(!connections.make_room(one), "all of them are busy");
+        assert!(
+            !connections.make_room(one),
+            "all are busy, so none may be closed"
+        );
         assert!(connections.make_room(other));
         assert_eq!(counts(&connections), (MAX_PER_UID, 1));
         drop(busy);
@@ -141,7 +148,7 @@ mod tests {
         connections.open(LOCALHOST, MAX_CONNECTIONS - 1);
         assert!(connections.make_room(LOCALHOST));
         let count = connections.count(LOCALHOST);
-        assert_eq!(count, MAX_CONNECTIONS - 1, "there was room");
+        assert_eq!(count, MAX_CONNECTIONS - 1, "none is closed below the limit");
         connections.open(LOCALHOST, 1);
         let busy = answer(&connections.0[0]);
         let idle = connections.0[1].task.clone();
@@ -151,7 +158,10 @@ mod tests {
         assert!(idle.is_finished() && !connections.0[0].task.is_finished());
         connections.open(LOCALHOST, 1);
         let all = answer_all(&connections);
-        assert!(!connections.make_room(LOCALHOST), "the client can retry");
+        assert!(
+            !connections.make_room(LOCALHOST),
+            "all are busy, so none may be closed"
+        );
         assert_eq!(connections.count(LOCALHOST), MAX_CONNECTIONS);
         drop((busy, all));
     }

@@ -1,16 +1,16 @@
-//! HTTP connections: who may connect, how long each step may take, and how bodies are read and written.
+//! HTTP connections: limits on connections, deadlines for each step, and reading and writing of bodies.
 //!
 //! ```text
 //! serve         accepts a listener's connections and hands them to the serving threads
 //!   workers       the serving threads, one runtime each
-//!   connections   the open connections: limits, and which one is closed for a new one
+//!   connections   the open connections: limits, and which one to close for a new one
 //!   connection    one connection of any byte stream: requests in, responses out
-//!     service       the interface that answers requests
+//!     service       the interface for answering requests
 //!     body          request bodies: refused, collected whole, or read frame by frame
-//!     activity      whether a connection is busy, and since when nothing has moved on it
+//!     activity      whether a connection is busy, and its last progress
 //! ```
 //!
-//! This crate has no policy and writes no log: a [`Service`] says what a request means and who may ask.
+//! This crate has no policy and writes no log: a [`Service`] authorizes and answers requests.
 
 mod activity;
 mod body;

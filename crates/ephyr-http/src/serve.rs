@@ -28,14 +28,14 @@ pub enum Listener {
     Tcp(TcpListener),
 }
 
-/// A connection that was accepted and is not registered with a runtime yet.
+/// An accepted connection that is not registered with a runtime yet.
 enum Accepted {
     Unix(std::os::unix::net::UnixStream),
     Tcp(std::net::TcpStream),
 }
 
 impl Accepted {
-    /// Registers the connection with the runtime that this is called in.
+    /// Registers the connection with the current runtime.
     fn register(self) -> io::Result<Either<UnixStream, TcpStream>> {
         Ok(match self {
             Self::Unix(stream) => Either::Left(UnixStream::from_std(stream)?),
@@ -90,7 +90,7 @@ pub async fn serve<S: Service>(
                 let task = {
                     let (activity, service) = (Arc::clone(&activity), Arc::clone(&service));
                     async move {
-                        // Fails if the process is out of descriptors; the peer sees the connection end.
+                        // Fails if no file descriptor is left; then the connection is closed.
                         if let Ok(stream) = accepted.register() {
                             serve_connection(stream, peer, activity, service, on_shutdown).await;
                         }
@@ -103,9 +103,9 @@ pub async fn serve<S: Service>(
                     shutdown,
                 });
             }
-            // All connections are busy: the new one is dropped, since its client can retry.
+            // All connections are busy: the new one is closed, since its client can retry.
             Ok(_) => {}
-            // Out of descriptors, or the peer is gone already.
+            // No file descriptor is left, or the peer has already closed the connection.
             Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
         }
     }

@@ -1,4 +1,4 @@
-//! The interface between connections and what answers their requests.
+//! The interface between connections and the code that answers their requests.
 
 use std::error::Error;
 use std::future::Future;
@@ -23,7 +23,7 @@ pub enum Peer {
 
 /// Answers requests.
 pub trait Service: Send + Sync + 'static {
-    /// The body of its responses. It may stream: each frame is sent as it comes, and an error closes the connection.
+    /// The response body. It may stream: each frame is sent as it arrives, and an error closes the connection.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
         + Send
         + Unpin
@@ -31,8 +31,8 @@ pub trait Service: Send + Sync + 'static {
 
     /// Answers a request.
     ///
-    /// The body cannot be read before it is [accepted](UnreadBody::accept), which a service does only after the head has
-    /// shown that the caller may send one. Dropping it closes the connection after the response.
+    /// The body cannot be read before it is [accepted](UnreadBody::accept), which a service does only after the head
+    /// has shown that the caller may send a body. Dropping it closes the connection after the response.
     fn call(
         self: Arc<Self>,
         peer: Peer,

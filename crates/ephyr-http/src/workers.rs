@@ -1,5 +1,5 @@
-//! The threads that serve connections. Each has its own runtime and keeps the connections it was given: a request
-//! wakes only its own thread, and nothing moves between caches.
+//! The threads that serve connections. Each has its own runtime and keeps its connections: a request wakes only its own
+//! thread, and no data moves between CPU caches.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,15 +11,15 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// Period of the timer that stands before all others; shorter than any timeout of a request.
+/// Period of the timer that fires before all others; shorter than any timeout of a request.
 const TICK: Duration = Duration::from_secs(5);
-/// More serving threads than this do not serve agents better.
+/// More serving threads do not increase throughput for agents.
 const MAX_THREADS: usize = 8;
-/// Size of each runtime's pool for blocking work, such as comparing an API key. Further work waits: the unit limits the
-/// number of threads (`TasksMax=`), and a runtime that cannot start a thread panics.
+/// Size of each runtime's pool for blocking work, such as comparing an API key. Further work is queued: the unit limits
+/// the number of threads (`TasksMax=`), and a runtime that cannot start a thread panics.
 pub const MAX_BLOCKING_THREADS: usize = 32;
 
-/// The serving threads. Dropping them ends what they still do.
+/// The serving threads. Dropping this stops them and aborts their connections.
 pub struct Workers {
     threads: Vec<Worker>,
     next: AtomicUsize,
@@ -33,10 +33,10 @@ struct Worker {
 
 impl Workers {
     /// Starts one thread for each available processor, eight at most. Each calls `background` once and runs the future
-    /// beside its connections.
+    /// alongside its connections.
     ///
     /// # Errors
-    /// The system has no thread or no descriptor left.
+    /// When the system has no thread or file descriptor left.
     pub fn start<F, B>(background: F) -> io::Result<Self>
     where
         F: Fn() -> B + Clone + Send + 'static,
@@ -78,16 +78,16 @@ impl Worker {
     }
 }
 
-/// Lets the runtime serve until it is told to stop.
+/// Runs until `stopped` completes.
 ///
-/// Setting a timer that fires before all others wakes the runtime, which costs a system call; a later one does not. So
-/// the tick stands before every timer that a request may set.
+/// Setting a timer that fires before all others wakes the runtime, which costs a system call; a later one does not. The
+/// tick fires before every timer that a request may set.
 async fn run(mut stopped: oneshot::Receiver<()>, background: impl Future<Output = Infallible>) {
     let mut background = std::pin::pin!(background);
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
-            // A message and a dropped sender mean the same.
+            // A dropped sender stops the thread too.
             _ = &mut stopped => return,
             _ = tick.tick() => {}
             never = &mut background => match never {},

@@ -1,8 +1,8 @@
-//! How long a command with a new certificate takes, beside OpenSSH's own client on the same server.
+//! Compares the latency of a command with a new certificate to that of OpenSSH's client on the same server.
 //!
-//! `cargo run --release -p ephyr-ssh --example ssh_speed -- [RUNS] [--json]`. Both do the same: a fresh
-//! connection, a certificate login, `true`. Ours makes its key pair and certificate anew each time, beside
-//! the key exchange; OpenSSH's have theirs ready in files. The server starts for it on a loopback port.
+//! `cargo run --release -p ephyr-ssh --example ssh_speed -- [RUNS] [--json]`. Both clients open a new
+//! connection, log in with a certificate and run `true`. Ours generates its key pair and certificate for each
+//! run, during the key exchange; OpenSSH reads them from files. The server runs on a loopback port.
 
 #[path = "../tests/ssh/support/mod.rs"]
 mod support;
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     let mut steps = Vec::new();
-    // In turns, so that both see the same machine; the first of each warms up.
+    // Alternating, so that both see the same load; the first run of each is a warm-up.
     for run in 0..=runs {
         let started = Instant::now();
         let timings = runtime.block_on(once(&lab))?;
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// One command by our client.
+/// Runs one command with our client.
 async fn once(lab: &Lab) -> Result<Timings, SshError> {
     let permit = permit(lab.port, &lab.account, &lab.pin(), COMMAND);
     let identity = async {
@@ -68,7 +68,7 @@ async fn once(lab: &Lab) -> Result<Timings, SshError> {
     Ok(done.timings)
 }
 
-/// A key file with a certificate that lasts for all runs.
+/// Writes a key file with a certificate that is valid for all runs, and a known_hosts file.
 fn write_identity(lab: &Lab, dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let key = support::key(3);
     let file = dir.join("id");
@@ -90,7 +90,7 @@ fn write_identity(lab: &Lab, dir: &Path) -> Result<(), Box<dyn std::error::Error
     Ok(())
 }
 
-/// The same by OpenSSH.
+/// Runs one command with OpenSSH's client. Returns the time it took.
 fn openssh(lab: &Lab, dir: &Path) -> Result<Duration, Box<dyn std::error::Error>> {
     let option = |name: &str, file: &str| format!("{name}={}", dir.join(file).display());
     let started = Instant::now();
@@ -115,7 +115,7 @@ fn openssh(lab: &Lab, dir: &Path) -> Result<Duration, Box<dyn std::error::Error>
         .args(["-o", &option("IdentityFile", "id")])
         .arg(format!("{}@127.0.0.1", lab.account))
         .arg(COMMAND)
-        // Kept open: the end of standard input would end the command.
+        // Kept open: the watcher ends the command at the end of standard input.
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
@@ -134,7 +134,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-#[expect(clippy::print_stdout, reason = "the result of a program that measures")]
+#[expect(clippy::print_stdout, reason = "a benchmark prints its result")]
 fn report(json: bool, ours: Duration, reference: Duration, steps: &[Timings]) {
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let step = |of: fn(&Timings) -> Duration| ms(median(steps.iter().map(of).collect()));

@@ -1,16 +1,16 @@
-//! Ending a running command from elsewhere, as when its task is revoked.
+//! Cancels a running command, for example when its task is revoked.
 
 use tokio::sync::watch;
 
-/// Ends what holds the [`Cancel`] made with it. Dropping it ends nothing.
+/// Cancels the commands that hold its [`Cancel`]. Dropping it cancels nothing.
 #[derive(Debug, Clone)]
 pub struct Canceller(watch::Sender<bool>);
 
-/// Tells a running command that it is to end.
+/// Notifies a running command that it was cancelled.
 #[derive(Debug, Clone)]
 pub struct Cancel(Option<watch::Receiver<bool>>);
 
-/// A pair of the two ends; both can be cloned, so one canceller can end many commands.
+/// Returns a connected pair. Both can be cloned, so one canceller can cancel many commands.
 #[must_use]
 pub fn cancellation() -> (Canceller, Cancel) {
     let (sender, receiver) = watch::channel(false);
@@ -18,20 +18,20 @@ pub fn cancellation() -> (Canceller, Cancel) {
 }
 
 impl Canceller {
-    /// Ends it, at once or as soon as it starts. Cannot be taken back.
+    /// Cancels running commands at once and later ones before they start. Cannot be undone.
     pub fn cancel(&self) {
         self.0.send_replace(true);
     }
 }
 
 impl Cancel {
-    /// One that never comes.
+    /// Returns a `Cancel` that never fires.
     #[must_use]
     pub fn never() -> Self {
         Self(None)
     }
 
-    /// Returns when it is cancelled, and otherwise never.
+    /// Completes when cancelled; otherwise never.
     pub async fn cancelled(&mut self) {
         if let Some(receiver) = &mut self.0
             && receiver.wait_for(|cancelled| *cancelled).await.is_ok()
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_cancellation_arrives_even_when_it_came_first() {
+    async fn cancellation_before_the_wait_is_seen() {
         let (canceller, mut cancel) = cancellation();
         canceller.cancel();
         drop(canceller);
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dropped_canceller_ends_nothing() {
+    async fn dropped_canceller_cancels_nothing() {
         let (canceller, mut cancel) = cancellation();
         drop(canceller);
         let ended = tokio::time::timeout(Duration::from_millis(50), cancel.cancelled()).await;

@@ -1,11 +1,11 @@
-//! A command's output: kept up to a bound, counted and dropped beyond it.
+//! A command's output: kept up to a limit, counted and dropped beyond it.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::proof::Proof;
 
-/// Which of the two outputs.
+/// An output stream of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -14,37 +14,36 @@ pub enum Stream {
     Stderr,
 }
 
-/// A piece of output, as it came.
+/// A piece of output, as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunk {
-    /// Where the command wrote it.
+    /// The stream that the command wrote to.
     pub stream: Stream,
-    /// How many bytes the command had written there before: a listener that was too slow sees by it that it
-    /// missed some.
+    /// Number of bytes written to this stream before. A gap shows a slow receiver that it missed some.
     pub offset: u64,
     /// The bytes.
     pub data: Bytes,
 }
 
-/// Both outputs of one command.
+/// Collects both output streams of one command.
 pub(crate) struct Capture {
     proof: Proof,
     /// Standard output from before the command started; not output of the command.
-    before: Kept,
-    stdout: Kept,
-    pub(crate) stderr: Kept,
+    before_start: BoundedOutput,
+    stdout: BoundedOutput,
+    pub(crate) stderr: BoundedOutput,
     progress: Option<mpsc::Sender<Chunk>>,
 }
 
-/// What is kept of one output.
-pub(crate) struct Kept {
+/// The first bytes of one stream, and the count of all.
+pub(crate) struct BoundedOutput {
     pub(crate) data: Vec<u8>,
     pub(crate) total: u64,
     limit: usize,
 }
 
 impl Capture {
-    /// Keeps at most so many bytes of each, and sends everything to `progress` as far as it keeps up.
+    /// Keeps at most this many bytes of each stream. Sends every piece to `progress` unless that is full.
     pub(crate) fn new(
         max_stdout: usize,
         max_stderr: usize,
@@ -52,55 +51,55 @@ impl Capture {
     ) -> Self {
         Self {
             proof: Proof::default(),
-            before: Kept::new(max_stdout),
-            stdout: Kept::new(max_stdout),
-            stderr: Kept::new(max_stderr),
+            before_start: BoundedOutput::new(max_stdout),
+            stdout: BoundedOutput::new(max_stdout),
+            stderr: BoundedOutput::new(max_stderr),
             progress,
         }
     }
 
-    /// Whether the sealed command proved that it started.
+    /// Returns whether the sealed command proved that it started.
     pub(crate) fn has_begun(&self) -> bool {
         self.proof.is_seen()
     }
 
-    /// The command's standard output; if it did not start, the output that came instead.
-    pub(crate) fn take_stdout(&mut self) -> Kept {
-        let kept = if self.has_begun() {
+    /// Takes the command's standard output or, if it did not start, the output received instead.
+    pub(crate) fn take_stdout(&mut self) -> BoundedOutput {
+        let output = if self.has_begun() {
             &mut self.stdout
         } else {
-            &mut self.before
+            &mut self.before_start
         };
-        std::mem::replace(kept, Kept::new(0))
+        std::mem::replace(output, BoundedOutput::new(0))
     }
 
-    /// Takes a piece of output.
+    /// Records a piece of output.
     pub(crate) fn push(&mut self, stream: Stream, data: &Bytes) {
         if stream == Stream::Stderr {
             return self.keep(stream, data);
         }
         let before = self.proof.before_command(data);
         if self.proof.is_seen() {
-            // A hostile target would otherwise have us keep it beside both outputs.
-            self.before = Kept::new(0);
+            // Otherwise a hostile target could make us hold it in addition to both streams.
+            self.before_start = BoundedOutput::new(0);
         } else {
-            self.before.push(data);
+            self.before_start.push(data);
         }
         if before < data.len() {
             self.keep(stream, &data.slice(before..));
         }
     }
 
-    /// Keeps a piece of the command's output and passes it on.
+    /// Stores a piece of the command's output and forwards it to `progress`.
     fn keep(&mut self, stream: Stream, data: &Bytes) {
-        let kept = match stream {
+        let output = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
         };
-        let offset = kept.total;
-        kept.push(data);
+        let offset = output.total;
+        output.push(data);
         if let Some(progress) = &self.progress {
-            // Whoever is too slow misses pieces; the command does not wait for anyone.
+            // A slow receiver misses pieces: it must not delay the command.
             let _ = progress.try_send(Chunk {
                 stream,
                 offset,
@@ -110,7 +109,7 @@ impl Capture {
     }
 }
 
-impl Kept {
+impl BoundedOutput {
     fn new(limit: usize) -> Self {
         Self {
             data: Vec::new(),
@@ -120,12 +119,12 @@ impl Kept {
     }
 
     fn push(&mut self, data: &[u8]) {
-        let room = self.limit.saturating_sub(self.data.len());
-        self.data.extend_from_slice(&data[..room.min(data.len())]);
+        let free = self.limit.saturating_sub(self.data.len());
+        self.data.extend_from_slice(&data[..free.min(data.len())]);
         self.total = self.total.saturating_add(data.len() as u64);
     }
 
-    /// Whether bytes were dropped.
+    /// Returns whether bytes were dropped.
     pub(crate) fn truncated(&self) -> bool {
         self.total > self.data.len() as u64
     }
@@ -137,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// After the line that proves the command's start.
+    /// Feeds the line that proves the command's start.
     fn begun(mut capture: Capture) -> Capture {
         let line = Bytes::from(format!("from a startup file\n{SEALED_BEGINS}"));
         capture.push(Stream::Stdout, &line);
@@ -145,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_instead_of_a_command_is_kept_and_passed_to_nobody() {
-        let (sender, mut listener) = mpsc::channel(1);
+    fn output_without_proof_is_kept_and_not_forwarded() {
+        let (sender, mut receiver) = mpsc::channel(1);
         let mut capture = Capture::new(6, 5, Some(sender));
         capture.push(Stream::Stdout, &Bytes::from_static(b"no login here"));
-        assert!(!capture.has_begun() && listener.try_recv().is_err());
+        assert!(!capture.has_begun() && receiver.try_recv().is_err());
         let instead = capture.take_stdout();
         assert_eq!((&instead.data[..], instead.total), (&b"no log"[..], 13));
         let mut capture = begun(Capture::new(6, 5, None));
@@ -159,20 +158,20 @@ mod tests {
     }
 
     #[test]
-    fn output_before_the_command_is_dropped_once_it_began() {
+    fn output_before_the_command_is_dropped_once_it_starts() {
         let mut capture = Capture::new(16, 16, None);
         capture.push(
             Stream::Stdout,
             &Bytes::from_static(b"from a startup file\n"),
         );
-        assert_eq!(capture.before.data.len(), 16);
+        assert_eq!(capture.before_start.data.len(), 16);
         capture.push(Stream::Stdout, &Bytes::from(SEALED_BEGINS));
-        assert_eq!(capture.before.data.capacity(), 0);
+        assert_eq!(capture.before_start.data.capacity(), 0);
         assert!(capture.take_stdout().data.is_empty());
     }
 
     #[test]
-    fn output_is_kept_to_its_bound_and_counted_beyond() {
+    fn output_is_kept_to_its_limit_and_counted_beyond() {
         let mut capture = begun(Capture::new(5, 5, None));
         capture.push(Stream::Stdout, &Bytes::from_static(b"abc"));
         capture.push(Stream::Stderr, &Bytes::from_static(b"12345"));
@@ -185,16 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_listener_misses_pieces_and_holds_nothing_up() {
-        let (sender, mut listener) = mpsc::channel(1);
+    fn slow_receiver_misses_pieces_and_delays_nothing() {
+        let (sender, mut receiver) = mpsc::channel(1);
         let mut capture = begun(Capture::new(100, 100, Some(sender)));
         for piece in [&b"first"[..], b"second", b"third"] {
             capture.push(Stream::Stdout, &Bytes::from_static(piece));
         }
-        assert_eq!(&listener.try_recv().unwrap().data[..], b"first");
-        assert!(listener.try_recv().is_err());
+        assert_eq!(&receiver.try_recv().unwrap().data[..], b"first");
+        assert!(receiver.try_recv().is_err());
         capture.push(Stream::Stdout, &Bytes::from_static(b"fourth"));
-        assert_eq!(listener.try_recv().unwrap().offset, 16);
+        assert_eq!(receiver.try_recv().unwrap().offset, 16);
         assert_eq!(capture.stdout.data, b"firstsecondthirdfourth");
     }
 }

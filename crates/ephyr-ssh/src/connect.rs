@@ -1,4 +1,4 @@
-//! From a permit to a connection whose host key is checked, and no further: no certificate is needed yet.
+//! Connects to a permit's target and checks its host key. No certificate is needed yet.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -18,26 +18,26 @@ use crate::endpoint::Endpoint;
 use crate::error::{SshError, Stage, quoted};
 use crate::host_key::{self, HostKeySeen};
 use crate::timings::Timings;
-use crate::wire::{self, Cut};
+use crate::wire::{self, CloseGuard};
 
-/// How long connecting with the key exchange, and then the login, may take each.
+/// Default time limit of connecting with the key exchange, and again of the login.
 pub const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of output that a server may send ahead of what was read.
+/// Bytes of output that a server may send ahead of what was read (RFC 4254, section 5.2).
 const WINDOW: u32 = 1024 * 1024;
 
-/// Packets of output that wait in memory at most.
-const WAITING_PACKETS: usize = 8;
+/// Most packets of output that wait in memory.
+const MAX_QUEUED_PACKETS: usize = 8;
 
-/// A connection that was silent for so long is asked for a sign of life, three times.
+/// Interval of keepalive requests on an idle connection; it is closed after three without an answer.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// How to connect.
+/// Options of [`connect`].
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long connecting with the key exchange, and then the login, may take each.
+    /// Time limit of connecting with the key exchange, and again of the login.
     pub login_timeout: Duration,
-    /// Whether a target without a pinned host key is refused (`global.host_key_strict`).
+    /// Whether to refuse a target without a pinned host key (`global.host_key_strict`).
     pub strict_host_keys: bool,
 }
 
@@ -50,43 +50,43 @@ impl Default for Options {
     }
 }
 
-/// A connection to a target: keys are exchanged and the host key is the right one. Nobody is logged in.
+/// A connection to a target after the key exchange and the host key check, before the login.
 pub struct Connection {
-    pub(crate) session: Session,
+    pub(crate) session: SshSession,
     pub(crate) host_key: HostKeySeen,
     pub(crate) login_timeout: Duration,
 }
 
-/// The parts of a connection that live as long as it does.
-pub(crate) struct Session {
-    // Before the handle: the stream is cut first, so that the session's task ends whatever it waits for.
-    pub(crate) cut: Cut,
-    pub(crate) handle: client::Handle<Peer>,
+/// The state of an open connection.
+pub(crate) struct SshSession {
+    // Dropped before the handle: closing the stream ends the session's task, whatever it waits for.
+    pub(crate) close_guard: CloseGuard,
+    pub(crate) handle: client::Handle<ClientHandler>,
     pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) farewell: Farewell,
+    pub(crate) disconnect_message: DisconnectMessage,
     pub(crate) timings: Timings,
 }
 
-/// What the server said when it disconnected.
-pub(crate) type Farewell = Arc<Mutex<Option<String>>>;
+/// The text of the server's SSH_MSG_DISCONNECT.
+pub(crate) type DisconnectMessage = Arc<Mutex<Option<String>>>;
 
 impl Connection {
-    /// The host key that the target showed.
+    /// Returns the host key that the target presented.
     #[must_use]
     pub fn host_key(&self) -> &HostKeySeen {
         &self.host_key
     }
 }
 
-/// Connects to the permit's target, exchanges keys and checks the host key. The attempt proves that the connection is
-/// recorded already.
+/// Connects to the permit's target, exchanges keys and checks the host key. `_attempt` proves that the
+/// attempt is already in the audit log.
 ///
-/// The future borrows neither, so it can run beside the signer's work. Dropping it, or the
-/// connection, cuts the TCP connection.
+/// The future borrows nothing, so it can run while the signer issues the certificate. Dropping it or the
+/// connection closes the TCP connection.
 ///
 /// # Errors
-/// When the target cannot be reached, does not speak SSH, is too slow, or shows a host key that is not the
-/// pinned one: see [`SshError`].
+/// When the target cannot be reached, does not speak SSH, is too slow, or presents a host key that is not
+/// pinned: see [`SshError`].
 pub fn connect(
     permit: &SshPermit,
     _attempt: &Attempt,
@@ -100,7 +100,7 @@ pub fn connect(
         let mut first = None;
         for offer in offers {
             match open(&endpoint, &options, offer, deadline).await {
-                // The server may hold the pinned key as well, under a kind that it likes less.
+                // The server may also have the pinned key, under an algorithm that it prefers less.
                 Err(changed @ SshError::HostKeyChanged { .. })
                     if matches!(endpoint.host_key, HostKey::Fingerprint(_)) =>
                 {
@@ -114,28 +114,29 @@ pub fn connect(
     }
 }
 
-/// One attempt, with these kinds of host key.
+/// Opens one connection that offers these host key algorithms.
 async fn open(
     endpoint: &Arc<Endpoint>,
     options: &Options,
-    kinds: Vec<Algorithm>,
+    algorithms: Vec<Algorithm>,
     deadline: Instant,
 ) -> Result<Connection, SshError> {
     let started = Instant::now();
     let tcp = dial(endpoint, options, deadline).await?;
     let connected = Instant::now();
-    let (wire, cut) = wire::pair(tcp).map_err(|error| unreachable(endpoint, &error.to_string()))?;
+    let (stream, close_guard) =
+        wire::pair(tcp).map_err(|error| unreachable(endpoint, &error.to_string()))?;
 
-    let (seen, farewell) = (Arc::new(OnceLock::new()), Farewell::default());
-    let peer = Peer {
+    let (seen, disconnect_message) = (Arc::new(OnceLock::new()), DisconnectMessage::default());
+    let handler = ClientHandler {
         endpoint: Arc::clone(endpoint),
         strict: options.strict_host_keys,
         seen: Arc::clone(&seen),
-        farewell: Arc::clone(&farewell),
+        disconnect_message: Arc::clone(&disconnect_message),
     };
-    // In a task of its own, so that a panic over what the server sends is an error here.
+    // In its own task, so that a panic on malformed input becomes an error here.
     let mut tasks = JoinSet::new();
-    tasks.spawn(client::connect_stream(config(kinds), wire, peer));
+    tasks.spawn(client::connect_stream(config(algorithms), stream, handler));
     let joined = timeout_at(deadline, tasks.join_next()).await;
     let handle = match joined {
         Err(_) => {
@@ -154,13 +155,13 @@ async fn open(
     let host_key = seen
         .get()
         .cloned()
-        .ok_or_else(|| protocol(endpoint, Stage::KeyExchange, "no host key was shown"))?;
+        .ok_or_else(|| protocol(endpoint, Stage::KeyExchange, "no host key was presented"))?;
     Ok(Connection {
-        session: Session {
-            cut,
+        session: SshSession {
+            close_guard,
             handle,
             endpoint: Arc::clone(endpoint),
-            farewell,
+            disconnect_message,
             timings: Timings {
                 connect: connected - started,
                 kex: connected.elapsed(),
@@ -172,7 +173,8 @@ async fn open(
     })
 }
 
-/// A TCP connection to the first address that answers; each gets an equal share of the time that is left.
+/// Opens a TCP connection to the first address that answers. Each address gets an equal share of the
+/// remaining time, so that one that drops packets does not use it up.
 async fn dial(
     endpoint: &Endpoint,
     options: &Options,
@@ -191,10 +193,10 @@ async fn dial(
         .map_err(|error| unresolvable(error.to_string()))?
         .collect();
 
-    let mut last = unresolvable("the name service knows none".into());
+    let mut last = unresolvable("the resolver returned none".into());
     for (index, address) in addresses.iter().enumerate() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let share = left / u32::try_from(addresses.len() - index).unwrap_or(1);
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        let share = remaining / u32::try_from(addresses.len() - index).unwrap_or(1);
         last = match timeout_at(Instant::now() + share, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => return Ok(tcp),
             Ok(Err(error)) => unreachable(endpoint, &error.to_string()),
@@ -204,8 +206,8 @@ async fn dial(
     Err(last)
 }
 
-/// What we speak. OpenSSH does AES-GCM in hardware on all but the smallest machines.
-fn config(kinds: Vec<Algorithm>) -> Arc<client::Config> {
+/// The client's configuration. AES-GCM comes first: most CPUs have instructions for it.
+fn config(algorithms: Vec<Algorithm>) -> Arc<client::Config> {
     const CIPHERS: &[cipher::Name] = &[
         cipher::AES_256_GCM,
         cipher::CHACHA20_POLY1305,
@@ -213,11 +215,11 @@ fn config(kinds: Vec<Algorithm>) -> Arc<client::Config> {
     ];
     Arc::new(client::Config {
         window_size: WINDOW,
-        channel_buffer_size: WAITING_PACKETS,
+        channel_buffer_size: MAX_QUEUED_PACKETS,
         keepalive_interval: Some(KEEPALIVE),
         keepalive_max: 3,
         preferred: Preferred {
-            key: kinds.into(),
+            key: algorithms.into(),
             cipher: CIPHERS.into(),
             ..Preferred::DEFAULT
         },
@@ -225,26 +227,29 @@ fn config(kinds: Vec<Algorithm>) -> Arc<client::Config> {
     })
 }
 
-/// What answers the server's messages that belong to no command.
-pub(crate) struct Peer {
+/// Handles the server's messages that do not belong to a command's channel.
+pub(crate) struct ClientHandler {
     endpoint: Arc<Endpoint>,
     strict: bool,
     seen: Arc<OnceLock<HostKeySeen>>,
-    farewell: Farewell,
+    disconnect_message: DisconnectMessage,
 }
 
-impl client::Handler for Peer {
-    type Error = Failure;
+impl client::Handler for ClientHandler {
+    type Error = HandlerError;
 
-    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, Failure> {
+    async fn check_server_key(
+        &mut self,
+        presented: &PublicKeyOrCertificate,
+    ) -> Result<bool, HandlerError> {
         let Endpoint {
             target, host_key, ..
         } = &*self.endpoint;
-        // Asked again at every new key exchange, and answered in the same way.
-        let seen = host_key::check(target, host_key, self.strict, &shown.public_key())
-            .map_err(|error| Failure::Refused(Box::new(error)))?;
+        // Called again at each rekey, which must show the same key.
+        let seen = host_key::check(target, host_key, self.strict, &presented.public_key())
+            .map_err(|error| HandlerError::Refused(Box::new(error)))?;
         if *self.seen.get_or_init(|| seen.clone()) != seen {
-            return Err(Failure::Refused(Box::new(SshError::HostKeyChanged {
+            return Err(HandlerError::Refused(Box::new(SshError::HostKeyChanged {
                 target: target.clone(),
                 expected: self
                     .seen
@@ -258,15 +263,15 @@ impl client::Handler for Peer {
         Ok(true)
     }
 
-    // A server opens no channels here. Accepting them, as the library does by itself, would let it grow the broker's
-    // memory: dropping `reply` refuses.
+    // Channels opened by the server are refused, which dropping `reply` does. The library accepts them by
+    // default, and each would take memory in the broker.
 
     async fn server_channel_open_session(
         &mut self,
         _channel: Channel<Msg>,
         _reply: ChannelOpenHandle,
         _session: &mut client::Session,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -279,7 +284,7 @@ impl client::Handler for Peer {
         _originator_port: u32,
         _reply: ChannelOpenHandle,
         _session: &mut client::Session,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -289,7 +294,7 @@ impl client::Handler for Peer {
         _socket_path: &str,
         _reply: ChannelOpenHandle,
         _session: &mut client::Session,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -302,7 +307,7 @@ impl client::Handler for Peer {
         _originator_port: u32,
         _reply: ChannelOpenHandle,
         _session: &mut client::Session,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -312,7 +317,7 @@ impl client::Handler for Peer {
         _socket_path: &str,
         _reply: ChannelOpenHandle,
         _session: &mut client::Session,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -321,7 +326,7 @@ impl client::Handler for Peer {
         _channel: Channel<Msg>,
         _reply: ChannelOpenHandle,
         _session: &mut client::Session,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         Ok(())
     }
 
@@ -332,15 +337,19 @@ impl client::Handler for Peer {
         _originator_port: u32,
         _reply: ChannelOpenHandle,
         _session: &mut client::Session,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), HandlerError> {
         Ok(())
     }
 
-    async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<HandlerError>,
+    ) -> Result<(), HandlerError> {
         match reason {
-            DisconnectReason::ReceivedDisconnect(said) => {
-                let mut farewell = self.farewell.lock().unwrap_or_else(PoisonError::into_inner);
-                *farewell = Some(quoted(&said.message));
+            DisconnectReason::ReceivedDisconnect(received) => {
+                let text = Some(quoted(&received.message));
+                let slot = self.disconnect_message.lock();
+                *slot.unwrap_or_else(PoisonError::into_inner) = text;
                 Ok(())
             }
             DisconnectReason::Error(failure) => Err(failure),
@@ -348,35 +357,35 @@ impl client::Handler for Peer {
     }
 }
 
-/// Why a session ended.
+/// Why the SSH session ended.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// We refused the server.
+pub(crate) enum HandlerError {
+    /// The handler refused the server.
     Refused(Box<SshError>),
     /// The protocol, the stream or the session's task failed.
-    Session(russh::Error),
+    Library(russh::Error),
 }
 
-impl From<russh::Error> for Failure {
+impl From<russh::Error> for HandlerError {
     fn from(error: russh::Error) -> Self {
-        Self::Session(error)
+        Self::Library(error)
     }
 }
 
-impl Failure {
-    /// As an error of this stage.
+impl HandlerError {
+    /// Converts to an error of this stage.
     pub(crate) fn into_error(self, endpoint: &Endpoint, stage: Stage) -> SshError {
         use russh::Error;
         match self {
             Self::Refused(error) => *error,
-            Self::Session(Error::Join(_)) => crashed(endpoint, stage),
-            Self::Session(
+            Self::Library(Error::Join(_)) => crashed(endpoint, stage),
+            Self::Library(
                 error @ (Error::Disconnect | Error::HUP | Error::SendError | Error::RecvError),
             ) => closed(endpoint, stage, &error.to_string()),
-            Self::Session(Error::IO(error)) if error.kind() != std::io::ErrorKind::Other => {
+            Self::Library(Error::IO(error)) if error.kind() != std::io::ErrorKind::Other => {
                 closed(endpoint, stage, &error.to_string())
             }
-            Self::Session(error) => protocol(endpoint, stage, &error.to_string()),
+            Self::Library(error) => protocol(endpoint, stage, &error.to_string()),
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What a permit says about one connection. There is no other way to say where to connect.
+//! The part of a permit that describes one connection. Connections are made from nothing else.
 
 use ephyr_names::{Account, TargetName};
 use ephyr_policy::{HostKey, Purpose, SshPermit};
 
-/// Where to connect, as whom, to whose host key, and what to run there.
+/// The target's address, account and host key, and the command to run.
 pub(crate) struct Endpoint {
     pub(crate) target: TargetName,
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) account: Account,
     pub(crate) host_key: HostKey,
-    /// Returns the command of an `exec` permit.
+    /// The command of an `exec` permit.
     pub(crate) command: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl From<&SshPermit> for Endpoint {
 }
 
 impl Endpoint {
-    /// Host and port as one text.
+    /// Returns `host:port`, with brackets around an IPv6 address.
     pub(crate) fn address(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)

@@ -1,11 +1,11 @@
-//! What can go wrong on the way to a command's end, who is to act on it, and how.
+//! Errors of the SSH client, with the party that has to act on each.
 
 use std::time::Duration;
 
 use ephyr_names::{Account, TargetName, Timestamp};
 
-/// Why there is no result. The text names the target, says what happened and what to do; key material and
-/// the command are never in it, and what the server said is cut short and made printable.
+/// Why a command has no result. The message names the target, the failure and the remedy. It never contains
+/// key material or the command; text from the server is truncated and made printable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SshError {
     /// The host name has no address.
@@ -17,23 +17,23 @@ pub enum SshError {
         target: TargetName,
         /// Its host name.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         reason: String,
     },
-    /// No TCP connection.
+    /// The TCP connection failed.
     #[error(
-        "target `{target}`: cannot connect to {address} ({reason}); check that it is up, that sshd listens \
-         there and that no firewall is between"
+        "target `{target}`: cannot connect to {address} ({reason}); check that the host is up, that sshd \
+         listens there and that no firewall blocks the connection"
     )]
     Unreachable {
         /// The target.
         target: TargetName,
         /// Host and port.
         address: String,
-        /// What the kernel said.
+        /// The operating system's error.
         reason: String,
     },
-    /// The target did not get through a stage in time.
+    /// The target did not complete a stage in time.
     #[error(
         "target `{target}`: no answer within {} s while {stage}; check its load and the network, then try again",
         after.as_secs()
@@ -41,41 +41,41 @@ pub enum SshError {
     TimedOut {
         /// The target.
         target: TargetName,
-        /// What was being done.
+        /// The stage that failed.
         stage: Stage,
-        /// How long was waited.
+        /// The time limit.
         after: Duration,
     },
-    /// The target broke the SSH protocol, or speaks another one.
+    /// The target violated the SSH protocol, or speaks another one.
     #[error(
-        "target `{target}`: not understood while {stage} ({reason}); check that `host` and `port` are those \
+        "target `{target}`: protocol error while {stage} ({reason}); check that `host` and `port` are those \
          of an SSH server"
     )]
     Protocol {
         /// The target.
         target: TargetName,
-        /// What was being done.
+        /// The stage that failed.
         stage: Stage,
-        /// What was wrong.
+        /// The protocol error.
         reason: String,
     },
     /// The target closed the connection.
     #[error(
-        "target `{target}`: it closed the connection while {stage} ({reason}); its sshd log says why \
+        "target `{target}`: it closed the connection while {stage} ({reason}); see its sshd log for the cause \
          (MaxStartups, PerSourcePenalties, access rules, a restart)"
     )]
     Closed {
         /// The target.
         target: TargetName,
-        /// What was being done.
+        /// The stage that failed.
         stage: Stage,
-        /// What it said, or how the connection ended.
+        /// The server's disconnect message, or how the connection ended.
         reason: String,
     },
-    /// The target showed a host key that is not the pinned one.
+    /// The target presented a host key that is not pinned.
     #[error(
-        "target `{target}`: its host key is {seen}, but {} is pinned; somebody may be in between. If the key \
-         was changed on purpose, compare it on the host and change the policy",
+        "target `{target}`: its host key is {seen}, but {} is pinned; the connection may be intercepted. If the \
+         key was changed on purpose, compare it on the host and update the policy",
         expected.join(" or ")
     )]
     HostKeyChanged {
@@ -83,31 +83,31 @@ pub enum SshError {
         target: TargetName,
         /// The fingerprints that the policy pins.
         expected: Vec<String>,
-        /// The fingerprint of the key that was shown.
+        /// The fingerprint of the presented key.
         seen: String,
     },
-    /// No host key is pinned, and host keys are strict.
+    /// No host key is pinned, and `global.host_key_strict` is set.
     #[error(
-        "target `{target}`: no host key is pinned; it showed {seen}. Compare that on the host, then set \
+        "target `{target}`: no host key is pinned; the target presented {seen}. Compare it on the host, then set \
          `host_key` or `host_key_fingerprint` in the policy"
     )]
     HostKeyUnpinned {
         /// The target.
         target: TargetName,
-        /// The fingerprint of the key that was shown.
+        /// The fingerprint of the presented key.
         seen: String,
     },
-    /// The pinned host keys are all of kinds that are not spoken here.
+    /// No pinned host key has a supported algorithm, or the presented key is weak.
     #[error(
-        "target `{target}`: host keys of kind {algorithm} are not supported; pin its ssh-ed25519 or ECDSA key"
+        "target `{target}`: the host key algorithm {algorithm} is not supported; pin its ssh-ed25519 or ECDSA key"
     )]
     HostKeyUnsupported {
         /// The target.
         target: TargetName,
-        /// The kind of the pinned keys.
+        /// The algorithm of the key.
         algorithm: String,
     },
-    /// The target does not accept the certificate.
+    /// The target refused the certificate.
     #[error(
         "target `{target}`: it refused the certificate for account `{account}`{}; check there that \
          TrustedUserCAKeys names this CA, that the account exists and its AuthorizedPrincipalsFile holds \
@@ -120,64 +120,64 @@ pub enum SshError {
         target: TargetName,
         /// The account.
         account: Account,
-        /// Whether the target took the certificate, but wants another login method on top.
+        /// Whether the target accepted the certificate but requires another login method as well.
         further: bool,
-        /// The valid range for the target's clock.
+        /// The certificate's validity, to compare with the target's clock.
         window: ClockWindow,
     },
-    /// The target logged us in, but did not run the command.
+    /// The login succeeded, but the target did not run the command.
     #[error(
-        "target `{target}`: it did not start the command ({reason}); look into its sshd log and at the \
-         account's login shell"
+        "target `{target}`: it did not start the command ({reason}); check its sshd log and the account's \
+         login shell"
     )]
     CommandRefused {
         /// The target.
         target: TargetName,
-        /// What it answered.
+        /// The target's answer.
         reason: String,
     },
-    /// The signer's answer is no certificate for our key.
+    /// The signer's reply is not a certificate for our key.
     #[error("the signer's certificate cannot be used: {reason}")]
     BadCertificate {
-        /// What is wrong with it.
+        /// Why it cannot be used.
         reason: String,
     },
-    /// The permit does not cover what was asked for.
+    /// The permit does not cover the operation.
     #[error("the permit for target `{target}` does not cover this: {reason}")]
     NotPermitted {
         /// The target.
         target: TargetName,
-        /// What it does not cover.
+        /// Why it does not cover the operation.
         reason: &'static str,
     },
-    /// The kernel gave no random numbers.
-    #[error("no new key: {reason}")]
+    /// The kernel returned no random bytes.
+    #[error("cannot generate a key pair: {reason}")]
     Random {
-        /// What the kernel said.
+        /// The operating system's error.
         reason: String,
     },
-    /// The SSH session failed in our own code, most likely over something hostile that the target sent.
+    /// The SSH client panicked, most likely on malformed input from the target.
     #[error(
-        "target `{target}`: our SSH session failed while {stage}, over something it sent; report this, and \
-         look at what answers there"
+        "target `{target}`: Ephyr's SSH client crashed while {stage}, probably on malformed input; report this \
+         as a bug and check which server answers there"
     )]
     Crashed {
         /// The target.
         target: TargetName,
-        /// What was being done.
+        /// The stage that failed.
         stage: Stage,
     },
 }
 
-/// The range of target times in which a certificate is valid. SSH does not report the target's time, so a
-/// refusal states this range for comparison.
+/// A certificate's validity and this host's time. SSH does not report the target's time, so a refusal states
+/// the range for comparison with the target's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockWindow {
-    /// When the certificate begins to be valid.
+    /// Start of the certificate's validity.
     pub from: Timestamp,
-    /// When it ends.
+    /// End of the certificate's validity.
     pub to: Timestamp,
-    /// This host's time at the login.
+    /// This host's time at login.
     pub now: Timestamp,
 }
 
@@ -193,23 +193,23 @@ impl std::fmt::Display for ClockWindow {
     }
 }
 
-/// Who is to act on an error.
+/// The party that has to act on an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The target or the way to it.
+    /// The target or the network.
     Target,
-    /// The operator: policy and target do not fit together.
+    /// The operator: the policy and the target's configuration do not match.
     Operator,
     /// Ephyr itself.
     Ephyr,
 }
 
-/// What was being done.
+/// A stage of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Connecting by TCP.
+    /// Resolving the name and connecting by TCP.
     Connect,
-    /// Exchanging keys.
+    /// Exchanging keys and checking the host key.
     KeyExchange,
     /// Logging in.
     Login,
@@ -218,7 +218,7 @@ pub enum Stage {
 }
 
 impl SshError {
-    /// Who is to act on it.
+    /// Returns the party that has to act on the error.
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
@@ -239,7 +239,7 @@ impl SshError {
         }
     }
 
-    /// A short name for it that does not change, for audit records and answers.
+    /// Returns the stable error code for audit records and replies.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -272,10 +272,10 @@ impl std::fmt::Display for Stage {
     }
 }
 
-/// Longest piece of a server's own words that goes into an error, in characters.
+/// Longest text from a server in an error message, in characters.
 const MAX_QUOTED: usize = 160;
 
-/// What a server said, fit for a log line and a terminal.
+/// Truncates text from a server and replaces unprintable characters, for log lines and terminals.
 pub(crate) fn quoted(text: &str) -> String {
     let printable = |c: char| {
         if c.is_ascii_graphic() || c == ' ' {
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_certificate_names_the_clock_first_with_its_window() {
+    fn refused_certificate_names_the_clock_and_its_window_first() {
         let at = Timestamp::from_unix_seconds;
         let refused = |further| SshError::CertificateRefused {
             target: "web".parse().unwrap(),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_says_can_neither_flood_nor_steer_a_terminal() {
+    fn server_text_is_truncated_and_printable() {
         assert_eq!(quoted("bye\u{1b}[2J\n\u{202e}x"), "bye.[2J..x");
         let flood = quoted(&"a".repeat(1_000_000));
         assert_eq!(flood.len(), MAX_QUOTED + 3);

@@ -1,4 +1,4 @@
-//! One command, from its start to its end or to the end of our patience.
+//! Runs one command until it ends, times out or is cancelled.
 
 use std::time::Duration;
 
@@ -9,37 +9,37 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::cancel::Cancel;
 use crate::capture::{Capture, Chunk, Stream};
-use crate::connect::Session;
+use crate::connect::SshSession;
 use crate::endpoint::Endpoint;
 use crate::error::{SshError, Stage, quoted};
 use crate::login::LoggedIn;
 use crate::timings::Timings;
 
-/// How much of each output is kept where nothing else is said: 1 MiB.
+/// Default number of bytes kept of each output stream: 1 MiB.
 pub const MAX_OUTPUT: usize = 1024 * 1024;
 
-/// After the command has ended, output is waited for until there was none for so long: what it left in
-/// the background may hold its output open for ever.
-const AFTERMATH: Duration = Duration::from_secs(2);
+/// After the command's end, reading stops when no output came for this long: a process that it left in the
+/// background may hold the output open forever.
+const TRAILING_OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// From asking a command to end to killing it; the watcher on the target counts the same.
-const GRACE: Duration = Duration::from_secs(2);
+/// Time between SIGTERM and SIGKILL; the watcher on the target uses the same.
+const TERM_GRACE: Duration = Duration::from_secs(2);
 
-/// From killing a command to cutting the connection.
-const AFTER_KILL: Duration = Duration::from_millis(1500);
+/// Time between SIGKILL and closing the connection.
+const KILL_GRACE: Duration = Duration::from_millis(1500);
 
-/// Limits of one command, and what is connected to it.
+/// Limits, cancellation and progress of one command.
 #[derive(Debug)]
 pub struct ExecOptions {
-    /// How long it may run.
+    /// How long the command may run.
     pub timeout: Duration,
-    /// How many bytes of standard output are kept.
+    /// Bytes of standard output to keep.
     pub max_stdout: usize,
-    /// How many bytes of standard error are kept.
+    /// Bytes of standard error to keep.
     pub max_stderr: usize,
-    /// Ends it early.
+    /// Cancels the command.
     pub cancel: Cancel,
-    /// Gets the output as it comes. Never waited for: who is too slow misses pieces.
+    /// Receives the output as it arrives. A slow receiver misses pieces and does not delay the command.
     pub progress: Option<mpsc::Sender<Chunk>>,
 }
 
@@ -58,64 +58,64 @@ impl Default for ExecOptions {
 /// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this status.
+    /// The command exited with this status.
     Code(u32),
-    /// By this signal, such as `TERM`.
+    /// This signal, such as `TERM`, ended the command.
     Signal(String),
-    /// It ran for too long and was ended.
+    /// It exceeded the time limit and was ended.
     Timeout,
     /// It was cancelled and ended.
     Cancelled,
-    /// Not known: the connection broke. The command was told to end, if anything there still listened.
+    /// Unknown: the connection was lost, for this reason. The watcher on the target, if it still
+    /// runs, ends the command.
     Lost(String),
-    /// The target reported an exit (`exit status 0`) without proof that the sealed command started: the login
-    /// shell could not parse it, or sshd ran another program. Never a success.
+    /// The target reported this exit (`exit status 0`) without proof that the sealed command started: the
+    /// login shell could not parse it, or sshd ran another program. Never a success.
     Unproven(String),
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// How it ended.
+    /// How the command ended.
     pub exit: Exit,
-    /// Whether the target was asked to run it. `false` only where its time was up, or it was cancelled,
-    /// before: nothing was run then. Whoever was asked may have run it, whatever came back.
+    /// Whether the target was asked to run the command. `false` only after a timeout or cancellation before
+    /// the request: then nothing ran. If `true`, the command may have run, whatever the target reported.
     pub asked: bool,
-    /// Whether the target itself reported the end. `false` after a time-out or a cancellation means that
-    /// the connection was cut, and that the target ends the command by itself.
+    /// Whether the target reported the end. `false` after a timeout or cancellation means that the connection
+    /// was closed and the watcher on the target ends the command.
     pub end_reported: bool,
-    /// The beginning of its standard output, without output of the shell's startup files. Without proof that
-    /// the command started: the beginning of the output that came instead.
+    /// The beginning of standard output, without that of the shell's startup files. Without proof that the
+    /// command started: the beginning of the output received instead.
     pub stdout: Vec<u8>,
-    /// How many bytes it wrote there, as far as they arrived.
+    /// Bytes of standard output received.
     pub stdout_bytes: u64,
-    /// Whether some of them were dropped.
+    /// Whether `stdout` is only the beginning.
     pub stdout_truncated: bool,
-    /// The beginning of its standard error.
+    /// The beginning of standard error.
     pub stderr: Vec<u8>,
-    /// How many bytes it wrote there, as far as they arrived.
+    /// Bytes of standard error received.
     pub stderr_bytes: u64,
-    /// Whether some of them were dropped.
+    /// Whether `stderr` is only the beginning.
     pub stderr_truncated: bool,
-    /// How long the steps took.
+    /// Durations of the steps.
     pub timings: Timings,
 }
 
 impl LoggedIn {
-    /// Runs the permit's command and waits for its end. The connection is used up by it.
+    /// Runs the permit's command, waits for its end and closes the connection.
     ///
-    /// When time is up or `cancel` comes, the command is asked to end, then killed, then cut off, within
-    /// four seconds. Dropping the future cuts it off at once.
+    /// On a timeout or cancellation the command gets SIGTERM, then SIGKILL, then the connection is closed, all
+    /// within four seconds. Dropping the future closes the connection at once.
     ///
     /// # Errors
-    /// [`SshError::NotPermitted`] when the permit is for no command; the errors
-    /// of a broken connection before the target was asked to run it; [`SshError::CommandRefused`] when the
-    /// target said no. Nothing was run then.
+    /// [`SshError::NotPermitted`] when the permit is not for a command; connection errors before the target
+    /// was asked to run it; [`SshError::CommandRefused`] when the target refused. After an error, nothing ran.
     pub async fn exec(self, options: ExecOptions) -> Result<ExecOutput, SshError> {
         let Self { mut session } = self;
         let endpoint = session.endpoint.clone();
-        let command = covered(&endpoint)?;
-        let mut run = Run {
+        let command = permitted_command(&endpoint)?;
+        let mut run = RunningCommand {
             capture: Capture::new(options.max_stdout, options.max_stderr, options.progress),
             status: None,
             asked: false,
@@ -147,47 +147,47 @@ impl LoggedIn {
             return Err(refusal(&endpoint, "request refused"));
         }
         let exit = match (stopped, run.status.clone()) {
-            // It had ended in time; only what it left behind went on.
+            // The command ended in time; only its background processes still ran.
             (None | Some(Exit::Timeout), Some(status)) => run.proven(status),
             (None, None) if refused => {
-                Exit::Lost("the target refused it after it had begun".into())
+                Exit::Lost("the target refused the command after it had started".into())
             }
-            (None, None) => Exit::Lost(session.loss().await),
+            (None, None) => Exit::Lost(session.loss_reason().await),
             (Some(exit), _) => {
                 run.end(&mut reader, &writer).await;
                 return Ok(run.output(exit, session.timings, started));
             }
         };
         let output = run.output(exit, session.timings, started);
-        session.leave();
+        session.disconnect();
         Ok(output)
     }
 }
 
 /// Returns the permit's command.
-fn covered(endpoint: &Endpoint) -> Result<&str, SshError> {
+fn permitted_command(endpoint: &Endpoint) -> Result<&str, SshError> {
     endpoint
         .command
         .as_deref()
         .ok_or_else(|| SshError::NotPermitted {
             target: endpoint.target.clone(),
-            reason: "it is not for running a command",
+            reason: "it does not permit a command",
         })
 }
 
-/// A channel on which the command was asked for.
-async fn start(session: &mut Session, command: &str) -> Result<Channel<Msg>, SshError> {
+/// Opens a channel and requests the command.
+async fn start(session: &mut SshSession, command: &str) -> Result<Channel<Msg>, SshError> {
     let opened = session.handle.channel_open_session().await;
     let channel = match opened {
         Ok(channel) => channel,
-        Err(russh::Error::ChannelOpenFailure(why)) => {
-            return Err(refusal(&session.endpoint, &format!("{why:?}")));
+        Err(russh::Error::ChannelOpenFailure(reason)) => {
+            return Err(refusal(&session.endpoint, &format!("{reason:?}")));
         }
-        Err(_) => return Err(session.ended(Stage::Start).await),
+        Err(_) => return Err(session.end_error(Stage::Start).await),
     };
-    // The server runs what the certificate says; this becomes SSH_ORIGINAL_COMMAND.
+    // The server runs the certificate's force-command; this text becomes SSH_ORIGINAL_COMMAND.
     if channel.exec(true, command.as_bytes()).await.is_err() {
-        return Err(session.ended(Stage::Start).await);
+        return Err(session.end_error(Stage::Start).await);
     }
     Ok(channel)
 }
@@ -200,42 +200,42 @@ fn refusal(endpoint: &Endpoint, reason: &str) -> SshError {
 }
 
 /// A running command.
-struct Run {
+struct RunningCommand {
     capture: Capture,
     status: Option<Exit>,
     asked: bool,
-    /// Whether the target said that it runs, or showed it: a refusal after that is not to be believed.
+    /// Whether the target accepted the request or sent output or an exit. A refusal after that is not trusted.
     answered: bool,
 }
 
-impl Run {
-    /// Follows the command until the target reported its end and all its output, closed the channel, or
-    /// refused to run it, which the answer says.
+impl RunningCommand {
+    /// Reads until the target has reported the exit and all output, closed the channel, or refused the
+    /// command. Returns whether it refused.
     async fn follow(&mut self, reader: &mut ChannelReadHalf) -> bool {
         let mut all_output = false;
         while !(all_output && self.status.is_some()) {
-            let aftermath = async {
+            let output_timeout = async {
                 match self.status {
-                    Some(_) => sleep(AFTERMATH).await,
+                    Some(_) => sleep(TRAILING_OUTPUT_TIMEOUT).await,
                     None => std::future::pending().await,
                 }
             };
             let message = tokio::select! {
                 message = reader.wait() => message,
-                () = aftermath => break,
+                () = output_timeout => break,
             };
             match message {
                 Some(ChannelMsg::Eof) => all_output = true,
                 Some(ChannelMsg::Failure) => return true,
                 Some(ChannelMsg::Close) | None => break,
-                Some(other) => self.take(other),
+                Some(other) => self.record(other),
             }
         }
         false
     }
 
-    /// Takes output and the exit status from a message.
-    fn take(&mut self, message: ChannelMsg) {
+    /// Records the output or exit status of a message.
+    fn record(&mut self, message: ChannelMsg) {
         self.answered |= matches!(
             message,
             ChannelMsg::Success
@@ -255,23 +255,23 @@ impl Run {
         }
     }
 
-    /// Ends the command: the end of standard input tells the watcher, signals tell a server that passes
-    /// them on. What then still runs is cut off by the caller, who drops the session.
+    /// Ends the command: the end of standard input triggers the watcher, and signals reach it if the server
+    /// forwards them. The caller then drops the session, which closes the connection.
     async fn end(&mut self, reader: &mut ChannelReadHalf, writer: &ChannelWriteHalf<Msg>) {
-        let asked = async {
+        let terminated = async {
             let _ = writer.eof().await;
             let _ = writer.signal(Sig::TERM).await;
             self.drain(reader).await;
         };
-        if timeout(GRACE, asked).await.is_ok() {
+        if timeout(TERM_GRACE, terminated).await.is_ok() {
             return;
         }
         let killed = async {
             let _ = writer.signal(Sig::KILL).await;
             self.drain(reader).await;
         };
-        // Cut off by the caller in any case.
-        let _ = timeout(AFTER_KILL, killed).await;
+        // The caller closes the connection in any case.
+        let _ = timeout(KILL_GRACE, killed).await;
     }
 
     /// Reads until the target closes the channel.
@@ -280,7 +280,7 @@ impl Run {
             if matches!(message, ChannelMsg::Close) {
                 return;
             }
-            self.take(message);
+            self.record(message);
         }
     }
 
@@ -296,7 +296,7 @@ impl Run {
         }
     }
 
-    /// What is known at the end.
+    /// Returns the result.
     fn output(mut self, exit: Exit, timings: Timings, started: Instant) -> ExecOutput {
         let stdout = self.capture.take_stdout();
         let Capture { stderr, .. } = self.capture;
@@ -318,7 +318,7 @@ impl Run {
     }
 }
 
-/// A signal's name, without `SIG`.
+/// Returns a signal's name without `SIG`.
 fn signal(signal: Sig) -> String {
     match signal {
         Sig::ABRT => "ABRT".into(),

@@ -1,4 +1,4 @@
-//! Host keys: which kinds are asked for, and whether the one that a server shows is the pinned one.
+//! Host keys: the algorithms to offer, and the check against the pinned key.
 
 use ephyr_names::TargetName;
 use ephyr_policy::HostKey;
@@ -6,18 +6,18 @@ use ssh_key::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 
 use crate::error::SshError;
 
-/// The host key that a server showed and proved to hold.
+/// The host key that a server presented and proved to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostKeySeen {
-    /// Its fingerprint, `SHA256:…`.
+    /// The fingerprint, `SHA256:…`.
     pub fingerprint: String,
-    /// Whether the policy pins it. `false` only where host keys are not strict; the audit says so then.
+    /// Whether the policy pins it. `false` only without `global.host_key_strict`; the audit records it.
     pub pinned: bool,
 }
 
-/// The kinds of host key that are spoken here, the best first. RSA is not among them: its signatures are
-/// verified by a crate with a known timing flaw.
-const SPOKEN: [Algorithm; 4] = [
+/// The supported host key algorithms, in order of preference. RSA is excluded: the crate that verifies its
+/// signatures has a known timing flaw.
+const SUPPORTED: [Algorithm; 4] = [
     Algorithm::Ed25519,
     Algorithm::Ecdsa {
         curve: EcdsaCurve::NistP256,
@@ -30,19 +30,21 @@ const SPOKEN: [Algorithm; 4] = [
     },
 ];
 
-/// The lists of kinds to ask for, one per attempt. A server with several keys shows the first kind that
-/// both know, so the pinned kinds go first; which kind a fingerprint belongs to is not known before.
+/// Returns the algorithm lists to offer, one per connection attempt. A server with several keys presents the
+/// first one on the list that it has, so pinned algorithms come first. A fingerprint does not tell its
+/// algorithm, so each is then tried alone.
 ///
 /// # Errors
-/// [`SshError::HostKeyUnsupported`] when no pinned key is of a kind that is spoken here.
+/// [`SshError::HostKeyUnsupported`] when no pinned key has a supported algorithm.
 pub(crate) fn offers(
     target: &TargetName,
     pinned: &HostKey,
 ) -> Result<Vec<Vec<Algorithm>>, SshError> {
     match pinned {
         HostKey::Keys(keys) => {
-            let is_pinned = |kind: &Algorithm| keys.iter().any(|key| key.algorithm() == *kind);
-            let (mut offer, rest): (Vec<_>, Vec<_>) = SPOKEN.into_iter().partition(is_pinned);
+            let is_pinned =
+                |algorithm: &Algorithm| keys.iter().any(|key| key.algorithm() == *algorithm);
+            let (mut offer, rest): (Vec<_>, Vec<_>) = SUPPORTED.into_iter().partition(is_pinned);
             if offer.is_empty() {
                 let algorithm = keys
                     .first()
@@ -52,37 +54,37 @@ pub(crate) fn offers(
                     algorithm,
                 });
             }
-            // The others are asked for, too, so that a changed key can be named.
+            // The others are offered too, so that the error can name a changed key.
             offer.extend(rest);
             Ok(vec![offer])
         }
         HostKey::Fingerprint(_) => {
-            let alone = SPOKEN.into_iter().map(|kind| vec![kind]);
-            Ok(std::iter::once(SPOKEN.to_vec()).chain(alone).collect())
+            let alone = SUPPORTED.into_iter().map(|algorithm| vec![algorithm]);
+            Ok(std::iter::once(SUPPORTED.to_vec()).chain(alone).collect())
         }
-        HostKey::Unpinned => Ok(vec![SPOKEN.to_vec()]),
+        HostKey::Unpinned => Ok(vec![SUPPORTED.to_vec()]),
     }
 }
 
-/// Whether this key is the one that the policy pins.
+/// Checks the presented key against the pinned one.
 ///
 /// # Errors
-/// [`SshError::HostKeyUnsupported`] for an unusable key, whatever is pinned; [`SshError::HostKeyChanged`];
-/// [`SshError::HostKeyUnpinned`] where nothing is pinned and `strict` is set.
+/// [`SshError::HostKeyUnsupported`] for a weak key, even if it is pinned; [`SshError::HostKeyChanged`];
+/// [`SshError::HostKeyUnpinned`] when nothing is pinned and `strict` is set.
 pub(crate) fn check(
     target: &TargetName,
     pinned: &HostKey,
     strict: bool,
-    shown: &PublicKey,
+    presented: &PublicKey,
 ) -> Result<HostKeySeen, SshError> {
-    // A fingerprint may come from an unverified first connection, so the key itself is checked too.
-    if let Err(fault) = ephyr_policy::check_point(shown) {
+    // A pinned fingerprint may be that of a weak key: only the presented key shows that.
+    if let Err(fault) = ephyr_policy::check_point(presented) {
         return Err(SshError::HostKeyUnsupported {
             target: target.clone(),
-            algorithm: format!("ssh-ed25519 as shown ({fault})"),
+            algorithm: format!("ssh-ed25519, as presented ({fault}),"),
         });
     }
-    let fingerprint = shown.fingerprint(HashAlg::Sha256).to_string();
+    let fingerprint = presented.fingerprint(HashAlg::Sha256).to_string();
     if matches!(pinned, HostKey::Unpinned) {
         if strict {
             return Err(SshError::HostKeyUnpinned {
@@ -95,7 +97,7 @@ pub(crate) fn check(
             pinned: false,
         });
     }
-    if !pinned.accepts(shown) {
+    if !pinned.accepts(presented) {
         return Err(SshError::HostKeyChanged {
             target: target.clone(),
             expected: expected(pinned),
@@ -108,7 +110,7 @@ pub(crate) fn check(
     })
 }
 
-/// The pinned fingerprints.
+/// Returns the pinned fingerprints.
 fn expected(pinned: &HostKey) -> Vec<String> {
     match pinned {
         HostKey::Keys(keys) => keys
@@ -137,12 +139,12 @@ mod tests {
         "web".parse().unwrap()
     }
 
-    fn checked(pinned: &HostKey, strict: bool, shown: &str) -> Result<HostKeySeen, SshError> {
-        check(&target(), pinned, strict, &key(shown))
+    fn checked(pinned: &HostKey, strict: bool, presented: &str) -> Result<HostKeySeen, SshError> {
+        check(&target(), pinned, strict, &key(presented))
     }
 
     #[test]
-    fn a_pinned_key_is_accepted_and_any_other_named_with_both_fingerprints() {
+    fn changed_key_is_refused_with_both_fingerprints() {
         let pinned = HostKey::Keys(vec![key(ED25519)]);
         assert!(checked(&pinned, true, ED25519).unwrap().pinned);
         let error = checked(&pinned, true, OTHER).unwrap_err();
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pinned_fingerprint_counts_as_much_as_the_key() {
+    fn pinned_fingerprint_is_checked_like_a_pinned_key() {
         let pinned = HostKey::Fingerprint(key(ED25519).fingerprint(HashAlg::Sha256));
         assert!(checked(&pinned, true, ED25519).unwrap().pinned);
         assert!(checked(&pinned, true, OTHER).is_err());
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unpinned_key_is_refused_unless_host_keys_are_not_strict() {
+    fn unpinned_key_is_accepted_only_without_strict_host_keys() {
         let refused = checked(&HostKey::Unpinned, true, ED25519).unwrap_err();
         assert_eq!(refused.code(), "host_key_unpinned");
         let seen = checked(&HostKey::Unpinned, false, ED25519).unwrap();
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shown_key_of_small_order_is_refused_whatever_is_pinned() {
+    fn key_of_small_order_is_refused_even_if_pinned() {
         let weak =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         for pinned in [
@@ -193,12 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn the_pinned_kind_is_asked_for_first() {
+    fn pinned_algorithm_is_offered_first() {
         let p256 = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGsX0fLhLEJH\
                     +Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT+NC4v4af5uO5+tKfA+eFivOM1drMV7Oy7ZAaDe/UfU=";
         let offers = offers(&target(), &HostKey::Keys(vec![key(p256)])).unwrap();
         assert_eq!(offers.len(), 1);
         assert_eq!(offers[0][0].as_str(), "ecdsa-sha2-nistp256");
-        assert_eq!(offers[0].len(), SPOKEN.len());
+        assert_eq!(offers[0].len(), SUPPORTED.len());
     }
 }

@@ -1,4 +1,4 @@
-//! The key pair of one connection, and the certificate that makes it an identity.
+//! The key pair of one connection, and its certificate.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use zeroize::Zeroizing;
 
 use crate::error::SshError;
 
-/// Longest certificate that is read: a 16 KiB command and its surroundings, in base64, twice over.
+/// Longest certificate accepted, in bytes; ample for the base64 form of one with a 16 KiB command.
 const MAX_CERTIFICATE: usize = 64 * 1024;
 
 /// An Ed25519 key pair that exists only in memory, for one connection. The private half is overwritten
-/// when it is dropped.
+/// on drop.
 pub struct KeyPair {
     private: PrivateKey,
     public: String,
 }
 
-/// A key pair with the certificate for it: what logs in.
+/// A key pair with its certificate, for [`Connection::authenticate`](crate::Connection::authenticate).
 pub struct Identity {
     pub(crate) private: Arc<PrivateKey>,
     pub(crate) certificate: Certificate,
 }
 
 impl KeyPair {
-    /// A new key pair, from the kernel's random numbers.
+    /// Generates a key pair from the kernel's random number generator.
     ///
     /// # Errors
-    /// [`SshError::Random`] when the kernel gives none.
+    /// [`SshError::Random`] when the kernel returns no random bytes.
     pub fn generate() -> Result<Self, SshError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut()).map_err(|error| SshError::Random {
@@ -47,16 +47,17 @@ impl KeyPair {
         Ok(Self { private, public })
     }
 
-    /// The public half as one line, `ssh-ed25519 AAAA…`, for the signer.
+    /// Returns the public key as one line, `ssh-ed25519 AAAA…`, for the signer.
     #[must_use]
     pub fn public_openssh(&self) -> &str {
         &self.public
     }
 
-    /// Joins it with its certificate, given as the line of an OpenSSH `-cert.pub` file (PROTOCOL.certkeys).
+    /// Combines the key pair with its certificate, given as the line of an OpenSSH `-cert.pub` file
+    /// (PROTOCOL.certkeys).
     ///
     /// # Errors
-    /// [`SshError::BadCertificate`] when the text is no user certificate for this key.
+    /// [`SshError::BadCertificate`] when the text is not a user certificate for this key.
     pub fn identity(self, certificate: &str) -> Result<Identity, SshError> {
         let bad = |reason: &str| SshError::BadCertificate {
             reason: reason.to_owned(),
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_pair_is_new_and_names_its_public_half() {
+    fn every_generated_key_pair_is_different() {
         let one = KeyPair::generate().unwrap();
         let other = KeyPair::generate().unwrap();
         assert!(one.public_openssh().starts_with("ssh-ed25519 AAAA"));
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_refused_without_being_repeated() {
+    fn invalid_certificate_is_refused_and_not_echoed() {
         let text = "ssh-ed25519-cert-v01@openssh.com AAAAsecretlooking";
         let refused = KeyPair::generate().unwrap().identity(text);
         let message = refused.err().unwrap().to_string();
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_certificate_is_refused_unread() {
+    fn certificate_over_64_kib_is_refused_unparsed() {
         let refused = KeyPair::generate().unwrap().identity(&"A".repeat(70_000));
         assert!(refused.err().unwrap().to_string().contains("64 KiB"));
     }

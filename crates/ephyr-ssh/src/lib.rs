@@ -1,15 +1,17 @@
 //! The broker's SSH client: a new key and certificate per connection, pinned host keys, bounded output.
 //!
-//! A connection takes three steps, each of which is a type:
+//! One type per step:
 //!
-//! 1. [`connect`] dials the target that a [`SshPermit`](ephyr_policy::SshPermit) names, exchanges keys and
-//!    checks the host key: a [`Connection`]. It needs no certificate, so it runs while the signer works.
-//! 2. [`Connection::authenticate`] logs in with an [`Identity`], a [`KeyPair`] and its certificate: a
-//!    [`LoggedIn`].
-//! 3. [`LoggedIn::exec`] runs the permit's command, and no other, to its end: an [`ExecOutput`].
+//! 1. [`connect`] connects to the target that a [`SshPermit`](ephyr_policy::SshPermit) names, exchanges keys
+//!    and checks the host key. It returns a [`Connection`]. It needs no certificate, so it runs while the
+//!    signer issues one.
+//! 2. [`Connection::authenticate`] logs in with an [`Identity`] (a [`KeyPair`] and its certificate). It
+//!    returns a [`LoggedIn`].
+//! 3. [`LoggedIn::exec`] runs the permit's command, and no other, until it ends. It returns an
+//!    [`ExecOutput`].
 //!
-//! Where to connect, as whom and what to run comes from the permit alone. Whatever of these is dropped
-//! before its end cuts the TCP connection, and with it what runs there: `docs/ssh.md` says how.
+//! Host, account and command come only from the permit. Dropping a connection, a login or a
+//! running future closes the TCP connection, which ends the command on the target: see `docs/ssh.md`.
 
 mod cancel;
 mod capture;

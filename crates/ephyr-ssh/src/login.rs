@@ -1,4 +1,4 @@
-//! Logging in with the certificate, and what a session's end means.
+//! Login with the certificate, and the errors of a session that ended.
 
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,25 +8,25 @@ use russh::Disconnect;
 use russh::client::AuthResult;
 use tokio::time::{Instant, timeout};
 
-use crate::connect::{Connection, Failure, Session, closed, crashed, timed_out};
+use crate::connect::{Connection, HandlerError, SshSession, closed, crashed, timed_out};
 use crate::error::{ClockWindow, SshError, Stage};
 use crate::key::Identity;
 use crate::timings::Timings;
 
-/// How long a session that has lost its server is given to say why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long to wait for the session's task to end.
+const SESSION_END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection on which the permit's account is logged in.
+/// A connection that is logged in as the permit's account.
 pub struct LoggedIn {
-    pub(crate) session: Session,
+    pub(crate) session: SshSession,
 }
 
 impl Connection {
     /// Logs in as the permit's account.
     ///
     /// # Errors
-    /// [`SshError::CertificateRefused`] when the target does not take the certificate; otherwise when it is
-    /// too slow, closes the connection or breaks the protocol.
+    /// [`SshError::CertificateRefused`] when the target refuses the certificate; other errors when it is too
+    /// slow, closes the connection or violates the protocol.
     pub async fn authenticate(self, identity: Identity) -> Result<LoggedIn, SshError> {
         let Self {
             mut session,
@@ -43,12 +43,12 @@ impl Connection {
         );
         let answer = match timeout(login_timeout, login).await {
             Err(_) => return Err(timed_out(&session.endpoint, Stage::Login, login_timeout)),
-            Ok(Err(_)) => return Err(session.ended(Stage::Login).await),
+            Ok(Err(_)) => return Err(session.end_error(Stage::Login).await),
             Ok(Ok(answer)) => answer,
         };
         match answer {
             AuthResult::Success => {
-                session.cut.logged_in();
+                session.close_guard.logged_in();
                 session.timings.login = started.elapsed();
                 Ok(LoggedIn { session })
             }
@@ -56,9 +56,9 @@ impl Connection {
                 remaining_methods,
                 partial_success,
             } => {
-                // A session that ended reports a refusal, too, but knows of no other methods.
+                // The library also reports a failed login when the session ended, without other methods.
                 if remaining_methods.is_empty() && session.has_ended().await {
-                    return Err(session.ended(Stage::Login).await);
+                    return Err(session.end_error(Stage::Login).await);
                 }
                 Err(SshError::CertificateRefused {
                     target: session.endpoint.target.clone(),
@@ -83,62 +83,67 @@ fn window(identity: &Identity) -> ClockWindow {
 }
 
 impl LoggedIn {
-    /// How long the steps took so far.
+    /// Returns the durations of the steps so far.
     #[must_use]
     pub fn timings(&self) -> Timings {
         self.session.timings
     }
 
-    /// Takes leave of the target, without waiting for it.
+    /// Disconnects from the target in the background.
     pub fn close(self) {
-        self.session.leave();
+        self.session.disconnect();
     }
 }
 
-impl Session {
-    /// Whether the session's task is at its end.
+impl SshSession {
+    /// Returns whether the session's task ends within [`SESSION_END_TIMEOUT`].
     async fn has_ended(&self) -> bool {
         let ended = async {
             while !self.handle.is_closed() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(LAST_WORDS, ended).await.is_ok()
+        timeout(SESSION_END_TIMEOUT, ended).await.is_ok()
     }
 
-    /// Why the session ended, which it has.
-    pub(crate) async fn ended(&mut self, stage: Stage) -> SshError {
+    /// Returns the error of a session that ended during `stage`.
+    pub(crate) async fn end_error(&mut self, stage: Stage) -> SshError {
         let endpoint = &self.endpoint;
-        match timeout(LAST_WORDS, &mut self.handle).await {
-            Ok(Err(Failure::Session(russh::Error::Join(_)))) => crashed(endpoint, stage),
+        match timeout(SESSION_END_TIMEOUT, &mut self.handle).await {
+            Ok(Err(HandlerError::Library(russh::Error::Join(_)))) => crashed(endpoint, stage),
             Ok(Err(failure)) => failure.into_error(endpoint, stage),
             Ok(Ok(())) | Err(_) => {
-                let said = self.farewell.lock().unwrap_or_else(PoisonError::into_inner);
-                let said = said.as_deref().unwrap_or("without a word");
-                closed(endpoint, stage, said)
+                let message = self.disconnect_message.lock();
+                let message = message.unwrap_or_else(PoisonError::into_inner);
+                let message = message.as_deref().unwrap_or("no disconnect message");
+                closed(endpoint, stage, message)
             }
         }
     }
 
-    /// Why a running command's channel ended without a status, in words.
-    pub(crate) async fn loss(&mut self) -> String {
+    /// Returns why a running command's channel ended without a status.
+    pub(crate) async fn loss_reason(&mut self) -> String {
         if !self.has_ended().await {
-            return "the target closed the channel without a status".into();
+            return "the target closed the channel without an exit status".into();
         }
-        match self.ended(Stage::Start).await {
+        match self.end_error(Stage::Start).await {
             SshError::Closed { reason, .. } | SshError::Protocol { reason, .. } => reason,
             SshError::Crashed { .. } => {
-                "our SSH session failed over something the target sent".into()
+                "Ephyr's SSH client crashed, probably on malformed input".into()
             }
             other => other.code().into(),
         }
     }
 
-    /// Says goodbye in the background; the connection is cut if the server does not take it at once.
-    pub(crate) fn leave(self) {
-        let Self { cut, handle, .. } = self;
+    /// Sends SSH_MSG_DISCONNECT in the background, then closes the connection.
+    pub(crate) fn disconnect(self) {
+        let Self {
+            close_guard,
+            handle,
+            ..
+        } = self;
         tokio::spawn(async move {
-            let goodbye = async {
+            let disconnect = async {
                 if handle
                     .disconnect(Disconnect::ByApplication, "done", "")
                     .await
@@ -147,8 +152,8 @@ impl Session {
                     let _ = handle.await;
                 }
             };
-            let _ = timeout(LAST_WORDS, goodbye).await;
-            drop(cut);
+            let _ = timeout(SESSION_END_TIMEOUT, disconnect).await;
+            drop(close_guard);
         });
     }
 }

@@ -12,12 +12,12 @@ use ephyr_policy::SEALED_BEGINS;
 #[derive(Default)]
 pub(crate) struct Proof {
     seen: bool,
-    /// The last bytes so far, one fewer than the line has: they may contain the line's first part.
+    /// The last bytes so far, at most one fewer than the line has: they may hold the start of the line.
     tail: Vec<u8>,
 }
 
 impl Proof {
-    /// Whether the line was seen.
+    /// Returns whether the line was seen.
     pub(crate) fn is_seen(&self) -> bool {
         self.seen
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_found_wherever_the_pieces_are_cut() {
+    fn line_is_found_wherever_the_output_is_split() {
         let all = [b"noise\nephyr-", SEALED_BEGINS.as_bytes(), b"out\n"].concat();
         for first in 0..=all.len() {
             for second in first..=all.len() {

@@ -1,22 +1,22 @@
-//! How long the steps of a connection took.
+//! Durations of the steps of a connection.
 
 use std::time::Duration;
 
-/// How long each step took; zero for a step that was not reached.
+/// Duration of each step; zero for a step that was not reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// Looking up the name and connecting by TCP.
+    /// Resolving the name and connecting by TCP.
     pub connect: Duration,
     /// Exchanging keys and checking the host key.
     pub kex: Duration,
     /// Logging in with the certificate.
     pub login: Duration,
-    /// From the request to run the command to its end.
+    /// Running the command, from the request to its end.
     pub exec: Duration,
 }
 
 impl Timings {
-    /// All steps together. Waiting between two of them, such as for the signer, is not in it.
+    /// Returns the sum of all steps. It excludes time between steps, such as waiting for the signer.
     #[must_use]
     pub fn total(&self) -> Duration {
         self.connect + self.kex + self.login + self.exec

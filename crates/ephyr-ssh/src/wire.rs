@@ -1,4 +1,4 @@
-//! The TCP stream under the SSH session: acknowledged at once, bounded before the login, cut from outside.
+//! The TCP stream of an SSH session: acknowledged at once, limited before the login, closed from outside.
 
 use std::io;
 use std::pin::Pin;
@@ -10,22 +10,22 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Most bytes that a server may send before the login is done; an ordinary one sends about 5 KiB.
+/// Most bytes that a server may send before the login completes; OpenSSH sends about 5 KiB.
 const MAX_BEFORE_LOGIN: usize = 256 * 1024;
 
-/// Reads below this size are replies that the other side waits on, not bulk output.
+/// Smaller reads are replies whose acknowledgement the server waits for; larger ones are bulk output.
 const SMALL_READ: usize = 4096;
 
 /// The stream that the SSH session reads and writes.
-pub(crate) struct Wire {
+pub(crate) struct SshStream {
     shared: Arc<Shared>,
     received: usize,
 }
 
-/// Cuts the stream when dropped, whoever else still holds it.
+/// Closes the TCP connection when dropped, even while the SSH library still holds the stream.
 ///
-/// The session runs in a task of its own that nothing else can end while it waits for the server.
-pub(crate) struct Cut {
+/// The library runs the session in its own task, which nothing else can end while it waits for the server.
+pub(crate) struct CloseGuard {
     shared: Arc<Shared>,
 }
 
@@ -34,41 +34,42 @@ struct Shared {
     logged_in: AtomicBool,
 }
 
-/// The two ends for a connected stream.
-pub(crate) fn pair(tcp: TcpStream) -> io::Result<(Wire, Cut)> {
-    // Nagle's algorithm costs a round trip of 40 ms per request where the server delays its acknowledgement.
+/// Wraps a connected stream: the stream for the SSH library, and the guard that closes it.
+pub(crate) fn pair(tcp: TcpStream) -> io::Result<(SshStream, CloseGuard)> {
+    // Nagle's algorithm costs 40 ms per request if the server delays its acknowledgements.
     tcp.set_nodelay(true)?;
     let shared = Arc::new(Shared {
         tcp,
         logged_in: AtomicBool::new(false),
     });
-    let wire = Wire {
+    let stream = SshStream {
         shared: Arc::clone(&shared),
         received: 0,
     };
-    Ok((wire, Cut { shared }))
+    Ok((stream, CloseGuard { shared }))
 }
 
-impl Cut {
-    /// Lifts the bound on what the server may send.
+impl CloseGuard {
+    /// Lifts the limit on the bytes that the server may send.
     pub(crate) fn logged_in(&self) {
         self.shared.logged_in.store(true, Ordering::Relaxed);
     }
 }
 
-impl Drop for Cut {
+impl Drop for CloseGuard {
     fn drop(&mut self) {
-        // It fails only when the other side has already closed.
+        // Fails only if the server has already closed the connection.
         let _ = shutdown(&self.shared.tcp, Shutdown::Both);
     }
 }
 
-impl Wire {
-    /// Counts what came in and asks the kernel to acknowledge it at once.
-    fn took(&mut self, bytes: usize) -> io::Result<()> {
+impl SshStream {
+    /// Counts received bytes and makes the kernel acknowledge small reads at once.
+    fn record_read(&mut self, bytes: usize) -> io::Result<()> {
         if bytes > 0 && bytes < SMALL_READ {
             // sshd leaves Nagle's algorithm on for commands, so a delayed acknowledgement delays its next
-            // packet. The kernel forgets the setting by itself; a failure costs time and nothing else.
+            // packet. The kernel resets the option by itself, so it is set again each time. A failure only
+            // costs time.
             let _ = sockopt::set_tcp_quickack(&self.shared.tcp, true);
         }
         if !self.shared.logged_in.load(Ordering::Relaxed) {
@@ -83,7 +84,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for SshStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -94,7 +95,7 @@ impl AsyncRead for Wire {
             match self.shared.tcp.try_read(buf.initialize_unfilled()) {
                 Ok(bytes) => {
                     buf.advance(bytes);
-                    return Poll::Ready(self.took(bytes));
+                    return Poll::Ready(self.record_read(bytes));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -103,7 +104,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for SshStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -123,7 +124,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Already closed by the other side is closed.
+        // Fails only if the server has already closed the connection.
         let _ = shutdown(&self.shared.tcp, Shutdown::Write);
         Poll::Ready(Ok(()))
     }

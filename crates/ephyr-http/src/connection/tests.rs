@@ -1,4 +1,4 @@
-//! Requests over a stream in memory, as a TLS acceptor would hand one over.
+//! Requests over an in-memory stream, like the one that a TLS acceptor returns.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::body::{BodyError, RequestBody};
 const PEER: Peer = Peer::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
 const LIMIT: usize = 1000;
 
-/// Refuses `/refused`, sends the body of `/echo` back frame by frame, and collects all others.
+/// Refuses `/refused`, echoes the body of `/echo` frame by frame, and collects all others.
 struct TestService;
 
 impl Service for TestService {
@@ -76,7 +76,7 @@ impl Client {
         self.send(&head).await;
     }
 
-    /// Reads until the text has arrived.
+    /// Reads until `text` has arrived.
     async fn expect(&mut self, text: &str) {
         let mut read = String::new();
         while !read.contains(text) {
@@ -101,7 +101,10 @@ async fn collected_body_reaches_the_service_whole() {
     client.head("/", "content-length: 6\r\n").await;
     client.send("one").await;
     tokio::task::yield_now().await;
-    assert!(!client.activity.is_busy(), "a slow body holds no place");
+    assert!(
+        !client.activity.is_busy(),
+        "an incomplete body must not make the connection busy"
+    );
     client.send("two").await;
     client.expect("200 OK").await;
     client.expect("onetwo").await;
@@ -139,7 +142,10 @@ async fn no_continue_is_sent_before_the_body_is_accepted() {
             client.send("onetwo").await;
             client.expect("onetwo").await;
         } else {
-            assert!(client.is_closed().await, "{path}: no body will follow");
+            assert!(
+                client.is_closed().await,
+                "{path}: the connection stays open"
+            );
         }
     }
 }

@@ -1,5 +1,4 @@
-//! What is said of a command that the target was asked to run and that came to no proper end: whether it
-//! may have run.
+//! Commands without a regular end: the result states whether the command may have run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,30 +10,32 @@ use tokio::net::TcpListener;
 
 use crate::support::{Ca, Pin, Spec, connect, key, permit, within};
 
-/// What a server does once it is logged in to.
+/// The server's behavior after the login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Answer {
-    OpensNoChannel,
+enum Behavior {
+    RefusesTheChannel,
     HangsBeforeTheChannel,
-    LeavesBeforeTheChannel,
-    Refuses,
+    DisconnectsBeforeTheChannel,
+    RefusesTheCommand,
     RefusesAfterOutput,
     ClosesTheChannel,
-    Leaves,
-    SaysNothing,
+    Disconnects,
+    NeverAnswers,
     Runs,
     RunsSomethingElse,
     OpensChannels,
 }
 
 #[tokio::test]
-async fn before_the_target_was_asked_nothing_can_have_run() {
-    let refused = against(Answer::OpensNoChannel).await.unwrap_err();
+async fn failures_before_the_request_report_that_nothing_ran() {
+    let refused = against(Behavior::RefusesTheChannel).await.unwrap_err();
     assert!(
         matches!(refused, SshError::CommandRefused { .. }),
         "{refused:?}"
     );
-    let left = against(Answer::LeavesBeforeTheChannel).await.unwrap_err();
+    let left = against(Behavior::DisconnectsBeforeTheChannel)
+        .await
+        .unwrap_err();
     assert!(
         matches!(
             left,
@@ -45,42 +46,42 @@ async fn before_the_target_was_asked_nothing_can_have_run() {
         ),
         "{left:?}"
     );
-    let hung = against(Answer::HangsBeforeTheChannel).await.unwrap();
+    let hung = against(Behavior::HangsBeforeTheChannel).await.unwrap();
     assert_eq!((hung.exit, hung.asked), (Exit::Timeout, false));
 }
 
 #[tokio::test]
-async fn a_target_that_refuses_is_believed_as_long_as_it_has_not_said_otherwise() {
-    let refused = against(Answer::Refuses).await.unwrap_err();
+async fn refusal_after_output_is_not_trusted() {
+    let refused = against(Behavior::RefusesTheCommand).await.unwrap_err();
     assert!(
         matches!(refused, SshError::CommandRefused { .. }),
         "{refused:?}"
     );
-    let ran = against(Answer::RefusesAfterOutput).await.unwrap();
+    let ran = against(Behavior::RefusesAfterOutput).await.unwrap();
     assert!(matches!(ran.exit, Exit::Lost(_)), "{ran:?}");
     assert!(ran.asked);
 }
 
 #[tokio::test]
-async fn whatever_breaks_after_the_target_was_asked_is_no_error_that_says_nothing_ran() {
-    for answer in [Answer::ClosesTheChannel, Answer::Leaves] {
-        let ran = against(answer).await.unwrap();
-        assert!(matches!(ran.exit, Exit::Lost(_)), "{answer:?}: {ran:?}");
+async fn failures_after_the_request_report_that_it_may_have_run() {
+    for behavior in [Behavior::ClosesTheChannel, Behavior::Disconnects] {
+        let ran = against(behavior).await.unwrap();
+        assert!(matches!(ran.exit, Exit::Lost(_)), "{behavior:?}: {ran:?}");
         assert!(ran.asked && !ran.end_reported);
     }
-    let silent = against(Answer::SaysNothing).await.unwrap();
+    let silent = against(Behavior::NeverAnswers).await.unwrap();
     assert_eq!((silent.exit, silent.asked), (Exit::Timeout, true));
-    let ran = against(Answer::Runs).await.unwrap();
+    let ran = against(Behavior::Runs).await.unwrap();
     assert_eq!((ran.exit, ran.asked), (Exit::Code(3), true));
-    let other = against(Answer::RunsSomethingElse).await.unwrap();
+    let other = against(Behavior::RunsSomethingElse).await.unwrap();
     assert!(matches!(other.exit, Exit::Unproven(_)), "{other:?}");
     assert!(other.asked);
 }
 
 #[tokio::test]
-async fn channels_that_a_target_opens_are_refused() {
-    let ran = against(Answer::OpensChannels).await.unwrap();
-    // The server counts the channels that it could open, and exits with that number.
+async fn channels_opened_by_the_target_are_refused() {
+    let ran = against(Behavior::OpensChannels).await.unwrap();
+    // The exit status is the number of channels that the server could open.
     assert_eq!(ran.exit, Exit::Code(0), "{ran:?}");
 }
 
@@ -110,8 +111,8 @@ async fn open_channels(handle: &Handle) -> u32 {
     opened.into_iter().map(u32::from).sum()
 }
 
-/// One command on a server that does this.
-async fn against(answer: Answer) -> Result<ExecOutput, SshError> {
+/// Runs one command on a server with this behavior.
+async fn against(behavior: Behavior) -> Result<ExecOutput, SshError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let host = Ca::new(9);
@@ -122,8 +123,8 @@ async fn against(answer: Answer) -> Result<ExecOutput, SshError> {
     });
     let server = tokio::spawn(async move {
         let (socket, _) = listener.accept().await.unwrap();
-        let session = run_stream(config, socket, Server(answer)).await.unwrap();
-        // How it ended is the test's own doing.
+        let session = run_stream(config, socket, Server(behavior)).await.unwrap();
+        // The test itself ends the session, so its result does not matter.
         let _ = session.await;
     });
     let permit = permit(port, "nobody", &Pin::Key(host.public()), "id");
@@ -133,8 +134,8 @@ async fn against(answer: Answer) -> Result<ExecOutput, SshError> {
     let login = connection
         .authenticate(keys.identity(&certificate)?)
         .await?;
-    let options = match answer {
-        Answer::HangsBeforeTheChannel | Answer::SaysNothing => within(Duration::from_secs(1)),
+    let options = match behavior {
+        Behavior::HangsBeforeTheChannel | Behavior::NeverAnswers => within(Duration::from_secs(1)),
         _ => ExecOptions::default(),
     };
     let done = login.exec(options).await;
@@ -142,7 +143,7 @@ async fn against(answer: Answer) -> Result<ExecOutput, SshError> {
     done
 }
 
-struct Server(Answer);
+struct Server(Behavior);
 
 impl Handler for Server {
     type Error = russh::Error;
@@ -162,9 +163,9 @@ impl Handler for Server {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         match self.0 {
-            Answer::OpensNoChannel => drop(reply),
-            Answer::HangsBeforeTheChannel => std::future::pending().await,
-            Answer::LeavesBeforeTheChannel => {
+            Behavior::RefusesTheChannel => drop(reply),
+            Behavior::HangsBeforeTheChannel => std::future::pending().await,
+            Behavior::DisconnectsBeforeTheChannel => {
                 session.disconnect(Disconnect::ByApplication, "off", "")?;
             }
             _ => reply.accept().await,
@@ -179,27 +180,27 @@ impl Handler for Server {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         match self.0 {
-            Answer::Refuses => session.channel_failure(channel),
-            Answer::RefusesAfterOutput => {
+            Behavior::RefusesTheCommand => session.channel_failure(channel),
+            Behavior::RefusesAfterOutput => {
                 session.data(channel, &b"done\n"[..])?;
                 session.channel_failure(channel)
             }
-            Answer::ClosesTheChannel => session.close(channel),
-            Answer::Leaves => session.disconnect(Disconnect::ByApplication, "off", ""),
-            Answer::Runs | Answer::RunsSomethingElse => {
+            Behavior::ClosesTheChannel => session.close(channel),
+            Behavior::Disconnects => session.disconnect(Disconnect::ByApplication, "off", ""),
+            Behavior::Runs | Behavior::RunsSomethingElse => {
                 session.channel_success(channel)?;
-                if self.0 == Answer::Runs {
+                if self.0 == Behavior::Runs {
                     session.data(channel, ephyr_policy::SEALED_BEGINS.as_bytes())?;
                 }
                 session.exit_status_request(channel, 3)?;
                 session.eof(channel)?;
                 session.close(channel)
             }
-            Answer::OpensChannels => {
+            Behavior::OpensChannels => {
                 session.channel_success(channel)?;
                 session.data(channel, ephyr_policy::SEALED_BEGINS.as_bytes())?;
                 let handle = session.handle();
-                // The session must go on meanwhile, to see the client's replies.
+                // In its own task: the session must keep running to receive the client's replies.
                 tokio::spawn(async move {
                     let opened = open_channels(&handle).await;
                     let _ = handle.exit_status_request(channel, opened).await;

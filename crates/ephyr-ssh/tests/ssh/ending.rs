@@ -1,4 +1,4 @@
-//! A command that is told to end does end, on the machine where it runs.
+//! Timeouts, cancellations and dropped clients end the command's processes on the target.
 
 use std::time::Duration;
 
@@ -9,30 +9,30 @@ use crate::support::{
     Lab, SHELLS, Setup, Spec, alive, installed, login_by, run, until_dead, within,
 };
 
-/// Four processes, of which some want to live on: one that ignores what asks it to end, one in the
-/// background with its output closed, and the shell itself. The command prints their ids, then `ready`.
+/// Four processes: one that ignores SIGTERM, SIGHUP and SIGINT, one in the background with its output closed,
+/// a plain child, and the shell itself. Prints their ids, then `ready`.
 const STUBBORN: &str = "\
     (trap '' TERM HUP INT; echo ignores $BASHPID; while :; do sleep 1; done) & \
     sleep 600 >/dev/null 2>&1 & echo quiet $!; \
     (sleep 600; :) & echo child $!; \
     echo shell $$; sleep 0.3; echo ready; sleep 600; echo never";
 
-/// Longest time from the order to end until everything is dead: 2 s of grace and some for a slow machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time until all processes are dead: 2 s of grace, and a margin for slow machines.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn a_timeout_ends_the_command_and_its_children() {
+async fn timeout_ends_the_command_and_its_children() {
     let lab = Lab::start();
     let (ids, done) = watched(&lab, STUBBORN, within(Duration::from_secs(4))).await;
     assert_eq!(ids.len(), 4, "{done:?}");
     assert_eq!(done.exit, Exit::Timeout);
     assert!(done.end_reported, "{done:?}");
     assert!(!String::from_utf8_lossy(&done.stdout).contains("never"));
-    assert!(until_dead(&ids, PATIENCE).await.is_empty());
+    assert!(until_dead(&ids, KILL_DEADLINE).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_cancelled_command_ends_with_its_children() {
+async fn cancellation_ends_the_command_and_its_children() {
     let lab = Lab::start();
     let (canceller, cancel) = cancellation();
     let options = ExecOptions {
@@ -53,11 +53,11 @@ async fn a_cancelled_command_ends_with_its_children() {
     let done = done.unwrap();
     assert_eq!((&done.exit, done.asked), (&Exit::Cancelled, true));
     assert_eq!(ids.len(), 4, "{done:?}");
-    assert!(until_dead(&ids, PATIENCE).await.is_empty());
+    assert!(until_dead(&ids, KILL_DEADLINE).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_command_that_ends_at_the_first_word_is_reported_as_ended() {
+async fn command_that_ends_on_sigterm_is_reported_as_ended() {
     let lab = Lab::start();
     let (ids, done) = watched(
         &lab,
@@ -67,34 +67,34 @@ async fn a_command_that_ends_at_the_first_word_is_reported_as_ended() {
     .await;
     assert_eq!(done.exit, Exit::Timeout);
     assert!(done.end_reported);
-    // It had the time to tidy up, and what it said then was heard.
+    // It had time to clean up, and the output of that was received.
     assert!(
         String::from_utf8_lossy(&done.stdout).ends_with("tidied\n"),
         "{done:?}"
     );
-    assert!(until_dead(&ids, PATIENCE).await.is_empty());
+    assert!(until_dead(&ids, KILL_DEADLINE).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_broker_that_goes_away_takes_the_command_with_it() {
+async fn dropped_client_ends_the_command() {
     let lab = Lab::start();
     let (sender, chunks) = mpsc::channel(64);
     let options = ExecOptions {
         progress: Some(sender),
         ..within(Duration::from_secs(60))
     };
-    // Dropped in the middle, without a word to the target.
+    // `select!` drops the running command without notice to the target.
     let ids = tokio::select! {
         done = run(&lab, STUBBORN, options) => panic!("{done:?}"),
         ids = ids_when_ready(chunks) => ids,
     };
     assert_eq!(ids.len(), 4);
-    assert!(until_dead(&ids, PATIENCE).await.is_empty());
+    assert!(until_dead(&ids, KILL_DEADLINE).await.is_empty());
 }
 
 #[tokio::test]
-async fn without_the_watcher_the_command_would_live_on() {
-    // The reason for it: sshd passes no signals to a sealed command and lets it be when the connection ends.
+async fn command_without_the_watcher_survives_the_connection() {
+    // Why the watcher exists: sshd neither forwards signals to a forced command nor ends it with the connection.
     let lab = Lab::start();
     let spec = Spec {
         bare: true,
@@ -106,8 +106,8 @@ async fn without_the_watcher_the_command_would_live_on() {
     let done = login.exec(within(Duration::from_secs(1))).await.unwrap();
     assert_eq!(done.exit, Exit::Timeout);
     assert!(!done.end_reported);
-    let left = children_of_lab(marker);
-    assert!(!left.is_empty(), "sshd ended a sealed command by itself");
+    let left = processes_with(marker);
+    assert!(!left.is_empty(), "sshd ended the command by itself");
     for pid in left {
         let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
@@ -115,7 +115,7 @@ async fn without_the_watcher_the_command_would_live_on() {
 }
 
 #[tokio::test]
-async fn a_cancellation_before_the_start_starts_nothing() {
+async fn cancellation_before_the_start_runs_nothing() {
     let lab = Lab::start();
     let (canceller, cancel) = cancellation();
     canceller.cancel();
@@ -133,9 +133,9 @@ async fn a_cancellation_before_the_start_starts_nothing() {
 }
 
 #[tokio::test]
-async fn a_timeout_ends_commands_in_other_shells_as_well() {
+async fn timeout_ends_the_command_in_every_supported_shell() {
     if !rustix::process::geteuid().is_root() {
-        return ephyr_testkit::skip("only root gives the lab's account another shell");
+        return ephyr_testkit::skip("only root can change the login shell of the lab's account");
     }
     // In parallel: each takes as long as its timeout.
     let mut all = tokio::task::JoinSet::new();
@@ -149,7 +149,7 @@ async fn a_timeout_ends_commands_in_other_shells_as_well() {
             let command = "sleep 600 & echo child $!; echo shell $$; echo ready; sleep 600";
             let (ids, done) = watched(&lab, command, within(Duration::from_secs(3))).await;
             assert_eq!((done.exit, ids.len()), (Exit::Timeout, 2), "{shell}");
-            assert!(until_dead(&ids, PATIENCE).await.is_empty(), "{shell}");
+            assert!(until_dead(&ids, KILL_DEADLINE).await.is_empty(), "{shell}");
         });
     }
     while let Some(one) = all.join_next().await {
@@ -160,7 +160,7 @@ async fn a_timeout_ends_commands_in_other_shells_as_well() {
     }
 }
 
-/// Runs the command to its end; the process ids that it printed, which were all alive when it was ready.
+/// Runs the command to its end. Returns the process ids that it printed, after checking that all were alive.
 async fn watched(lab: &Lab, command: &str, options: ExecOptions) -> (Vec<u32>, ExecOutput) {
     let (sender, chunks) = mpsc::channel(64);
     let options = ExecOptions {
@@ -171,14 +171,14 @@ async fn watched(lab: &Lab, command: &str, options: ExecOptions) -> (Vec<u32>, E
     let (done, ids) = tokio::join!(run(lab, command, options), async {
         let ids = ids_when_ready(chunks).await;
         for pid in &ids {
-            assert!(alive(*pid), "process {pid} does not run");
+            assert!(alive(*pid), "process {pid} is not running");
         }
         ids
     });
     (ids, done.unwrap())
 }
 
-/// The process ids in the output so far, when it says `ready`.
+/// Returns the process ids printed before `ready`.
 async fn ids_when_ready(mut chunks: mpsc::Receiver<Chunk>) -> Vec<u32> {
     let mut text = String::new();
     while let Some(chunk) = chunks.recv().await {
@@ -192,8 +192,8 @@ async fn ids_when_ready(mut chunks: mpsc::Receiver<Chunk>) -> Vec<u32> {
         .collect()
 }
 
-/// Processes with these arguments.
-fn children_of_lab(arguments: &str) -> Vec<u32> {
+/// Returns the processes with this command line.
+fn processes_with(arguments: &str) -> Vec<u32> {
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())

@@ -1,4 +1,4 @@
-//! Commands on a real sshd: what they write, how they end, and that nothing else runs.
+//! Commands on OpenSSH's sshd: output, exit, and that only the sealed command runs.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::support::{self, Lab, SHELLS, Setup, Spec, connect, installed, run, run_plainly};
 
 #[tokio::test]
-async fn a_command_gives_its_output_its_errors_and_its_exit_code() {
+async fn command_returns_its_output_errors_and_exit_code() {
     let lab = Lab::start();
     let done = run_plainly(&lab, "echo out; echo err >&2; exit 7").await;
     assert_eq!(done.stdout, b"out\n");
@@ -25,7 +25,7 @@ async fn a_command_gives_its_output_its_errors_and_its_exit_code() {
 }
 
 #[tokio::test]
-async fn exit_codes_come_through_as_they_are() {
+async fn exit_codes_are_returned_unchanged() {
     let lab = Lab::start();
     for code in [0, 1, 126, 255] {
         let done = run_plainly(&lab, &format!("exit {code}")).await;
@@ -34,7 +34,7 @@ async fn exit_codes_come_through_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_command_that_a_signal_ends_says_which() {
+async fn signal_that_ends_a_command_is_reported() {
     let lab = Lab::start();
     for name in ["KILL", "TERM", "SEGV"] {
         let done = run_plainly(&lab, &format!("kill -s {name} $$; sleep 60")).await;
@@ -43,14 +43,14 @@ async fn a_command_that_a_signal_ends_says_which() {
 }
 
 #[tokio::test]
-async fn output_is_bytes_not_text() {
+async fn output_is_not_decoded() {
     let lab = Lab::start();
     let done = run_plainly(&lab, "printf '\\000\\377\\303\\050\\r\\n\\033[2J'").await;
     assert_eq!(done.stdout, b"\x00\xff\xc3\x28\r\n\x1b[2J");
 }
 
 #[tokio::test]
-async fn the_watcher_before_the_command_does_not_show() {
+async fn watcher_is_invisible_to_the_command() {
     let lab = Lab::start();
     let done = run_plainly(
         &lab,
@@ -63,9 +63,9 @@ async fn the_watcher_before_the_command_does_not_show() {
 }
 
 #[tokio::test]
-async fn what_runs_is_the_sealed_command_whatever_is_asked_for() {
+async fn sealed_command_runs_whatever_is_requested() {
     let lab = Lab::start();
-    // The permit says one thing, the certificate another: the target believes the certificate.
+    // Permit and certificate name different commands: the target runs the certificate's.
     let permit = support::permit(lab.port, &lab.account, &lab.pin(), "echo asked for");
     let connection = connect(&permit, &Options::default()).await.unwrap();
     let keys = KeyPair::generate().unwrap();
@@ -83,7 +83,7 @@ async fn what_runs_is_the_sealed_command_whatever_is_asked_for() {
 }
 
 #[tokio::test]
-async fn output_beyond_the_bounds_is_dropped_and_said_to_be() {
+async fn output_beyond_the_limit_is_dropped_and_reported() {
     let lab = Lab::start();
     let options = ExecOptions {
         max_stdout: 1000,
@@ -99,7 +99,7 @@ async fn output_beyond_the_bounds_is_dropped_and_said_to_be() {
 }
 
 #[tokio::test]
-async fn progress_comes_while_the_command_runs() {
+async fn progress_is_sent_while_the_command_runs() {
     let lab = Lab::start();
     let (sender, mut chunks) = mpsc::channel(16);
     let options = ExecOptions {
@@ -108,7 +108,7 @@ async fn progress_comes_while_the_command_runs() {
     };
     let fifo = "p=$(mktemp -u); mkfifo $p; echo $p; read -r word <$p; rm $p; echo \"got $word\"";
     let (done, ()) = tokio::join!(run(&lab, fifo, options), async {
-        // The command goes on only when its first output has been seen here.
+        // The command continues only after its first output was received here.
         let Chunk { stream, data, .. } = chunks.recv().await.unwrap();
         assert_eq!(stream, Stream::Stdout);
         let path = std::str::from_utf8(&data).unwrap().trim().to_owned();
@@ -122,7 +122,7 @@ async fn progress_comes_while_the_command_runs() {
 }
 
 #[tokio::test]
-async fn a_listener_that_never_reads_does_not_hold_the_command_up() {
+async fn receiver_that_never_reads_does_not_delay_the_command() {
     let lab = Lab::start();
     let (sender, _chunks) = mpsc::channel(1);
     let options = ExecOptions {
@@ -137,7 +137,7 @@ async fn a_listener_that_never_reads_does_not_hold_the_command_up() {
 }
 
 #[tokio::test]
-async fn what_a_command_leaves_in_the_background_is_not_waited_for() {
+async fn background_processes_are_not_waited_for() {
     let lab = Lab::start();
     let done = run_plainly(&lab, "sleep 25 & echo $!").await;
     assert_eq!(done.exit, Exit::Code(0));
@@ -146,7 +146,7 @@ async fn what_a_command_leaves_in_the_background_is_not_waited_for() {
         .trim()
         .parse()
         .unwrap();
-    assert!(support::alive(left), "it was left running on purpose");
+    assert!(support::alive(left), "the background process was ended");
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(left.cast_signed()).unwrap(),
         rustix::process::Signal::KILL,
@@ -155,7 +155,7 @@ async fn what_a_command_leaves_in_the_background_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn sixteen_commands_at_once_each_get_their_own_output() {
+async fn concurrent_commands_each_get_their_own_output() {
     let lab = Lab::start();
     let lab = std::sync::Arc::new(lab);
     let mut all = tokio::task::JoinSet::new();
@@ -163,20 +163,20 @@ async fn sixteen_commands_at_once_each_get_their_own_output() {
         let lab = std::sync::Arc::clone(&lab);
         all.spawn(async move { (n, run_plainly(&lab, &format!("echo {n}; exit {n}")).await) });
     }
-    let mut ends = 0;
+    let mut finished = 0;
     while let Some(one) = all.join_next().await {
         let (n, done) = one.unwrap();
         assert_eq!(done.stdout, format!("{n}\n").into_bytes());
         assert_eq!(done.exit, Exit::Code(n));
-        ends += 1;
+        finished += 1;
     }
-    assert_eq!(ends, 16);
+    assert_eq!(finished, 16);
 }
 
 #[tokio::test]
-async fn a_restricted_or_a_small_shell_runs_commands_as_well() {
+async fn every_supported_shell_runs_commands() {
     if !rustix::process::geteuid().is_root() {
-        return ephyr_testkit::skip("only root gives the lab's account another shell");
+        return ephyr_testkit::skip("only root can change the login shell of the lab's account");
     }
     // busybox is a shell when called `ash`.
     let dir = tempfile::tempdir().unwrap();
@@ -201,9 +201,9 @@ async fn a_restricted_or_a_small_shell_runs_commands_as_well() {
 }
 
 #[tokio::test]
-async fn a_login_shell_that_cannot_run_the_command_is_no_success() {
+async fn exit_of_an_unsupported_login_shell_is_unproven() {
     if !rustix::process::geteuid().is_root() {
-        return ephyr_testkit::skip("only root gives the lab's account another shell");
+        return ephyr_testkit::skip("only root can change the login shell of the lab's account");
     }
     let refused = [
         "/usr/bin/fish",
@@ -235,7 +235,7 @@ async fn a_login_shell_that_cannot_run_the_command_is_no_success() {
 }
 
 #[tokio::test]
-async fn what_sshd_runs_instead_of_the_command_is_no_success() {
+async fn exit_of_sshds_own_force_command_is_unproven() {
     let lab = Lab::with(&Setup {
         config: "ForceCommand /bin/echo hi",
         ..Setup::default()

@@ -1,4 +1,4 @@
-//! A target, or the way to it, that fails after the key exchange.
+//! Failures of the target or the network after the key exchange.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use ephyr_ssh::{Connection, ExecOptions, Exit, Identity, KeyPair, Options, SshEr
 use crate::support::{Lab, Relay, Setup, Spec, connect, login, permit, run, within};
 
 #[tokio::test]
-async fn a_target_that_falls_silent_at_the_login_times_out() {
+async fn silent_target_times_out_at_login() {
     let lab = Lab::start();
     let relay = Relay::to(lab.port).await;
     let (connection, identity) = connected(&lab, &relay, "id").await;
@@ -26,7 +26,7 @@ async fn a_target_that_falls_silent_at_the_login_times_out() {
 }
 
 #[tokio::test]
-async fn a_target_that_goes_away_at_the_login_is_said_to_have_closed() {
+async fn connection_closed_at_login_is_reported_as_closed() {
     let lab = Lab::start();
     let relay = Relay::to(lab.port).await;
     let (connection, identity) = connected(&lab, &relay, "id").await;
@@ -45,7 +45,7 @@ async fn a_target_that_goes_away_at_the_login_is_said_to_have_closed() {
 }
 
 #[tokio::test]
-async fn a_network_that_fails_in_silence_holds_a_command_no_longer_than_its_timeout() {
+async fn silent_network_failure_ends_the_command_at_its_timeout() {
     let lab = Lab::start();
     let relay = Relay::to(lab.port).await;
     let (connection, identity) = connected(&lab, &relay, "echo begun; sleep 20").await;
@@ -62,9 +62,9 @@ async fn a_network_that_fails_in_silence_holds_a_command_no_longer_than_its_time
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_under_a_command_leaves_what_it_wrote() {
+async fn output_before_a_lost_connection_is_kept() {
     let lab = Lab::start();
-    // The shell's parent is what sshd keeps for the connection.
+    // The shell's parent is the connection's sshd process.
     let command = "echo begun; sleep 1; kill -9 $PPID; sleep 20";
     let done = run(&lab, command, ExecOptions::default()).await.unwrap();
     assert!(matches!(done.exit, Exit::Lost(_)), "{done:?}");
@@ -73,7 +73,7 @@ async fn a_connection_that_breaks_under_a_command_leaves_what_it_wrote() {
 }
 
 #[tokio::test]
-async fn a_target_that_allows_no_session_is_said_to_have_refused_the_command() {
+async fn target_without_sessions_is_reported_as_refusing() {
     let lab = Lab::with(&Setup {
         config: "MaxSessions 0",
         ..Setup::default()
@@ -87,7 +87,7 @@ async fn a_target_that_allows_no_session_is_said_to_have_refused_the_command() {
 }
 
 #[tokio::test]
-async fn a_target_that_wants_more_than_a_certificate_says_so() {
+async fn further_login_method_is_reported() {
     let lab = Lab::with(&Setup {
         config: "AuthenticationMethods publickey,publickey",
         ..Setup::default()
@@ -103,7 +103,7 @@ async fn a_target_that_wants_more_than_a_certificate_says_so() {
     );
 }
 
-/// A connection through the relay, and an identity for it.
+/// Returns a connection through the relay, and an identity for it.
 async fn connected(lab: &Lab, relay: &Relay, command: &str) -> (Connection, Identity) {
     let permit = permit(relay.port, &lab.account, &lab.pin(), command);
     let options = Options {

@@ -1,4 +1,4 @@
-//! Servers that are none: each gives a clear error within the time for a login.
+//! Hostile and broken servers: each causes a clear error within the login timeout.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{Ca, Pin, connect, memory_high_water, permit};
 
-/// Shorter than in earnest, so that the tests are.
+/// Shorter than the default, to keep the tests fast.
 const LOGIN_TIMEOUT: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
-async fn a_server_that_closes_at_once_is_said_to_have_closed() {
+async fn immediate_close_is_reported_as_closed() {
     let error = against(|socket| async move { drop(socket) }).await;
     assert!(
         matches!(
@@ -28,27 +28,27 @@ async fn a_server_that_closes_at_once_is_said_to_have_closed() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_times_out() {
+async fn silent_server_times_out() {
     let error = against(|socket| async move {
         tokio::time::sleep(Duration::from_secs(60)).await;
         drop(socket);
     })
     .await;
-    is_timeout(&error);
+    assert_timeout(&error);
 }
 
 #[tokio::test]
-async fn a_server_that_stalls_after_its_banner_times_out() {
+async fn server_that_stalls_after_its_banner_times_out() {
     let error = against(|mut socket| async move {
         let _ = socket.write_all(b"SSH-2.0-Stall\r\n").await;
         tokio::time::sleep(Duration::from_secs(60)).await;
     })
     .await;
-    is_timeout(&error);
+    assert_timeout(&error);
 }
 
 #[tokio::test]
-async fn a_server_that_drips_its_banner_times_out() {
+async fn server_that_drips_its_banner_times_out() {
     let error = against(|mut socket| async move {
         for byte in b"SSH-2.0-Drip-drip-drip-drip-drip-drip".iter().cycle() {
             if socket.write_all(&[*byte]).await.is_err() {
@@ -58,11 +58,11 @@ async fn a_server_that_drips_its_banner_times_out() {
         }
     })
     .await;
-    is_timeout(&error);
+    assert_timeout(&error);
 }
 
 #[tokio::test]
-async fn a_web_server_is_not_understood() {
+async fn web_server_is_rejected() {
     let error = against(|mut socket| async move {
         let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
         let _ = socket.write_all(answer).await;
@@ -77,13 +77,13 @@ async fn a_web_server_is_not_understood() {
 }
 
 #[tokio::test]
-async fn garbage_for_a_banner_is_not_understood() {
+async fn garbage_banner_is_a_protocol_error() {
     let error = against(|socket| flood(socket, vec![0xff; 4096])).await;
     assert!(matches!(error, SshError::Protocol { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_banner_without_end_is_not_understood() {
+async fn endless_banner_is_a_protocol_error() {
     let mut banner = b"SSH-2.0-".to_vec();
     banner.resize(64 * 1024, b'A');
     let error = against(|socket| flood(socket, banner)).await;
@@ -91,13 +91,13 @@ async fn a_banner_without_end_is_not_understood() {
 }
 
 #[tokio::test]
-async fn lines_without_end_before_the_banner_are_not_understood() {
+async fn endless_lines_before_the_banner_are_a_protocol_error() {
     let error = against(|socket| flood(socket, b"welcome to nothing\r\n".repeat(100))).await;
     assert!(matches!(error, SshError::Protocol { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn garbage_after_the_banner_is_not_understood() {
+async fn garbage_after_the_banner_is_rejected() {
     for byte in [0x00, 0x41, 0xff] {
         let error = against(move |mut socket| async move {
             let _ = socket.write_all(b"SSH-2.0-Garbage\r\n").await;
@@ -112,8 +112,8 @@ async fn garbage_after_the_banner_is_not_understood() {
 }
 
 #[tokio::test]
-async fn packets_without_end_and_without_a_key_exchange_are_bounded() {
-    // SSH_MSG_IGNORE, well formed, for ever (RFC 4253, section 11.2).
+async fn endless_packets_before_the_key_exchange_are_limited() {
+    // Well-formed SSH_MSG_IGNORE packets without end (RFC 4253, section 11.2).
     let error = against(|mut socket| async move {
         let _ = socket.write_all(b"SSH-2.0-Ignore\r\n").await;
         flood(
@@ -130,32 +130,32 @@ async fn packets_without_end_and_without_a_key_exchange_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_key_exchange_that_never_ends_times_out() {
+async fn endless_key_exchange_times_out() {
     let error = against(|mut socket| async move {
         let _ = socket.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await;
-        let _ = socket.write_all(&packet(&offer())).await;
-        // Takes our half of the exchange and keeps its own.
+        let _ = socket.write_all(&packet(&kex_init())).await;
+        // Reads the client's key exchange message and never sends its own.
         let mut taken = [0; 4096];
         while matches!(socket.read(&mut taken).await, Ok(1..)) {}
     })
     .await;
-    is_timeout(&error);
+    assert_timeout(&error);
 }
 
 #[tokio::test]
-async fn nonsense_in_the_key_exchange_is_not_understood() {
-    // SSH_MSG_KEX_ECDH_REPLY with lengths that lie, and with a key that is none (RFC 5656, section 4).
-    let lies: [&[u8]; 4] = [
+async fn malformed_key_exchange_reply_is_rejected() {
+    // SSH_MSG_KEX_ECDH_REPLY with false lengths and an invalid key (RFC 5656, section 4).
+    let replies: [&[u8]; 4] = [
         &[31],
         &[31, 0xff, 0xff, 0xff, 0xff],
         &[31, 0, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0],
         &[31, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     ];
-    for lie in lies {
+    for reply in replies {
         let error = against(move |mut socket| async move {
             let _ = socket.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await;
-            let _ = socket.write_all(&packet(&offer())).await;
-            let _ = socket.write_all(&packet(lie)).await;
+            let _ = socket.write_all(&packet(&kex_init())).await;
+            let _ = socket.write_all(&packet(reply)).await;
             let mut taken = [0; 4096];
             while matches!(socket.read(&mut taken).await, Ok(1..)) {}
         })
@@ -165,21 +165,21 @@ async fn nonsense_in_the_key_exchange_is_not_understood() {
                 error,
                 SshError::Protocol { .. } | SshError::Closed { .. } | SshError::Crashed { .. }
             ),
-            "{lie:?}: {error:?}"
+            "{reply:?}: {error:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_is_given_up_is_closed() {
+async fn aborted_connect_closes_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let permit = permit(port, "nobody", &Pin::Key(Ca::new(1).public()), "id");
     let attempt = tokio::spawn(connect(&permit, &Options::default()));
     let (mut socket, _) = listener.accept().await.unwrap();
     socket.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await.unwrap();
-    socket.write_all(&packet(&offer())).await.unwrap();
-    // Until its half of the key exchange is here, and it waits for ours.
+    socket.write_all(&packet(&kex_init())).await.unwrap();
+    // Read until the client has sent its key exchange message and waits for the reply.
     let mut taken = vec![0; 4096];
     let quiet = Duration::from_millis(500);
     while tokio::time::timeout(quiet, socket.read(&mut taken))
@@ -187,16 +187,16 @@ async fn a_connection_that_is_given_up_is_closed() {
         .is_ok()
     {}
     attempt.abort();
-    // Ends only because the other side closes: the server itself never does.
+    // The read ends only if the client closes: the server keeps its side open.
     taken.clear();
     let closed = tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut taken));
     assert!(closed.await.is_ok());
 }
 
-/// The error of a connection to a server that does this.
-async fn against<Does>(serve: impl FnOnce(TcpStream) -> Does) -> SshError
+/// Returns the error of connecting to a server that runs `serve`.
+async fn against<Served>(serve: impl FnOnce(TcpStream) -> Served) -> SshError
 where
-    Does: Future<Output = ()> + Send + 'static,
+    Served: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -213,7 +213,7 @@ where
         .await
         .unwrap()
         .err()
-        .expect("it was taken for a target");
+        .expect("the connection succeeded");
     server.abort();
     assert!(started.elapsed() < LOGIN_TIMEOUT + Duration::from_secs(5));
     assert!(
@@ -224,7 +224,7 @@ where
     error
 }
 
-fn is_timeout(error: &SshError) {
+fn assert_timeout(error: &SshError) {
     assert!(
         matches!(
             error,
@@ -237,12 +237,12 @@ fn is_timeout(error: &SshError) {
     );
 }
 
-/// Sends the same for as long as it is taken.
+/// Sends `data` repeatedly until the client closes the connection.
 async fn flood(mut socket: TcpStream, data: Vec<u8>) {
     while socket.write_all(&data).await.is_ok() {}
 }
 
-/// A packet as it goes before any encryption (RFC 4253, section 6).
+/// Returns an unencrypted binary packet (RFC 4253, section 6).
 fn packet(payload: &[u8]) -> Vec<u8> {
     let padding = 8 - (payload.len() + 5) % 8 + 8;
     let length = u32::try_from(payload.len() + padding + 1).unwrap();
@@ -253,8 +253,8 @@ fn packet(payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// SSH_MSG_KEXINIT with what we would choose (RFC 4253, section 7.1).
-fn offer() -> Vec<u8> {
+/// Returns an SSH_MSG_KEXINIT with the client's preferred algorithms (RFC 4253, section 7.1).
+fn kex_init() -> Vec<u8> {
     let mut message = vec![20];
     message.extend_from_slice(&[7; 16]);
     let cipher = "aes256-gcm@openssh.com";

@@ -1,4 +1,4 @@
-//! Who is let in, and whom we let be the target.
+//! Certificate logins and host key checks.
 
 use ephyr_ssh::{ExecOptions, Exit, Fault, KeyPair, Options, SshError};
 use ssh_key::{HashAlg, PublicKey};
@@ -6,24 +6,24 @@ use ssh_key::{HashAlg, PublicKey};
 use crate::support::{self, Lab, Pin, Setup, Spec, connect, login_by, permit, run_plainly};
 
 #[tokio::test]
-async fn a_certificate_for_the_role_opens_the_account() {
+async fn certificate_for_the_role_opens_the_account() {
     let lab = Lab::start();
     let done = run_plainly(&lab, "id -un").await;
     assert_eq!(done.stdout, format!("{}\n", lab.account).into_bytes());
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_principal_is_refused() {
+async fn certificate_for_another_principal_is_refused() {
     let lab = Lab::start();
     let spec = Spec {
         principal: "db/op",
         ..Spec::default()
     };
-    is_refused(login_by(&lab, "id", &spec).await.err(), &lab);
+    assert_refused(login_by(&lab, "id", &spec).await.err(), &lab);
 }
 
 #[tokio::test]
-async fn a_certificate_that_ended_or_has_not_begun_is_refused() {
+async fn expired_or_future_certificate_is_refused() {
     let lab = Lab::start();
     for valid in [(-120, -60), (3600, 7200)] {
         let spec = Spec {
@@ -32,7 +32,7 @@ async fn a_certificate_that_ended_or_has_not_begun_is_refused() {
         };
         let error = login_by(&lab, "id", &spec).await.err();
         let text = error.as_ref().map(ToString::to_string).unwrap_or_default();
-        is_refused(error, &lab);
+        assert_refused(error, &lab);
         let clock = text.find("`date -u` on the target must show");
         assert!(clock < text.find("TrustedUserCAKeys"), "{text}");
         assert!(clock.is_some(), "{text}");
@@ -40,7 +40,7 @@ async fn a_certificate_that_ended_or_has_not_begun_is_refused() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_ca_is_refused() {
+async fn certificate_of_another_ca_is_refused() {
     let lab = Lab::start();
     let permit = permit(lab.port, &lab.account, &lab.pin(), "id");
     let connection = connect(&permit, &Options::default()).await.unwrap();
@@ -49,11 +49,11 @@ async fn a_certificate_of_another_ca_is_refused() {
     let login = connection
         .authenticate(keys.identity(&certificate).unwrap())
         .await;
-    is_refused(login.err(), &lab);
+    assert_refused(login.err(), &lab);
 }
 
-fn is_refused(error: Option<SshError>, lab: &Lab) {
-    let error = error.expect("it was let in");
+fn assert_refused(error: Option<SshError>, lab: &Lab) {
+    let error = error.expect("the login succeeded");
     assert!(
         matches!(&error, SshError::CertificateRefused { account, further: false, .. }
             if account.as_str() == lab.account),
@@ -65,7 +65,7 @@ fn is_refused(error: Option<SshError>, lab: &Lab) {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_key_is_not_even_tried() {
+async fn certificate_for_another_key_is_refused_locally() {
     let lab = Lab::start();
     let (ours, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let certificate = lab
@@ -77,7 +77,7 @@ async fn a_certificate_for_another_key_is_not_even_tried() {
 }
 
 #[tokio::test]
-async fn a_changed_host_key_is_refused_with_both_fingerprints() {
+async fn changed_host_key_is_refused_with_both_fingerprints() {
     let lab = Lab::start();
     let other = Lab::start();
     let permit = permit(lab.port, &lab.account, &other.pin(), "id");
@@ -92,7 +92,7 @@ async fn a_changed_host_key_is_refused_with_both_fingerprints() {
 }
 
 #[tokio::test]
-async fn a_changed_host_key_is_refused_even_where_host_keys_are_not_strict() {
+async fn changed_host_key_is_refused_without_strict_host_keys() {
     let lab = Lab::start();
     let other = Lab::start();
     let permit = permit(lab.port, &lab.account, &other.pin(), "id");
@@ -105,7 +105,7 @@ async fn a_changed_host_key_is_refused_even_where_host_keys_are_not_strict() {
 }
 
 #[tokio::test]
-async fn an_unpinned_target_is_refused_unless_the_operator_says_otherwise() {
+async fn unpinned_target_needs_strict_host_keys_off() {
     let lab = Lab::start();
     let permit = permit(lab.port, &lab.account, &Pin::None, "id");
     let error = connect(&permit, &Options::default()).await.err().unwrap();
@@ -129,7 +129,7 @@ async fn an_unpinned_target_is_refused_unless_the_operator_says_otherwise() {
 }
 
 #[tokio::test]
-async fn of_a_server_with_several_host_keys_the_pinned_one_is_asked_for() {
+async fn pinned_host_key_is_requested_of_several() {
     let lab = Lab::with(&Setup {
         host_keys: &["ed25519", "ecdsa"],
         ..Setup::default()
@@ -151,7 +151,7 @@ async fn of_a_server_with_several_host_keys_the_pinned_one_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_fingerprint_that_no_host_key_has_is_refused() {
+async fn fingerprint_of_no_host_key_is_refused() {
     let lab = Lab::with(&Setup {
         host_keys: &["ed25519", "ecdsa"],
         ..Setup::default()
@@ -173,7 +173,7 @@ async fn a_fingerprint_that_no_host_key_has_is_refused() {
 }
 
 #[tokio::test]
-async fn a_port_where_nothing_listens_is_unreachable() {
+async fn closed_port_is_unreachable() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
@@ -192,7 +192,7 @@ async fn a_port_where_nothing_listens_is_unreachable() {
 }
 
 #[tokio::test]
-async fn connecting_and_certifying_run_side_by_side() {
+async fn connect_runs_concurrently_with_certification() {
     let lab = Lab::start();
     let permit = permit(lab.port, &lab.account, &lab.pin(), "echo joined");
     let identity = async {

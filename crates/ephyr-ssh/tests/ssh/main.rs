@@ -1,4 +1,4 @@
-//! The SSH client against real sshds and against servers that are none.
+//! Tests the SSH client against OpenSSH's sshd and against hostile servers.
 
 #[cfg(test)]
 mod asked;

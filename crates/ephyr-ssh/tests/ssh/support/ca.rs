@@ -1,4 +1,4 @@
-//! A certificate authority as the signer is one: certificates sealed to a command.
+//! A certificate authority that, like the signer, issues certificates sealed to a command.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,17 +7,17 @@ use ssh_key::certificate::{Builder, CertType};
 use ssh_key::private::{Ed25519Keypair, KeypairData};
 use ssh_key::{PrivateKey, PublicKey};
 
-/// The principal of the lab's one role on its one target.
+/// The principal of the lab's role `op` on its target `web`.
 pub(crate) const PRINCIPAL: &str = "web/op";
 
 pub(crate) struct Ca(PrivateKey);
 
-/// What stands in a certificate.
+/// The variable fields of a certificate.
 pub(crate) struct Spec {
     pub(crate) principal: &'static str,
-    /// Seconds from now.
+    /// Start and end of the validity, in seconds from now.
     pub(crate) valid: (i64, i64),
-    /// Whether the plain command is sealed, without the watcher.
+    /// Seals the plain command, without the watcher.
     pub(crate) bare: bool,
 }
 
@@ -60,7 +60,7 @@ impl Ca {
     }
 }
 
-/// An Ed25519 key that is the same at every run.
+/// Returns a deterministic Ed25519 key.
 pub(crate) fn key(seed: u8) -> PrivateKey {
     PrivateKey::new(
         KeypairData::Ed25519(Ed25519Keypair::from_seed(&[seed; 32])),

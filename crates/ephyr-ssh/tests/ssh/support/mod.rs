@@ -1,14 +1,10 @@
 //! A real sshd on a loopback port, a CA, and permits from a real policy.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "each of the test programs uses its part"
-)]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "only tests and measurements use it"
+    reason = "only tests and benchmarks use it"
 )]
 
 mod ca;
@@ -39,7 +35,7 @@ pub(crate) const SHELLS: [&str; 8] = [
     "/bin/zsh",
 ];
 
-/// Splits shells into those that are installed, and the reason to skip a part of the test if any is not.
+/// Returns the installed shells, and a skip reason that names the missing ones.
 pub(crate) fn installed(
     shells: impl IntoIterator<Item = &'static str>,
 ) -> (Vec<&'static str>, Option<String>) {
@@ -50,7 +46,7 @@ pub(crate) fn installed(
     (there, (!missing.is_empty()).then_some(why))
 }
 
-/// The result of one command in the lab, from key pair to output.
+/// Logs in and runs one command.
 pub(crate) async fn run(
     lab: &Lab,
     command: &str,
@@ -59,17 +55,17 @@ pub(crate) async fn run(
     login(lab, command).await?.exec(options).await
 }
 
-/// What the command wrote and how it ended, where nothing special is asked for.
+/// Runs one command with default options.
 pub(crate) async fn run_plainly(lab: &Lab, command: &str) -> ExecOutput {
     run(lab, command, ExecOptions::default()).await.unwrap()
 }
 
-/// A login with a certificate that is sealed to the command.
+/// Logs in with a certificate sealed to the command.
 pub(crate) async fn login(lab: &Lab, command: &str) -> Result<LoggedIn, SshError> {
     login_by(lab, command, &Spec::default()).await
 }
 
-/// The same with another certificate.
+/// Logs in with a certificate of this form.
 pub(crate) async fn login_by(lab: &Lab, command: &str, spec: &Spec) -> Result<LoggedIn, SshError> {
     let permit = permit(lab.port, &lab.account, &lab.pin(), command);
     let connection = connect(&permit, &Options::default()).await?;
@@ -78,7 +74,7 @@ pub(crate) async fn login_by(lab: &Lab, command: &str, spec: &Spec) -> Result<Lo
     connection.authenticate(keys.identity(&certificate)?).await
 }
 
-/// Limits with this timeout.
+/// Returns the default options with this timeout.
 pub(crate) fn within(timeout: Duration) -> ExecOptions {
     ExecOptions {
         timeout,

@@ -1,4 +1,4 @@
-//! Permits, which only a policy's decision makes.
+//! Permits, made by a policy decision, which is the only source of them.
 
 use std::sync::LazyLock;
 
@@ -9,9 +9,9 @@ use ephyr_ssh::{Connection, Options, SshError};
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-/// One recorded attempt, for all connections of the tests.
+/// One recorded attempt, shared by all connections.
 static ATTEMPT: LazyLock<Attempt> = LazyLock::new(|| {
-    // In a thread of its own, since the caller may be inside a runtime.
+    // In its own thread: the caller may be inside a runtime, where `block_on` panics.
     let recorded = std::thread::spawn(|| {
         let log = tempfile::tempdir().unwrap();
         let (writer, _) = Writer::open(
@@ -37,14 +37,14 @@ pub(crate) fn connect(
     ephyr_ssh::connect(permit, &ATTEMPT, options)
 }
 
-/// What the policy says about the target's host key.
+/// The policy's host key pin for the target.
 pub(crate) enum Pin {
     Key(String),
     Fingerprint(String),
     None,
 }
 
-/// A permit to run the command as the account on a loopback port.
+/// Returns a permit to run the command as `account` on a loopback port.
 pub(crate) fn permit(port: u16, account: &str, pin: &Pin, command: &str) -> SshPermit {
     let (strict, host_key) = match pin {
         Pin::Key(line) => (true, format!("host_key: {line}")),
@@ -62,8 +62,8 @@ pub(crate) fn permit(port: u16, account: &str, pin: &Pin, command: &str) -> SshP
          auto_approve: true\n    {host_key}\n\
          agents:\n  agent:\n    uid: 64100\n    ssh:\n      web:\n        roles: [op]\n"
     );
-    let policy = load(source.as_bytes(), "lab.yaml").unwrap_or_else(|wrong| {
-        panic!("the lab's policy: {wrong:?}\n{source}");
+    let policy = load(source.as_bytes(), "lab.yaml").unwrap_or_else(|errors| {
+        panic!("the lab's policy is invalid: {errors:?}\n{source}");
     });
     let action = SshAction {
         target: "web".parse().unwrap(),

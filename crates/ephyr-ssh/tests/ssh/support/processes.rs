@@ -1,9 +1,9 @@
-//! What runs on this machine, by process id.
+//! Processes of this machine and their memory.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Whether the process runs (a zombie does not).
+/// Returns whether the process runs; a zombie does not.
 pub(crate) fn alive(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
@@ -14,9 +14,9 @@ pub(crate) fn alive(pid: u32) -> bool {
         .unwrap_or(false)
 }
 
-/// Waits until all of them have ended; tells which have not after that time.
-pub(crate) async fn until_dead(pids: &[u32], patience: Duration) -> Vec<u32> {
-    let deadline = Instant::now() + patience;
+/// Waits until all processes have ended. Returns those still running after `limit`.
+pub(crate) async fn until_dead(pids: &[u32], limit: Duration) -> Vec<u32> {
+    let deadline = Instant::now() + limit;
     loop {
         let left: Vec<u32> = pids.iter().copied().filter(|pid| alive(*pid)).collect();
         if left.is_empty() || Instant::now() > deadline {
@@ -26,7 +26,7 @@ pub(crate) async fn until_dead(pids: &[u32], patience: Duration) -> Vec<u32> {
     }
 }
 
-/// The most memory that this process ever had resident, in KiB.
+/// Returns this process's peak resident memory, in KiB (`VmHWM`).
 pub(crate) fn memory_high_water() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status

@@ -1,4 +1,4 @@
-//! A way to the target that can fail.
+//! A TCP relay that can fail.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// Passes everything on until told otherwise.
+/// Forwards one connection until it is silenced or closed.
 pub(crate) struct Relay {
     pub(crate) port: u16,
     state: Arc<watch::Sender<State>>,
@@ -20,7 +20,7 @@ enum State {
 }
 
 impl Relay {
-    /// In front of a port on this machine, for one connection.
+    /// Starts a relay to a local port, for one connection.
     pub(crate) async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
@@ -38,12 +38,12 @@ impl Relay {
         Self { port: own, state }
     }
 
-    /// Nothing comes through any more, and neither end is told.
+    /// Stops forwarding and keeps both connections open.
     pub(crate) fn fall_silent(&self) {
         self.state.send_replace(State::Silent);
     }
 
-    /// Both ends are closed.
+    /// Closes both connections.
     pub(crate) fn close(&self) {
         self.state.send_replace(State::Closed);
     }

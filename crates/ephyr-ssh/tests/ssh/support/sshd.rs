@@ -1,4 +1,4 @@
-//! OpenSSH's sshd, as the target.
+//! OpenSSH's sshd as the target.
 
 use std::fs::{self, File, Permissions};
 use std::net::{TcpListener, TcpStream};
@@ -12,14 +12,14 @@ use tempfile::TempDir;
 use super::Pin;
 use super::ca::{Ca, PRINCIPAL};
 
-/// Where Debian, Fedora, Arch and Alpine put it.
+/// The path on Debian, Fedora, Arch and Alpine.
 const SSHD: &str = "/usr/sbin/sshd";
 
-/// The account that is made visible to sshd alone when the tests run as root.
+/// The account that only sshd sees when the tests run as root.
 const ACCOUNT: &str = "ephyr-lab";
 const ACCOUNT_UID: u32 = 64_007;
 
-/// A running sshd and what it trusts. Ends with the value.
+/// A running sshd, its CA and its account. Dropping it stops sshd.
 pub(crate) struct Lab {
     pub(crate) port: u16,
     pub(crate) account: String,
@@ -30,9 +30,9 @@ pub(crate) struct Lab {
     dir: TempDir,
 }
 
-/// How the target is set up.
+/// The target's configuration.
 pub(crate) struct Setup {
-    /// Kinds of host key, as `ssh-keygen -t` knows them.
+    /// Host key types of `ssh-keygen -t`.
     pub(crate) host_keys: &'static [&'static str],
     /// The account's login shell, when the tests run as root.
     pub(crate) shell: &'static str,
@@ -72,7 +72,7 @@ impl Lab {
         let host_keys = setup.host_keys.iter().map(|kind| host_key(path, kind));
         let host_keys = host_keys.collect();
 
-        // Another process may take the port between the look and the use.
+        // Another process may take the port before sshd binds it.
         for _ in 0..5 {
             let port = free_port();
             fs::write(path.join("config"), config(path, port, setup)).unwrap();
@@ -88,7 +88,7 @@ impl Lab {
                 };
             }
         }
-        panic!("sshd does not start:\n{}", log(path));
+        panic!("sshd did not start:\n{}", log(path));
     }
 
     /// Pins the first host key.
@@ -96,7 +96,7 @@ impl Lab {
         Pin::Key(self.host_keys[0].clone())
     }
 
-    /// What sshd wrote, for a test that fails.
+    /// Returns sshd's log, for the message of a failed test.
     pub(crate) fn log(&self) -> String {
         log(self.dir.path())
     }
@@ -116,7 +116,7 @@ fn config(path: &Path, port: u16, setup: &Setup) -> String {
         .iter()
         .map(|kind| format!("HostKey {dir}/host_{kind}\n"))
         .collect();
-    // No PAM: it would ask the machine's own accounts.
+    // No PAM: it would use the machine's own account configuration.
     format!(
         "Port {port}\nListenAddress 127.0.0.1\n{host_keys}PidFile none\nStrictModes no\nUsePAM no\n\
          TrustedUserCAKeys {dir}/ca.pub\nAuthorizedPrincipalsFile {dir}/principals\n\
@@ -126,7 +126,7 @@ fn config(path: &Path, port: u16, setup: &Setup) -> String {
     )
 }
 
-/// A host key of this kind, and its public half as a line without a comment.
+/// Generates a host key of this type. Returns the public key as a line without a comment.
 fn host_key(path: &Path, kind: &str) -> String {
     let file = path.join(format!("host_{kind}"));
     output(
@@ -140,7 +140,7 @@ fn host_key(path: &Path, kind: &str) -> String {
         .to_owned()
 }
 
-/// Files that stand for the machine's accounts, with one more.
+/// Writes copies of the account files in `/etc` with one more account.
 fn make_account(path: &Path, shell: &str) {
     let home = path.join("home");
     fs::create_dir(&home).unwrap();
@@ -159,8 +159,7 @@ fn make_account(path: &Path, shell: &str) {
     add("shadow", format!("{ACCOUNT}:*:19000:0:99999:7:::\n"));
 }
 
-/// As root in a mount namespace of its own, so that the account and the directory that sshd wants exist
-/// there and nowhere else.
+/// Starts sshd; as root in its own mount namespace, which alone has the account and sshd's directory.
 fn spawn(path: &Path, root: bool) -> Child {
     const IN_NAMESPACE: &str = "cd \"$1\" && for f in passwd group shadow; do mount --bind $f /etc/$f || exit; \
          done; mount -t tmpfs tmpfs /run && mkdir -m 755 /run/sshd && exec \"$2\" -D -e -f \"$1/config\"";
@@ -198,7 +197,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-/// Whether sshd is there, before it gives up.
+/// Waits until sshd accepts connections. Returns false if it exits or takes too long.
 fn answers(sshd: &mut Child, port: u16) -> bool {
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
