@@ -1,4 +1,4 @@
-//! The running daemons: signing over IPC, MCP over HTTP, a good client among bad ones, memory.
+//! Measures running daemons: signing over IPC, MCP over HTTP, a client beside ones with wrong keys, memory.
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -19,15 +19,14 @@ use crate::load;
 use crate::reference::{self, GroupCommit};
 use crate::row::{Row, median};
 
-/// Rounds, short and many: a machine's disk and neighbours change from second to second, and the two that are
-/// compared should meet the same.
+/// Many short rounds: disk and CPU contention change within seconds and should affect both sides equally.
 const ROUND: Duration = Duration::from_millis(700);
 const ROUNDS: usize = 9;
 
-/// A process that ends with its owner.
-struct Ending(Child);
+/// A process that is killed on drop.
+struct KillOnDrop(Child);
 
-impl Drop for Ending {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -49,7 +48,7 @@ fn key_pair() -> Result<PrivateKey, Failure> {
     )?)
 }
 
-/// A user certificate for `principal`, an hour long.
+/// Returns a user certificate for `principal` that is valid for an hour.
 pub(crate) fn certificate(
     ca: &PrivateKey,
     key: &PrivateKey,
@@ -74,7 +73,7 @@ pub(crate) fn certificate(
     Ok(builder.sign(ca)?.to_openssh()?)
 }
 
-/// Key generation and a certificate over IPC, against the same in process with one group commit.
+/// Measures key generation and a certificate over IPC, against the same in process with one group commit.
 pub(crate) fn signer() -> Result<Vec<Row>, Failure> {
     let dir = tempfile::tempdir()?;
     let ca = CaKey::generate("bench")?;
@@ -128,7 +127,7 @@ fn start_signer(
     dir: &Path,
     ca: &CaKey,
     socket: &Path,
-) -> Result<(Ending, ephyr_names::Digest), Failure> {
+) -> Result<(KillOnDrop, ephyr_names::Digest), Failure> {
     let host_key = ca.public_line()?;
     let policy = json!({
         "roles": {"read": {"principal": "agent-read"}},
@@ -148,7 +147,7 @@ fn start_signer(
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     let me = Command::new("id").arg("-u").output()?;
     let program = std::env::current_exe()?.with_file_name("ephyr-signer");
-    let mut child = Ending(
+    let mut child = KillOnDrop(
         Command::new(program)
             .arg("--policy")
             .arg(dir.join("policy.yaml"))
@@ -167,14 +166,14 @@ fn start_signer(
             return Ok((child, hash));
         }
         if let Some(status) = child.0.try_wait()? {
-            return Err(format!("ephyr-signer ended at once: {status}").into());
+            return Err(format!("ephyr-signer exited during startup: {status}").into());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     Err("ephyr-signer does not listen".into())
 }
 
-/// An MCP message as its bytes on the wire.
+/// Returns an MCP request as HTTP/1.1 bytes.
 fn message(
     address: SocketAddr,
     bearer: &str,
@@ -216,8 +215,8 @@ fn token(world: &World) -> Result<String, Failure> {
     Ok(made.token.as_str().to_owned())
 }
 
-/// Ours and the reference in turns, the medians of both.
-fn in_turns(
+/// Measures Ephyr and the reference alternately and compares the medians.
+fn alternate(
     name: &str,
     ours: (SocketAddr, &[u8]),
     reference: (SocketAddr, &[u8]),
@@ -233,7 +232,7 @@ fn in_turns(
     Ok(Row::at_least(name, median(a), median(b), bar))
 }
 
-/// MCP over HTTP at 16 connections.
+/// Measures MCP over HTTP with 16 connections.
 pub(crate) fn http() -> Result<Vec<Row>, Failure> {
     let world = World::start()?;
     let (address, token) = (tcp(&world)?, token(&world)?);
@@ -249,23 +248,23 @@ pub(crate) fn http() -> Result<Vec<Row>, Failure> {
     if !text.contains("\"isError\":false") {
         return Err(format!("list_targets: {text}").into());
     }
-    rows.push(in_turns(
+    rows.push(alternate(
         "list_targets, token, 16 connections (1/s)",
         (address, &list_targets),
         (hello, &list_targets),
         0.4,
     )?);
     let tools_list = message(address, &token, "tools/list", None, "");
-    rows.push(in_turns(
+    rows.push(alternate(
         "tools/list, token, 16 connections (1/s)",
         (address, &tools_list),
         (hello, &tools_list),
         0.3,
     )?);
-    // Tasks are kept for half a minute after their end: all rounds together make fewer than an agent may have.
+    // Tasks are kept for half a minute after their end, so all rounds together must stay below an agent's limit.
     let arguments = r#"{"description":"bench","ttl":"3s"}"#;
     let create = message(address, &key, "tools/call", Some("task_create"), arguments);
-    rows.push(in_turns(
+    rows.push(alternate(
         "task_create, key, 16 connections (1/s)",
         (address, &create),
         (committing, &create),
@@ -274,7 +273,7 @@ pub(crate) fn http() -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// One client with a good key, alone and beside sixteen connections with wrong ones.
+/// Measures one client with a valid key, alone and beside sixteen connections with wrong keys.
 pub(crate) fn wrong_keys() -> Result<Vec<Row>, Failure> {
     let world = World::start()?;
     let address = tcp(&world)?;
@@ -295,7 +294,7 @@ pub(crate) fn wrong_keys() -> Result<Vec<Row>, Failure> {
     let runtime = runtime()?;
     let time = Duration::from_secs(6);
     let ok = "HTTP/1.1 200";
-    // The first comparison of the key is not what is measured.
+    // The first verification of a key is slower and is not measured.
     runtime.block_on(load::ask(address, &good))?;
     let alone = runtime.block_on(load::rate(address, good.clone(), 1, time, ok))?;
     let beside = runtime.block_on(async {
@@ -323,7 +322,7 @@ fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / MEGABYTE
 }
 
-/// The greatest resident size so far.
+/// Returns the peak resident size in MB.
 fn peak(pid: u32) -> Result<f64, Failure> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
@@ -334,7 +333,7 @@ fn peak(pid: u32) -> Result<f64, Failure> {
     Ok(kilobytes * 1024.0 / MEGABYTE)
 }
 
-/// Idle, a gigabyte of output, and a hundred thousand tasks that came and went.
+/// Measures memory when idle, after a gigabyte of output, and after a hundred thousand expired tasks.
 pub(crate) fn memory() -> Result<Vec<Row>, Failure> {
     let mut world = World::start()?;
     std::thread::sleep(Duration::from_secs(12));
@@ -387,7 +386,7 @@ pub(crate) fn memory() -> Result<Vec<Row>, Failure> {
         )
     };
     let runtime = runtime()?;
-    // What the first thousand leave behind is the ordinary state of a broker that works.
+    // Warm up, so that `before` is the steady state of a working broker.
     let warm = create("2s");
     runtime.block_on(load::rate(
         address,
@@ -404,7 +403,7 @@ pub(crate) fn memory() -> Result<Vec<Row>, Failure> {
         made += runtime.block_on(load::rate(address, many.clone(), 16, time, "HTTP/1.1 200"))?;
     }
     if made < 100_000.0 {
-        return Err(format!("only {made} tasks were made in a minute").into());
+        return Err(format!("only {made} tasks were created in a minute").into());
     }
     std::thread::sleep(Duration::from_secs(75));
     let after = megabytes(world.broker()?.resident_bytes()?);

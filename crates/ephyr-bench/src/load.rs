@@ -1,5 +1,5 @@
-//! A closed-loop HTTP client, the same for what is measured and for its reference: so many connections,
-//! each with one request under way, for so long.
+//! A closed-loop HTTP client for Ephyr and the references: a number of connections, each with one outstanding
+//! request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use crate::Failure;
 
-/// Asks over `connections` connections for `time`, and gives answered requests per second.
+/// Sends requests over `connections` connections for `time` and returns the responses per second. Fails on a
+/// response with another status line or a failed tool call.
 pub(crate) async fn rate(
     address: SocketAddr,
     request: Vec<u8>,
@@ -54,7 +55,7 @@ async fn one(
     while !stop.load(Ordering::Relaxed) {
         stream.write_all(request).await.map_err(text)?;
         let answer = read(&mut stream, &mut buffer).await.map_err(text)?;
-        // A refusal is answered sooner than the work is done: counted, it would pass for speed.
+        // A refusal is faster than the work; counting it would overstate the rate.
         if !answer.starts_with(status.as_bytes()) || refused(answer) {
             let shown = &answer[..answer.len().min(300)];
             return Err(format!(
@@ -67,12 +68,12 @@ async fn one(
     Ok(answered)
 }
 
-/// Whether a tool said no.
+/// Returns whether the tool call failed.
 fn refused(answer: &[u8]) -> bool {
     memmem::find(answer, br#""isError":true"#).is_some()
 }
 
-/// Sends one request and gives head and body of the answer.
+/// Sends one request and returns the head and body of the response.
 pub(crate) async fn ask(address: SocketAddr, request: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
@@ -97,7 +98,7 @@ async fn read<'b>(stream: &mut TcpStream, buffer: &'b mut [u8]) -> std::io::Resu
     }
 }
 
-/// The length of the response that begins here, once its head is there.
+/// Returns the length of the response at the start of `bytes`; `None` until its head is complete.
 fn length(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(&bytes[..head]).ok()?;

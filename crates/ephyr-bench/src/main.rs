@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: each figure against a reference that is measured in the same run, on the same
-//! cores, by the same client. Nothing here is a test; what misses its bar is printed as such.
+//! `cargo xtask bench`: measures each figure against a reference from the same run, on the same cores, with the
+//! same client. These are not tests; a figure that misses its bar is reported as such.
 
 mod daemons;
 mod load;
@@ -15,7 +15,7 @@ use row::Row;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// A group of rows.
+/// The name of a group of rows, and its benchmark.
 type Group = (&'static str, fn() -> Result<Vec<Row>, Failure>);
 
 const GROUPS: &[Group] = &[

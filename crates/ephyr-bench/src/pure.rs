@@ -1,4 +1,4 @@
-//! What happens in memory: token verification against a bare HMAC chain, the policy decision.
+//! In-memory work: token verification against a bare HMAC chain, and the policy decision.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use crate::row::{Row, median};
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 const ROUNDS: usize = 15;
 
-/// Nanoseconds of one call, the median of several rounds.
+/// Returns the nanoseconds of one call, as the median of several rounds.
 pub(crate) fn time<R>(calls: u32, mut work: impl FnMut() -> R) -> f64 {
     let round = |work: &mut dyn FnMut() -> R| {
         let begun = Instant::now();
@@ -86,8 +86,8 @@ fn child_token(key: &RootKey, parent: &Token, depth: u8) -> Result<Token, Failur
     Ok(mint_child(key, &parent, &spec)?)
 }
 
-/// Ours: from the header's text to the envelope. The reference: the HMACs alone, over caveats of the
-/// same number and lengths, each keyed with the one before.
+/// Measures verification from the header's text to the envelope. The reference is the HMAC chain alone, over the
+/// same caveats, each keyed with the previous MAC.
 fn verify(name: &str, token: &Token, key: &RootKey) -> Result<Row, Failure> {
     let text = token.as_text();
     let ours = time(2_000, || {
@@ -107,7 +107,7 @@ fn verify(name: &str, token: &Token, key: &RootKey) -> Result<Row, Failure> {
     Ok(Row::at_most(name, ours, reference, 2.0))
 }
 
-/// The identifier and the caveats, which are what the chain runs over.
+/// Returns the input of the HMAC chain: the identifier and the caveats.
 fn fields(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = &bytes[1..];
     let mut take = || {
@@ -133,7 +133,7 @@ fn fields(bytes: &[u8]) -> Vec<Vec<u8>> {
     fields
 }
 
-/// A policy of 50 agents and 50 targets; steps 1 to 4 and 8.
+/// Measures a decision in a policy of 50 agents and 50 targets: steps 1 to 4 and 8.
 fn decision() -> Result<Row, Failure> {
     use std::fmt::Write as _;
     let mut text =

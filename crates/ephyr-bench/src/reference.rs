@@ -1,4 +1,4 @@
-//! What is measured against: a bare hyper server that says hello, and one that commits a line first.
+//! The reference servers: a minimal hyper server, and one that commits a line to disk before responding.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -19,12 +19,12 @@ use tokio::sync::oneshot;
 
 use crate::Failure;
 
-/// Appends lines with one fdatasync for all that wait at that moment.
+/// Appends lines to a file, with one fdatasync for all waiting commits.
 #[derive(Clone)]
 pub(crate) struct GroupCommit(mpsc::Sender<oneshot::Sender<()>>);
 
 impl GroupCommit {
-    /// A file with a thread that commits.
+    /// Creates the file and starts the thread that commits.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let mut file = File::create(path)?;
         let (sender, receiver) = mpsc::channel::<oneshot::Sender<()>>();
@@ -56,7 +56,7 @@ impl GroupCommit {
         }
     }
 
-    /// The same for code outside a runtime.
+    /// Like [`commit`](Self::commit), for code outside of a runtime.
     pub(crate) fn commit_blocking(&self) {
         let (done, committed) = oneshot::channel();
         if self.0.send(done).is_ok() {
@@ -65,7 +65,7 @@ impl GroupCommit {
     }
 }
 
-/// Starts the server in a process-wide runtime of its own and gives its address.
+/// Starts the server in its own runtime, until the process ends, and returns its address.
 pub(crate) fn serve(commit: Option<GroupCommit>) -> Result<SocketAddr, Failure> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
@@ -92,7 +92,7 @@ async fn accept(listener: std::net::TcpListener, commit: Option<GroupCommit>) {
             let service = service_fn(move |request: Request<Incoming>| {
                 let commit = commit.clone();
                 async move {
-                    // The body is read as any server would.
+                    // Read the body, as any server would.
                     let _ = request.into_body().collect().await;
                     if let Some(commit) = commit {
                         commit.commit().await;

@@ -1,28 +1,28 @@
-//! One figure: ours, the reference, their ratio, and the bar that the ratio is held to.
+//! One row: Ephyr's figure, the reference, their ratio, and the bar for the ratio.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One figure.
+/// The result of one benchmark.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Row {
-    /// What was measured, with its unit.
+    /// The name, with the unit.
     pub(crate) name: String,
-    /// Our figure.
+    /// Ephyr's figure.
     pub(crate) ours: f64,
-    /// The reference's, in the same unit.
+    /// The reference, in the same unit.
     pub(crate) reference: f64,
-    /// Ours by the reference's.
+    /// `ours / reference`.
     pub(crate) ratio: f64,
-    /// What the ratio is held to, such as `<= 2.5`.
+    /// The limit of the ratio, such as `<= 2.5`.
     pub(crate) bar: String,
-    /// Whether it holds.
+    /// Whether the ratio meets the bar.
     pub(crate) ok: bool,
 }
 
 impl Row {
-    /// A figure of which less is better.
+    /// A row whose ratio must be at most `bar`.
     pub(crate) fn at_most(name: &str, ours: f64, reference: f64, bar: f64) -> Self {
         let ratio = ours / reference;
         Self {
@@ -35,7 +35,7 @@ impl Row {
         }
     }
 
-    /// A figure of which more is better.
+    /// A row whose ratio must be at least `bar`.
     pub(crate) fn at_least(name: &str, ours: f64, reference: f64, bar: f64) -> Self {
         let ratio = ours / reference;
         Self {
@@ -60,7 +60,7 @@ impl fmt::Display for Row {
     }
 }
 
-/// The middle one.
+/// Returns the (upper) median; NaN without figures.
 pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)

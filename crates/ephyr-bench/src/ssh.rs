@@ -1,4 +1,4 @@
-//! One command with a certificate of its own, against OpenSSH's client and the same server.
+//! Measures one command with its own certificate, against OpenSSH's client with the same server.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::row::{Row, median};
 
 const RUNS: usize = 25;
 
-/// `exec` one after the other, in turns with `ssh`.
+/// Measures sequential `exec` calls, alternating with `ssh`.
 pub(crate) fn rows() -> Result<Vec<Row>, Failure> {
     let mut world = World::start()?;
     let dir = tempfile::tempdir()?;

@@ -1,4 +1,5 @@
-//! Many tasks: the broker's state, token check and log, in this process, so that nothing else is measured. What stands beside each figure is the least that it could cost.
+//! Many tasks: measures the broker's state, token verification and audit log in this process, without the rest of
+//! the broker. Each reference is the minimal cost of the work.
 
 use std::hint::black_box;
 use std::io::Write as _;
@@ -61,7 +62,7 @@ pub(crate) fn rows() -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// From the header's text to a proof that holds, against one verification of a signature as long.
+/// Measures a proof check from the header's text, against one verification of a signature of the same length.
 fn proof_check() -> Result<Row, Failure> {
     let key = SigningKey::from_bytes(&[1; 32]);
     let holder = HolderKey::from_bytes(key.verifying_key().to_bytes())?;
@@ -77,12 +78,12 @@ fn proof_check() -> Result<Row, Failure> {
         || Proof::parse(&text).and_then(|proof| proof.check(&holder, &request, now, proof::SKEW));
     let message = [7; 121];
     let (public, signature) = (key.verifying_key().to_bytes(), key.sign(&message));
-    // Key and signature as they come over the wire, and strictly: keys of small order prove nothing.
+    // Key and signature in wire form, verified strictly: the check must reject keys of small order, too.
     let verify = || {
         VerifyingKey::from_bytes(&public)
             .is_ok_and(|key| key.verify_strict(&message, &signature).is_ok())
     };
-    // In turns, so that a machine that slows down slows both.
+    // Alternately, so that a slow phase of the machine affects both.
     let (mut ours, mut reference) = (Vec::new(), Vec::new());
     for _ in 0..15 {
         ours.push(time(100, check));
@@ -96,7 +97,7 @@ fn proof_check() -> Result<Row, Failure> {
     ))
 }
 
-/// Medians of single revocations among few tasks and among many, in turns.
+/// Returns the median times of single revocations among few and among many tasks, measured alternately.
 fn revocations(few: &Tasks, many: &Tasks) -> Result<(f64, f64), Failure> {
     let (mut short, mut long) = (Vec::new(), Vec::new());
     for (one, other) in few.singles.iter().zip(&many.singles) {
@@ -106,7 +107,7 @@ fn revocations(few: &Tasks, many: &Tasks) -> Result<(f64, f64), Failure> {
     Ok((median(short), median(long)))
 }
 
-/// A state with so many live tasks, each the root of its own tree but those below one.
+/// A state with live tasks: one tree, and roots without children.
 struct Tasks {
     state: State,
     live: Live,
@@ -140,7 +141,7 @@ impl Tasks {
         let mut singles = Vec::new();
         for n in below + 2..tasks {
             let single = task(&[])?;
-            // Some more than are revoked, so that memory is the tasks' and not this list's.
+            // Keep only a sample, so that this list does not distort the memory figure.
             if n % (tasks / FEW.min(tasks)) == 0 {
                 singles.push(single.clone());
             }
@@ -159,7 +160,7 @@ impl Tasks {
         })
     }
 
-    /// Nanoseconds to find the live task behind a token.
+    /// Returns the nanoseconds to find a token's live task.
     fn admits(&self) -> Result<f64, Failure> {
         self.admit()?;
         Ok(time(1_000, || self.admit().is_ok()))
@@ -170,7 +171,7 @@ impl Tasks {
         Ok(())
     }
 
-    /// Microseconds to revoke a task as `task_revoke` does, attempt and outcome included.
+    /// Returns the microseconds to revoke a task as `task_revoke` does, including attempt and outcome.
     fn revokes(&self, single: &TaskRecord) -> Result<f64, Failure> {
         let begun = Instant::now();
         self.runtime.block_on(async {
@@ -194,7 +195,7 @@ impl Tasks {
         Ok(begun.elapsed().as_secs_f64() * 1e6)
     }
 
-    /// Writes to the state journal for one task that is made, and what one append of as many bytes costs.
+    /// Counts the write calls of the state journal for each created task, against bare appends of the same size.
     fn writes(&self) -> Result<Row, Failure> {
         const TASKS: usize = 2_000;
         let state = &self.state;
@@ -203,7 +204,7 @@ impl Tasks {
             state.create_task(task(&[])?)?;
         }
         let after = written()?;
-        // The figure itself is read from a file of the kernel's, which writes nothing.
+        // Reading the counter from /proc does not change it.
         let mut bare = std::fs::File::create(self.dir.path().join("bare"))?;
         for _ in 0..TASKS {
             bare.write_all(&[0; 500])?;
@@ -217,16 +218,16 @@ impl Tasks {
         ))
     }
 
-    /// How long others' tokens take while trees of ten thousand are revoked, against the same while the
-    /// other core is as busy with what concerns nobody.
+    /// Measures token verification while a tree of ten thousand tasks is revoked, against the same while the
+    /// other core does unrelated work.
     fn others_meanwhile(&self) -> Result<Row, Failure> {
         let revoking = || {
             let revoked = self.live.revoke(&self.state, &self.tree, now());
             black_box(revoked.is_ok() && self.state.subtree(self.tree.id).len() > 1);
         };
         let alone = vec![TaskId::from_bits(1); TREE];
-        let idle = || {
-            // As much to walk through, but nothing that is shared.
+        let unrelated = || {
+            // Walks a list of the same length that is not shared.
             black_box(
                 alone
                     .iter()
@@ -236,7 +237,7 @@ impl Tasks {
         };
         let (mut ours, mut reference) = (Vec::new(), Vec::new());
         for _ in 0..5 {
-            reference.push(self.beside(&idle)?);
+            reference.push(self.beside(&unrelated)?);
             ours.push(self.beside(&revoking)?);
         }
         Ok(Row::at_most(
@@ -263,14 +264,13 @@ impl Tasks {
     }
 }
 
-/// The present time.
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let millis = since.map_or(0, |since| since.as_millis());
     Timestamp::from_unix_millis(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-/// A state with an epoch that may mint.
+/// Returns a state with an epoch that may mint.
 fn state(dir: &Path) -> Result<State, Failure> {
     let now = now();
     let (state, _) = State::open(dir, now)?;
@@ -288,7 +288,7 @@ fn state(dir: &Path) -> Result<State, Failure> {
     Ok(state)
 }
 
-/// A task with a token, by which a caller is known.
+/// Returns a task and its token.
 fn first(state: &State) -> Result<(TaskRecord, String), Failure> {
     let epoch = state.newest_epoch().ok_or("no epoch")?;
     let mut record = task(&[])?;
@@ -304,7 +304,7 @@ fn first(state: &State) -> Result<(TaskRecord, String), Failure> {
     Ok((record, token.as_text()))
 }
 
-/// A task as `task_create` makes it.
+/// Returns a task as created by `task_create`, below the tasks `above`.
 fn task(above: &[TaskId]) -> Result<TaskRecord, Failure> {
     let now = now();
     let id = ids::task_id(now);
@@ -327,14 +327,14 @@ fn task(above: &[TaskId]) -> Result<TaskRecord, Failure> {
     })
 }
 
-/// Resident memory of this process, in MB.
+/// Returns the resident memory of this process in MB.
 fn resident() -> Result<f64, Failure> {
     let statm = std::fs::read_to_string("/proc/self/statm")?;
     let pages: f64 = statm.split(' ').nth(1).ok_or("no statm")?.parse()?;
     Ok(pages * 4096.0 / 1e6)
 }
 
-/// How many writes this process has made.
+/// Returns the number of write system calls of this process.
 fn written() -> Result<f64, Failure> {
     let io = std::fs::read_to_string("/proc/self/io")?;
     let line = io.lines().find_map(|line| line.strip_prefix("syscw: "));

@@ -1,4 +1,4 @@
-//! `--keep`: the demo runs in a process of its own that stays when the one in front of the user ends.
+//! `--keep`: runs the demo in a background process that outlives the foreground one.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, ExitCode, Stdio};
@@ -8,15 +8,15 @@ use ephyr_testkit::World;
 use crate::narrator::{Narrator, warn};
 use crate::{Failure, perform};
 
-/// Tells the background process that it is one.
+/// The argument of the background process.
 pub(crate) const ARGUMENT: &str = "--kept";
 
-/// Its last line; after it the one in front may go.
+/// The last line of the background process's output; the foreground process exits after it.
 const READY: &str = "--ready--";
 
-/// Starts the background process and passes on what it says until all is ready.
+/// Starts the background process and forwards its output until it is ready.
 pub(crate) fn start() -> ExitCode {
-    match pass_on() {
+    match forward_output() {
         Ok(code) => code,
         Err(failure) => {
             warn(&failure.to_string());
@@ -25,8 +25,8 @@ pub(crate) fn start() -> ExitCode {
     }
 }
 
-fn pass_on() -> Result<ExitCode, Failure> {
-    // Its output is a pipe to here: whoever waits for the end of ours need not wait for its end.
+fn forward_output() -> Result<ExitCode, Failure> {
+    // The background process must not inherit standard output: a reader would wait for it to close.
     let (reader, writer) = std::io::pipe()?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg(ARGUMENT)
@@ -49,32 +49,32 @@ fn pass_on() -> Result<ExitCode, Failure> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// Plays the demo, says how to go on, and holds the world until it is killed. The world's keeper then
-/// clears up.
+/// Runs the demo, prints the instructions, and keeps the appliance until this process is killed. The testkit then
+/// removes it.
 pub(crate) fn run() -> Result<(), Failure> {
-    // A session of its own: the end of the terminal is not its end.
+    // A new login session, so that closing the terminal does not end the process.
     rustix::process::setsid()?;
     let world = perform()?;
     let narrator = Narrator::new();
-    narrator.say(&how_to_go_on(&world)?);
+    narrator.say(&instructions(&world)?);
     narrator.say(READY);
     loop {
         std::thread::park();
     }
 }
 
-fn how_to_go_on(world: &World) -> Result<String, Failure> {
+fn instructions(world: &World) -> Result<String, Failure> {
     let ephyr_testkit::http::Endpoint::Tcp(address) = world.tcp()? else {
         return Err("the broker does not listen on TCP".into());
     };
     Ok(format!(
-        "\nEverything keeps running. The agent \"scout\" has no user id, so its tokens work as bearers:\n\
+        "\nThe appliance keeps running. The agent \"scout\" has no user id, so its tokens are bearer tokens:\n\
          EPHYR_MCP_URL=http://{address}/mcp\n\
          EPHYR_API_KEY={}\n\
          EPHYR_SOCKET={}\n\
          EPHYR_AUDIT_LOG={}\n\
          EPHYR_CA_PUB={}\n\
-         To stop it and remove its files: kill {}",
+         To stop it and remove its files, run: kill {}",
         world.api_key("scout")?,
         world.socket().display(),
         world.audit_log().display(),

@@ -1,5 +1,5 @@
-//! The main job, narrated: a throw-away appliance with a real `sshd` as its target, and an agent that
-//! uses it over MCP. Each step says what should happen and is an error when something else does.
+//! The narrated demo: a temporary appliance with a real `sshd` as its target, and an agent that uses it over
+//! MCP. Each step states the expected result and fails on any other.
 
 mod kept;
 mod narrator;
@@ -14,9 +14,9 @@ use crate::narrator::{Narrator, warn};
 
 const USAGE: &str = "usage: ephyr-demo [--keep]
 
-  --keep  leave everything running in the background at the end, and say how to use and stop it";
+  --keep  leave the appliance running in the background, and print how to use and stop it";
 
-/// What went otherwise than told, or could not be tried.
+/// An unexpected result, or an error while a step ran.
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         [] => finish(perform().map(drop)),
         ["--keep"] => kept::start(),
-        // What `--keep` runs in the background.
+        // The background process of `--keep`.
         [kept::ARGUMENT] => finish(kept::run()),
         ["--help" | "-h"] => {
             Narrator::new().say(USAGE);
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The whole demo; the world is given back so that it can be kept.
+/// Runs the demo and returns the world, so that `--keep` can keep it.
 fn perform() -> Result<World, Failure> {
     let mut narrator = Narrator::new();
     let mut world = stage::set(&mut narrator)?;
@@ -51,7 +51,7 @@ fn finish(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            warn(&format!("\nNOT AS TOLD: {failure}"));
+            warn(&format!("\nFAILED: {failure}"));
             ExitCode::FAILURE
         }
     }

@@ -1,9 +1,9 @@
-//! The voice of the demo.
+//! The demo's output on the terminal.
 
 use std::io::Write as _;
 use std::time::Instant;
 
-/// Counts the steps and prints what is told.
+/// Counts and prints the steps.
 pub(crate) struct Narrator {
     steps: u32,
     start: Instant,
@@ -17,44 +17,44 @@ impl Narrator {
         }
     }
 
-    /// Begins a step.
+    /// Starts a step.
     pub(crate) fn step(&mut self, title: &str) {
         self.steps += 1;
         self.say(&format!("\n{}. {title}", self.steps));
     }
 
-    /// Says something within a step.
+    /// Prints a text within a step.
     pub(crate) fn tell(&self, text: &str) {
         for line in text.lines() {
             self.say(&format!("   {line}"));
         }
     }
 
-    /// Shows what a program said.
+    /// Prints the output of a program.
     pub(crate) fn show(&self, text: &str) {
         for line in text.lines() {
             self.say(&format!("   | {line}"));
         }
     }
 
-    /// The last word.
+    /// Prints the summary.
     pub(crate) fn end(&self) {
         let seconds = self.start.elapsed().as_secs_f32();
         self.say(&format!(
-            "\nAll {} steps went as told, in {seconds:.1} s.",
+            "\nAll {} steps succeeded in {seconds:.1} s.",
             self.steps
         ));
     }
 
-    #[expect(clippy::unused_self, reason = "only who has the narrator speaks")]
+    #[expect(clippy::unused_self, reason = "output goes through the narrator only")]
     pub(crate) fn say(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        // Nobody may be listening any more; the exit status still tells.
+        // Standard output may be closed; the exit status is still correct.
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 }
 
-/// Says something about trouble.
+/// Prints an error to standard error.
 pub(crate) fn warn(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }

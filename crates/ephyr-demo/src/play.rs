@@ -1,4 +1,4 @@
-//! The play: what an agent does over MCP, what it is refused, and what is left to read afterwards.
+//! The demo's steps: an agent's actions over MCP, the refused ones, and the audit log afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use ephyr_testkit::{Answer, Mcp, Value, World, json, run};
 use crate::Failure;
 use crate::narrator::Narrator;
 
-/// What runs on the target.
+/// The command that runs on the target.
 const COMMAND: &str = "echo \"hello from $(id -un)\"";
 
-/// How long the signer may take to countersign the log: it does so every ten seconds.
+/// Timeout for a countersignature. The signer countersigns the log every ten seconds.
 const COUNTERSIGNED_WITHIN: Duration = Duration::from_secs(13);
 
 pub(crate) fn play(world: &mut World, narrator: &mut Narrator) -> Result<(), Failure> {
@@ -56,7 +56,7 @@ fn discover(world: &World, narrator: &mut Narrator) -> Result<(), Failure> {
 
 fn create_task(world: &World, narrator: &mut Narrator) -> Result<Task, Failure> {
     narrator.step(
-        "It creates a task. The task's token can do no more than the agent, and ends with it.",
+        "It creates a task. The task's token has no more rights than the agent, and expires with the task.",
     );
     let mut scout = world.mcp_with_key("scout")?;
     let made = scout.invoke(&TaskCreateArguments {
@@ -69,13 +69,19 @@ fn create_task(world: &World, narrator: &mut Narrator) -> Result<Task, Failure> 
     };
     narrator.tell(&format!("task {}, until {}", task.id, made.expires_at));
     narrator.tell(&format!(
-        "its token has {} characters; what it says, unverified:",
+        "its token has {} characters; its caveats, unverified:",
         task.token.len()
     ));
-    let said = ephyr(world, &["inspect", "-"], &task.token)?;
+    let inspected = ephyr(world, &["inspect", "-"], &task.token)?;
     let caveats =
         |line: &&str| line.starts_with("  ") && line.contains(" = ") || line.contains(" IN ");
-    narrator.show(&said.lines().filter(caveats).collect::<Vec<_>>().join("\n"));
+    narrator.show(
+        &inspected
+            .lines()
+            .filter(caveats)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
     Ok(task)
 }
 
@@ -93,21 +99,20 @@ fn act(world: &mut World, narrator: &mut Narrator, task: &Task) -> Result<String
         "the command ran on the target",
         &json!(ran),
     )?;
-    narrator
-        .tell("What the SSH server saw: a certificate for this one command, good for a minute.");
+    narrator.tell("The SSH server's log: a certificate for this one command, valid for a minute.");
     let log = world.target("web")?.log();
     let login = log
         .lines()
         .rfind(|line| line.contains("Accepted publickey") && line.contains(&task.id));
     let login =
-        login.ok_or("the server's log has no login by a certificate that names the task")?;
+        login.ok_or("the server's log has no login with a certificate that names the task")?;
     narrator.show(login);
-    let receipt = ran.receipt.ok_or("exec gave no receipt")?;
+    let receipt = ran.receipt.ok_or("exec returned no receipt")?;
     Ok(receipt.text)
 }
 
 fn refused_role(world: &World, narrator: &mut Narrator, task: &Task) -> Result<(), Failure> {
-    narrator.step("Refused: the same command as \"operator\", a role that it lacks.");
+    narrator.step("Refused: the same command with the role \"operator\", which it does not have.");
     let mut agent = world.mcp_with_token(&task.token)?;
     let answer = agent.tool("exec", command("operator"))?;
     narrator.show(&answer.text);
@@ -120,7 +125,7 @@ fn refused_role(world: &World, narrator: &mut Narrator, task: &Task) -> Result<(
 }
 
 fn refused_tampering(world: &World, narrator: &mut Narrator, task: &Task) -> Result<(), Failure> {
-    narrator.step("Refused: its token, changed so that it would live for decades.");
+    narrator.step("Refused: its token, modified to expire decades later.");
     let forged = tamper(&task.token)?;
     let answer = world.mcp_with_token(&forged)?.call("exec", command("read"));
     unauthorized(narrator, answer, world, &forged)
@@ -131,7 +136,7 @@ fn refused_after_revocation(
     narrator: &mut Narrator,
     task: &Task,
 ) -> Result<(), Failure> {
-    narrator.step("Refused: the untouched token, after its task was revoked.");
+    narrator.step("Refused: the unmodified token, after its task was revoked.");
     let mut scout = world.mcp_with_key("scout")?;
     let revoked = scout.invoke(&TaskRevokeArguments {
         task_id: task.id.clone(),
@@ -150,7 +155,7 @@ fn read_audit(
     task: &Task,
     receipt: &str,
 ) -> Result<(), Failure> {
-    narrator.step("What happened in that task, from the audit log:");
+    narrator.step("The audit log of the task:");
     let log = world.audit_log();
     let (log, ca) = (log.to_string_lossy(), world.ca_pub());
     let ca = ca.to_string_lossy();
@@ -187,7 +192,7 @@ fn read_audit(
     )?;
 
     narrator.step(
-        "The whole log is checked: nothing changed, removed or forged. The signer countersigns it.",
+        "The whole log is verified: no record was changed, removed or forged. The signer countersigned it.",
     );
     let verify = ["audit", "verify", "--log", &log, "--ca-pub", &ca];
     let report = wait_for(|| {
@@ -205,15 +210,15 @@ fn command(role: &str) -> Value {
     json!({"target": "web", "role": role, "command": COMMAND})
 }
 
-fn expect(as_told: bool, what: &str, instead: &Value) -> Result<(), Failure> {
-    if as_told {
+fn expect(holds: bool, expected: &str, actual: &Value) -> Result<(), Failure> {
+    if holds {
         Ok(())
     } else {
-        Err(format!("expected: {what}; instead: {instead}").into())
+        Err(format!("expected: {expected}; got: {actual}").into())
     }
 }
 
-/// A token that the broker does not take is refused before anything is read of the request.
+/// Checks that a call failed and that the broker responds with 401 to its token.
 fn unauthorized(
     narrator: &Narrator,
     answer: ephyr_testkit::Result<Answer>,
@@ -223,37 +228,34 @@ fn unauthorized(
     if let Ok(answer) = answer
         && answer.result.is_some()
     {
-        return Err(format!("expected a refusal; instead: {:?}", answer.result).into());
+        return Err(format!("expected a refusal; got: {:?}", answer.result).into());
     }
-    // The plain answer, for its status and its words.
+    // A plain request, for the HTTP status and the error.
     let response =
         Mcp::new(world.tcp()?, Some(token)).post(&[("content-type", "application/json")], b"{}")?;
     let body = response.json()?;
-    let words = body["error"].as_str().unwrap_or_default().to_owned();
-    narrator.show(&format!("HTTP {}: {words}", response.status));
+    let error = body["error"].as_str().unwrap_or_default().to_owned();
+    narrator.show(&format!("HTTP {}: {error}", response.status));
     expect(response.status == 401, "HTTP status 401", &body)
 }
 
-/// Changes what a token says without being able to make its signature right again: the year in which
-/// it ends gets another third digit.
+/// Changes the third digit of the year in which a token expires, which invalidates its signature.
 fn tamper(token: &str) -> Result<String, Failure> {
     let text = token
         .strip_prefix("mac_")
-        .ok_or("the token does not begin with mac_")?;
+        .ok_or("the token does not start with mac_")?;
     let mut bytes = URL_SAFE_NO_PAD.decode(text)?;
     let caveat = b"expires_before = 20";
     let at = bytes
         .windows(caveat.len())
         .position(|window| window == caveat);
-    let at = at.ok_or("the token does not say when it ends")? + caveat.len();
-    let digit = bytes
-        .get_mut(at)
-        .ok_or("the token ends in the middle of a time")?;
+    let at = at.ok_or("the token has no expiry caveat")? + caveat.len();
+    let digit = bytes.get_mut(at).ok_or("the token's expiry is truncated")?;
     *digit = if *digit == b'9' { b'8' } else { b'9' };
     Ok(format!("mac_{}", URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// Runs `ephyr` as an operator would.
+/// Runs `ephyr` and returns its output.
 fn ephyr(world: &World, arguments: &[&str], input: &str) -> Result<String, Failure> {
     let mut command = world.own_command("bin/ephyr");
     command.args(arguments);
@@ -265,15 +267,19 @@ fn ephyr(world: &World, arguments: &[&str], input: &str) -> Result<String, Failu
     }
 }
 
-/// Asks until there is an answer: records and countersignatures take their moment.
-fn wait_for<T>(mut ask: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
+/// Polls until there is a result: records and countersignatures are written asynchronously.
+fn wait_for<T>(mut poll: impl FnMut() -> Result<Option<T>, Failure>) -> Result<T, Failure> {
     let start = Instant::now();
     loop {
-        if let Some(found) = ask()? {
+        if let Some(found) = poll()? {
             return Ok(found);
         }
         if start.elapsed() > COUNTERSIGNED_WITHIN {
-            return Err("it did not come".into());
+            return Err(format!(
+                "the audit log lacks the expected records or countersignature after {} s",
+                COUNTERSIGNED_WITHIN.as_secs()
+            )
+            .into());
         }
         std::thread::sleep(Duration::from_millis(200));
     }

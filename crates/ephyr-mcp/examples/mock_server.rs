@@ -1,7 +1,7 @@
-//! A server over HTTP with a toy behind it, to try clients against.
+//! An HTTP server with the mock backend, for testing clients.
 //!
 //! `cargo run --example mock_server` prints `listening on 127.0.0.1:PORT` and serves until it is
-//! ended. The caller is whatever stands after `Bearer` in the `Authorization` header.
+//! stopped. The bearer token in the `Authorization` header is taken as the caller's name.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -20,12 +20,12 @@ use tokio::net::TcpListener;
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use common::{Fault, Mock};
+use common::{Mock, SetupError};
 
 type Reply = Response<Either<Body, Full<bytes::Bytes>>>;
 
 #[tokio::main]
-async fn main() -> Result<(), Fault> {
+async fn main() -> Result<(), SetupError> {
     let port: u16 = std::env::args().nth(1).map_or(Ok(0), |port| port.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let server = Arc::new(Arc::new(Mock::new()?).server(SessionKey::generate()?)?);

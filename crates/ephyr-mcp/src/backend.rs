@@ -1,4 +1,4 @@
-//! What the protocol asks of the program behind it.
+//! The interface that a program implements to be served over MCP.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,32 +14,32 @@ use crate::output::{ToolError, ToolOutput};
 use crate::resource::{ResourceError, ResourceSet, ResourceText};
 use crate::tool::ToolSet;
 
-/// The program behind the protocol: its tools, its resources, and who is asking.
+/// The program that a [`Server`](crate::Server) serves: its tools, resources and callers.
 ///
 /// The server calls [`call`](Self::call) only with arguments that passed the tool's input schema, and
-/// only for a tool in the caller's own [`tools`](Self::tools). Both are no substitute for deciding
-/// whether the caller may do what it asks.
+/// only for a tool in the caller's own [`tools`](Self::tools). Neither replaces the authorisation of
+/// the call itself.
 pub trait Backend: Send + Sync + Sized + 'static {
-    /// Who is asking, as established before the protocol begins.
+    /// An authenticated caller.
     type Caller: Clone + Send + Sync + 'static;
 
-    /// What answers the calls of one tool.
+    /// The handler of one tool's calls.
     type Handler: Send + Sync + 'static;
 
-    /// The caller's identity as a text: sessions and cancellation never cross it.
+    /// Returns the caller's identity. MCP sessions and cancellation are confined to one identity.
     fn caller_key<'a>(&self, caller: &'a Self::Caller) -> Cow<'a, str>;
 
-    /// Who the server is.
+    /// Returns the server's name and version.
     fn info(&self) -> &ServerInfo;
 
-    /// A few words to the model on how to use the server.
+    /// Returns the instructions for the model, sent with `initialize` and `server/discover`.
     fn instructions(&self) -> Option<&str>;
 
-    /// The tools that this caller sees.
+    /// Returns the tools that this caller may list and call.
     fn tools(&self, caller: &Self::Caller) -> ToolSet<Self::Handler>;
 
-    /// Calls a tool by its handler. An answer that is at hand costs no task and no channel ([`Call::Done`]); work that
-    /// waits goes into [`Call::run`].
+    /// Calls a tool. Return [`Call::Done`] if the answer is available at once, which saves a task and a
+    /// channel, and [`Call::run`] if the work has to wait.
     fn call(
         self: &Arc<Self>,
         caller: &Self::Caller,
@@ -47,13 +47,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
         arguments: &RawValue,
     ) -> Call;
 
-    /// The resources that this caller sees.
+    /// Returns the resources that this caller may list.
     fn resources(&self, caller: &Self::Caller) -> ResourceSet;
 
     /// Reads a resource.
     ///
     /// # Errors
-    /// [`ResourceError::NotFound`] where there is none for this caller.
+    /// [`ResourceError::NotFound`] if the caller may not read it or it does not exist.
     fn read_resource(
         self: &Arc<Self>,
         caller: &Self::Caller,
@@ -61,31 +61,31 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<ResourceText, ResourceError>> + Send;
 }
 
-/// Who a server or client is: `Implementation` of the protocol.
+/// The protocol's `Implementation`: the name and version of a server or client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServerInfo {
     /// The program's name.
     pub name: Cow<'static, str>,
-    /// Its name for people.
+    /// The display name.
     pub title: Cow<'static, str>,
-    /// Its version.
+    /// The program's version.
     pub version: Cow<'static, str>,
 }
 
 pub(crate) type Answer = Result<ToolOutput, ToolError>;
 type Work = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// A tool call: answered, or work that still has to run.
+/// The result of [`Backend::call`].
 pub enum Call {
-    /// The answer.
+    /// The call is finished.
     Done(Answer),
-    /// Work that runs in a task of its own, to its end even when nobody waits any more, so that it
-    /// can clean up and record its outcome. It must heed [`CallContext::cancel`].
+    /// Work for a task of its own. It runs to its end even if the caller disconnects, so that it can clean
+    /// up and record its outcome; it must observe [`CallContext::cancel`].
     Run(Box<dyn FnOnce(CallContext) -> Work + Send>),
 }
 
 impl Call {
-    /// Work that waits for something.
+    /// Returns a call that runs `work` in a task of its own.
     pub fn run<F, W>(work: F) -> Self
     where
         F: FnOnce(CallContext) -> W + Send + 'static,
@@ -110,16 +110,16 @@ impl fmt::Debug for Call {
     }
 }
 
-/// What running work knows of its caller's patience.
+/// The cancellation and progress channels of a running call.
 #[derive(Debug)]
 pub struct CallContext {
-    /// Whether the caller still wants the answer.
+    /// Signals that the caller cancelled.
     pub cancel: Cancel,
-    /// The way to tell the caller how it goes.
+    /// Sends progress to the caller.
     pub progress: Progress,
 }
 
-/// Becomes true once when the caller cancels, or goes away in a version where that means the same.
+/// A cancellation signal: set when the caller cancels, or disconnects in a version where that cancels.
 #[derive(Debug, Clone)]
 pub struct Cancel(watch::Receiver<bool>);
 
@@ -128,36 +128,36 @@ impl Cancel {
         Self(receiver)
     }
 
-    /// Whether the caller has cancelled.
+    /// Returns whether the caller has cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Waits until the caller cancels; for ever, if it never does.
+    /// Waits until the caller cancels; never returns if it does not.
     pub async fn cancelled(&mut self) {
         if self.0.wait_for(|cancelled| *cancelled).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// The channel beneath, for code that selects on it.
+    /// Returns the underlying channel.
     #[must_use]
     pub fn into_receiver(self) -> watch::Receiver<bool> {
         self.0
     }
 }
 
-/// Sends progress to a caller that asked for it.
+/// Sends progress notifications, if the caller requested them.
 #[derive(Debug, Clone)]
 pub struct Progress(Option<mpsc::Sender<Event>>);
 
-/// What running work sends to the reply.
+/// A message from running work to its response.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Words on how it goes.
+    /// A progress message.
     Progress(String),
-    /// The answer; nothing comes after it.
+    /// The answer; always the last event.
     Done(Answer),
 }
 
@@ -166,21 +166,21 @@ impl Progress {
         Self(events)
     }
 
-    /// Whether anybody listens: if not, there is no need to put a message together.
+    /// Returns whether a caller receives progress; if not, there is no need to build a message.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
         self.0.as_ref().is_some_and(|events| !events.is_closed())
     }
 
-    /// Sends a message, waiting while the caller is slow to read. Returns at once when nobody listens.
+    /// Sends a message. Waits while the caller is slow to read; returns at once if none receives it.
     pub async fn report(&self, message: impl Into<String>) {
         if let Some(events) = &self.0 {
-            // A closed channel is a caller that left; the work learns of it through `cancel`.
+            // The channel closes when the caller disconnects; `cancel` reports that.
             events.send(Event::Progress(message.into())).await.ok();
         }
     }
 
-    /// Sends a message if there is room for it. False: it was dropped.
+    /// Sends a message if the queue has room. Returns false if the message was dropped.
     #[must_use]
     pub fn try_report(&self, message: impl Into<String>) -> bool {
         self.0

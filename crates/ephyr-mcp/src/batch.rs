@@ -1,30 +1,30 @@
-//! Arrays of messages, which 2025-03-26 alone takes.
+//! JSON-RPC batches, which only 2025-03-26 has.
 
 use bytes::Bytes;
 use http::Response;
 
-use crate::addressee::{Addressee, error_message};
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::error::RpcError;
 use crate::jsonrpc::{Id, Incoming, Unreadable};
 use crate::limits::MAX_BATCH_ANSWERS;
-use crate::methods::Outcome;
-use crate::named::Named;
+use crate::methods::DispatchResult;
+use crate::named_version::NamedVersion;
 use crate::params::Params;
-use crate::post::{Post, lost};
+use crate::post::{Post, call_lost};
 use crate::reply;
-use crate::running::Running;
+use crate::reply_context::{ReplyContext, error_message};
+use crate::running::RunningCall;
 use crate::version::Version;
 
-/// A message of an array: answered, or still running.
-enum Begun {
+/// The response to one message of a batch, or its running call.
+enum BatchItem {
     Done(Bytes),
-    Running(Addressee, Running),
+    Running(ReplyContext, RunningCall),
 }
 
 impl<B: Backend> Post<'_, B> {
-    /// Answers the messages of an array: all are begun before the first is waited for.
+    /// Answers a batch. All messages are started before the first is awaited.
     pub(crate) async fn batch(
         &self,
         messages: Vec<Result<Incoming<'_>, Unreadable<'_>>>,
@@ -39,7 +39,7 @@ impl<B: Backend> Post<'_, B> {
             let next = self
                 .begin(version, message, answered > MAX_BATCH_ANSWERS)
                 .await;
-            if let Some(Begun::Done(answer)) = &next {
+            if let Some(BatchItem::Done(answer)) = &next {
                 answered += answer.len();
             }
             begun.extend(next);
@@ -47,12 +47,12 @@ impl<B: Backend> Post<'_, B> {
         let mut out = Vec::with_capacity(begun.len());
         for answer in begun {
             out.push(match answer {
-                Begun::Done(message) => message,
-                Begun::Running(to, mut running) => running
+                BatchItem::Done(message) => message,
+                BatchItem::Running(context, mut running) => running
                     .answer()
                     .await
-                    .answer(&to)
-                    .unwrap_or_else(|| to.error(&lost())),
+                    .answer(&context)
+                    .unwrap_or_else(|| context.error(&call_lost())),
             });
         }
         if out.is_empty() {
@@ -64,9 +64,9 @@ impl<B: Backend> Post<'_, B> {
 
     fn batch_version(&self) -> Result<Version, RpcError> {
         let version = match self.named {
-            Named::Unknown(text) => return Err(RpcError::unsupported_version(text)),
-            Named::Served(version) => version,
-            Named::Nothing => {
+            NamedVersion::Unsupported(text) => return Err(RpcError::unsupported_version(text)),
+            NamedVersion::Served(version) => version,
+            NamedVersion::Absent => {
                 let session = self.session()?;
                 session.map_or(Version::UNNAMED, |session| session.version)
             }
@@ -75,7 +75,7 @@ impl<B: Backend> Post<'_, B> {
             return Ok(version);
         }
         Err(RpcError::invalid_request(format!(
-            "protocol version {version} has no batches: send each message by itself"
+            "protocol version {version} does not support batches; send each message separately"
         )))
     }
 
@@ -84,10 +84,10 @@ impl<B: Backend> Post<'_, B> {
         version: Version,
         message: Result<Incoming<'_>, Unreadable<'_>>,
         full: bool,
-    ) -> Option<Begun> {
+    ) -> Option<BatchItem> {
         let error = |id: Option<Id<'_>>, error: &RpcError| {
             let id = id.map(|id| id.as_json().as_bytes());
-            Some(Begun::Done(error_message(version, id, error)))
+            Some(BatchItem::Done(error_message(version, id, error)))
         };
         let (id, method, params) = match message {
             Err(unreadable) => return error(unreadable.id, &unreadable.error),
@@ -101,13 +101,12 @@ impl<B: Backend> Post<'_, B> {
         };
         if full {
             let refusal = RpcError::invalid_request(
-                "nothing was done: the answers to the messages before this one are too long together; \
-                 send it by itself",
+                "not executed: the responses of this batch exceed the size limit; send this request separately",
             );
             return error(Some(id), &refusal);
         }
         if method == "initialize" {
-            let refusal = RpcError::invalid_request("initialize must not stand in a batch");
+            let refusal = RpcError::invalid_request("initialize must not be part of a batch");
             return error(Some(id), &refusal);
         }
         let request = match self.request(id, &method, params, false) {
@@ -115,9 +114,11 @@ impl<B: Backend> Post<'_, B> {
             Err(refused) => return error(Some(id), &refused.error),
         };
         Some(match self.methods.dispatch(&request).await {
-            Outcome::Done(message) | Outcome::Opened(message, _) => Begun::Done(message),
-            Outcome::Failed(error) => Begun::Done(request.to.error(&error)),
-            Outcome::Running(running, _) => Begun::Running(request.to, running),
+            DispatchResult::Done(message) | DispatchResult::Opened(message, _) => {
+                BatchItem::Done(message)
+            }
+            DispatchResult::Failed(error) => BatchItem::Done(request.context.error(&error)),
+            DispatchResult::Running(running, _) => BatchItem::Running(request.context, running),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The body of a reply: one JSON text, or a stream of events about a running call.
+//! Response bodies: one JSON text, or the event stream of a running call.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -10,10 +10,10 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 use crate::running::EventStream;
 
-/// The body of a reply.
-pub struct Body(Kind);
+/// The body of a response.
+pub struct Body(BodyState);
 
-enum Kind {
+enum BodyState {
     Full(Bytes),
     Events(Box<EventStream>),
     Sent,
@@ -21,19 +21,19 @@ enum Kind {
 
 impl Body {
     pub(crate) fn full(bytes: Bytes) -> Self {
-        Self(Kind::Full(bytes))
+        Self(BodyState::Full(bytes))
     }
 
     pub(crate) fn events(stream: EventStream) -> Self {
-        Self(Kind::Events(Box::new(stream)))
+        Self(BodyState::Events(Box::new(stream)))
     }
 
-    /// The whole body, where it does not stream.
+    /// Returns the whole body; `None` for a stream.
     #[must_use]
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.0 {
-            Kind::Full(bytes) => Some(bytes),
-            Kind::Events(_) | Kind::Sent => None,
+            BodyState::Full(bytes) => Some(bytes),
+            BodyState::Events(_) | BodyState::Sent => None,
         }
     }
 }
@@ -46,29 +46,31 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Kind::Events(stream) = &mut self.0 {
+        if let BodyState::Events(stream) = &mut self.0 {
             let event = ready!(stream.poll_event(cx));
             return Poll::Ready(event.map(|event| Ok(Frame::data(event))));
         }
-        match std::mem::replace(&mut self.0, Kind::Sent) {
-            Kind::Full(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+        match std::mem::replace(&mut self.0, BodyState::Sent) {
+            BodyState::Full(bytes) if !bytes.is_empty() => {
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             _ => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Events(_) => false,
-            Kind::Sent => true,
+            BodyState::Full(bytes) => bytes.is_empty(),
+            BodyState::Events(_) => false,
+            BodyState::Sent => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Events(_) => SizeHint::default(),
-            Kind::Sent => SizeHint::with_exact(0),
+            BodyState::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodyState::Events(_) => SizeHint::default(),
+            BodyState::Sent => SizeHint::with_exact(0),
         }
     }
 }
@@ -76,9 +78,9 @@ impl HttpBody for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Kind::Full(_) => "Body::Full",
-            Kind::Events(_) => "Body::Events",
-            Kind::Sent => "Body::Sent",
+            BodyState::Full(_) => "Body::Full",
+            BodyState::Events(_) => "Body::Events",
+            BodyState::Sent => "Body::Sent",
         })
     }
 }

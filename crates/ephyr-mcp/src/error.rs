@@ -1,4 +1,4 @@
-//! JSON-RPC errors: their codes, their texts, and the HTTP status that goes with each.
+//! JSON-RPC errors: codes, messages and HTTP statuses.
 
 use http::StatusCode;
 
@@ -6,30 +6,30 @@ use crate::version::Version;
 
 /// The body is not JSON.
 pub const PARSE_ERROR: i32 = -32700;
-/// The JSON is no request that may stand here.
+/// The JSON is not a valid request.
 pub const INVALID_REQUEST: i32 = -32600;
-/// There is no such method in this version.
+/// This protocol version does not support the method.
 pub const METHOD_NOT_FOUND: i32 = -32601;
-/// The method's parameters do not fit.
+/// The method's parameters are invalid.
 pub const INVALID_PARAMS: i32 = -32602;
-/// The fault is the server's.
+/// The server failed.
 pub const INTERNAL_ERROR: i32 = -32603;
-/// There is no such resource (before 2026-07-28).
+/// The resource does not exist (before 2026-07-28).
 pub const RESOURCE_NOT_FOUND: i32 = -32002;
 /// A header is missing or contradicts the body (2026-07-28).
 pub const HEADER_MISMATCH: i32 = -32020;
-/// The version asked for is not served.
+/// The requested protocol version is not supported.
 pub const UNSUPPORTED_VERSION: i32 = -32022;
-/// The caller cancelled the request. Outside the range that JSON-RPC reserves; the value that the
-/// Language Server Protocol gives the same thing.
+/// The caller cancelled the request. The Language Server Protocol's code; outside the range that JSON-RPC
+/// reserves.
 pub const REQUEST_CANCELLED: i32 = -32800;
 
-/// An error as the caller will see it.
+/// An error as the caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RpcError {
     pub(crate) code: i32,
     pub(crate) message: String,
-    /// A JSON text.
+    /// JSON.
     pub(crate) data: Option<String>,
     status: Option<StatusCode>,
 }
@@ -61,7 +61,7 @@ impl RpcError {
         self
     }
 
-    /// `requested` comes from the caller.
+    /// Returns the error for an unsupported version. `requested` comes from the caller and is truncated.
     pub(crate) fn unsupported_version(requested: &str) -> Self {
         let served = Version::ALL.map(Version::as_str);
         let data = serde_json::to_string(&Unsupported {
@@ -69,7 +69,7 @@ impl RpcError {
             requested: requested.chars().take(64).collect(),
         });
         let message = format!(
-            "this protocol version is not served; served are {}",
+            "unsupported protocol version; supported are {}",
             served.join(", ")
         );
         Self {
@@ -78,10 +78,10 @@ impl RpcError {
         }
     }
 
-    /// The HTTP status of a reply that holds only this error.
+    /// Returns the HTTP status of a response that consists of this error.
     ///
-    /// 2026-07-28 ties a status to each code. Before it the status says whether the message could be
-    /// taken at all: one that could is answered with 200, whatever the answer.
+    /// 2026-07-28 assigns a status to each code. Earlier versions answer every well-formed message with
+    /// 200, even if the response is an error.
     pub(crate) fn status(&self, version: Version) -> StatusCode {
         if let Some(status) = self.status {
             return status;

@@ -1,5 +1,5 @@
-//! What can be said about a request from its head alone, before anybody asks who sent it: method,
-//! origin, host, media types. Refusing here costs neither a password check nor a body.
+//! Checks of a request's head before authentication: host, origin, method and media types. A rejection
+//! here costs neither a key verification nor reading the body.
 
 use http::header::{ALLOW, HOST, ORIGIN};
 use http::request::Parts;
@@ -13,22 +13,22 @@ use crate::origin::Origin;
 use crate::reply;
 use crate::version::Version;
 
-/// The names under which a listener answers: against DNS rebinding, where a web page's own name is
-/// made to point at this machine.
+/// The names that a listener accepts in `Host`. They prevent DNS rebinding, where an attacker's page
+/// resolves its own name to this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hosts {
-    /// Any: for Unix sockets, which no browser can open.
+    /// Any name: for Unix sockets, which browsers cannot open.
     Any,
     /// `localhost`, `127.0.0.1` and `[::1]`, with any port.
     Loopback,
-    /// These names, in lower case and without port. An IPv6 address stands in brackets.
+    /// These names, in lower case and without port; IPv6 addresses in brackets.
     Only(Vec<String>),
 }
 
-/// What a listener takes.
+/// The hosts and origins that a listener accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
-    /// The names it answers to.
+    /// The accepted names.
     pub hosts: Hosts,
     /// The web origins that may call, besides a loopback listener's own. A request without an `Origin` is
     /// not from a web page and is allowed.
@@ -47,7 +47,7 @@ pub enum SourceError {
 }
 
 impl Guard {
-    /// For a Unix socket: any host, no web page.
+    /// Returns the guard of a Unix socket: any host, no web page.
     #[must_use]
     pub fn unix_socket() -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Guard {
         }
     }
 
-    /// For a loopback port: loopback names, no web page.
+    /// Returns the guard of a loopback port: loopback names, no web page.
     #[must_use]
     pub fn loopback() -> Self {
         Self {
@@ -109,7 +109,7 @@ impl Guard {
     /// Adds the headers that let pages of `origin` read a response. Call this for every response,
     /// refusals included, with the [`allowed_origin`](Self::allowed_origin) of its request.
     pub fn expose(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
-        // No browser opens a Unix socket.
+        // Browsers cannot open Unix sockets.
         if self.hosts != Hosts::Any {
             cors::expose(origin, headers);
         }
@@ -125,7 +125,7 @@ impl Guard {
         if parts.method != Method::POST {
             let mut response = refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "send messages by POST; there is no stream to open and no session to end",
+                "send messages with POST; GET streams and session termination are not supported",
             );
             let allow = HeaderValue::from_static("POST");
             response.headers_mut().insert(ALLOW, allow);
@@ -195,7 +195,7 @@ impl Hosts {
     }
 }
 
-/// An authority without its port.
+/// Returns an authority without its port, or an empty text if the port is malformed.
 fn host_name(authority: &str) -> &str {
     let end = match authority.starts_with('[') {
         true => authority.find(']').map(|at| at + 1),
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loopback_listener_answers_to_loopback_names_alone() {
+    fn loopback_listener_accepts_only_loopback_names() {
         let guard = Guard::loopback();
         for good in ["localhost", "127.0.0.1:8554", "[::1]:8554", "LOCALHOST:1"] {
             assert_eq!(with_host(&guard, good), 200, "{good}");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_web_page_is_served_only_if_its_origin_is_listed() {
+    fn web_page_is_accepted_only_from_a_listed_origin() {
         let guard = Guard {
             origins: vec!["https://console.example".parse().unwrap()],
             ..Guard::loopback()
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loopback_listeners_own_origin_is_that_of_its_host() {
+    fn loopback_listener_accepts_the_origin_of_its_host() {
         let from = |guard: &Guard, host: &'static str, origin: &'static str| {
             status(guard, |parts| {
                 parts.headers.insert(HOST, HeaderValue::from_static(host));
@@ -323,7 +323,7 @@ mod tests {
         }
         let socket = Guard::unix_socket();
         let own = from(&socket, "localhost", "http://localhost");
-        assert_eq!(own, 403, "no page opens a Unix socket");
+        assert_eq!(own, 403, "browsers cannot open Unix sockets");
     }
 
     fn preflight(
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_is_answered_for_an_allowed_origin_alone() {
+    fn preflight_is_answered_only_for_an_allowed_origin() {
         let guard = Guard {
             origins: vec!["https://console.example".parse().unwrap()],
             ..Guard::loopback()
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn method_and_media_types_have_a_status_each() {
+    fn method_and_media_type_errors_have_their_own_status() {
         let guard = Guard::loopback();
         for method in [Method::GET, Method::DELETE, Method::PUT] {
             assert_eq!(status(&guard, |parts| parts.method = method), 405);

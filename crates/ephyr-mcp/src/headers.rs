@@ -1,4 +1,4 @@
-//! The headers of a request: what the protocol asks of them, and the values that repeat the body.
+//! Request headers: content negotiation, and the headers that repeat values of the body.
 
 use std::borrow::Cow;
 
@@ -9,23 +9,23 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::RpcError;
 
-/// Says which protocol version a request speaks.
+/// The protocol version of a request.
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-/// Names the session (2025 versions).
+/// The session id (2025 versions).
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Repeats the method (2026-07-28).
 pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 /// Repeats the tool's name or the resource's URI (2026-07-28).
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
-/// The kinds of reply that a client takes.
+/// The media types that a client accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Accepted {
     pub(crate) json: bool,
     pub(crate) events: bool,
 }
 
-/// What the `Accept` headers allow. None at all allow everything (RFC 9110, 12.5.1).
+/// Parses the `Accept` headers. Without any, everything is acceptable (RFC 9110, 12.5.1).
 pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
     let mut accepted = Accepted {
         json: false,
@@ -62,7 +62,7 @@ fn is_zero_weight(parameter: &[u8]) -> bool {
     weight.starts_with(b"0") && weight.iter().all(|byte| matches!(byte, b'0' | b'.'))
 }
 
-/// Whether the body is declared as JSON, in UTF-8 if a character set is named.
+/// Returns whether the content type is JSON, with UTF-8 as the only charset allowed.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -83,7 +83,7 @@ pub(crate) fn is_json(headers: &HeaderMap) -> bool {
         })
 }
 
-/// The one value of a header that must not be given twice.
+/// Returns the value of a header; an error if it occurs more than once.
 pub(crate) fn single<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -97,7 +97,7 @@ pub(crate) fn single<'a>(
     }
 }
 
-/// The one value of a header, as text.
+/// Returns the value of a header as text; an error if it occurs more than once or is not ASCII.
 pub(crate) fn single_text<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -114,8 +114,8 @@ pub(crate) fn single_text<'a>(
 
 const SENTINEL: (&str, &str) = ("=?base64?", "?=");
 
-/// A text as a header value: itself where that is safe, else base64 between markers
-/// (2026-07-28, Streamable HTTP, "Value Encoding").
+/// Encodes a text as a header value: unchanged if that is safe, else base64 between markers (2026-07-28,
+/// Streamable HTTP, "Value Encoding").
 #[must_use]
 pub fn encode_value(text: &str) -> Cow<'_, str> {
     let safe = text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
@@ -129,7 +129,7 @@ pub fn encode_value(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The text that a header value stands for. `None`: the markers enclose no base64 of UTF-8.
+/// Decodes a header value; `None` if the markers enclose anything but base64 of UTF-8.
 pub(crate) fn decode_value(value: &str) -> Option<Cow<'_, str>> {
     let enclosed = value
         .strip_prefix(SENTINEL.0)
@@ -143,7 +143,7 @@ pub(crate) fn decode_value(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Checks the headers that repeat the body of a 2026-07-28 request.
+/// Checks the headers that must repeat values of the body (2026-07-28).
 pub(crate) fn check_mirrors(
     headers: &HeaderMap,
     method: &str,
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn accept_is_read_by_its_ranges_and_weights() {
+    fn accept_is_parsed_with_ranges_and_weights() {
         let both = Accepted {
             json: true,
             events: true,
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_json_in_utf_8_counts_as_json() {
+    fn only_utf_8_json_is_accepted_as_json() {
         for good in [
             "application/json",
             "Application/Json; charset=UTF-8",
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_encoded_as_the_specification_shows() {
+    fn values_are_encoded_as_in_the_specification() {
         for (text, value) in [
             ("us-west1", "us-west1"),
             ("Hello, 世界", "=?base64?SGVsbG8sIOS4lueVjA==?="),
@@ -254,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_survives_the_header(name in any::<String>()) {
+        fn encoded_value_decodes_to_the_same_text(name in any::<String>()) {
             let value = encode_value(&name);
             prop_assert!(HeaderValue::from_str(&value).is_ok());
             let decoded = decode_value(&value);

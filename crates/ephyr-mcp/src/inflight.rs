@@ -1,92 +1,92 @@
-//! The running requests of the versions in which `notifications/cancelled` ends one: found by caller,
-//! session and id, so that no caller can end another's.
+//! The running requests of the versions that cancel with `notifications/cancelled`. They are keyed by
+//! caller, session and id, so that no caller can cancel another's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{oneshot, watch};
 
-use crate::session::Session;
+use crate::session::McpSession;
 
-/// Which running request is meant.
+/// Identifies a running request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
+pub(crate) struct RequestKey {
     pub(crate) caller: String,
-    pub(crate) session: Option<Session>,
+    pub(crate) session: Option<McpSession>,
     /// The id as JSON.
     pub(crate) id: String,
 }
 
-/// All running requests of a server. A key may stand for several: nothing stops a client from using
-/// an id twice, and then cancelling it means both.
+/// All running requests of a server. Clients may reuse an id, so a key may have several requests;
+/// cancelling it cancels all of them.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Inflight(Arc<Mutex<Table>>);
+pub(crate) struct Inflight(Arc<Mutex<InflightTable>>);
 
 #[derive(Debug, Default)]
-struct Table {
-    running: HashMap<Key, Vec<Entry>>,
+struct InflightTable {
+    running: HashMap<RequestKey, Vec<InflightRequest>>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct InflightRequest {
     number: u64,
     work: watch::Sender<bool>,
     reply: oneshot::Sender<()>,
 }
 
 impl Inflight {
-    /// Enters a request. It stays until the guard is dropped.
+    /// Registers a request until the guard is dropped.
     pub(crate) fn enter(
         &self,
-        key: Key,
+        key: RequestKey,
         work: watch::Sender<bool>,
         reply: oneshot::Sender<()>,
-    ) -> Entered {
+    ) -> InflightGuard {
         let mut table = self.lock();
         let number = table.next;
         table.next += 1;
-        let entry = Entry {
+        let entry = InflightRequest {
             number,
             work,
             reply,
         };
         table.running.entry(key.clone()).or_default().push(entry);
         drop(table);
-        Entered {
+        InflightGuard {
             table: self.clone(),
             key,
             number,
         }
     }
 
-    /// Tells work and reply of a request that it is cancelled. False: there is none.
-    pub(crate) fn cancel(&self, key: &Key) -> bool {
+    /// Signals the work and the response of a request that it is cancelled. Returns false if there is none.
+    pub(crate) fn cancel(&self, key: &RequestKey) -> bool {
         let Some(entries) = self.lock().running.remove(key) else {
             return false;
         };
         for entry in entries {
             entry.work.send_replace(true);
-            // The reply may have gone already, with its connection.
+            // The receiver is gone if the client disconnected.
             entry.reply.send(()).ok();
         }
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, InflightTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request's place in the table.
+/// Removes the request from the table when dropped.
 #[derive(Debug)]
-pub(crate) struct Entered {
+pub(crate) struct InflightGuard {
     table: Inflight,
-    key: Key,
+    key: RequestKey,
     number: u64,
 }
 
-impl Drop for Entered {
+impl Drop for InflightGuard {
     fn drop(&mut self) {
         let mut table = self.table.lock();
         let Some(entries) = table.running.get_mut(&self.key) else {
@@ -103,8 +103,8 @@ impl Drop for Entered {
 mod tests {
     use super::*;
 
-    fn key(caller: &str, id: &str) -> Key {
-        Key {
+    fn key(caller: &str, id: &str) -> RequestKey {
+        RequestKey {
             caller: caller.to_owned(),
             session: None,
             id: id.to_owned(),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_named_request_of_the_same_caller_is_cancelled() {
+    fn cancel_matches_caller_and_id() {
         let table = Inflight::default();
         let (work, watched) = watch::channel(false);
         let (reply, mut replied) = oneshot::channel();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finished_request_leaves_nothing_behind_and_spares_its_namesake() {
+    fn finished_request_is_removed_without_its_namesake() {
         let table = Inflight::default();
         let enter = || {
             let (work, watched) = watch::channel(false);

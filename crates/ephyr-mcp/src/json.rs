@@ -1,5 +1,4 @@
-//! Writing JSON into a byte buffer by concatenation: replies are put together from parts that were
-//! serialised before.
+//! Writes JSON into a byte buffer. Responses are concatenated from parts that are already serialised.
 
 use std::ops::Range;
 
@@ -20,9 +19,9 @@ pub(crate) fn push_value<T: Serialize + ?Sized>(
     serde_json::to_writer(out, value)
 }
 
-/// Appends a JSON string that holds the compact JSON at `compact` of `out` indented by two spaces.
+/// Appends a JSON string with the compact JSON in the range `compact` of `out`, indented by two spaces.
 ///
-/// One pass over bytes that are there already takes a third of the time of serialising the value again.
+/// One pass over the serialised bytes takes a third of the time of serialising the value again.
 pub(crate) fn push_indented_text(out: &mut Vec<u8>, compact: Range<usize>) {
     let (mut at, end) = (compact.start, compact.end);
     let mut depth = 0_usize;
@@ -58,7 +57,7 @@ pub(crate) fn push_indented_text(out: &mut Vec<u8>, compact: Range<usize>) {
     out.push(b'"');
 }
 
-/// Appends the string whose first character stands at `at`, escaped once more; gives where it ends.
+/// Appends the string that starts at `at`, escaped once more, and returns the position behind it.
 fn push_inner_string(out: &mut Vec<u8>, mut at: usize, end: usize) -> usize {
     out.extend_from_slice(b"\\\"");
     loop {
@@ -67,7 +66,7 @@ fn push_inner_string(out: &mut Vec<u8>, mut at: usize, end: usize) -> usize {
         out.extend_from_within(at..at + plain);
         at += plain;
         match out[at..end] {
-            // An escape: both of its characters, each escaped.
+            // Both characters of an escape sequence have to be escaped again.
             [b'\\', escaped, ..] => {
                 out.extend_from_slice(b"\\\\");
                 if special(&escaped) {
@@ -83,7 +82,7 @@ fn push_inner_string(out: &mut Vec<u8>, mut at: usize, end: usize) -> usize {
     (at + 1).min(end)
 }
 
-/// Appends an escaped line break, and the indentation after it.
+/// Appends an escaped line break and the indentation of the next line.
 fn push_line(out: &mut Vec<u8>, depth: usize) {
     const SPACES: [u8; 32] = [b' '; 32];
     out.extend_from_slice(b"\\n");

@@ -1,5 +1,4 @@
-//! JSON-RPC 2.0 messages, read without copying: ids, parameters and arguments stay slices of the
-//! request's body.
+//! Zero-copy parsing of JSON-RPC 2.0 messages: ids, parameters and arguments are slices of the body.
 
 use std::borrow::Cow;
 
@@ -9,10 +8,10 @@ use serde_json::value::RawValue;
 use crate::error::{INVALID_REQUEST, PARSE_ERROR, RpcError};
 use crate::limits::{MAX_BATCH, MAX_DEPTH, MAX_ID_BYTES};
 
-/// What was posted.
+/// The parsed body of a POST.
 pub(crate) enum Posted<'a> {
     One(Incoming<'a>),
-    /// The messages of an array, each read by itself: one bad message spoils no other.
+    /// The messages of a batch. Each is parsed separately, so an invalid one does not affect the others.
     Batch(Vec<Result<Incoming<'a>, Unreadable<'a>>>),
 }
 
@@ -27,22 +26,22 @@ pub(crate) enum Incoming<'a> {
         method: Cow<'a, str>,
         params: Option<&'a RawValue>,
     },
-    /// An answer to a question that this server never asks.
+    /// A response. This server sends no requests, so it expects none.
     Response,
 }
 
-/// A message that is no JSON-RPC, with its id if that could be read.
+/// The error for a message that is not JSON-RPC, with its id if that is valid.
 pub(crate) struct Unreadable<'a> {
     pub(crate) id: Option<Id<'a>>,
     pub(crate) error: RpcError,
 }
 
-/// A request id: a JSON text, a string or an integer, given back as it came.
+/// A request id, a string or an integer, as the JSON text that the client sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Id<'a>(&'a str);
 
 impl<'a> Id<'a> {
-    /// An id, or a progress token: the same rule holds for both.
+    /// Parses an id or a progress token; the same rules apply to both.
     pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
         let text = raw.get();
         let fits = text.len() <= MAX_ID_BYTES && (text.starts_with('"') || is_integer(text));
@@ -59,7 +58,7 @@ fn is_integer(text: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Reads a request's body.
+/// Parses a request's body.
 pub(crate) fn read(body: &[u8]) -> Result<Posted<'_>, Unreadable<'_>> {
     let text = std::str::from_utf8(body)
         .map_err(|_| RpcError::new(PARSE_ERROR, "the body is not UTF-8"))?;
@@ -81,7 +80,7 @@ fn read_batch(text: &str) -> Result<Posted<'_>, RpcError> {
     }
     if messages.len() > MAX_BATCH {
         return Err(RpcError::invalid_request(format!(
-            "the batch has {} messages, at most {MAX_BATCH} are taken",
+            "the batch has {} messages; the limit is {MAX_BATCH}",
             messages.len()
         )));
     }
@@ -107,13 +106,13 @@ struct Envelope<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Keeps `null` apart from absence: an id that is null is a mistake, no id is a notification.
+/// Distinguishes `null` from absence: a null id is an error, a message without id is a notification.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 fn read_message(text: &str) -> Result<Incoming<'_>, Unreadable<'_>> {
-    // Derived `Deserialize` takes a list as well, member by member.
+    // Derived `Deserialize` also accepts a list of the members.
     if !text.trim_start().starts_with('{') {
         return Err(match serde_json::from_str::<&RawValue>(text) {
             Ok(_) => RpcError::invalid_request("a message is a JSON object").into(),
@@ -146,11 +145,14 @@ fn read_message(text: &str) -> Result<Incoming<'_>, Unreadable<'_>> {
     match (envelope.id, id) {
         (None, _) => Ok(Incoming::Notification { method, params }),
         (Some(_), Some(id)) => Ok(Incoming::Request { id, method, params }),
-        (Some(_), None) => refuse("id must be a string or an integer, and short"),
+        (Some(_), None) => refuse(&format!(
+            "id must be a string or an integer of at most {MAX_ID_BYTES} bytes"
+        )),
     }
 }
 
-/// Says where a body stops being JSON, and nothing of what stands there.
+/// Returns the error for invalid JSON. It names the position and never repeats the text, which may be a
+/// secret.
 fn not_json(error: &serde_json::Error) -> RpcError {
     if error.is_data() {
         return RpcError::new(
@@ -171,7 +173,7 @@ impl From<RpcError> for Unreadable<'_> {
     }
 }
 
-/// The text of a JSON string.
+/// Returns the text of a JSON string.
 pub(crate) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -210,12 +212,12 @@ mod tests {
     fn refused(body: &str) -> RpcError {
         match read(body.as_bytes()) {
             Err(unreadable) => unreadable.error,
-            Ok(_) => panic!("{body} was taken"),
+            Ok(_) => panic!("{body} was accepted"),
         }
     }
 
     #[test]
-    fn requests_notifications_and_responses_are_told_apart() {
+    fn requests_notifications_and_responses_are_distinguished() {
         let read = |body: &'static str| match read(body.as_bytes()) {
             Ok(Posted::One(incoming)) => incoming,
             _ => panic!("{body}"),
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_and_what_is_not_a_message_have_codes_of_their_own() {
+    fn invalid_json_and_invalid_messages_have_different_codes() {
         for bad in [
             "",
             "{",
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_bounded_and_one_bad_message_spoils_no_other() {
+    fn batch_is_limited_and_its_messages_are_independent() {
         let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
         let body = format!(r#"[{ping},7,["2.0",1,"ping"]]"#);
         match read(body.as_bytes()) {

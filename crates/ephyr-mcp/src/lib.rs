@@ -1,19 +1,19 @@
-//! The Model Context Protocol on the wire: versions, sessions, JSON-RPC, Streamable HTTP, stdio
-//! bridge. It knows nothing of policy or authentication: who calls comes in as a value of the
-//! program's own type, and what to answer comes from the program's [`Backend`].
+//! The Model Context Protocol: versions, sessions, JSON-RPC, Streamable HTTP and the stdio bridge. It is
+//! independent of policy and authentication: the program passes in the authenticated caller and
+//! implements [`Backend`].
 //!
 //! One endpoint serves 2026-07-28 (stateless) and 2025-11-25, 2025-06-18, 2025-03-26 (handshake).
-//! [`Server::handle`] takes the head and the body of a POST and gives the response; reading them from
-//! a socket is the program's work. `docs/mcp.md` tells client authors what to expect.
+//! [`Server::handle`] maps the head and body of a POST to a response; the program reads them from a
+//! socket. `docs/mcp.md` describes the protocol for client authors.
 //!
-//! The laws of the thing:
-//! - A call reaches the backend only for a tool in the caller's own list, with arguments that fit the
+//! Invariants:
+//! - A call reaches the backend only for a tool in the caller's own list, with arguments that match the
 //!   tool's input schema.
 //! - No caller can use another's session or cancel another's request.
-//! - A message names faults by place and expectation, never by repeating a value: it may be a secret.
-//! - Work that was begun runs to its end, cancelled or not, so that it can record its outcome.
+//! - An error message names the location and the expected type and never repeats a value, which may be a
+//!   secret.
+//! - A started call runs to its end, cancelled or not, so that it can record its outcome.
 
-mod addressee;
 mod backend;
 mod batch;
 mod body;
@@ -27,13 +27,14 @@ mod json;
 mod jsonrpc;
 mod limits;
 mod methods;
-mod named;
+mod named_version;
 mod origin;
 mod output;
 mod page;
 mod params;
 mod post;
 mod reply;
+mod reply_context;
 mod request;
 mod resource;
 mod running;

@@ -1,4 +1,4 @@
-//! The methods: what each answers, the same for every version but for the frame around it.
+//! The MCP methods. Versions differ only in the envelope of the response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,32 +9,32 @@ use crate::backend::{Backend, Call};
 use crate::error::{
     INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, RESOURCE_NOT_FOUND, RpcError,
 };
-use crate::inflight::{Inflight, Key};
+use crate::inflight::{Inflight, RequestKey};
 use crate::json::push_string;
 use crate::jsonrpc::Id;
 use crate::output::ToolError;
 use crate::page::Pages;
 use crate::request::Request;
 use crate::resource::ResourceError;
-use crate::running::{Recall, Running};
-use crate::session::{Sealer, Session, SessionKey};
+use crate::running::{CancelMode, RunningCall};
+use crate::session::{McpSession, SessionKey, SessionSealer};
 use crate::suggest::quoted;
 use crate::tool::no_arguments;
 use crate::version::Version;
 
-/// What became of a request.
-pub(crate) enum Outcome {
-    /// The message that answers it.
+/// The result of dispatching a request.
+pub(crate) enum DispatchResult {
+    /// The response.
     Done(Bytes),
-    /// The message that answers it, and the id of the session it opened.
+    /// The response, and the id of the session that it opened.
     Opened(Bytes, String),
-    /// It fails.
+    /// The request failed.
     Failed(RpcError),
-    /// It runs; with the progress token, as JSON, if there is one.
-    Running(Running, Option<Bytes>),
+    /// The call runs; with the progress token, as JSON, if there is one.
+    Running(RunningCall, Option<Bytes>),
 }
 
-impl From<Result<Self, RpcError>> for Outcome {
+impl From<Result<Self, RpcError>> for DispatchResult {
     fn from(result: Result<Self, RpcError>) -> Self {
         result.unwrap_or_else(Self::Failed)
     }
@@ -42,10 +42,10 @@ impl From<Result<Self, RpcError>> for Outcome {
 
 const CAPABILITIES: &[u8] = br#""capabilities":{"tools":{},"resources":{}}"#;
 
-/// Answers requests, whatever connection they came on.
+/// Dispatches requests to methods.
 pub(crate) struct Methods<B: Backend> {
     backend: Arc<B>,
-    sealer: Sealer,
+    sealer: SessionSealer,
     inflight: Inflight,
     list_ttl: Duration,
     /// `ServerInfo` as JSON.
@@ -61,7 +61,7 @@ impl<B: Backend> Methods<B> {
         let info = Bytes::from(serde_json::to_vec(backend.info())?);
         Ok(Self {
             backend,
-            sealer: Sealer::new(session_key),
+            sealer: SessionSealer::new(session_key),
             inflight: Inflight::default(),
             list_ttl,
             info,
@@ -73,27 +73,26 @@ impl<B: Backend> Methods<B> {
         &self.info
     }
 
-    /// Opens a session id; `None` if it is not one of the caller's.
-    pub(crate) fn session(&self, caller: &B::Caller, id: &[u8]) -> Option<Session> {
+    /// Verifies a session id; `None` if it is not one of the caller's.
+    pub(crate) fn session(&self, caller: &B::Caller, id: &[u8]) -> Option<McpSession> {
         self.sealer.open(id, &self.backend.caller_key(caller))
     }
 
     /// Cancels a running request of the caller, if there is one with this id.
-    pub(crate) fn cancel(&self, caller: &B::Caller, id: Id<'_>, session: Option<Session>) {
+    pub(crate) fn cancel(&self, caller: &B::Caller, id: Id<'_>, session: Option<McpSession>) {
         self.inflight.cancel(&self.key(caller, id, session));
     }
 
-    /// What a running request is found by.
-    fn key(&self, caller: &B::Caller, id: Id<'_>, session: Option<Session>) -> Key {
-        Key {
+    fn key(&self, caller: &B::Caller, id: Id<'_>, session: Option<McpSession>) -> RequestKey {
+        RequestKey {
             caller: self.backend.caller_key(caller).into_owned(),
             session,
             id: id.as_json().to_owned(),
         }
     }
 
-    pub(crate) async fn dispatch(&self, request: &Request<'_, B::Caller>) -> Outcome {
-        match (request.method, request.to.version.is_modern()) {
+    pub(crate) async fn dispatch(&self, request: &Request<'_, B::Caller>) -> DispatchResult {
+        match (request.method, request.context.version.is_modern()) {
             ("tools/call", _) => self.tools_call(request).into(),
             ("tools/list", _) => {
                 let tools = self.backend.tools(request.caller);
@@ -107,16 +106,19 @@ impl<B: Backend> Methods<B> {
             ("resources/templates/list", _) => self.no_templates(request),
             ("server/discover", true) => self.discover(request),
             ("initialize", false) => self.initialize(request).into(),
-            ("ping", false) => Outcome::Done(request.to.result(&[])),
+            ("ping", false) => DispatchResult::Done(request.context.result(&[])),
             (method, _) => {
-                let version = request.to.version;
-                let message = format!("protocol version {version} has no {} here", quoted(method));
-                Outcome::Failed(RpcError::new(METHOD_NOT_FOUND, message))
+                let version = request.context.version;
+                let message = format!(
+                    "method {} is not supported in protocol version {version}",
+                    quoted(method)
+                );
+                DispatchResult::Failed(RpcError::new(METHOD_NOT_FOUND, message))
             }
         }
     }
 
-    fn tools_call(&self, request: &Request<'_, B::Caller>) -> Result<Outcome, RpcError> {
+    fn tools_call(&self, request: &Request<'_, B::Caller>) -> Result<DispatchResult, RpcError> {
         let name = request.params.name()?;
         let token = request.params.meta.progress_token()?;
         let tools = self.backend.tools(request.caller);
@@ -134,23 +136,23 @@ impl<B: Backend> Methods<B> {
         }
         if let Err(error) = tool.check(arguments) {
             let failure = ToolError::bad_arguments(format!("{name}: {error}"));
-            return Ok(Outcome::Done(request.to.tool(&Err(failure))));
+            return Ok(DispatchResult::Done(request.context.tool(&Err(failure))));
         }
         let arguments = arguments.unwrap_or_else(|| no_arguments());
         Ok(
             match self.backend.call(request.caller, handler, arguments) {
-                Call::Done(answer) => Outcome::Done(request.to.tool(&answer)),
+                Call::Done(answer) => DispatchResult::Done(request.context.tool(&answer)),
                 Call::Run(work) => {
-                    let recall = if request.to.version.is_modern() {
-                        Recall::ByLeaving
+                    let cancel_mode = if request.context.version.is_modern() {
+                        CancelMode::OnDisconnect
                     } else {
                         let key = self.key(request.caller, request.id, request.session);
-                        Recall::ByNotification(self.inflight.clone(), key)
+                        CancelMode::OnNotification(self.inflight.clone(), key)
                     };
                     let wanted = token.is_some() && request.streams;
-                    let running = Running::start(work, wanted, recall);
+                    let running = RunningCall::start(work, wanted, cancel_mode);
                     let token = token.map(|t| Bytes::copy_from_slice(t.as_json().as_bytes()));
-                    Outcome::Running(running, token)
+                    DispatchResult::Running(running, token)
                 }
             },
         )
@@ -161,35 +163,38 @@ impl<B: Backend> Methods<B> {
         request: &Request<'_, B::Caller>,
         noun: &str,
         pages: &Pages,
-    ) -> Result<Outcome, RpcError> {
+    ) -> Result<DispatchResult, RpcError> {
         let cursor = request.params.cursor()?;
         let page = pages.at(cursor.as_deref()).ok_or_else(|| {
-            RpcError::invalid_params("the cursor is not one that this list gave out")
+            RpcError::invalid_params("unknown cursor; use the nextCursor of an earlier page")
         })?;
         let next = page.next.map(|next| format!(r#","nextCursor":"{next}""#));
-        let message = request.to.result(&[
+        let message = request.context.result(&[
             b"\"",
             noun.as_bytes(),
             b"\":",
             page.entries,
             next.unwrap_or_default().as_bytes(),
-            cache_hint(request.to.version, self.list_ttl).as_bytes(),
+            cache_hint(request.context.version, self.list_ttl).as_bytes(),
         ]);
-        Ok(Outcome::Done(message))
+        Ok(DispatchResult::Done(message))
     }
 
-    fn no_templates(&self, request: &Request<'_, B::Caller>) -> Outcome {
-        let hint = cache_hint(request.to.version, self.list_ttl);
-        Outcome::Done(
+    fn no_templates(&self, request: &Request<'_, B::Caller>) -> DispatchResult {
+        let hint = cache_hint(request.context.version, self.list_ttl);
+        DispatchResult::Done(
             request
-                .to
+                .context
                 .result(&[br#""resourceTemplates":[]"#, hint.as_bytes()]),
         )
     }
 
-    async fn resources_read(&self, request: &Request<'_, B::Caller>) -> Result<Outcome, RpcError> {
+    async fn resources_read(
+        &self,
+        request: &Request<'_, B::Caller>,
+    ) -> Result<DispatchResult, RpcError> {
         let uri = request.params.uri()?;
-        let version = request.to.version;
+        let version = request.context.version;
         let text = match self.backend.read_resource(request.caller, &uri).await {
             Ok(text) => text,
             Err(ResourceError::NotFound) => {
@@ -213,25 +218,25 @@ impl<B: Backend> Methods<B> {
         push_string(&mut contents, &text.text);
         contents.extend_from_slice(b"}]");
         let hint = cache_hint(version, Duration::ZERO);
-        Ok(Outcome::Done(
-            request.to.result(&[&contents, hint.as_bytes()]),
+        Ok(DispatchResult::Done(
+            request.context.result(&[&contents, hint.as_bytes()]),
         ))
     }
 
-    fn discover(&self, request: &Request<'_, B::Caller>) -> Outcome {
+    fn discover(&self, request: &Request<'_, B::Caller>) -> DispatchResult {
         let versions = Version::ALL
             .map(|version| format!("\"{version}\""))
             .join(",");
-        let message = request.to.result(&[
+        let message = request.context.result(&[
             format!(r#""supportedVersions":[{versions}],"#).as_bytes(),
             CAPABILITIES,
             &self.instructions(),
-            cache_hint(request.to.version, self.list_ttl).as_bytes(),
+            cache_hint(request.context.version, self.list_ttl).as_bytes(),
         ]);
-        Outcome::Done(message)
+        DispatchResult::Done(message)
     }
 
-    fn initialize(&self, request: &Request<'_, B::Caller>) -> Result<Outcome, RpcError> {
+    fn initialize(&self, request: &Request<'_, B::Caller>) -> Result<DispatchResult, RpcError> {
         let asked = request.params.protocol_version()?;
         let version = match asked.parse::<Version>() {
             Ok(version) if !version.is_modern() => version,
@@ -241,17 +246,17 @@ impl<B: Backend> Methods<B> {
         let session = self.sealer.open_new(version, &caller).map_err(|error| {
             RpcError::new(
                 INTERNAL_ERROR,
-                format!("no session id can be made: {error}"),
+                format!("cannot create a session id: {error}"),
             )
         })?;
-        let message = request.to.result(&[
+        let message = request.context.result(&[
             format!(r#""protocolVersion":"{version}","#).as_bytes(),
             CAPABILITIES,
             br#","serverInfo":"#,
             &self.info,
             &self.instructions(),
         ]);
-        Ok(Outcome::Opened(message, session))
+        Ok(DispatchResult::Opened(message, session))
     }
 
     fn instructions(&self) -> Vec<u8> {
@@ -264,7 +269,7 @@ impl<B: Backend> Methods<B> {
     }
 }
 
-/// How long a result may be kept. Always by its caller alone: lists and texts depend on who asks.
+/// Returns the cache members of a result. The scope is private because results depend on the caller.
 fn cache_hint(version: Version, ttl: Duration) -> String {
     if version.is_modern() {
         format!(r#","ttlMs":{},"cacheScope":"private""#, ttl.as_millis())

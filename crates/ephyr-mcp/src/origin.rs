@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_read_into_the_form_that_browsers_send() {
+    fn origin_is_normalised_to_the_form_that_browsers_send() {
         for (text, origin) in [
             ("https://console.example", "https://console.example"),
             ("HTTP://LocalHost:3000", "http://localhost:3000"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_no_browser_sends_is_refused() {
+    fn text_that_is_not_an_origin_is_rejected() {
         for text in [
             "",
             "*",

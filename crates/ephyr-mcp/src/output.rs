@@ -1,23 +1,22 @@
-//! What a tool call gives back: a result, or a failure that the model should read.
+//! Results of tool calls, and the failures that the model reads.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::json::{push_indented_text, push_string, push_value};
 
-/// The result of a tool call, serialised once: `structuredContent`, and the same JSON indented in a
-/// text block for clients that know no structured results. Cheap to clone, so a backend may keep
-/// one and give it out again.
+/// The serialised result of a tool call: `structuredContent`, and the same JSON indented in a text block
+/// for clients without support for structured results. Cheap to clone, so a backend may cache it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolOutput(Bytes);
 
 impl ToolOutput {
-    /// Serialises a result. It must be a JSON object: versions before 2026-07-28 know nothing else.
+    /// Serialises a result. It must be a JSON object, the only type before 2026-07-28.
     ///
     /// # Errors
-    /// A value that is not JSON (a map with keys that are no texts, say) or not an object.
+    /// The value cannot be serialised, or is not an object.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, OutputError> {
-        // Most results fit: growing step by step would copy them several times.
+        // Most results fit, which avoids copies while the buffer grows.
         let mut out = Vec::with_capacity(1536);
         out.extend_from_slice(br#""structuredContent":"#);
         let start = out.len();
@@ -26,7 +25,7 @@ impl ToolOutput {
             return Err(OutputError::NotAnObject);
         }
         let compact = start..out.len();
-        // The text has quotation marks escaped and lines indented.
+        // Escapes and indentation make the text longer than the compact form.
         out.reserve(2 * compact.len());
         out.extend_from_slice(br#","content":[{"type":"text","text":"#);
         push_indented_text(&mut out, compact);
@@ -34,31 +33,29 @@ impl ToolOutput {
         Ok(Self(Bytes::from(out)))
     }
 
-    /// The members of the protocol's `CallToolResult`, without the braces around them.
+    /// Returns the members of `CallToolResult`, without the braces.
     pub(crate) fn members(&self) -> &Bytes {
         &self.0
     }
 }
 
-/// A value that cannot be a tool's result. Whoever wrote the tool is at fault.
+/// A value that cannot be a tool's result: a fault of the tool.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
-    /// Not serialisable.
+    /// The value cannot be serialised.
     #[error("the result is not JSON: {0}")]
     NotJson(#[from] serde_json::Error),
-    /// Not an object.
+    /// The value is not an object.
     #[error("the result is not a JSON object")]
     NotAnObject,
 }
 
-/// Why a tool call gave no result.
+/// Why a tool call has no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolError {
-    /// The call failed or was refused: a result with `isError`, so that the model reads it and can
-    /// do better.
+    /// The call failed or was refused: a result with `isError`, which the model reads.
     Failed(ToolFailure),
-    /// The fault is the server's: a JSON-RPC error -32603. The text must hold nothing that a caller
-    /// may not see.
+    /// The server failed: JSON-RPC error -32603. The text is shown to the caller.
     Internal(String),
 }
 
@@ -70,7 +67,7 @@ pub struct ToolFailure {
 }
 
 impl ToolError {
-    /// A failure that the model reads: what went wrong, where, and what to do.
+    /// Returns a failure. The message should say what went wrong, where, and what to do.
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(ToolFailure {
@@ -79,7 +76,7 @@ impl ToolError {
         })
     }
 
-    /// A failure with its reason in a word, for programs.
+    /// Returns a failure with a reason code for programs.
     #[must_use]
     pub fn because(reason: &str, message: impl Into<String>) -> Self {
         let mut details = br#"{"reason":"#.to_vec();
@@ -91,18 +88,18 @@ impl ToolError {
         })
     }
 
-    /// Arguments that the tool does not take: the caller's to correct, and nothing was done.
+    /// Returns a failure for invalid arguments; nothing was executed.
     #[must_use]
     pub fn bad_arguments(message: impl Into<String>) -> Self {
         Self::because("bad_arguments", message)
     }
 
-    /// A failure with particulars for programs. They go into the result's `_meta` under
-    /// `ephyr/error` and not into `structuredContent`: clients check that against the output schema
-    /// even when the call failed.
+    /// Returns a failure with details for programs. They are placed in the result's `_meta` under
+    /// `ephyr/error` and not in `structuredContent`, which clients validate against the output schema
+    /// even if the call failed.
     ///
     /// # Errors
-    /// Details that are not JSON.
+    /// The details cannot be serialised.
     pub fn with_details<T: Serialize + ?Sized>(
         message: impl Into<String>,
         details: &T,
@@ -114,7 +111,7 @@ impl ToolError {
         }))
     }
 
-    /// A fault of the server.
+    /// Returns an internal error.
     #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
         Self::Internal(message.into())
@@ -128,13 +125,13 @@ impl From<OutputError> for ToolError {
 }
 
 impl ToolFailure {
-    /// What the model reads.
+    /// The message for the model.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The particulars, a JSON text.
+    /// The details as JSON.
     pub(crate) fn details(&self) -> Option<&Bytes> {
         self.details.as_ref()
     }
@@ -154,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_stands_in_both_forms() {
+    fn result_is_structured_and_text() {
         let value = json!({"targets": [{"name": "we\"b\n"}]});
         let output = ToolOutput::json(&value).unwrap();
         let text = format!("{{{}}}", std::str::from_utf8(output.members()).unwrap());
@@ -166,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bare_list_is_no_result() {
+    fn list_is_rejected_as_a_result() {
         assert!(matches!(
             ToolOutput::json(&[1, 2]),
             Err(OutputError::NotAnObject)

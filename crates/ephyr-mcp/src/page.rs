@@ -1,4 +1,4 @@
-//! Lists cut into pages, each serialised once, with opaque cursors between them.
+//! Paginated lists: each page is serialised once, and opaque cursors link them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,11 +8,11 @@ use serde::Serialize;
 /// Entries on one page of a list.
 pub const PAGE_SIZE: usize = 100;
 
-/// The pages of one list: each a JSON array.
+/// The pages of one list, each a JSON array.
 #[derive(Debug, Clone)]
 pub(crate) struct Pages(Vec<Bytes>);
 
-/// One page, and the cursor of the next.
+/// A page and the cursor of the next.
 pub(crate) struct Page<'a> {
     pub(crate) entries: &'a Bytes,
     pub(crate) next: Option<String>,
@@ -30,8 +30,8 @@ impl Pages {
         Ok(Self(pages))
     }
 
-    /// The page that a cursor stands for; the first where there is none. `None` for a cursor that no
-    /// list of this length gave out.
+    /// Returns the page at a cursor, or the first without one; `None` if the cursor is not valid for this
+    /// list.
     pub(crate) fn at(&self, cursor: Option<&str>) -> Option<Page<'_>> {
         let at = match cursor {
             None => 0,
@@ -55,7 +55,7 @@ fn decode(cursor: &str) -> Option<usize> {
     let text = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let page = std::str::from_utf8(&text).ok()?.strip_prefix("page:")?;
     let page: usize = page.parse().ok()?;
-    // Page 0 is the list without a cursor; the server never gave that one out.
+    // The first page has no cursor, so 0 is never a valid one.
     (page > 0 && encode(page) == cursor).then_some(page)
 }
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_was_never_given_out_is_refused() {
+    fn invented_cursor_is_rejected() {
         let pages = Pages::new(&(0..PAGE_SIZE + 1).collect::<Vec<_>>()).unwrap();
         assert!(pages.at(Some(&encode(1))).is_some());
         for bad in ["", "x", "!!", &encode(0), &encode(2), &"A".repeat(10_000)] {

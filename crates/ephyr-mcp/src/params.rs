@@ -1,4 +1,4 @@
-//! The parameters of a request, and the metadata in them.
+//! The parameters of a request and their metadata.
 
 use std::borrow::Cow;
 
@@ -7,8 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::error::RpcError;
 use crate::jsonrpc::{Id, text_of};
+use crate::limits::MAX_ID_BYTES;
 
-/// Every parameter that any method here takes; each method looks at its own.
+/// The parameters of all supported methods; each method reads its own.
 #[derive(Deserialize, Default)]
 pub(crate) struct Params<'a> {
     #[serde(borrow, default)]
@@ -29,7 +30,7 @@ pub(crate) struct Params<'a> {
     pub(crate) meta: Meta<'a>,
 }
 
-/// What stands under `_meta`.
+/// The members of `_meta`.
 #[derive(Deserialize, Default)]
 pub(crate) struct Meta<'a> {
     #[serde(borrow, default, rename = "progressToken")]
@@ -68,12 +69,12 @@ impl<'a> Params<'a> {
         optional(self.cursor, "cursor")
     }
 
-    /// The request that a `notifications/cancelled` means.
+    /// Returns the id of the request that `notifications/cancelled` cancels.
     pub(crate) fn request_id(&self) -> Option<Id<'a>> {
         self.request_id.and_then(Id::of)
     }
 
-    /// What `Mcp-Name` must repeat: the tool's name or the resource's URI.
+    /// Returns the value that `Mcp-Name` must repeat: the tool's name or the resource's URI.
     pub(crate) fn subject(&self, method: &str) -> Result<Option<Cow<'a, str>>, RpcError> {
         match method {
             "tools/call" | "prompts/get" => optional(self.name, "name"),
@@ -96,11 +97,13 @@ impl<'a> Meta<'a> {
             return Ok(None);
         };
         Id::of(token).map(Some).ok_or_else(|| {
-            RpcError::invalid_params("progressToken must be a string or an integer, and short")
+            RpcError::invalid_params(format!(
+                "progressToken must be a string or an integer of at most {MAX_ID_BYTES} bytes"
+            ))
         })
     }
 
-    /// What 2026-07-28 demands of every request.
+    /// Checks the metadata that 2026-07-28 requires of every request.
     pub(crate) fn check_modern(&self) -> Result<(), RpcError> {
         required(
             self.protocol_version,
@@ -117,7 +120,7 @@ impl<'a> Meta<'a> {
     }
 }
 
-/// Derived `Deserialize` takes a list as well, member by member, so the brace is asked for by itself.
+/// Parses an object. The brace is checked because derived `Deserialize` also accepts a list of the members.
 fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue, name: &str) -> Result<T, RpcError> {
     let refusal = || {
         let message = format!("{name} must be an object, with each member at most once");

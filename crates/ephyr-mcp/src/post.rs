@@ -1,23 +1,23 @@
-//! One POST: which version it speaks, what that version demands of it, and how it is answered.
+//! Handling of one POST: determines the protocol version, checks that version's rules, and responds.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::value::RawValue;
 
-use crate::addressee::Addressee;
 use crate::backend::Backend;
 use crate::body::Body;
 use crate::error::{INTERNAL_ERROR, RpcError};
 use crate::headers::{self, Accepted};
 use crate::jsonrpc::{Id, Incoming};
 use crate::limits::KEEP_ALIVE;
-use crate::methods::{Methods, Outcome};
-use crate::named::Named;
+use crate::methods::{DispatchResult, Methods};
+use crate::named_version::NamedVersion;
 use crate::params::Params;
 use crate::reply;
+use crate::reply_context::ReplyContext;
 use crate::request::Request;
-use crate::running::{EventStream, News, Running, event};
-use crate::session::Session;
+use crate::running::{CallUpdate, EventStream, RunningCall, event};
+use crate::session::McpSession;
 use crate::suggest::quoted;
 use crate::version::Version;
 
@@ -26,7 +26,7 @@ pub(crate) struct Post<'a, B: Backend> {
     pub(crate) methods: &'a Methods<B>,
     pub(crate) caller: &'a B::Caller,
     pub(crate) headers: &'a HeaderMap,
-    pub(crate) named: Named<'a>,
+    pub(crate) named: NamedVersion<'a>,
     pub(crate) accepted: Accepted,
 }
 
@@ -51,12 +51,12 @@ impl<B: Backend> Post<'_, B> {
         }
     }
 
-    /// An answer to a question that was never asked. The 2025 versions want it taken.
+    /// Answers an unexpected response. The 2025 versions require it to be accepted.
     fn response(&self) -> Response<Body> {
         let version = self.named.assumed();
         if version.is_modern() {
             let error =
-                RpcError::invalid_request("this server asks nothing, so it takes no answer");
+                RpcError::invalid_request("this server sends no requests and accepts no responses");
             return reply::error(version, None, &error);
         }
         reply::taken()
@@ -68,11 +68,11 @@ impl<B: Backend> Post<'_, B> {
             return Err(RpcError::invalid_request(message));
         }
         let version = match self.named {
-            Named::Unknown(text) => return Err(RpcError::unsupported_version(text)),
-            Named::Served(version) => version,
-            Named::Nothing => Version::UNNAMED,
+            NamedVersion::Unsupported(text) => return Err(RpcError::unsupported_version(text)),
+            NamedVersion::Served(version) => version,
+            NamedVersion::Absent => Version::UNNAMED,
         };
-        // From 2026-07-28 on a client cancels by leaving, and says so only on stdio.
+        // In 2026-07-28 closing the connection cancels; the notification is for stdio only.
         if version.is_modern() {
             return Ok(());
         }
@@ -85,35 +85,35 @@ impl<B: Backend> Post<'_, B> {
         Ok(())
     }
 
-    /// The session that the request names, if any; it must be the caller's own.
-    pub(crate) fn session(&self) -> Result<Option<Session>, RpcError> {
+    /// Returns the session named by the request, if any; it must be the caller's own.
+    pub(crate) fn session(&self) -> Result<Option<McpSession>, RpcError> {
         let Some(id) = headers::single(self.headers, &headers::SESSION_ID)? else {
             return Ok(None);
         };
         match self.methods.session(self.caller, id.as_bytes()) {
             Some(session) => Ok(Some(session)),
             None => Err(RpcError::invalid_request(
-                "there is no such session here; send initialize without a session id",
+                "unknown session id; send initialize without one",
             )
             .with_status(StatusCode::NOT_FOUND)),
         }
     }
 
-    /// Finds out the version of a request and checks what that version demands of it.
+    /// Determines the version of a request and checks that version's rules.
     pub(crate) fn request<'r>(
         &'r self,
         id: Id<'r>,
         method: &'r str,
         params: Option<&'r RawValue>,
         streams: bool,
-    ) -> Result<Request<'r, B::Caller>, Refused> {
-        let early = |error| Refused {
+    ) -> Result<Request<'r, B::Caller>, RequestError> {
+        let early = |error| RequestError {
             version: self.named.assumed(),
             error,
         };
         let params = Params::read(params).map_err(early)?;
         let version = self.version(method, &params).map_err(early)?;
-        let refused = |error| Refused { version, error };
+        let refused = |error| RequestError { version, error };
         let session = if version.is_modern() {
             self.check_modern(method, &params).map_err(refused)?;
             None
@@ -124,7 +124,7 @@ impl<B: Backend> Post<'_, B> {
         };
         Ok(Request {
             caller: self.caller,
-            to: Addressee::new(version, id, self.methods.info()),
+            context: ReplyContext::new(version, id, self.methods.info()),
             id,
             method,
             params,
@@ -133,33 +133,41 @@ impl<B: Backend> Post<'_, B> {
         })
     }
 
-    /// `initialize` opens the handshake of the 2025 versions, whatever the header says. Otherwise
-    /// header and `_meta` must agree; a request with neither is of the oldest version, unless its
-    /// session says more.
+    /// Returns the version of a request. `initialize` belongs to the 2025 versions, regardless of the header.
+    /// Otherwise header and `_meta` must agree; without both, the session's version applies, or else the
+    /// oldest.
     fn version(&self, method: &str, params: &Params<'_>) -> Result<Version, RpcError> {
         let inside = params.meta.protocol_version()?;
         if method == "initialize" && inside.is_none() {
             return Ok(Version::LATEST_LEGACY);
         }
-        let inside = inside.as_deref().map(Named::from_text);
+        let inside = inside.as_deref().map(NamedVersion::from_text);
         match (self.named, inside) {
-            (Named::Unknown(text), None) => Err(RpcError::unsupported_version(text)),
-            (Named::Served(version), None) => Ok(version),
-            (Named::Nothing, None) => {
+            (NamedVersion::Unsupported(text), None) => Err(RpcError::unsupported_version(text)),
+            (NamedVersion::Served(version), None) => Ok(version),
+            (NamedVersion::Absent, None) => {
                 let session = self.session()?;
                 Ok(session.map_or(Version::UNNAMED, |session| session.version))
             }
-            (Named::Nothing, Some(Named::Served(version))) if !version.is_modern() => Ok(version),
-            (Named::Nothing, Some(Named::Unknown(text))) => {
+            (NamedVersion::Absent, Some(NamedVersion::Served(version))) if !version.is_modern() => {
+                Ok(version)
+            }
+            (NamedVersion::Absent, Some(NamedVersion::Unsupported(text))) => {
                 Err(RpcError::unsupported_version(text))
             }
-            (Named::Nothing, Some(_)) => Err(RpcError::header_mismatch(
+            (NamedVersion::Absent, Some(_)) => Err(RpcError::header_mismatch(
                 "the header mcp-protocol-version is missing: it must repeat the body's value",
             )),
-            (Named::Unknown(text), Some(Named::Unknown(other))) if text == other => {
+            (NamedVersion::Unsupported(text), Some(NamedVersion::Unsupported(other)))
+                if text == other =>
+            {
                 Err(RpcError::unsupported_version(text))
             }
-            (Named::Served(version), Some(Named::Served(other))) if version == other => Ok(version),
+            (NamedVersion::Served(version), Some(NamedVersion::Served(other)))
+                if version == other =>
+            {
+                Ok(version)
+            }
             (_, Some(_)) => Err(RpcError::header_mismatch(
                 "the header mcp-protocol-version does not repeat the body's value",
             )),
@@ -173,63 +181,69 @@ impl<B: Backend> Post<'_, B> {
     }
 
     async fn answer(&self, request: Request<'_, B::Caller>) -> Response<Body> {
-        let version = request.to.version;
+        let version = request.context.version;
         match self.methods.dispatch(&request).await {
-            Outcome::Done(message) => self.reply(StatusCode::OK, message),
-            Outcome::Opened(message, session) => {
+            DispatchResult::Done(message) => self.reply(StatusCode::OK, message),
+            DispatchResult::Opened(message, session) => {
                 let mut response = self.reply(StatusCode::OK, message);
                 if let Ok(session) = HeaderValue::try_from(session) {
                     response.headers_mut().insert(headers::SESSION_ID, session);
                 }
                 response
             }
-            Outcome::Failed(error) => self.reply(error.status(version), request.to.error(&error)),
-            Outcome::Running(running, token) => self.watch(request.to, running, token).await,
+            DispatchResult::Failed(error) => {
+                self.reply(error.status(version), request.context.error(&error))
+            }
+            DispatchResult::Running(running, token) => {
+                self.watch(request.context, running, token).await
+            }
         }
     }
 
     pub(crate) fn reply(&self, status: StatusCode, message: Bytes) -> Response<Body> {
-        // An error that is not 200 is JSON whatever the client accepts: it is the transport's answer.
+        // An error of the transport is JSON regardless of `Accept`.
         if self.accepted.json || status != StatusCode::OK {
             return reply::json(status, message);
         }
         reply::events(Body::full(event(&message)))
     }
 
-    /// Answers with JSON if the call ends soon and says nothing before, else with events.
+    /// Responds with JSON if the call ends within [`KEEP_ALIVE`] without progress, else with an event stream.
     async fn watch(
         &self,
-        to: Addressee,
-        mut running: Running,
+        context: ReplyContext,
+        mut running: RunningCall,
         token: Option<Bytes>,
     ) -> Response<Body> {
         if !self.accepted.events {
-            let news = running.answer().await;
-            return match news.answer(&to) {
+            let update = running.answer().await;
+            return match update.answer(&context) {
                 Some(message) => self.reply(StatusCode::OK, message),
-                None => reply::error(to.version, None, &lost()),
+                None => reply::error(context.version, None, &call_lost()),
             };
         }
-        let early = running.news_within(KEEP_ALIVE).await;
+        let early = running.update_within(KEEP_ALIVE).await;
         match early {
-            Some(news) if !matches!(news, News::Progress(_)) => match news.answer(&to) {
-                Some(message) => self.reply(StatusCode::OK, message),
-                None => reply::error(to.version, None, &lost()),
-            },
+            Some(update) if !matches!(update, CallUpdate::Progress(_)) => {
+                match update.answer(&context) {
+                    Some(message) => self.reply(StatusCode::OK, message),
+                    None => reply::error(context.version, None, &call_lost()),
+                }
+            }
             early => {
-                let stream = EventStream::new(to, token, early, running);
+                let stream = EventStream::new(context, token, early, running);
                 reply::events(Body::events(stream))
             }
         }
     }
 }
 
-/// A request that was turned away, in the version that it speaks.
-pub(crate) struct Refused {
+/// Why a request was rejected, and the version of the error response.
+pub(crate) struct RequestError {
     version: Version,
     pub(crate) error: RpcError,
 }
 
-pub(crate) fn lost() -> RpcError {
+pub(crate) fn call_lost() -> RpcError {
     RpcError::new(INTERNAL_ERROR, "the call ended without an answer")
 }

@@ -1,24 +1,24 @@
-//! Replies: a message, or a stream of events, as an HTTP response.
+//! HTTP responses with a message or an event stream.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use crate::addressee::error_message;
 use crate::body::Body;
 use crate::error::RpcError;
 use crate::jsonrpc::Id;
-use crate::named::Named;
+use crate::named_version::NamedVersion;
+use crate::reply_context::error_message;
 use crate::version::Version;
 
-/// A reply that holds one error.
+/// Returns a response with one error.
 pub(crate) fn error(version: Version, id: Option<Id<'_>>, error: &RpcError) -> Response<Body> {
     let id = id.map(|id| id.as_json().as_bytes());
     json(error.status(version), error_message(version, id, error))
 }
 
-/// Returns the reply to a message refused by the transport, such as a body over the limit: an error in the
-/// protocol version of the headers, with the given status and JSON-RPC code.
+/// Returns the response to a message rejected by the transport, such as a body over the limit: an error in
+/// the protocol version of the headers, with the given status and JSON-RPC code.
 #[must_use]
 pub fn refusal(
     headers: &HeaderMap,
@@ -26,7 +26,7 @@ pub fn refusal(
     code: i32,
     message: &str,
 ) -> Response<Body> {
-    let version = Named::of(headers).map_or(Version::V2026_07_28, Named::assumed);
+    let version = NamedVersion::of(headers).map_or(Version::V2026_07_28, NamedVersion::assumed);
     error(
         version,
         None,
@@ -34,7 +34,7 @@ pub fn refusal(
     )
 }
 
-/// A reply of JSON.
+/// Returns a JSON response.
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
@@ -43,19 +43,19 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
-/// A reply of events.
+/// Returns an event stream response.
 pub(crate) fn events(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/event-stream");
     headers.insert(CONTENT_TYPE, kind);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Tells reverse proxies not to collect events before passing them on.
+    // Disables nginx's response buffering, which would delay events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
-/// The reply to what needs no answer.
+/// Returns the empty response to a notification: 202 Accepted.
 pub(crate) fn taken() -> Response<Body> {
     let mut response = Response::new(Body::full(Bytes::new()));
     *response.status_mut() = StatusCode::ACCEPTED;

@@ -1,4 +1,4 @@
-//! Resources: what there is to read, and what reading gives.
+//! Resources: their listing and their contents.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use crate::page::Pages;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
-    /// Its URI, the name it is read by.
+    /// The URI to read it by.
     pub uri: Cow<'static, str>,
-    /// A short name.
+    /// The short name.
     pub name: Cow<'static, str>,
-    /// What it holds.
+    /// The description.
     pub description: Cow<'static, str>,
-    /// Its media type.
+    /// The media type.
     pub mime_type: Cow<'static, str>,
 }
 
-/// The resources that a caller sees, serialised once. Cheap to clone.
+/// The serialised list of a caller's resources. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ResourceSet(Arc<Pages>);
 
@@ -29,7 +29,7 @@ impl ResourceSet {
     /// Serialises the resources in the order given.
     ///
     /// # Errors
-    /// Never with [`Resource`] as it is; serialisation could fail in principle.
+    /// Serialisation failed, which does not happen with the current [`Resource`].
     pub fn new(resources: &[Resource]) -> serde_json::Result<Self> {
         Ok(Self(Arc::new(Pages::new(resources)?)))
     }
@@ -42,17 +42,17 @@ impl ResourceSet {
 /// A resource as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceText {
-    /// Its media type.
+    /// The media type.
     pub mime_type: Cow<'static, str>,
-    /// Its text.
+    /// The text.
     pub text: String,
 }
 
 /// Why a resource cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResourceError {
-    /// There is none of that URI, or not for this caller: the two must look alike.
+    /// The resource does not exist or the caller may not read it; the two must be indistinguishable.
     NotFound,
-    /// The fault is the server's. The text must hold nothing that a caller may not see.
+    /// The server failed. The text is shown to the caller.
     Internal(String),
 }

@@ -1,4 +1,4 @@
-//! A tool call that runs: in a task of its own, watched by the reply that will carry its answer.
+//! Running tool calls: each has its own task, and the response receives its progress and answer.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -9,68 +9,67 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::addressee::Addressee;
 use crate::backend::{Answer, CallContext, Cancel, Event, Progress};
 use crate::error::{INTERNAL_ERROR, REQUEST_CANCELLED, RpcError};
-use crate::inflight::{Inflight, Key};
+use crate::inflight::{Inflight, RequestKey};
 use crate::json::push_string;
 use crate::limits::{KEEP_ALIVE, PROGRESS_QUEUE};
+use crate::reply_context::ReplyContext;
 
-/// How a caller can take back what it asked for.
-pub(crate) enum Recall {
-    /// By leaving: 2026-07-28.
-    ByLeaving,
-    /// By a `notifications/cancelled`: the versions before it, where a lost connection must not be
-    /// taken for a change of mind.
-    ByNotification(Inflight, Key),
+/// How a caller cancels a call.
+pub(crate) enum CancelMode {
+    /// By disconnecting (2026-07-28).
+    OnDisconnect,
+    /// By `notifications/cancelled` (earlier versions, in which a lost connection must not cancel).
+    OnNotification(Inflight, RequestKey),
 }
 
-/// A call that runs.
-pub(crate) struct Running {
+/// A running call.
+pub(crate) struct RunningCall {
     events: mpsc::Receiver<Event>,
-    recalled: Option<oneshot::Receiver<()>>,
-    /// Tells the work, when dropped, that nobody waits any more.
-    _leaving: Option<Leaving>,
+    cancelled_by_caller: Option<oneshot::Receiver<()>>,
+    _cancel_on_drop: Option<CancelOnDrop>,
 }
 
-struct Leaving(watch::Sender<bool>);
+/// Cancels the work when dropped.
+struct CancelOnDrop(watch::Sender<bool>);
 
-impl Drop for Leaving {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.send_replace(true);
     }
 }
 
-/// What a reply hears of its call.
-pub(crate) enum News {
+/// An update from a running call.
+pub(crate) enum CallUpdate {
     Progress(String),
     Done(Answer),
-    Recalled,
-    /// The work ended without an answer: it panicked.
+    Cancelled,
+    /// The work panicked.
     Lost,
 }
 
-impl News {
-    /// The message that ends the reply; none for progress.
-    pub(crate) fn answer(self, to: &Addressee) -> Option<Bytes> {
+impl CallUpdate {
+    /// Returns the final message of the response; `None` for progress.
+    pub(crate) fn answer(self, context: &ReplyContext) -> Option<Bytes> {
         match self {
             Self::Progress(_) => None,
-            Self::Done(answer) => Some(to.tool(&answer)),
-            Self::Recalled => {
+            Self::Done(answer) => Some(context.tool(&answer)),
+            Self::Cancelled => {
                 let error = RpcError::new(REQUEST_CANCELLED, "the request was cancelled");
-                Some(to.error(&error))
+                Some(context.error(&error))
             }
             Self::Lost => {
                 let message = "the call ended without an answer; it may have taken effect";
-                Some(to.error(&RpcError::new(INTERNAL_ERROR, message)))
+                Some(context.error(&RpcError::new(INTERNAL_ERROR, message)))
             }
         }
     }
 }
 
-impl Running {
-    /// Starts the work.
-    pub(crate) fn start<W, F>(work: W, wants_progress: bool, recall: Recall) -> Self
+impl RunningCall {
+    /// Starts the work in a task.
+    pub(crate) fn start<W, F>(work: W, wants_progress: bool, cancel_mode: CancelMode) -> Self
     where
         W: FnOnce(CallContext) -> F,
         F: Future<Output = Answer> + Send + 'static,
@@ -81,82 +80,82 @@ impl Running {
             cancel: Cancel::new(watched),
             progress: Progress::new(wants_progress.then(|| sender.clone())),
         });
-        let (leaving, entered, recalled) = match recall {
-            Recall::ByLeaving => (Some(Leaving(cancelled)), None, None),
-            Recall::ByNotification(table, key) => {
-                let (reply, recalled) = oneshot::channel();
+        let (cancel_on_drop, entered, cancelled_by_caller) = match cancel_mode {
+            CancelMode::OnDisconnect => (Some(CancelOnDrop(cancelled)), None, None),
+            CancelMode::OnNotification(table, key) => {
+                let (reply, cancelled_by_caller) = oneshot::channel();
                 let entered = table.enter(key, cancelled, reply);
-                (None, Some(entered), Some(recalled))
+                (None, Some(entered), Some(cancelled_by_caller))
             }
         };
         tokio::spawn(async move {
             let answer = future.await;
             drop(entered);
-            // The caller may have left.
+            // The receiver is gone if the caller disconnected.
             sender.send(Event::Done(answer)).await.ok();
         });
         Self {
             events,
-            recalled,
-            _leaving: leaving,
+            cancelled_by_caller,
+            _cancel_on_drop: cancel_on_drop,
         }
     }
 
-    /// Waits for news, but no longer than `patience`.
-    pub(crate) async fn news_within(&mut self, patience: Duration) -> Option<News> {
-        let news = poll_fn(|cx| self.poll_news(cx));
-        tokio::time::timeout(patience, news).await.ok()
+    /// Waits for the next update; `None` on timeout.
+    pub(crate) async fn update_within(&mut self, timeout: Duration) -> Option<CallUpdate> {
+        let update = poll_fn(|cx| self.poll_update(cx));
+        tokio::time::timeout(timeout, update).await.ok()
     }
 
-    /// Waits for the answer, passing over progress.
-    pub(crate) async fn answer(&mut self) -> News {
+    /// Waits for the answer and discards progress.
+    pub(crate) async fn answer(&mut self) -> CallUpdate {
         loop {
-            match poll_fn(|cx| self.poll_news(cx)).await {
-                News::Progress(_) => {}
-                news => return news,
+            match poll_fn(|cx| self.poll_update(cx)).await {
+                CallUpdate::Progress(_) => {}
+                update => return update,
             }
         }
     }
 
-    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<News> {
-        if let Some(recalled) = &mut self.recalled
-            && let Poll::Ready(outcome) = Pin::new(recalled).poll(cx)
+    fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<CallUpdate> {
+        if let Some(cancelled_by_caller) = &mut self.cancelled_by_caller
+            && let Poll::Ready(outcome) = Pin::new(cancelled_by_caller).poll(cx)
         {
-            self.recalled = None;
-            // An entry dropped without a word is work that ended by itself.
+            self.cancelled_by_caller = None;
+            // The sender is dropped unused if the work ended without being cancelled.
             if outcome.is_ok() {
-                return Poll::Ready(News::Recalled);
+                return Poll::Ready(CallUpdate::Cancelled);
             }
         }
         Poll::Ready(match ready!(self.events.poll_recv(cx)) {
-            Some(Event::Progress(message)) => News::Progress(message),
-            Some(Event::Done(answer)) => News::Done(answer),
-            None => News::Lost,
+            Some(Event::Progress(message)) => CallUpdate::Progress(message),
+            Some(Event::Done(answer)) => CallUpdate::Done(answer),
+            None => CallUpdate::Lost,
         })
     }
 }
 
-/// A reply as a stream of events: progress, comments while nothing happens, and the answer last.
+/// A response as an event stream: progress, keep-alive comments, and finally the answer.
 pub(crate) struct EventStream {
-    to: Addressee,
+    context: ReplyContext,
     /// The progress token as JSON.
     token: Option<Bytes>,
     progress: u64,
-    /// News that came before it was known that the reply would stream.
-    early: Option<News>,
-    running: Option<Running>,
+    /// An update received before the response became a stream.
+    early: Option<CallUpdate>,
+    running: Option<RunningCall>,
     silence: Pin<Box<Sleep>>,
 }
 
 impl EventStream {
     pub(crate) fn new(
-        to: Addressee,
+        context: ReplyContext,
         token: Option<Bytes>,
-        early: Option<News>,
-        running: Running,
+        early: Option<CallUpdate>,
+        running: RunningCall,
     ) -> Self {
         Self {
-            to,
+            context,
             token,
             progress: 0,
             early,
@@ -167,15 +166,15 @@ impl EventStream {
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            let Some(news) = ready!(self.poll_news(cx)) else {
+            let Some(update) = ready!(self.poll_update(cx)) else {
                 return Poll::Ready(None);
             };
-            let event = match news {
-                Next::Silence => Some(Bytes::from_static(b":\n\n")),
-                Next::News(News::Progress(message)) => self.progress(&message),
-                Next::News(news) => {
+            let event = match update {
+                StreamItem::Silence => Some(Bytes::from_static(b":\n\n")),
+                StreamItem::Update(CallUpdate::Progress(message)) => self.progress(&message),
+                StreamItem::Update(update) => {
                     self.running = None;
-                    news.answer(&self.to).map(|answer| event(&answer))
+                    update.answer(&self.context).map(|answer| event(&answer))
                 }
             };
             if event.is_some() {
@@ -184,19 +183,19 @@ impl EventStream {
         }
     }
 
-    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+    fn poll_update(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamItem>> {
         let Some(running) = &mut self.running else {
             return Poll::Ready(None);
         };
-        let news = match self.early.take() {
-            Some(news) => Poll::Ready(news),
-            None => running.poll_news(cx),
+        let update = match self.early.take() {
+            Some(update) => Poll::Ready(update),
+            None => running.poll_update(cx),
         };
-        let next = match news {
-            Poll::Ready(news) => Next::News(news),
+        let next = match update {
+            Poll::Ready(update) => StreamItem::Update(update),
             Poll::Pending => {
                 ready!(self.silence.as_mut().poll(cx));
-                Next::Silence
+                StreamItem::Silence
             }
         };
         self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
@@ -219,12 +218,12 @@ impl EventStream {
     }
 }
 
-enum Next {
-    News(News),
+enum StreamItem {
+    Update(CallUpdate),
     Silence,
 }
 
-/// A message as an event. It is compact JSON, so it holds no line break that would end it early.
+/// Returns a message as a server-sent event. Compact JSON has no line break that would end the event.
 pub(crate) fn event(message: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(message.len() + 24);
     out.extend_from_slice(b"event: message\ndata: ");

@@ -1,4 +1,4 @@
-//! The endpoint: takes a POST apart, finds out which version it speaks, and answers it.
+//! The endpoint: parses POST requests and answers them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::guard::Guard;
 use crate::jsonrpc::{self, Posted, Unreadable};
 use crate::limits::MAX_BODY;
 use crate::methods::Methods;
-use crate::named::Named;
+use crate::named_version::NamedVersion;
 use crate::post::Post;
 use crate::reply;
 use crate::session::SessionKey;
 use crate::version::Version;
 
-/// How a server behaves.
+/// The configuration of a server.
 pub struct Config {
-    /// What requests it takes.
+    /// The hosts and origins that it accepts.
     pub guard: Guard,
-    /// Seals session ids.
+    /// The key that authenticates session ids.
     pub session_key: SessionKey,
-    /// How long clients may keep lists (2026-07-28, `ttlMs`). What is read is never kept.
+    /// How long clients may cache lists (2026-07-28, `ttlMs`). Resources must not be cached.
     pub list_ttl: Duration,
 }
 
@@ -37,10 +37,10 @@ pub struct Server<B: Backend> {
 }
 
 impl<B: Backend> Server<B> {
-    /// Makes a server.
+    /// Creates a server.
     ///
     /// # Errors
-    /// Never with [`ServerInfo`](crate::ServerInfo) as it is; serialisation could fail in principle.
+    /// Serialisation failed, which does not happen with the current [`ServerInfo`](crate::ServerInfo).
     pub fn new(backend: Arc<B>, config: Config) -> serde_json::Result<Self> {
         Ok(Self {
             guard: config.guard,
@@ -48,7 +48,7 @@ impl<B: Backend> Server<B> {
         })
     }
 
-    /// What requests it takes.
+    /// The hosts and origins that it accepts.
     #[must_use]
     pub fn guard(&self) -> &Guard {
         &self.guard
@@ -57,22 +57,22 @@ impl<B: Backend> Server<B> {
     /// Checks a request's head; see [`Guard::check`].
     ///
     /// # Errors
-    /// The reply to send instead of serving it.
+    /// The response to send instead of serving the request.
     pub fn check(&self, parts: &Parts) -> Result<(), Box<Response<Body>>> {
         self.guard.check(parts)
     }
 
-    /// Answers a request whose sender is known. The transport must not have read more than
-    /// [`MAX_BODY`] of its body.
+    /// Answers a request of an authenticated caller. The transport must not read more than [`MAX_BODY`]
+    /// bytes of body.
     ///
-    /// Dropping the future, or the body of its response, means that the client left: in 2026-07-28
-    /// that cancels the call, in the versions before it does not.
+    /// Dropping the future or the response body means that the client disconnected. In 2026-07-28 that
+    /// cancels the call; in earlier versions it does not.
     pub async fn handle(&self, caller: &B::Caller, parts: &Parts, body: &Bytes) -> Response<Body> {
         let accepted = match self.guard.accepted(parts) {
             Ok(accepted) => accepted,
             Err(refusal) => return *refusal,
         };
-        let named = match Named::of(&parts.headers) {
+        let named = match NamedVersion::of(&parts.headers) {
             Ok(named) => named,
             Err(error) => return reply::error(Version::V2026_07_28, None, &error),
         };

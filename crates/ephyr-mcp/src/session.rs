@@ -1,8 +1,8 @@
-//! Session ids for the versions that have a handshake. An id is a sealed name, not an entry in a
-//! table: 16 random bytes and a MAC over them, the version agreed on and the caller's identity. So
-//! there is nothing to fill, to expire or to steal, and no caller can use another's.
+//! Stateless session ids for the versions with a handshake. An id is 16 random bytes and a MAC over
+//! them, the negotiated version and the caller's identity. There is no table to exhaust, nothing
+//! expires, and no caller can use another's id.
 //!
-//! A session scopes one thing: which running request a `notifications/cancelled` means.
+//! A session only scopes the request ids of `notifications/cancelled`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,21 +13,21 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::version::Version;
 
-/// The key that session ids are sealed with. With the same key, ids outlive a restart.
+/// The MAC key of session ids. With the same key, ids remain valid across a restart.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct SessionKey([u8; 32]);
 
 impl SessionKey {
-    /// A key that the program keeps.
+    /// Returns a persistent key.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// A fresh key: after a restart clients of the older versions must initialise again.
+    /// Returns a fresh key; clients of the 2025 versions have to initialise again.
     ///
     /// # Errors
-    /// The system gives no randomness.
+    /// The system's random number generator failed.
     pub fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
@@ -42,15 +42,15 @@ const ID_TEXT: usize = ID_BYTES * 4 / 3;
 
 /// A session that a caller may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Session {
+pub(crate) struct McpSession {
     pub(crate) version: Version,
     nonce: [u8; NONCE],
 }
 
-/// Makes and opens session ids.
-pub(crate) struct Sealer(Hmac<Sha256>);
+/// Creates and verifies session ids.
+pub(crate) struct SessionSealer(Hmac<Sha256>);
 
-impl Sealer {
+impl SessionSealer {
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
     pub(crate) fn new(key: &SessionKey) -> Self {
         Self(Hmac::new_from_slice(&key.0).expect("a key of 32 bytes"))
@@ -63,7 +63,7 @@ impl Sealer {
     ) -> Result<String, getrandom::Error> {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce)?;
-        let session = Session { version, nonce };
+        let session = McpSession { version, nonce };
         let mut id = Vec::with_capacity(ID_BYTES);
         id.push(version_byte(version));
         id.extend_from_slice(&nonce);
@@ -71,8 +71,8 @@ impl Sealer {
         Ok(URL_SAFE_NO_PAD.encode(id))
     }
 
-    /// The session of that id, if it was given to that caller.
-    pub(crate) fn open(&self, id: &[u8], caller: &str) -> Option<Session> {
+    /// Returns the session with this id if it was issued to this caller.
+    pub(crate) fn open(&self, id: &[u8], caller: &str) -> Option<McpSession> {
         if id.len() != ID_TEXT {
             return None;
         }
@@ -80,7 +80,7 @@ impl Sealer {
         let length = URL_SAFE_NO_PAD.decode_slice(id, &mut bytes).ok()?;
         let (&version, rest) = bytes.get(..length)?.split_first()?;
         let (nonce, tag) = rest.split_first_chunk::<NONCE>()?;
-        let session = Session {
+        let session = McpSession {
             version: Version::ALL
                 .into_iter()
                 .find(|v| version_byte(*v) == version)?,
@@ -90,7 +90,7 @@ impl Sealer {
         sealed.then_some(session)
     }
 
-    fn tag(&self, session: Session, caller: &str) -> [u8; TAG] {
+    fn tag(&self, session: McpSession, caller: &str) -> [u8; TAG] {
         let mut mac = self.0.clone();
         mac.update(b"ephyr-mcp-session-v1");
         mac.update(&[version_byte(session.version)]);
@@ -116,12 +116,12 @@ fn version_byte(version: Version) -> u8 {
 mod tests {
     use super::*;
 
-    fn sealer(byte: u8) -> Sealer {
-        Sealer::new(&SessionKey::from_bytes([byte; 32]))
+    fn sealer(byte: u8) -> SessionSealer {
+        SessionSealer::new(&SessionKey::from_bytes([byte; 32]))
     }
 
     #[test]
-    fn a_session_opens_for_its_caller_and_for_nobody_else() {
+    fn session_is_valid_only_for_its_caller() {
         let ours = sealer(1);
         let id = ours.open_new(Version::V2025_06_18, "alpha").unwrap();
         assert!(id.bytes().all(|b| b.is_ascii_graphic()));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_character_leaves_an_id_valid() {
+    fn changing_any_character_invalidates_an_id() {
         let ours = sealer(1);
         let id = ours.open_new(Version::V2025_11_25, "alpha").unwrap();
         for at in 0..id.len() {

@@ -1,28 +1,27 @@
-//! The closest known name to one that is not known, for error messages.
+//! Suggestions for misspelt names in error messages.
 
-/// Names longer than this are not compared: the cost grows with the product of the lengths.
-const COMPARED: usize = 64;
+/// Maximum length of compared names, in bytes: the cost grows with the product of the lengths.
+const MAX_COMPARED: usize = 64;
 
-/// The candidate nearest to `given`, if near enough to be a slip of the pen: at most a third of its
-/// letters away.
+/// Returns the candidate closest to `given`, if at most a third of its letters differ.
 pub(crate) fn closest<'a>(
     given: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    if given.is_empty() || given.len() > COMPARED {
+    if given.is_empty() || given.len() > MAX_COMPARED {
         return None;
     }
     candidates
         .into_iter()
-        .filter(|candidate| candidate.len() <= COMPARED)
+        .filter(|candidate| candidate.len() <= MAX_COMPARED)
         .map(|candidate| (distance(given, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= (given.len().max(candidate.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 
-/// Edits between two texts: insertions, deletions, replacements and swaps of neighbours. Letters of
-/// differing case count as equal.
+/// Returns the edit distance of two texts, ignoring case: insertions, deletions, replacements and
+/// transpositions (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<u8> = a.bytes().map(|c| c.to_ascii_lowercase()).collect();
     let b: Vec<u8> = b.bytes().map(|c| c.to_ascii_lowercase()).collect();
@@ -43,8 +42,8 @@ fn distance(a: &str, b: &str) -> usize {
     back[b.len()]
 }
 
-/// `text` in quotes, shortened to 64 characters, with control characters escaped: safe to put into a
-/// message that a terminal or a model will read.
+/// Returns `text` in quotes, truncated to 64 characters, with control characters escaped: safe to show in
+/// a terminal or to a model.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 64;
     let mut shown: String = text.chars().take(SHOWN).collect();
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_finds_its_name_and_a_stranger_finds_none() {
+    fn misspelt_name_is_matched_and_unrelated_name_is_not() {
         let known = ["target", "role", "command", "timeout"];
         assert_eq!(closest("rol", known), Some("role"));
         assert_eq!(closest("comamnd", known), Some("command"));
@@ -70,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_name_is_short_and_harmless() {
+    fn quoted_name_is_truncated_and_escaped() {
         assert_eq!(quoted("a\u{1b}[31m\"b"), "\"a\\u{1b}[31m\\\"b\"");
         assert!(quoted(&"x".repeat(10_000)).len() < 80);
     }

@@ -1,4 +1,4 @@
-//! Tools: how one is declared, and the set of them that a caller sees.
+//! Tool declarations, and the set of tools of a caller.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use crate::page::Pages;
 use crate::schema::{ArgumentError, Object};
 use crate::suggest::closest;
 
-/// A tool as declared: name, words for people and models, what it takes and what it gives.
+/// A tool declaration: name, description, input and output schemas.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Tool {
@@ -26,7 +26,7 @@ pub struct Tool {
     annotations: Option<Effects>,
 }
 
-/// What a tool does to the world, as hints to the client (`ToolAnnotations` of the protocol).
+/// The protocol's `ToolAnnotations`: hints to the client about a tool's effects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[expect(
@@ -34,18 +34,18 @@ pub struct Tool {
     reason = "the protocol's four independent hints"
 )]
 pub struct Effects {
-    /// Changes nothing.
+    /// The tool changes nothing.
     pub read_only_hint: bool,
-    /// May destroy something. Means something only when not read-only.
+    /// The tool may destroy something. Relevant only if it is not read-only.
     pub destructive_hint: bool,
     /// A second call with the same arguments changes nothing more.
     pub idempotent_hint: bool,
-    /// Reaches beyond the server, to systems that others change too.
+    /// The tool interacts with systems outside of the server.
     pub open_world_hint: bool,
 }
 
 impl Effects {
-    /// Looks, and changes nothing.
+    /// The hints of a read-only tool.
     pub const READS: Self = Self {
         read_only_hint: true,
         destructive_hint: false,
@@ -72,21 +72,21 @@ impl Tool {
         }
     }
 
-    /// Gives it a name for people.
+    /// Sets the display name.
     #[must_use]
     pub fn title(mut self, title: impl Into<Cow<'static, str>>) -> Self {
         self.title = Some(title.into());
         self
     }
 
-    /// Declares its structured result. Clients refuse a result that does not fit.
+    /// Declares the schema of the structured result. Clients reject a result that does not match.
     #[must_use]
     pub fn output(mut self, output: Object) -> Self {
         self.output_schema = Some(output);
         self
     }
 
-    /// Says what it does to the world.
+    /// Sets the annotations.
     #[must_use]
     pub fn effects(mut self, effects: Effects) -> Self {
         self.annotations = Some(effects);
@@ -99,29 +99,29 @@ impl Tool {
         &self.name
     }
 
-    /// What it is for.
+    /// The tool's description.
     #[must_use]
     pub fn description(&self) -> &str {
         &self.description
     }
 
-    /// What it declared as its structured result.
+    /// The schema of the structured result, if declared.
     #[must_use]
     pub fn output_schema(&self) -> Option<&Object> {
         self.output_schema.as_ref()
     }
 
-    /// Checks arguments against what the tool takes; none at all count as an empty object.
+    /// Checks arguments against the input schema; `None` counts as an empty object.
     ///
     /// # Errors
-    /// The first argument that does not fit.
+    /// The first invalid argument.
     pub fn check(&self, arguments: Option<&RawValue>) -> Result<(), ArgumentError> {
         self.input_schema
             .check(arguments.unwrap_or_else(|| no_arguments()))
     }
 }
 
-/// The empty object: what a call without arguments stands for.
+/// Returns the empty object, the arguments of a call that has none.
 #[must_use]
 #[expect(clippy::expect_used, reason = "two characters that are JSON")]
 pub fn no_arguments() -> &'static RawValue {
@@ -130,15 +130,14 @@ pub fn no_arguments() -> &'static RawValue {
     &EMPTY
 }
 
-/// The tools that a caller sees, each with the program's handler, serialised once. A tool without a handler cannot be
-/// declared. Cheap to clone.
+/// The tools of a caller, each with its handler, and their serialised list. Cheap to clone.
 #[derive(Debug)]
 pub struct ToolSet<H>(Arc<Inner<H>>);
 
 #[derive(Debug)]
 struct Inner<H> {
     tools: Vec<Tool>,
-    /// In the order of the tools.
+    /// In the same order as `tools`.
     handlers: Vec<H>,
     by_name: HashMap<Cow<'static, str>, usize>,
     pages: Pages,
@@ -148,7 +147,7 @@ impl<H> ToolSet<H> {
     /// Serialises the tools in the order given.
     ///
     /// # Errors
-    /// Two tools with one name.
+    /// Two tools have the same name.
     pub fn new(tools: impl IntoIterator<Item = (Tool, H)>) -> Result<Self, ToolSetError> {
         let (tools, handlers): (Vec<Tool>, Vec<H>) = tools.into_iter().unzip();
         let mut by_name = HashMap::with_capacity(tools.len());
@@ -193,13 +192,13 @@ impl<H> Clone for ToolSet<H> {
     }
 }
 
-/// Why tools make no set. Whoever declared them is at fault.
+/// Why a [`ToolSet`] cannot be built: a fault of the declarations.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolSetError {
-    /// Two have the same name.
-    #[error("two tools are called {0:?}")]
+    /// Two tools have the same name.
+    #[error("duplicate tool name {0:?}")]
     Duplicate(String),
-    /// One cannot be serialised.
-    #[error("a tool is not JSON: {0}")]
+    /// A tool cannot be serialised.
+    #[error("cannot serialise a tool: {0}")]
     NotJson(#[from] serde_json::Error),
 }

@@ -1,9 +1,9 @@
-//! The protocol versions that one endpoint serves, and the two eras they fall into.
+//! The supported protocol versions: those with a handshake, and the stateless one.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A protocol version that this crate serves, oldest first.
+/// A supported protocol version, ordered oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
     /// 2025-03-26: handshake, JSON-RPC batches, no `MCP-Protocol-Version` header.
@@ -12,12 +12,12 @@ pub enum Version {
     V2025_06_18,
     /// 2025-11-25: handshake, errors without an id.
     V2025_11_25,
-    /// 2026-07-28: no handshake, no sessions; every request says what it is.
+    /// 2026-07-28: no handshake, no sessions; every request carries its version and capabilities.
     V2026_07_28,
 }
 
 impl Version {
-    /// Every version served, newest first: the order in which they are offered.
+    /// All supported versions, newest first: the order in which they are offered.
     pub const ALL: [Self; 4] = [
         Self::V2026_07_28,
         Self::V2025_11_25,
@@ -25,10 +25,10 @@ impl Version {
         Self::V2025_03_26,
     ];
 
-    /// What `initialize` answers to a client that asks for a version it cannot have.
+    /// The version that `initialize` offers if the requested one is not supported.
     pub const LATEST_LEGACY: Self = Self::V2025_11_25;
 
-    /// The version of a request that names none.
+    /// The version assumed for a request that names none.
     pub const UNNAMED: Self = Self::V2025_03_26;
 
     /// The version's name on the wire.
@@ -42,20 +42,20 @@ impl Version {
         }
     }
 
-    /// Whether requests carry their own version and capabilities instead of relying on a handshake.
+    /// Returns whether requests carry their version and capabilities instead of relying on a handshake.
     #[must_use]
     pub const fn is_modern(self) -> bool {
         matches!(self, Self::V2026_07_28)
     }
 
-    /// Whether an array of messages may be posted.
+    /// Returns whether JSON-RPC batches are allowed.
     #[must_use]
     pub const fn has_batches(self) -> bool {
         matches!(self, Self::V2025_03_26)
     }
 
-    /// Whether an error about an unreadable message leaves the id out. Before 2025-11-25 plain
-    /// JSON-RPC 2.0 holds, which asks for `null`.
+    /// Returns whether the error for an unreadable message omits the id. Versions before 2025-11-25 follow
+    /// JSON-RPC 2.0, which requires `null`.
     #[must_use]
     pub const fn omits_unknown_id(self) -> bool {
         matches!(self, Self::V2025_11_25 | Self::V2026_07_28)
@@ -68,9 +68,9 @@ impl fmt::Display for Version {
     }
 }
 
-/// A text that names no version served here.
+/// The text is not a supported protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a protocol version served here")]
+#[error("unsupported protocol version")]
 pub struct UnknownVersion;
 
 impl FromStr for Version {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_version_reads_back_from_its_name() {
+    fn every_version_parses_from_its_name() {
         for version in Version::ALL {
             assert_eq!(version.as_str().parse(), Ok(version));
         }

@@ -1,4 +1,4 @@
-//! The stdio bridge against a real server over real HTTP, in memory.
+//! The stdio bridge with a real server over HTTP, connected in memory.
 
 #![cfg(test)]
 
@@ -25,46 +25,48 @@ use tokio::io::{
 };
 use tokio::task::JoinHandle;
 
-/// What stands at the other end.
-struct Host {
+/// The HTTP server that the bridge connects to.
+struct TestServer {
     mock: Arc<Mock>,
     state: Mutex<State>,
     connections: AtomicUsize,
 }
 
 struct State {
-    answers: Answers,
+    mode: ServerMode,
     /// The head and body of each request.
     seen: Vec<(HeaderMap, Bytes)>,
     served: Vec<JoinHandle<()>>,
 }
 
 #[derive(Clone)]
-enum Answers {
+enum ServerMode {
     Server(Arc<Server<Mock>>),
-    Nobody,
-    Garbage(StatusCode, &'static str),
-    /// Accepts the request and does not answer.
+    /// Refuses connections.
+    Unreachable,
+    /// Responds with this status and body.
+    Fixed(StatusCode, &'static str),
+    /// Accepts the request and does not respond.
     Hangs,
     /// Sends an SSH banner and does not speak HTTP.
     Banner,
 }
 
 #[derive(Clone)]
-struct Way(Arc<Host>);
+struct TestConnector(Arc<TestServer>);
 
-impl Connect for Way {
+impl Connect for TestConnector {
     type Io = DuplexStream;
 
     async fn connect(&self) -> io::Result<DuplexStream> {
-        let host = Arc::clone(&self.0);
+        let server = Arc::clone(&self.0);
         let mut state = self.0.state.lock().unwrap();
-        if matches!(state.answers, Answers::Nobody) {
+        if matches!(state.mode, ServerMode::Unreachable) {
             return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
         }
-        host.connections.fetch_add(1, Ordering::SeqCst);
+        server.connections.fetch_add(1, Ordering::SeqCst);
         let (near, mut far) = duplex(64 * 1024);
-        if matches!(state.answers, Answers::Banner) {
+        if matches!(state.mode, ServerMode::Banner) {
             state.served.push(tokio::spawn(async move {
                 far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
                 let mut asked = Vec::new();
@@ -72,7 +74,7 @@ impl Connect for Way {
             }));
             return Ok(near);
         }
-        let service = service_fn(move |request| Arc::clone(&host).serve(request));
+        let service = service_fn(move |request| Arc::clone(&server).serve(request));
         let served =
             hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(far), service);
         state.served.push(tokio::spawn(async move {
@@ -84,53 +86,55 @@ impl Connect for Way {
 
 type Reply = Response<Either<ephyr_mcp::Body, Full<Bytes>>>;
 
-impl Host {
+impl TestServer {
     fn new() -> Arc<Self> {
-        let host = Arc::new(Self {
+        let server = Arc::new(Self {
             mock: Arc::new(Mock::new().unwrap()),
             state: Mutex::new(State {
-                answers: Answers::Nobody,
+                mode: ServerMode::Unreachable,
                 seen: Vec::new(),
                 served: Vec::new(),
             }),
             connections: AtomicUsize::new(0),
         });
-        host.restart(1);
-        host
+        server.restart(1);
+        server
     }
 
-    /// Ends every connection and starts over with another session key.
+    /// Closes every connection and starts a server with another session key.
     fn restart(&self, key: u8) {
         let server = self.mock.server(SessionKey::from_bytes([key; 32])).unwrap();
-        self.answer(Answers::Server(Arc::new(server)));
+        self.set_mode(ServerMode::Server(Arc::new(server)));
     }
 
-    fn answer(&self, answers: Answers) {
+    fn set_mode(&self, mode: ServerMode) {
         let mut state = self.state.lock().unwrap();
-        state.answers = answers;
+        state.mode = mode;
         state.served.drain(..).for_each(|served| served.abort());
     }
 
     async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Reply, Infallible> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let answers = {
+        let mode = {
             let mut state = self.state.lock().unwrap();
             state.seen.push((parts.headers.clone(), body.clone()));
-            state.answers.clone()
+            state.mode.clone()
         };
-        Ok(match answers {
-            Answers::Server(server) => {
+        Ok(match mode {
+            ServerMode::Server(server) => {
                 let response = server.handle(&"alpha".to_owned(), &parts, &body).await;
                 response.map(Either::Left)
             }
-            Answers::Garbage(status, text) => {
+            ServerMode::Fixed(status, text) => {
                 let mut response = Response::new(Either::Right(Full::from(text)));
                 *response.status_mut() = status;
                 response
             }
-            Answers::Hangs => std::future::pending().await,
-            Answers::Nobody | Answers::Banner => Response::new(Either::Right(Full::default())),
+            ServerMode::Hangs => std::future::pending().await,
+            ServerMode::Unreachable | ServerMode::Banner => {
+                Response::new(Either::Right(Full::default()))
+            }
         })
     }
 
@@ -139,7 +143,7 @@ impl Host {
         self.state.lock().unwrap().seen.len()
     }
 
-    /// The methods that the server saw, in order.
+    /// The methods that the server received, in order.
     fn methods(&self) -> Vec<String> {
         let state = self.state.lock().unwrap();
         let bodies = state
@@ -159,20 +163,20 @@ struct Client {
 }
 
 impl Client {
-    fn of(host: &Arc<Host>, options: Options) -> Self {
-        Self::until(host, options, std::future::pending())
+    fn of(server: &Arc<TestServer>, options: Options) -> Self {
+        Self::until(server, options, std::future::pending())
     }
 
     /// A client whose exit is signalled by `gone`.
     fn until(
-        host: &Arc<Host>,
+        server: &Arc<TestServer>,
         options: Options,
         gone: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         let (to, input) = duplex(64 * 1024);
         let (output, from) = duplex(64 * 1024);
-        let way = Way(Arc::clone(host));
-        let bridge = tokio::spawn(bridge::run_until(way, options, input, output, gone));
+        let connector = TestConnector(Arc::clone(server));
+        let bridge = tokio::spawn(bridge::run_until(connector, options, input, output, gone));
         Self {
             to,
             from: BufReader::new(from).lines(),
@@ -204,7 +208,7 @@ impl Client {
             .await;
     }
 
-    /// Ends the input; gives back what still came out.
+    /// Ends the input and returns the remaining output.
     async fn end(mut self) -> Vec<Value> {
         drop(self.to);
         let mut rest = Vec::new();
@@ -254,7 +258,7 @@ fn cancel(id: u64) -> Value {
     json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": id}})
 }
 
-/// Waits for a condition, and fails where it never comes.
+/// Waits for a condition; fails after a minute.
 async fn until(what: &str, reached: impl Fn() -> bool) {
     let waiting = async {
         while !reached() {
@@ -262,18 +266,19 @@ async fn until(what: &str, reached: impl Fn() -> bool) {
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    assert!(waited.is_ok(), "{what} never came");
+    assert!(waited.is_ok(), "timed out: {what}");
 }
 
-async fn settle(host: &Host, stopped: usize) {
-    let reached = || host.mock.stopped.load(Ordering::SeqCst) == stopped;
+async fn settle(server: &TestServer, stopped: usize) {
+    let reached = || server.mock.stopped.load(Ordering::SeqCst) == stopped;
     until("the end of the call", reached).await;
 }
 
-/// Waits until the server has begun with so many calls.
-async fn begun(host: &Host, calls: usize) {
+/// Waits until the server has received this number of calls.
+async fn begun(server: &TestServer, calls: usize) {
     let called = || {
-        host.methods()
+        server
+            .methods()
             .into_iter()
             .filter(|method| method == "tools/call")
             .count()
@@ -282,9 +287,9 @@ async fn begun(host: &Host, calls: usize) {
 }
 
 #[tokio::test]
-async fn a_client_with_a_handshake_is_carried_with_its_session_and_version() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn legacy_client_gets_its_session_and_version_headers() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.shake_hands().await;
     let tools = client.ask(&request(1, "tools/list", json!({}))).await;
     assert_eq!(tools["result"]["tools"][0]["name"], "echo");
@@ -299,7 +304,7 @@ async fn a_client_with_a_handshake_is_carried_with_its_session_and_version() {
         2
     );
     assert_eq!(client.end().await, Vec::<Value>::new());
-    let state = host.state.lock().unwrap();
+    let state = server.state.lock().unwrap();
     for (headers, _) in &state.seen[1..] {
         assert_eq!(headers["mcp-protocol-version"], "2025-06-18");
         assert!(headers.contains_key("mcp-session-id"));
@@ -307,9 +312,9 @@ async fn a_client_with_a_handshake_is_carried_with_its_session_and_version() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_handshake_gets_headers_that_repeat_its_body() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn modern_client_gets_headers_that_repeat_its_body() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     let found = client
         .ask(&modern(request(1, "server/discover", json!({}))))
         .await;
@@ -322,49 +327,49 @@ async fn a_client_without_a_handshake_gets_headers_that_repeat_its_body() {
     let unknown = client.ask(&modern(request(4, "ping", json!({})))).await;
     assert_eq!(unknown["error"]["code"], -32601);
     client.end().await;
-    assert_eq!(host.connections.load(Ordering::SeqCst), 1);
+    assert_eq!(server.connections.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
-async fn requests_run_beside_each_other() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn requests_run_concurrently() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.shake_hands().await;
     client.say(&count(1, 1, 60_000)).await;
     assert_eq!(client.ask(&request(2, "ping", json!({}))).await["id"], 2);
-    begun(&host, 1).await;
+    begun(&server, 1).await;
     client.say(&cancel(1)).await;
-    settle(&host, 1).await;
+    settle(&server, 1).await;
     assert_eq!(client.end().await, Vec::<Value>::new());
 }
 
 #[tokio::test]
-async fn a_client_without_a_handshake_cancels_by_a_notification_that_goes_no_further() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn modern_cancellation_closes_the_connection_and_is_not_sent() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.say(&modern(count(1, 1, 60_000))).await;
     client.ask(&modern(count(2, 1, 0))).await;
-    begun(&host, 2).await;
+    begun(&server, 2).await;
     client.say(&cancel(1)).await;
-    settle(&host, 1).await;
+    settle(&server, 1).await;
     assert_eq!(client.end().await, Vec::<Value>::new());
-    assert_eq!(host.methods(), ["tools/call", "tools/call"]);
+    assert_eq!(server.methods(), ["tools/call", "tools/call"]);
 }
 
 #[tokio::test]
-async fn a_server_that_restarted_is_given_the_handshake_again() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn handshake_is_repeated_after_a_server_restart() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.shake_hands().await;
     client.ask(&count(1, 1, 0)).await;
-    host.restart(2);
+    server.restart(2);
     for id in 2..4 {
         let counted = client.ask(&count(id, 1, 0)).await;
         assert_eq!(counted["result"]["structuredContent"]["counted"], 1);
         assert_eq!(counted["id"], id);
     }
     client.end().await;
-    let handshakes = host
+    let handshakes = server
         .methods()
         .into_iter()
         .filter(|method| method == "initialize");
@@ -372,30 +377,30 @@ async fn a_server_that_restarted_is_given_the_handshake_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_for_a_moment_is_waited_for() {
-    let host = Host::new();
+async fn unreachable_server_is_retried() {
+    let server = TestServer::new();
     let patience = Duration::from_secs(3600);
     let mut client = Client::of(
-        &host,
+        &server,
         Options {
             patience,
             ..options()
         },
     );
     client.shake_hands().await;
-    host.answer(Answers::Nobody);
+    server.set_mode(ServerMode::Unreachable);
     client.say(&request(1, "ping", json!({}))).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    host.restart(1);
+    server.restart(1);
     assert_eq!(client.hear().await["result"], json!({}));
     client.end().await;
 }
 
 #[tokio::test]
-async fn a_server_that_stays_away_is_an_error_of_each_request() {
-    let host = Host::new();
-    host.answer(Answers::Nobody);
-    let mut client = Client::of(&host, options());
+async fn unreachable_server_fails_each_request() {
+    let server = TestServer::new();
+    server.set_mode(ServerMode::Unreachable);
+    let mut client = Client::of(&server, options());
     let refused = client.ask(&initialize()).await;
     assert_eq!(refused["id"], 0);
     let message = refused["error"]["message"].as_str().unwrap();
@@ -411,17 +416,17 @@ async fn a_server_that_stays_away_is_an_error_of_each_request() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_after_the_request_says_that_it_may_have_taken_effect() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn connection_lost_after_the_request_may_have_taken_effect() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.say(&count(1, 1, 60_000)).await;
-    begun(&host, 1).await;
-    host.restart(1);
+    begun(&server, 1).await;
+    server.restart(1);
     let broken = client.hear().await;
     let message = broken["error"]["message"].as_str().unwrap();
     assert!(message.contains("may have taken effect"), "{message}");
     assert_eq!(
-        host.state.lock().unwrap().seen.len(),
+        server.state.lock().unwrap().seen.len(),
         1,
         "it was sent again"
     );
@@ -429,16 +434,16 @@ async fn a_connection_that_breaks_after_the_request_says_that_it_may_have_taken_
 }
 
 #[tokio::test]
-async fn what_is_no_protocol_never_reaches_the_client() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn responses_that_are_not_json_rpc_are_not_forwarded() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     for (status, text) in [
         (StatusCode::BAD_GATEWAY, "<html>\n</html>"),
         (StatusCode::OK, ""),
         (StatusCode::OK, "5"),
         (StatusCode::OK, "{\"jsonrpc\":"),
     ] {
-        host.answer(Answers::Garbage(status, text));
+        server.set_mode(ServerMode::Fixed(status, text));
         client
             .say(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
             .await;
@@ -446,9 +451,9 @@ async fn what_is_no_protocol_never_reaches_the_client() {
         assert_eq!(answer["id"], 1);
         assert_eq!(answer["error"]["code"], -32603, "{text}");
     }
-    // An error for a message that the server could not place is given the request's id.
+    // An error without id gets the id of its request.
     let unplaced = "{\"jsonrpc\":\"2.0\",\n\"error\":{\"code\":-32600,\"message\":\"no\"}}";
-    host.answer(Answers::Garbage(StatusCode::UNAUTHORIZED, unplaced));
+    server.set_mode(ServerMode::Fixed(StatusCode::UNAUTHORIZED, unplaced));
     let answer = client.ask(&request(7, "ping", json!({}))).await;
     assert_eq!(
         (&answer["id"], &answer["error"]["code"]),
@@ -461,9 +466,9 @@ async fn what_is_no_protocol_never_reaches_the_client() {
 }
 
 #[tokio::test]
-async fn lines_that_are_no_messages_are_answered_here_and_the_bridge_goes_on() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn invalid_lines_are_answered_by_the_bridge() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.to.write_all(b"\n  \nnot json\n").await.unwrap();
     assert_eq!(client.hear().await["error"]["code"], -32700);
     client
@@ -482,13 +487,13 @@ async fn lines_that_are_no_messages_are_answered_here_and_the_bridge_goes_on() {
         json!({})
     );
     client.end().await;
-    assert_eq!(host.methods(), ["ping"]);
+    assert_eq!(server.methods(), ["ping"]);
 }
 
 #[tokio::test]
-async fn a_batch_is_carried_as_it_is() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn batch_is_forwarded_unchanged() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     let ping = request(1, "ping", json!({}));
     let answers = client
         .ask(&json!([ping, {"jsonrpc": "2.0", "method": "notifications/x"}]))
@@ -498,9 +503,9 @@ async fn a_batch_is_carried_as_it_is() {
 }
 
 #[tokio::test]
-async fn at_the_end_of_input_running_requests_are_answered() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn end_of_input_lets_running_requests_finish() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.say(&modern(count(1, 3, 10))).await;
     client
         .say(&modern(request(2, "tools/list", json!({}))))
@@ -516,70 +521,70 @@ async fn at_the_end_of_input_running_requests_are_answered() {
 }
 
 #[tokio::test]
-async fn at_the_end_of_input_what_takes_too_long_is_cancelled() {
-    let host = Host::new();
+async fn end_of_input_cancels_requests_after_the_drain_period() {
+    let server = TestServer::new();
     let drain = Duration::from_millis(20);
-    let mut client = Client::of(&host, Options { drain, ..options() });
+    let mut client = Client::of(&server, Options { drain, ..options() });
     client.say(&modern(count(1, 1, 60_000))).await;
     client.ask(&modern(count(2, 1, 0))).await;
     assert_eq!(client.end().await, Vec::<Value>::new());
-    settle(&host, 1).await;
+    settle(&server, 1).await;
 }
 
 #[tokio::test]
-async fn what_a_client_of_a_2025_version_leaves_behind_is_cancelled() {
+async fn legacy_requests_left_at_the_end_are_cancelled() {
     for batched in [false, true] {
-        let host = Host::new();
+        let server = TestServer::new();
         let drain = Duration::from_millis(20);
-        let mut client = Client::of(&host, Options { drain, ..options() });
+        let mut client = Client::of(&server, Options { drain, ..options() });
         let call = count(1, 1, 60_000);
         if batched {
             client.say(&json!([call])).await;
-            until("the batch", || host.requests() == 1).await;
+            until("the batch", || server.requests() == 1).await;
         } else {
             client.shake_hands().await;
             client.say(&call).await;
-            begun(&host, 1).await;
+            begun(&server, 1).await;
         }
         assert_eq!(client.end().await, Vec::<Value>::new());
-        settle(&host, 1).await;
+        settle(&server, 1).await;
     }
 }
 
 #[tokio::test]
-async fn a_client_that_has_gone_is_not_waited_for() {
+async fn exited_client_gets_no_drain_period() {
     for modern_call in [false, true] {
-        let host = Host::new();
+        let server = TestServer::new();
         let drain = Duration::from_secs(3600);
         let (gone, told) = tokio::sync::oneshot::channel();
         let told = async { drop(told.await) };
-        let mut client = Client::until(&host, Options { drain, ..options() }, told);
+        let mut client = Client::until(&server, Options { drain, ..options() }, told);
         client.shake_hands().await;
         let call = count(1, 1, 60_000);
         client
             .say(&if modern_call { modern(call) } else { call })
             .await;
-        begun(&host, 1).await;
+        begun(&server, 1).await;
         gone.send(()).unwrap();
         client.bridge.await.unwrap().unwrap();
-        settle(&host, 1).await;
+        settle(&server, 1).await;
     }
 }
 
 #[tokio::test]
-async fn only_a_call_that_broke_off_may_have_taken_effect() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn only_an_interrupted_call_may_have_taken_effect() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.shake_hands().await;
-    host.answer(Answers::Hangs);
+    server.set_mode(ServerMode::Hangs);
     for (asked, may) in [
         (count(1, 1, 0), true),
         (request(2, "tools/list", json!({})), false),
     ] {
-        let before = host.requests();
+        let before = server.requests();
         client.say(&asked).await;
-        until("the request", || host.requests() > before).await;
-        host.answer(Answers::Hangs);
+        until("the request", || server.requests() > before).await;
+        server.set_mode(ServerMode::Hangs);
         let broken = client.hear().await;
         let message = broken["error"]["message"].as_str().unwrap();
         assert_eq!(message.contains("may have taken effect"), may, "{message}");
@@ -588,10 +593,10 @@ async fn only_a_call_that_broke_off_may_have_taken_effect() {
 }
 
 #[tokio::test]
-async fn what_does_not_speak_http_is_not_said_to_have_acted() {
-    let host = Host::new();
-    host.answer(Answers::Banner);
-    let mut client = Client::of(&host, options());
+async fn server_without_http_is_reported_without_effects() {
+    let server = TestServer::new();
+    server.set_mode(ServerMode::Banner);
+    let mut client = Client::of(&server, options());
     let refused = client.ask(&count(1, 1, 0)).await;
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("does not speak HTTP"), "{message}");
@@ -600,9 +605,9 @@ async fn what_does_not_speak_http_is_not_said_to_have_acted() {
 }
 
 #[tokio::test]
-async fn the_bridge_ends_when_nobody_reads_its_output() {
-    let host = Host::new();
-    let mut client = Client::of(&host, options());
+async fn bridge_ends_when_its_output_is_closed() {
+    let server = TestServer::new();
+    let mut client = Client::of(&server, options());
     client.ask(&modern(count(1, 1, 0))).await;
     let (unused, _) = duplex(1);
     client.from = BufReader::new(unused).lines();
@@ -611,8 +616,8 @@ async fn the_bridge_ends_when_nobody_reads_its_output() {
 }
 
 #[tokio::test]
-async fn each_request_carries_the_headers_made_from_its_body() {
-    let host = Host::new();
+async fn each_request_has_the_headers_computed_from_its_body() {
+    let server = TestServer::new();
     let headers = |body: &[u8]| match body.len() {
         0..200 => Ok(HeaderMap::from_iter([(
             http::HeaderName::from_static("ephyr-proof"),
@@ -621,7 +626,7 @@ async fn each_request_carries_the_headers_made_from_its_body() {
         _ => Err("no proof can be made".to_owned()),
     };
     let mut client = Client::of(
-        &host,
+        &server,
         Options {
             headers: Box::new(headers),
             ..options()
@@ -634,7 +639,7 @@ async fn each_request_carries_the_headers_made_from_its_body() {
     let message = refused["error"]["message"].as_str().unwrap();
     assert_eq!(message, "the request cannot be sent: no proof can be made");
     client.end().await;
-    let state = host.state.lock().unwrap();
+    let state = server.state.lock().unwrap();
     assert_eq!(state.seen.len(), 1);
     for (headers, body) in &state.seen {
         assert_eq!(headers["ephyr-proof"], body.len().to_string());

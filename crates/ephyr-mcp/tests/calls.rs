@@ -1,4 +1,4 @@
-//! Calls that run: how they are cancelled, by whom, and how their progress reaches the caller.
+//! Running calls: cancellation, progress and streaming.
 
 #![cfg(test)]
 
@@ -44,7 +44,7 @@ impl Setup {
             .await
     }
 
-    /// Sends in a task of its own, and waits until the call runs.
+    /// Sends in a task of its own and waits until the call runs.
     async fn begin(
         &self,
         caller: &'static str,
@@ -74,7 +74,7 @@ impl Setup {
             .to_owned()
     }
 
-    /// Waits until as many counts have stopped and finished.
+    /// Waits until the given numbers of calls have been cancelled and have finished.
     async fn settle(&self, stopped: usize, finished: usize) {
         let reached = async {
             while self.mock.stopped.load(Ordering::SeqCst) != stopped
@@ -93,7 +93,7 @@ impl Setup {
     }
 }
 
-/// Lets everything that can go on do so, without letting time pass.
+/// Runs all tasks that are ready, without advancing the clock.
 async fn breathe() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -117,7 +117,7 @@ fn request(id: u64, method: &str, params: Value) -> Value {
     request
 }
 
-/// A call that takes a minute, with a progress token if asked for.
+/// A call that takes a minute, optionally with a progress token.
 fn minute(id: u64, token: bool) -> Value {
     let mut meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -153,7 +153,7 @@ async fn json_of(response: Response<Body>) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_the_stateless_version_leaving_cancels_a_call_that_has_not_answered() {
+async fn modern_disconnect_cancels_an_unanswered_call() {
     let setup = Setup::new();
     let sent = setup.begin("alpha", NEW, minute(1, false)).await;
     sent.abort();
@@ -161,7 +161,7 @@ async fn in_the_stateless_version_leaving_cancels_a_call_that_has_not_answered()
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_the_stateless_version_leaving_cancels_a_call_that_streams() {
+async fn modern_disconnect_cancels_a_streaming_call() {
     let setup = Setup::new();
     let response = setup.send("alpha", NEW, &minute(1, true)).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -173,7 +173,7 @@ async fn in_the_stateless_version_leaving_cancels_a_call_that_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_it_leaving_cancels_nothing() {
+async fn legacy_disconnect_does_not_cancel() {
     let setup = Setup::new();
     let sent = setup.begin("alpha", OLD, old_minute(1)).await;
     sent.abort();
@@ -181,7 +181,7 @@ async fn before_it_leaving_cancels_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_it_a_notification_cancels_and_the_caller_is_told() {
+async fn legacy_notification_cancels_and_the_call_gets_an_error() {
     let setup = Setup::new();
     let sent = setup.begin("alpha", OLD, old_minute(1)).await;
     assert_eq!(setup.send("alpha", OLD, &cancel(1)).await.status(), 202);
@@ -192,7 +192,7 @@ async fn before_it_a_notification_cancels_and_the_caller_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_of_which_the_caller_lost_sight_can_still_be_cancelled() {
+async fn call_can_be_cancelled_after_its_connection_is_lost() {
     let setup = Setup::new();
     let sent = setup.begin("alpha", OLD, old_minute(1)).await;
     sent.abort();
@@ -201,7 +201,7 @@ async fn a_call_of_which_the_caller_lost_sight_can_still_be_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_cancels_another_callers_request_or_one_of_another_session() {
+async fn cancellation_is_confined_to_caller_and_session() {
     let setup = Setup::new();
     let alpha = setup.open_session("alpha").await;
     let second = setup.open_session("alpha").await;
@@ -228,7 +228,7 @@ async fn nobody_cancels_another_callers_request_or_one_of_another_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_sessions_too_nobody_cancels_another_callers_request() {
+async fn cancellation_without_a_session_is_confined_to_the_caller() {
     let setup = Setup::new();
     let _sent = setup.begin("alpha", OLD, old_minute(1)).await;
     setup.send("beta", OLD, &cancel(1)).await;
@@ -239,9 +239,9 @@ async fn without_sessions_too_nobody_cancels_another_callers_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_takes_long_becomes_a_stream_that_shows_it_lives() {
+async fn slow_call_becomes_a_stream_with_keep_alive_comments() {
     let setup = Setup::new();
-    // Half a period more than it takes to start the stream and to send two comments.
+    // Half a period more than starting the stream and sending two comments take.
     let pause = KEEP_ALIVE * 3 + KEEP_ALIVE / 2;
     let arguments = json!({"to": 1, "pause_ms": pause.as_millis()});
     let params = json!({"name": "count", "arguments": arguments});
@@ -259,7 +259,7 @@ async fn a_call_that_takes_long_becomes_a_stream_that_shows_it_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_is_slow_slows_the_work_and_loses_nothing() {
+async fn slow_reader_slows_the_work_and_loses_no_progress() {
     let setup = Setup::new();
     let arguments = json!({"to": 500});
     let params = json!({"name": "count", "arguments": arguments, "_meta": {"progressToken": 1}});
@@ -284,7 +284,7 @@ async fn a_reader_that_is_slow_slows_the_work_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn work_that_panics_is_an_internal_error() {
+async fn panicking_call_is_an_internal_error() {
     let setup = Setup::new();
     let arguments = json!({"to": common::PANIC});
     let params = json!({"name": "count", "arguments": arguments});
@@ -298,7 +298,7 @@ async fn work_that_panics_is_an_internal_error() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_bound_is_too_large() {
+async fn body_over_the_limit_is_rejected_with_413() {
     let setup = Setup::new();
     let body = Bytes::from(vec![b' '; ephyr_mcp::MAX_BODY + 1]);
     let response = setup
@@ -309,7 +309,7 @@ async fn a_body_beyond_the_bound_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_header_that_must_be_single_is_refused_twice() {
+async fn duplicate_version_header_is_rejected() {
     let setup = Setup::new();
     let twice = [OLD[0], OLD[0]];
     let response = setup
@@ -320,7 +320,7 @@ async fn a_header_that_must_be_single_is_refused_twice() {
 }
 
 #[tokio::test]
-async fn a_batch_whose_answers_grow_long_has_no_further_request_begun() {
+async fn batch_over_the_response_limit_starts_no_more_requests() {
     let setup = Setup::new();
     let read = |id| request(id, "resources/read", json!({"uri": "mock://long"}));
     let headers: Headers<'_> = &[("mcp-protocol-version", "2025-03-26")];
@@ -333,6 +333,6 @@ async fn a_batch_whose_answers_grow_long_has_no_further_request_begun() {
     for (id, refused) in (4..32).zip(&answers[4..]) {
         assert_eq!(refused["id"], id);
         let why = refused["error"]["message"].as_str().unwrap();
-        assert!(why.contains("send it by itself"), "{why}");
+        assert!(why.contains("send this request separately"), "{why}");
     }
 }

@@ -1,4 +1,4 @@
-//! The check of arguments against the advertised JSON Schema, as an independent validator reads it.
+//! Compares the argument validation with an independent validator of the advertised JSON Schema.
 
 #![cfg(test)]
 
@@ -50,8 +50,8 @@ fn object_of(member: impl Strategy<Value = Schema>) -> impl Strategy<Value = Obj
     })
 }
 
-/// Values near enough to the schemas to fit them now and then. Numbers like `1.0` are left out: JSON
-/// Schema takes them for integers, and the check does not.
+/// Values that match the schemas often enough. Numbers like `1.0` are excluded: they are integers in JSON
+/// Schema, and rejected by the check.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -77,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn the_check_agrees_with_the_schema_that_is_advertised(
+    fn check_agrees_with_the_advertised_schema(
         object in object_of(schema()),
         value in value(),
     ) {
@@ -92,7 +92,7 @@ proptest! {
     }
 
     #[test]
-    fn any_json_is_checked_without_a_panic(schema in schema(), text in "[\\[\\]{}:,\"a1.e\\\\ -]{0,24}") {
+    fn any_json_is_checked_without_panicking(schema in schema(), text in "[\\[\\]{}:,\"a1.e\\\\ -]{0,24}") {
         if let Ok(raw) = serde_json::value::RawValue::from_string(text) {
             schema.check(&raw).ok();
         }
@@ -100,7 +100,7 @@ proptest! {
 }
 
 #[test]
-fn every_advertised_schema_is_a_schema() {
+fn advertised_schema_is_valid_json_schema() {
     let object = Object::new()
         .required(
             "a",
@@ -133,7 +133,7 @@ fn every_advertised_schema_is_a_schema() {
 }
 
 #[test]
-fn a_refusal_says_where_and_what_was_expected_and_never_the_value() {
+fn error_names_path_and_expected_type_and_never_the_value() {
     let inner = Object::new().required("port", Schema::integer(1..=65_535));
     let object = Object::new()
         .required("role", Schema::one_of(["read", "operator"]))
@@ -193,5 +193,8 @@ fn a_refusal_says_where_and_what_was_expected_and_never_the_value() {
     }
     let none = Object::new().check(&to_raw_value(&json!({"x": 1})).unwrap());
     let none = none.unwrap_err().to_string();
-    assert_eq!(none, "argument \"x\" is not known. None is taken here");
+    assert_eq!(
+        none,
+        "argument \"x\" is not known. No arguments are accepted here"
+    );
 }

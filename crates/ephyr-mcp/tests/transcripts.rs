@@ -1,8 +1,8 @@
-//! What goes over the wire, version by version: the files in `transcripts/` hold requests and the
-//! answers that the specification asks for.
+//! Replays the transcripts of each version in `transcripts/`: requests and the responses required by the
+//! specification.
 //!
-//! In an expected answer the text `$any` stands for any value, and a header that is null must be
-//! absent. `keep` takes a header of the answer for use as `${name}` in later requests.
+//! In an expected response, `$any` matches any value, and a header that is null must be absent. `keep`
+//! stores a response header for use as `${name}` in later requests.
 
 #![cfg(test)]
 
@@ -62,12 +62,12 @@ struct Expect {
     text: Option<String>,
 }
 
-/// `null` is an expectation of its own: no body.
+/// Distinguishes `null`, which expects an empty body, from absence.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 
-async fn play(file: &str) {
+async fn replay(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/transcripts")
         .join(file);
@@ -110,7 +110,7 @@ async fn send(
     let body = match (&exchange.body, &exchange.text) {
         (Some(body), None) => body.to_string(),
         (None, Some(text)) => text.clone(),
-        _ => panic!("{}: either body or text", exchange.name),
+        _ => panic!("{}: needs either body or text", exchange.name),
     };
     let (parts, ()) = request.into_parts();
     server
@@ -147,7 +147,7 @@ async fn check(name: &str, expect: &Expect, response: Response<Body>) {
             }
         }
         (None, None, Some(expected)) => assert_eq!(text, expected, "{name}"),
-        _ => panic!("{name}: one expectation of the body"),
+        _ => panic!("{name}: needs exactly one of body, events and text"),
     }
 }
 
@@ -179,11 +179,11 @@ macro_rules! transcripts {
     ($($test:ident: $file:literal,)*) => {
         $(#[tokio::test]
         async fn $test() {
-            play($file).await;
+            replay($file).await;
         })*
 
         #[test]
-        fn every_transcript_is_played() {
+        fn every_transcript_is_replayed() {
             let listed = [$($file),*];
             let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
             for entry in fs::read_dir(dir).unwrap() {

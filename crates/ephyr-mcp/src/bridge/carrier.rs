@@ -1,4 +1,4 @@
-//! Carries messages to the server and passes on what comes back.
+//! Forwards the client's messages to the server and the responses to the client.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,43 +10,44 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::client::Connect;
 use super::relay::{Relay, RelayError, with_id};
-use crate::addressee::error_message;
 use crate::error::{INTERNAL_ERROR, RpcError};
 use crate::jsonrpc::{self, Id, Incoming, Posted};
 use crate::params::Params;
+use crate::reply_context::error_message;
 use crate::version::Version;
 
-/// The connection to the server, the client's output, and the requests that run.
+/// The connection to the server, the client's output, and the running requests.
 pub(super) struct Carrier<C> {
     relay: Relay<C>,
     out: mpsc::Sender<Vec<u8>>,
-    /// Requests that run, by their id as JSON.
-    running: Mutex<HashMap<String, Running>>,
-    /// The ids, as JSON, of running requests in batches, by the task that carries the batch.
+    /// Running requests by id (as JSON).
+    running: Mutex<HashMap<String, RunningRequest>>,
+    /// The request ids (as JSON) of running batches, by the task that forwards the batch.
     batches: Mutex<HashMap<tokio::task::Id, Vec<String>>>,
 }
 
-/// A request that runs.
-pub(super) struct Running {
+/// A running request.
+pub(super) struct RunningRequest {
     pub(super) task: AbortHandle,
-    /// Whether it is of a version without handshake.
+    /// Whether its version has no handshake.
     pub(super) is_modern: bool,
 }
 
-/// What the client waits for after a message.
-pub(super) enum Wants {
-    /// The answer to a request with this id, as JSON.
-    AnswerTo {
+/// The reply that the client expects to a message.
+pub(super) enum ExpectedReply {
+    /// The response to a request.
+    Response {
+        /// The request's id, as JSON.
         id: String,
-        /// Whether the request may take effect.
-        acts: bool,
+        /// Whether the request may have effects.
+        has_effects: bool,
     },
-    /// Whatever the server says to an array of messages.
-    Anything,
+    /// The response to a batch, if any.
+    Batch,
     Nothing,
 }
 
-/// The protocol versions that a request belongs to.
+/// The group of protocol versions that a request belongs to.
 #[derive(PartialEq)]
 pub(super) enum Era {
     Modern,
@@ -68,17 +69,17 @@ impl<C: Connect> Carrier<C> {
         self.out.closed().await;
     }
 
-    /// Carries a handshake and its answer.
+    /// Forwards a handshake and its response.
     pub(super) async fn initialize(&self, id: Id<'_>, line: Bytes) {
         let answer = match self.relay.initialize(line).await {
-            Ok(answered) => answered.last,
-            Err(error) => Some(failed(id.as_json(), &error, false)),
+            Ok(reply) => reply.last,
+            Err(error) => Some(error_reply(id.as_json(), &error, false)),
         };
-        self.put(answer, Some(id.as_json())).await;
+        self.send_line(answer, Some(id.as_json())).await;
     }
 
-    /// Carries a message to the server and what it brings back.
-    pub(super) async fn carry(&self, line: Bytes, wants: Wants) {
+    /// Forwards a message, and everything that the server sends in reply.
+    pub(super) async fn forward(&self, line: Bytes, expected: ExpectedReply) {
         let (pass, mut passed) = mpsc::unbounded_channel::<Vec<u8>>();
         let mut pass_on = |message| {
             pass.send(message).ok();
@@ -86,33 +87,34 @@ impl<C: Connect> Carrier<C> {
         let exchange = self.exchange(&line, &mut pass_on);
         tokio::pin!(exchange);
         let outcome = loop {
-            // While the client is slow to read, nothing more is asked of the server.
+            // A client that reads slowly also stops reading from the server.
             tokio::select! {
                 biased;
-                Some(message) = passed.recv() => self.put(Some(message), None).await,
+                Some(message) = passed.recv() => self.send_line(Some(message), None).await,
                 outcome = &mut exchange => break outcome,
             }
         };
         while let Ok(message) = passed.try_recv() {
-            self.put(Some(message), None).await;
+            self.send_line(Some(message), None).await;
         }
-        match (wants, outcome) {
-            (Wants::Nothing, _) => {}
-            (Wants::Anything, outcome) => {
+        match (expected, outcome) {
+            (ExpectedReply::Nothing, _) => {}
+            (ExpectedReply::Batch, outcome) => {
                 if let Some(own) = tokio::task::try_id() {
                     self.batches().remove(&own);
                 }
-                self.put(outcome.ok().flatten(), None).await;
+                self.send_line(outcome.ok().flatten(), None).await;
             }
-            (Wants::AnswerTo { id, acts }, outcome) => {
+            (ExpectedReply::Response { id, has_effects }, outcome) => {
                 self.forget(&id);
-                let answer = outcome.unwrap_or_else(|error| Some(failed(&id, &error, acts)));
-                self.put(answer, Some(&id)).await;
+                let answer =
+                    outcome.unwrap_or_else(|error| Some(error_reply(&id, &error, has_effects)));
+                self.send_line(answer, Some(&id)).await;
             }
         }
     }
 
-    /// Takes a request that ended off the list, but not another one that has its id.
+    /// Removes a finished request, but not a newer one with the same id.
     fn forget(&self, id: &str) {
         let mut running = self.running();
         let own = tokio::task::try_id();
@@ -126,7 +128,7 @@ impl<C: Connect> Carrier<C> {
         line: &Bytes,
         pass_on: &mut (dyn FnMut(Vec<u8>) + Send),
     ) -> Result<Option<Vec<u8>>, RelayError> {
-        let answered = match jsonrpc::read(line) {
+        let reply = match jsonrpc::read(line) {
             Ok(Posted::One(
                 Incoming::Request { method, params, .. }
                 | Incoming::Notification { method, params },
@@ -144,10 +146,11 @@ impl<C: Connect> Carrier<C> {
             }
             _ => self.relay.legacy(line, pass_on).await?,
         };
-        Ok(answered.last)
+        Ok(reply.last)
     }
 
-    /// Stops passing on what a request brings. A request of 2026-07-28 is thereby cancelled.
+    /// Stops forwarding a request's response, which cancels a request of 2026-07-28. Returns the request's
+    /// era; `None` if it is not running.
     pub(super) fn cancel(&self, id: Id<'_>) -> Option<Era> {
         let request = self.running().remove(id.as_json())?;
         request.task.abort();
@@ -158,8 +161,9 @@ impl<C: Connect> Carrier<C> {
         })
     }
 
-    /// Sends cancellations for the requests that a lost connection does not cancel: those of the 2025 versions.
-    pub(super) async fn cancel_rest(self: Arc<Self>, patience: Duration) {
+    /// Sends cancellations for the running requests of the 2025 versions, which a closed connection does not
+    /// cancel.
+    pub(super) async fn cancel_rest(self: Arc<Self>, timeout: Duration) {
         let mut left: Vec<String> = {
             let running = self.running();
             let legacy = running.iter().filter(|(_, request)| !request.is_modern);
@@ -181,23 +185,23 @@ impl<C: Connect> Carrier<C> {
             })
             .collect();
         let all = async { while cancels.join_next().await.is_some() {} };
-        tokio::time::timeout(patience, all).await.ok();
+        tokio::time::timeout(timeout, all).await.ok();
     }
 
-    /// Answers a message that is not carried.
+    /// Answers a message that is not forwarded.
     pub(super) async fn refuse(&self, id: Option<Id<'_>>, error: &RpcError) {
         let id = id.map(|id| id.as_json().as_bytes());
         let message = error_message(Version::UNNAMED, id, error);
-        self.put(Some(message.to_vec()), None).await;
+        self.send_line(Some(message.to_vec()), None).await;
     }
 
-    async fn put(&self, message: Option<Vec<u8>>, id: Option<&str>) {
+    async fn send_line(&self, message: Option<Vec<u8>>, id: Option<&str>) {
         let Some(message) = message else { return };
         let message = match id {
             Some(id) => with_id(message, id),
             None => message,
         };
-        // A closed channel is a client that stopped reading; the loop ends on its own.
+        // The channel closes when the client stops reading; the input loop notices that itself.
         self.out.send(message).await.ok();
     }
 
@@ -205,12 +209,12 @@ impl<C: Connect> Carrier<C> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+    pub(super) fn running(&self) -> MutexGuard<'_, HashMap<String, RunningRequest>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn failed(id: &str, error: &RelayError, acts: bool) -> Vec<u8> {
-    let error = RpcError::new(INTERNAL_ERROR, error.words(acts));
+fn error_reply(id: &str, error: &RelayError, has_effects: bool) -> Vec<u8> {
+    let error = RpcError::new(INTERNAL_ERROR, error.message(has_effects));
     error_message(Version::UNNAMED, Some(id.as_bytes()), &error).to_vec()
 }

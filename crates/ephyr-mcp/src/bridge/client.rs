@@ -1,4 +1,4 @@
-//! The HTTP side of the bridge: connections that are kept, and a POST that is sent once.
+//! The bridge's HTTP client: a connection pool, and POST requests that are sent at most once.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -14,31 +14,31 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-/// Connections kept while nothing needs them.
-const KEPT: usize = 8;
-/// Wait between two attempts to connect.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Maximum number of idle connections.
+const MAX_IDLE: usize = 8;
+/// Delay between attempts to connect.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// A way to the server.
+/// Opens connections to the server.
 pub trait Connect: Send + Sync + 'static {
-    /// A connection.
+    /// The connection's stream.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// Opens a connection.
     fn connect(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
 }
 
-/// Why there is no response.
+/// Why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PostError {
-    /// The server never saw the request.
+    /// The request was not sent.
     #[error("the server cannot be reached: {0}")]
     Unreachable(io::Error),
-    /// The server there does not speak HTTP.
+    /// The server does not speak HTTP.
     #[error("the server there does not speak HTTP; is it the broker's address? ({0})")]
     NotHttp(hyper::Error),
-    /// The connection broke after the request went out.
-    #[error("the connection broke before an answer came: {0}")]
+    /// The connection was lost after the request was sent.
+    #[error("the connection was lost before a response arrived: {0}")]
     Broken(hyper::Error),
 }
 
@@ -65,8 +65,8 @@ impl PostError {
     }
 }
 
-/// Returns whether a connection failed because the peer does not speak HTTP: its response is not HTTP, or it sends
-/// data before any request, as an SSH server does.
+/// Returns whether a connection failed because the server does not speak HTTP: its response is not HTTP, or
+/// it sends data before any request, as an SSH server does.
 #[must_use]
 pub fn is_not_http(error: &hyper::Error) -> bool {
     let unasked =
@@ -74,15 +74,15 @@ pub fn is_not_http(error: &hyper::Error) -> bool {
     error.is_parse() || std::error::Error::source(error).is_some_and(unasked)
 }
 
-/// Sends requests over kept connections.
+/// Sends requests over pooled connections.
 pub(crate) struct Client<C> {
     connect: C,
-    /// How long a server that cannot be reached is tried again: it may be restarting.
+    /// How long to retry an unreachable server, which may be restarting.
     patience: Duration,
-    kept: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Connection>>,
 }
 
-/// A connection. Dropping it closes it, which tells the server that the client left.
+/// A connection, closed on drop.
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: AbortHandle,
@@ -99,17 +99,17 @@ impl<C: Connect> Client<C> {
         Self {
             connect,
             patience,
-            kept: Mutex::default(),
+            idle: Mutex::default(),
         }
     }
 
-    /// Sends a request, and again only while it is certain that the server has not seen it.
+    /// Sends a request. Retries only if hyper hands the request back, which means that it was not sent.
     pub(crate) async fn post(
         &self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Connection), PostError> {
         loop {
-            let (mut connection, is_fresh) = match self.kept() {
+            let (mut connection, is_fresh) = match self.take_idle() {
                 Some(connection) => (connection, false),
                 None => (self.open().await?, true),
             };
@@ -126,17 +126,17 @@ impl<C: Connect> Client<C> {
         }
     }
 
-    /// Takes back a connection whose response was read to its end.
+    /// Returns a connection to the pool after its response was read to the end.
     pub(crate) fn keep(&self, connection: Connection) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() < KEPT && !connection.sender.is_closed() {
-            kept.push(connection);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE && !connection.sender.is_closed() {
+            idle.push(connection);
         }
     }
 
-    fn kept(&self) -> Option<Connection> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(connection) = kept.pop() {
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(connection) = idle.pop() {
             if connection.sender.is_ready() {
                 return Some(connection);
             }
@@ -152,14 +152,14 @@ impl<C: Connect> Client<C> {
                 Err(error) if Instant::now() >= deadline => {
                     return Err(PostError::Unreachable(error));
                 }
-                Err(_) => sleep(PAUSE).await,
+                Err(_) => sleep(RETRY_DELAY).await,
             }
         };
         let (sender, driver) = handshake(TokioIo::new(io))
             .await
             .map_err(|error| PostError::Unreachable(io::Error::other(error)))?;
         let driver = tokio::spawn(async move {
-            // Whoever waits for a response learns of a broken connection there.
+            // `send_request` reports the failure as well.
             driver.await.ok();
         });
         Ok(Connection {

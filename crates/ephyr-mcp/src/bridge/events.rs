@@ -1,24 +1,24 @@
-//! Server-sent events, as far as a reply uses them (WHATWG HTML, 9.2): the data of each event.
+//! A decoder for server-sent events (WHATWG HTML, 9.2) that returns the data of each event.
 
-/// Greatest length of one event, in bytes.
+/// Maximum length of one event, in bytes.
 pub(crate) const MAX_EVENT: usize = 16 * 1024 * 1024;
 
-/// Takes a stream apart into events.
+/// Splits a stream into events.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
+pub(crate) struct EventDecoder {
     line: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     after_return: bool,
 }
 
-/// An event was longer than [`MAX_EVENT`].
+/// An event is longer than [`MAX_EVENT`].
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct TooLong;
+pub(crate) struct EventTooLong;
 
-impl Events {
-    /// Takes in a piece of the stream and gives out the data of each event that it completes.
-    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<Vec<Vec<u8>>, TooLong> {
+impl EventDecoder {
+    /// Decodes a chunk of the stream and returns the data of each event that it completes.
+    pub(crate) fn feed(&mut self, piece: &[u8]) -> Result<Vec<Vec<u8>>, EventTooLong> {
         let mut events = Vec::new();
         for &byte in piece {
             let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');
@@ -26,7 +26,7 @@ impl Events {
                 b'\n' if after_return => {}
                 b'\n' | b'\r' => events.extend(self.end_line()),
                 byte if self.line.len() + self.data.len() < MAX_EVENT => self.line.push(byte),
-                _ => return Err(TooLong),
+                _ => return Err(EventTooLong),
             }
         }
         Ok(events)
@@ -39,7 +39,7 @@ impl Events {
             let data = std::mem::take(&mut self.data);
             return has_data.then_some(data);
         }
-        // A comment, `event`, `id` and `retry` say nothing that a message needs.
+        // Comments and the fields `event`, `id` and `retry` are ignored.
         if let Some(value) = line.strip_prefix(b"data") {
             let value = match value {
                 [] => value,
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn whole(stream: &[u8]) -> Vec<String> {
-        let events = Events::default().feed(stream).unwrap();
+        let events = EventDecoder::default().feed(stream).unwrap();
         events
             .into_iter()
             .map(|data| String::from_utf8(data).unwrap())
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn data_lines_are_joined_and_everything_else_is_passed_over() {
+    fn data_lines_are_joined_and_other_fields_ignored() {
         let stream = b": hello\n\nevent: message\nid: 7\ndata: {\"a\":\ndata:1}\n\ndatabase: x\n\ndata\n\ndata: cut";
         assert_eq!(whole(stream), ["{\"a\":\n1}", ""]);
         assert_eq!(
@@ -80,21 +80,21 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_event_is_refused() {
-        let mut events = Events::default();
+    fn event_over_the_limit_is_rejected() {
+        let mut events = EventDecoder::default();
         let piece = vec![b'x'; MAX_EVENT];
         assert_eq!(events.feed(&piece), Ok(Vec::new()));
-        assert_eq!(events.feed(b"x"), Err(TooLong));
+        assert_eq!(events.feed(b"x"), Err(EventTooLong));
     }
 
     proptest! {
         #[test]
-        fn where_the_stream_is_cut_makes_no_difference(
+        fn chunk_boundaries_do_not_change_the_events(
             texts in proptest::collection::vec("[a-z{}:, ]{0,12}", 1..6),
             cut in 1_usize..9,
         ) {
             let stream: String = texts.iter().map(|text| format!("data: {text}\r\n\r\n")).collect();
-            let mut events = Events::default();
+            let mut events = EventDecoder::default();
             let pieces = stream.as_bytes().chunks(cut);
             let found: Vec<_> = pieces.flat_map(|piece| events.feed(piece).unwrap()).collect();
             let texts: Vec<_> = texts.into_iter().map(String::into_bytes).collect();

@@ -1,5 +1,4 @@
-//! What the bridge remembers of a client's handshake, so that a server that restarted can be given
-//! it again without the client noticing.
+//! The client's recorded handshake, repeated transparently after a server restart.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,39 +11,39 @@ use crate::headers::{PROTOCOL_VERSION, SESSION_ID};
 /// The handshake of a client of a 2025 version.
 #[derive(Debug, Default)]
 pub(crate) struct Handshake {
-    state: Mutex<Option<State>>,
-    /// Held while the handshake is repeated, so that it is repeated once.
+    state: Mutex<Option<HandshakeState>>,
+    /// Held while the handshake is repeated, so that concurrent requests repeat it only once.
     pub(crate) renewing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Clone)]
-struct State {
+struct HandshakeState {
     initialize: Bytes,
     version: HeaderValue,
     session: Option<HeaderValue>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    result: Outcome,
+struct InitializeResponse {
+    result: InitializeResult,
 }
 
 #[derive(Deserialize)]
-struct Outcome {
+struct InitializeResult {
     #[serde(rename = "protocolVersion")]
     protocol_version: String,
 }
 
 impl Handshake {
-    /// Remembers a handshake, if the answer says that it was made.
+    /// Records a handshake; returns false if the response is not a successful one.
     pub(crate) fn remember(&self, initialize: Bytes, headers: &HeaderMap, answer: &[u8]) -> bool {
-        let Ok(answer) = serde_json::from_slice::<Answer>(answer) else {
+        let Ok(answer) = serde_json::from_slice::<InitializeResponse>(answer) else {
             return false;
         };
         let Ok(version) = HeaderValue::try_from(answer.result.protocol_version) else {
             return false;
         };
-        *self.lock() = Some(State {
+        *self.lock() = Some(HandshakeState {
             initialize,
             version,
             session: headers.get(SESSION_ID).cloned(),
@@ -52,7 +51,7 @@ impl Handshake {
         true
     }
 
-    /// Adds what a request after the handshake carries; gives back the session id it names.
+    /// Adds the version and session headers to a request, and returns the session id.
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
         let state = self.lock();
         let state = state.as_ref()?;
@@ -62,14 +61,14 @@ impl Handshake {
         Some(session)
     }
 
-    /// The `initialize` to send again, unless the session has been replaced already.
+    /// Returns the `initialize` to repeat; `None` if the session has already been replaced.
     pub(crate) fn stale(&self, session: &HeaderValue) -> Option<Bytes> {
         let state = self.lock();
         let state = state.as_ref()?;
         (state.session.as_ref() == Some(session)).then(|| state.initialize.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HandshakeState>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the client's lines and starts what they ask for.
+//! Reads the client's lines and starts their requests.
 
 use std::io;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, BufReader};
 use tokio::task::JoinSet;
 
-use super::carrier::{Carrier, Era, Running, Wants};
+use super::carrier::{Carrier, Era, ExpectedReply, RunningRequest};
 use super::client::Connect;
-use super::lines::{self, Line, Partial};
+use super::lines::{self, Line, PartialLine};
 use crate::error::{INTERNAL_ERROR, RpcError};
 use crate::jsonrpc::{self, Id, Incoming, Posted};
 use crate::limits::MAX_BODY;
 use crate::params::Params;
 
-/// Requests that may run beside each other.
+/// Maximum number of concurrent requests.
 const MAX_RUNNING: usize = 128;
 
-/// Why a bridge ends.
+/// Why a bridge stops reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndReason {
     /// The input has ended; the client may still read.
@@ -27,7 +27,7 @@ pub(super) enum EndReason {
     Client,
 }
 
-/// The client's input, and the tasks that carry its messages.
+/// The client's input, and the tasks that forward its messages.
 pub(super) struct Input<C> {
     carrier: Arc<Carrier<C>>,
     tasks: JoinSet<()>,
@@ -41,12 +41,12 @@ impl<C: Connect> Input<C> {
         }
     }
 
-    /// Waits until all messages are carried.
+    /// Waits until all messages are answered.
     pub(super) async fn drained(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// Stops carrying messages.
+    /// Aborts all tasks.
     pub(super) async fn stop(&mut self) {
         self.tasks.shutdown().await;
     }
@@ -54,10 +54,10 @@ impl<C: Connect> Input<C> {
     /// Reads lines until the input ends or the client stops reading.
     ///
     /// # Errors
-    /// The input cannot be read.
+    /// Reading the input failed.
     pub(super) async fn read<R: AsyncRead + Unpin>(&mut self, input: R) -> io::Result<EndReason> {
         let mut input = BufReader::new(input);
-        let mut partial = Partial::default();
+        let mut partial = PartialLine::default();
         loop {
             let line = tokio::select! {
                 line = lines::next(&mut input, &mut partial) => line?,
@@ -87,13 +87,13 @@ impl<C: Connect> Input<C> {
                     Ok(params) => params,
                     Err(error) => return carrier.refuse(Some(id), &error).await,
                 };
-                // What follows a handshake depends on it, so nothing is read until it is made.
+                // Later requests need the handshake's session, so reading waits for it.
                 if method == "initialize" {
                     return carrier.initialize(id, line.clone()).await;
                 }
                 let request = RequestKind {
                     is_modern: matches!(params.meta.protocol_version(), Ok(Some(_))),
-                    acts: method == "tools/call",
+                    has_effects: method == "tools/call",
                 };
                 self.start(id, request, line.clone()).await;
             }
@@ -105,10 +105,10 @@ impl<C: Connect> Input<C> {
                 {
                     return;
                 }
-                let carried = async move { carrier.carry(line, Wants::Nothing).await };
-                self.tasks.spawn(carried);
+                let forwarding = async move { carrier.forward(line, ExpectedReply::Nothing).await };
+                self.tasks.spawn(forwarding);
             }
-            // The versions in which a server asks questions have answers to them; this one asks none.
+            // This server sends no requests, so responses are dropped.
             Ok(Posted::One(Incoming::Response)) => {}
             Ok(Posted::Batch(messages)) => {
                 let id = |message: &Result<Incoming<'_>, _>| match message {
@@ -118,8 +118,8 @@ impl<C: Connect> Input<C> {
                 let ids = messages.iter().filter_map(id).collect();
                 drop(messages);
                 let mut batches = self.carrier.batches();
-                let carried = async move { carrier.carry(line, Wants::Anything).await };
-                let task = self.tasks.spawn(carried);
+                let forwarding = async move { carrier.forward(line, ExpectedReply::Batch).await };
+                let task = self.tasks.spawn(forwarding);
                 batches.insert(task.id(), ids);
             }
         }
@@ -128,26 +128,31 @@ impl<C: Connect> Input<C> {
     async fn start(&mut self, id: Id<'_>, kind: RequestKind, line: Bytes) {
         let carrier = Arc::clone(&self.carrier);
         if carrier.running().len() >= MAX_RUNNING {
-            let message = format!("{MAX_RUNNING} requests are running; wait for one to end");
+            let message =
+                format!("limit of {MAX_RUNNING} running requests reached; wait for one to end");
             let error = RpcError::new(INTERNAL_ERROR, message);
             return carrier.refuse(Some(id), &error).await;
         }
         let id = id.as_json().to_owned();
         let mut running = self.carrier.running();
         let key = id.clone();
-        let acts = kind.acts;
-        let carried = async move { carrier.carry(line, Wants::AnswerTo { id, acts }).await };
-        let task = self.tasks.spawn(carried);
+        let has_effects = kind.has_effects;
+        let forwarding = async move {
+            carrier
+                .forward(line, ExpectedReply::Response { id, has_effects })
+                .await;
+        };
+        let task = self.tasks.spawn(forwarding);
         let is_modern = kind.is_modern;
-        running.insert(key, Running { task, is_modern });
+        running.insert(key, RunningRequest { task, is_modern });
     }
 }
 
-/// The properties of a request that cancelling and errors depend on.
+/// The properties of a request that determine cancellation and error texts.
 #[derive(Clone, Copy)]
 struct RequestKind {
-    /// Whether it is of a version without handshake.
+    /// Whether its version has no handshake.
     is_modern: bool,
-    /// Whether it may take effect.
-    acts: bool,
+    /// Whether it may have effects.
+    has_effects: bool,
 }

@@ -1,4 +1,4 @@
-//! Lines from a stream, none longer than a message may be.
+//! Reads lines of at most [`MAX_BODY`] bytes.
 
 use std::io;
 
@@ -6,20 +6,20 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use crate::limits::MAX_BODY;
 
-/// What stood between two line breaks.
+/// A line of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A line, without its break.
+    /// A line without its line break.
     Text(Vec<u8>),
-    /// A line that was too long; it was passed over to its end.
+    /// A line over the limit, skipped to its end.
     TooLong,
 }
 
-/// Reads one line. `None` at the end of the input. A last line without a break counts. Safe to
-/// cancel: what was read stays in `partial`.
+/// Reads one line; `None` at the end of the input. A last line without line break counts.
+/// Cancellation-safe: data already read stays in `partial`.
 pub(crate) async fn next<R: AsyncBufRead + Unpin>(
     input: &mut R,
-    partial: &mut Partial,
+    partial: &mut PartialLine,
 ) -> io::Result<Option<Line>> {
     loop {
         let buffer = input.fill_buf().await?;
@@ -36,14 +36,14 @@ pub(crate) async fn next<R: AsyncBufRead + Unpin>(
     }
 }
 
-/// A line of which only the beginning has come.
+/// An incomplete line.
 #[derive(Debug, Default)]
-pub(crate) struct Partial {
+pub(crate) struct PartialLine {
     text: Vec<u8>,
     too_long: bool,
 }
 
-impl Partial {
+impl PartialLine {
     fn is_begun(&self) -> bool {
         self.too_long || !self.text.is_empty()
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_come_one_by_one_and_a_monster_is_passed_over() {
+    async fn lines_are_split_and_an_overlong_one_is_skipped() {
         let input = [
             b"one\n\n".to_vec(),
             vec![b'x'; MAX_BODY + 1],
@@ -82,7 +82,7 @@ mod tests {
         ]
         .concat();
         let mut input = BufReader::with_capacity(7, &input[..]);
-        let mut partial = Partial::default();
+        let mut partial = PartialLine::default();
         let mut lines = Vec::new();
         while let Some(line) = next(&mut input, &mut partial).await.unwrap() {
             lines.push(line);

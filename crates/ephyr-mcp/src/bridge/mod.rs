@@ -1,11 +1,10 @@
-//! An MCP server on standard input and output whose every message is carried by HTTP: what
-//! `ephyr mcp` runs, so that an agent's configuration names a command and holds no key.
+//! The stdio bridge behind `ephyr mcp`: an MCP server on standard input and output that forwards messages
+//! over HTTP, so that an agent's configuration names a command and contains no key.
 //!
-//! A line in is a POST; its answer, or each event of it, is a line out. Nothing else is ever written.
-//! Requests run beside each other. A client of 2026-07-28 cancels by a `notifications/cancelled`, which
-//! here means dropping the connection that carries the request; for the versions before it the
-//! notification itself is carried. When the client has exited, running requests are cancelled in the same
-//! way.
+//! Each input line is a POST; its response, or each event of it, is an output line. Nothing else is
+//! written. Requests run concurrently. If a 2026-07-28 client sends `notifications/cancelled`, the bridge
+//! closes the request's connection; for earlier versions it forwards the notification. When the client
+//! exits, running requests are cancelled in the same way.
 
 mod carrier;
 mod client;
@@ -29,10 +28,10 @@ use input::{EndReason, Input};
 pub use options::{Headers, Options};
 use relay::Relay;
 
-/// Lines that wait for a client that reads slowly.
+/// Output lines queued for a slow client.
 const OUT_QUEUE: usize = 64;
 /// Timeout for cancelling the requests of an exited client, and for writing the last lines.
-const LEAVE: Duration = Duration::from_secs(1);
+const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// Runs a bridge until the input ends or the output is closed; see [`run_until`].
 ///
@@ -50,12 +49,12 @@ where
 /// Runs a bridge until the input ends, the output is closed, or `gone` resolves because the client has
 /// exited.
 ///
-/// When the input ends, running requests have [`Options::drain`] to finish; in the other cases no time. Then
-/// they are cancelled.
+/// After the end of the input, running requests may continue for [`Options::drain`]; in the other cases
+/// they are cancelled at once.
 ///
 /// # Errors
-/// The input cannot be read, the output cannot be written (other than because its reader left), or
-/// the options make no request.
+/// Reading the input failed, writing the output failed (other than with a broken pipe), or the options are
+/// invalid.
 pub async fn run_until<C, R, W, G>(
     connect: C,
     options: Options,
@@ -88,15 +87,16 @@ where
             () = &mut gone => {}
         }
     }
-    // Dropping their connections cancels the requests of 2026-07-28, and nothing more is passed on.
+    // Closing their connections cancels the requests of 2026-07-28. Legacy ones need a notification, sent
+    // after this so that no response is written meanwhile.
     bridge.stop().await;
-    Arc::clone(&carrier).cancel_rest(LEAVE).await;
-    // The writer ends when the last sender of lines is gone.
+    Arc::clone(&carrier).cancel_rest(SHUTDOWN).await;
+    // The writer ends when the last sender is dropped.
     drop((bridge, carrier));
     let written = match &read {
         Ok(EndReason::Input) => writer.await,
         // The writer may be blocked on a client that no longer reads.
-        _ => match tokio::time::timeout(LEAVE, &mut writer).await {
+        _ => match tokio::time::timeout(SHUTDOWN, &mut writer).await {
             Ok(written) => written,
             Err(_) => {
                 writer.abort();

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-/// Headers to add to a request, made from its body: a credential, or a proof over the body.
+/// Computes the headers to add to a request from its body: a credential, or a proof over the body.
 pub type Headers = Box<dyn Fn(&[u8]) -> Result<HeaderMap, String> + Send + Sync>;
 
-/// Where the bridge leads.
+/// The server of a bridge, and its timeouts.
 pub struct Options {
     /// The `Host` header.
     pub host: String,
@@ -16,14 +16,14 @@ pub struct Options {
     pub path: String,
     /// Headers to add to each request.
     pub headers: Headers,
-    /// How long a server that cannot be reached is tried again: it may be restarting.
+    /// How long to retry an unreachable server, which may be restarting.
     pub patience: Duration,
-    /// How long running requests may go on after the input ended.
+    /// How long running requests may continue after the end of the input.
     pub drain: Duration,
 }
 
 impl Options {
-    /// To `/mcp` on a local server, without further headers.
+    /// Returns options for `/mcp` on a local server, without additional headers.
     #[must_use]
     pub fn local() -> Self {
         Self {

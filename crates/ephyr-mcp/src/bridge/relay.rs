@@ -1,4 +1,4 @@
-//! One message from the client, carried to the server, and what comes back.
+//! Sends one message to the server and receives the reply.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -9,37 +9,37 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::client::{Client, Connect, Connection, PostError};
-use super::events::{Events, MAX_EVENT};
+use super::events::{EventDecoder, MAX_EVENT};
 use super::handshake::Handshake;
 use super::options::{Headers, Options};
-use crate::addressee::error_message;
 use crate::error::{INVALID_REQUEST, RpcError};
 use crate::headers::{METHOD, NAME, PROTOCOL_VERSION, encode_value};
 use crate::params::Params;
+use crate::reply_context::error_message;
 use crate::version::Version;
 
-/// Why a message got no answer that could be passed on.
+/// Why a message has no reply to forward.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RelayError {
     #[error(transparent)]
     Post(#[from] PostError),
     #[error("the request cannot be sent: {0}")]
     Refused(String),
-    #[error("the server's answer broke off")]
+    #[error("the server's response is incomplete")]
     Cut,
-    #[error("the server's answer is no protocol message (HTTP status {0})")]
+    #[error("the server's response is not a JSON-RPC message (HTTP status {0})")]
     NotProtocol(StatusCode),
 }
 
 impl RelayError {
-    /// Returns the error text for the client. `acts`: the message may take effect.
-    pub(crate) fn words(&self, acts: bool) -> String {
+    /// Returns the error text for the client. `has_effects`: the message may have effects.
+    pub(crate) fn message(&self, has_effects: bool) -> String {
         let may_have_acted = match self {
             Self::Post(error) => error.may_have_acted(),
             Self::Cut => true,
             Self::Refused(_) | Self::NotProtocol(_) => false,
         };
-        if acts && may_have_acted {
+        if has_effects && may_have_acted {
             format!("{self}; the call may have taken effect")
         } else {
             self.to_string()
@@ -47,7 +47,7 @@ impl RelayError {
     }
 }
 
-/// The way between client and server.
+/// Exchanges messages with the server.
 pub(crate) struct Relay<C> {
     client: Client<C>,
     path: String,
@@ -56,9 +56,9 @@ pub(crate) struct Relay<C> {
     pub(crate) handshake: Handshake,
 }
 
-/// What the answer to one message holds.
-pub(crate) struct Answered {
-    /// A message without line breaks: the response, where there is one.
+/// The server's reply to one message.
+pub(crate) struct ServerReply {
+    /// The response without line breaks, if there is one.
     pub(crate) last: Option<Vec<u8>>,
     status: StatusCode,
     headers: HeaderMap,
@@ -75,30 +75,30 @@ impl<C: Connect> Relay<C> {
         })
     }
 
-    /// Carries a handshake, and remembers it.
-    pub(crate) async fn initialize(&self, message: Bytes) -> Result<Answered, RelayError> {
-        let answered = self.send(HeaderMap::new(), &message, &mut |_| {}).await?;
-        if let Some(answer) = &answered.last {
-            self.handshake.remember(message, &answered.headers, answer);
+    /// Sends a handshake and records it.
+    pub(crate) async fn initialize(&self, message: Bytes) -> Result<ServerReply, RelayError> {
+        let reply = self.send(HeaderMap::new(), &message, &mut |_| {}).await?;
+        if let Some(answer) = &reply.last {
+            self.handshake.remember(message, &reply.headers, answer);
         }
-        Ok(answered)
+        Ok(reply)
     }
 
-    /// Carries a message of a 2025 version. A server that knows the session no more is given the
-    /// handshake again, once.
+    /// Sends a message of a 2025 version. If the server does not know the session, repeats the handshake
+    /// once.
     pub(crate) async fn legacy(
         &self,
         message: &Bytes,
         pass_on: &mut (dyn FnMut(Vec<u8>) + Send),
-    ) -> Result<Answered, RelayError> {
+    ) -> Result<ServerReply, RelayError> {
         let mut headers = HeaderMap::new();
         let session = self.handshake.add_headers(&mut headers);
-        let answered = self.send(headers, message, pass_on).await?;
-        let Some(session) = session.filter(|_| answered.status == StatusCode::NOT_FOUND) else {
-            return Ok(answered);
+        let reply = self.send(headers, message, pass_on).await?;
+        let Some(session) = session.filter(|_| reply.status == StatusCode::NOT_FOUND) else {
+            return Ok(reply);
         };
         if !self.renew(&session).await? {
-            return Ok(answered);
+            return Ok(reply);
         }
         let mut headers = HeaderMap::new();
         self.handshake.add_headers(&mut headers);
@@ -110,13 +110,12 @@ impl<C: Connect> Relay<C> {
         let Some(initialize) = self.handshake.stale(stale) else {
             return Ok(true);
         };
-        let answered = self
+        let reply = self
             .send(HeaderMap::new(), &initialize, &mut |_| {})
             .await?;
-        let made = answered.last.is_some_and(|answer| {
-            self.handshake
-                .remember(initialize, &answered.headers, &answer)
-        });
+        let made = reply
+            .last
+            .is_some_and(|answer| self.handshake.remember(initialize, &reply.headers, &answer));
         if made {
             let mut headers = HeaderMap::new();
             self.handshake.add_headers(&mut headers);
@@ -127,7 +126,7 @@ impl<C: Connect> Relay<C> {
         Ok(made)
     }
 
-    /// Carries a message of a version without handshake: its headers repeat its body.
+    /// Sends a message of a version without handshake, with the headers that repeat its body.
     pub(crate) async fn modern(
         &self,
         version: &str,
@@ -135,9 +134,11 @@ impl<C: Connect> Relay<C> {
         params: &Params<'_>,
         message: &Bytes,
         pass_on: &mut (dyn FnMut(Vec<u8>) + Send),
-    ) -> Result<Answered, RelayError> {
+    ) -> Result<ServerReply, RelayError> {
         let mut headers = HeaderMap::new();
-        let refused = |_| RelayError::Refused("it holds characters that no header can".to_owned());
+        let refused = |_| {
+            RelayError::Refused("it contains characters that are not allowed in headers".to_owned())
+        };
         headers.insert(
             PROTOCOL_VERSION,
             HeaderValue::try_from(version).map_err(refused)?,
@@ -155,7 +156,7 @@ impl<C: Connect> Relay<C> {
         mut headers: HeaderMap,
         message: &Bytes,
         pass_on: &mut (dyn FnMut(Vec<u8>) + Send),
-    ) -> Result<Answered, RelayError> {
+    ) -> Result<ServerReply, RelayError> {
         headers.insert(HOST, self.host.clone());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let accept = HeaderValue::from_static("application/json, text/event-stream");
@@ -166,7 +167,7 @@ impl<C: Connect> Relay<C> {
         *request.uri_mut() = self
             .path
             .parse()
-            .map_err(|_| RelayError::Refused(format!("{:?} is no path", self.path)))?;
+            .map_err(|_| RelayError::Refused(format!("{:?} is not a valid path", self.path)))?;
         *request.headers_mut() = headers;
         let (response, connection) = self.client.post(request).await?;
         self.receive(response, connection, pass_on).await
@@ -177,7 +178,7 @@ impl<C: Connect> Relay<C> {
         response: Response<Incoming>,
         connection: Connection,
         pass_on: &mut (dyn FnMut(Vec<u8>) + Send),
-    ) -> Result<Answered, RelayError> {
+    ) -> Result<ServerReply, RelayError> {
         let (parts, body) = response.into_parts();
         let kind = parts
             .headers
@@ -195,7 +196,7 @@ impl<C: Connect> Relay<C> {
             }
         };
         self.client.keep(connection);
-        Ok(Answered {
+        Ok(ServerReply {
             last,
             status: parts.status,
             headers: parts.headers,
@@ -203,12 +204,12 @@ impl<C: Connect> Relay<C> {
     }
 }
 
-/// Passes on every message but the last, which is the response.
+/// Forwards every message except the response, which it returns.
 async fn receive_events(
     mut body: Incoming,
     pass_on: &mut (dyn FnMut(Vec<u8>) + Send),
 ) -> Result<Option<Vec<u8>>, RelayError> {
-    let mut events = Events::default();
+    let mut events = EventDecoder::default();
     let mut response = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| RelayError::Cut)?;
@@ -216,7 +217,7 @@ async fn receive_events(
             continue;
         };
         for data in events.feed(piece).map_err(|_| RelayError::Cut)? {
-            // An event without data only keeps the connection open.
+            // An event without data is a keep-alive.
             let Some(message) = one_line(&data) else {
                 continue;
             };
@@ -233,7 +234,8 @@ async fn receive_events(
     }
 }
 
-/// A JSON object or array without line breaks. In JSON they can only stand between values.
+/// Returns a JSON object or array without line breaks, which JSON allows only between tokens; `None` for any
+/// other text.
 fn one_line(text: &[u8]) -> Option<Vec<u8>> {
     serde_json::from_slice::<&RawValue>(text).ok()?;
     let mut line = text.trim_ascii().to_vec();
@@ -254,8 +256,8 @@ fn is_response(message: &[u8]) -> bool {
     serde_json::from_slice::<Shape<'_>>(message).is_ok_and(|shape| shape.method.is_none())
 }
 
-/// Puts the request's id into an error that has none: the server could not read it, the bridge could. Where the server
-/// did not come to the protocol at all, for it refused whoever asks, its words become an error of the protocol.
+/// Adds the request's id to an error response without one. An error of the HTTP API, such as a rejected
+/// credential, is converted to a JSON-RPC error.
 pub(crate) fn with_id(message: Vec<u8>, id: &str) -> Vec<u8> {
     #[derive(Deserialize)]
     struct Unaddressed<'a> {
@@ -266,7 +268,7 @@ pub(crate) fn with_id(message: Vec<u8>, id: &str) -> Vec<u8> {
     }
     match serde_json::from_slice::<Unaddressed<'_>>(&message) {
         Ok(Unaddressed { id: None, error }) if !error.get().starts_with('{') => {
-            refusal(&message, id)
+            http_error(&message, id)
         }
         Ok(Unaddressed { id: None, error }) => {
             format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#).into_bytes()
@@ -275,22 +277,22 @@ pub(crate) fn with_id(message: Vec<u8>, id: &str) -> Vec<u8> {
     }
 }
 
-/// A refusal as HTTP APIs have it, `{"error": "token_revoked", "message": "…"}`.
-fn refusal(message: &[u8], id: &str) -> Vec<u8> {
+/// Converts an error of the HTTP API, `{"error": "token_revoked", "message": "…"}`.
+fn http_error(message: &[u8], id: &str) -> Vec<u8> {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct HttpError {
         error: String,
         message: Option<String>,
     }
-    let words = match serde_json::from_slice(message) {
-        Ok(Refusal {
+    let text = match serde_json::from_slice(message) {
+        Ok(HttpError {
             error,
             message: Some(message),
         }) => format!("{message} ({error})"),
-        Ok(Refusal { error, .. }) => error,
-        Err(_) => "the server refused without words that can be read".to_owned(),
+        Ok(HttpError { error, .. }) => error,
+        Err(_) => "the server rejected the request with an unreadable error".to_owned(),
     };
-    let error = RpcError::new(INVALID_REQUEST, words);
+    let error = RpcError::new(INVALID_REQUEST, text);
     error_message(Version::UNNAMED, Some(id.as_bytes()), &error).to_vec()
 }
 
@@ -299,7 +301,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_of_the_caller_becomes_an_error_of_the_protocol() {
+    fn http_error_becomes_a_json_rpc_error() {
         for (body, expected) in [
             (
                 r#"{"error":"task_unknown","message":"the task \"x\" has ended","id":null}"#,
@@ -308,7 +310,7 @@ mod tests {
             (r#"{"error":"task_unknown"}"#, "task_unknown"),
             (
                 r#"{"error":7}"#,
-                "the server refused without words that can be read",
+                "the server rejected the request with an unreadable error",
             ),
         ] {
             let message = with_id(body.as_bytes().to_vec(), "\"a\"");
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_json_message_counts_and_it_becomes_one_line() {
+    fn complete_json_message_becomes_one_line() {
         assert_eq!(
             one_line(b"{\"a\":\n [1,\r\n2]}\n"),
             Some(b"{\"a\":  [1,  2]}".to_vec())
@@ -332,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_an_id_gets_the_one_of_its_request() {
+    fn error_without_an_id_gets_the_id_of_its_request() {
         let with = |message: &str| with_id(message.as_bytes().to_vec(), "7");
         let expected = br#"{"jsonrpc":"2.0","id":7,"error":{"code":-32700}}"#.to_vec();
         assert_eq!(

@@ -1,6 +1,6 @@
-//! The check of a JSON text against a schema, without building a tree of it.
+//! Validates a JSON text against a schema without building a tree.
 //!
-//! Messages name the argument and what was expected, never the value: it may be a secret.
+//! Messages name the argument and the expected type, never the value, which may be a secret.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,22 +13,21 @@ use serde_json::value::RawValue;
 use super::types::{Object, Schema, ValueKind};
 use crate::suggest::{closest, quoted};
 
-/// Why arguments do not fit their schema. The text is meant for the agent that sent them.
+/// Why arguments do not match their schema, as a message for the agent that sent them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ArgumentError(String);
 
 impl Object {
-    /// Checks a whole set of arguments.
+    /// Validates a call's arguments.
     ///
     /// # Errors
-    /// The first thing that does not fit: not an object, an unknown, repeated, missing or mistyped
-    /// member.
+    /// The first fault: not an object, or an unknown, repeated, missing or mistyped member.
     pub fn check(&self, arguments: &RawValue) -> Result<(), ArgumentError> {
-        self.check_at(&Place::Top, arguments)
+        self.check_at(&ValuePath::Top, arguments)
     }
 
-    fn check_at(&self, place: &Place<'_>, value: &RawValue) -> Result<(), ArgumentError> {
+    fn check_at(&self, place: &ValuePath<'_>, value: &RawValue) -> Result<(), ArgumentError> {
         let Some(members) = members(value) else {
             return Err(place.mismatch("an object", found(value)));
         };
@@ -61,7 +60,7 @@ impl Object {
         }
     }
 
-    fn unknown(&self, place: &Place<'_>, name: &str) -> ArgumentError {
+    fn unknown(&self, place: &ValuePath<'_>, name: &str) -> ArgumentError {
         let names = || self.members.iter().map(|member| &*member.name);
         let hint = closest(name, names())
             .map(|name| format!("; did you mean {name:?}?"))
@@ -69,7 +68,7 @@ impl Object {
         let stop = if hint.is_empty() { "." } else { "" };
         let known = names().collect::<Vec<_>>().join(", ");
         let known = match known.as_str() {
-            "" => "None is taken here".to_owned(),
+            "" => "No arguments are accepted here".to_owned(),
             known => format!("Known are: {known}"),
         };
         ArgumentError(format!(
@@ -80,15 +79,15 @@ impl Object {
 }
 
 impl Schema {
-    /// Checks one value.
+    /// Validates one value.
     ///
     /// # Errors
-    /// The first thing in it that does not fit.
+    /// The first fault.
     pub fn check(&self, value: &RawValue) -> Result<(), ArgumentError> {
-        self.check_at(&Place::Top, value)
+        self.check_at(&ValuePath::Top, value)
     }
 
-    fn check_at(&self, place: &Place<'_>, value: &RawValue) -> Result<(), ArgumentError> {
+    fn check_at(&self, place: &ValuePath<'_>, value: &RawValue) -> Result<(), ArgumentError> {
         let text = value.get();
         if self.nullable && text == "null" {
             return Ok(());
@@ -117,7 +116,7 @@ impl Schema {
             ValueKind::Array { item, items } => match array(value) {
                 Some(list) if items.contains(&list.len()) => {
                     for (at, value) in list.iter().enumerate() {
-                        item.check_at(&Place::Item(place, at), value)?;
+                        item.check_at(&ValuePath::Item(place, at), value)?;
                     }
                     true
                 }
@@ -145,7 +144,7 @@ impl Schema {
 
     fn check_map(
         &self,
-        place: &Place<'_>,
+        place: &ValuePath<'_>,
         inner: &Self,
         entries: &RangeInclusive<usize>,
         list: &[(Cow<'_, str>, &RawValue)],
@@ -195,7 +194,7 @@ impl Schema {
 }
 
 fn check_length(
-    place: &Place<'_>,
+    place: &ValuePath<'_>,
     schema: &Schema,
     characters: &RangeInclusive<usize>,
     text: &str,
@@ -212,7 +211,7 @@ fn check_length(
 }
 
 fn check_choice(
-    place: &Place<'_>,
+    place: &ValuePath<'_>,
     schema: &Schema,
     choices: &[Cow<'static, str>],
     text: &str,
@@ -242,16 +241,16 @@ fn extent(range: &RangeInclusive<usize>, unit: &str) -> String {
     }
 }
 
-/// Where in the arguments a value stands.
-enum Place<'a> {
+/// The position of a value in the arguments.
+enum ValuePath<'a> {
     Top,
-    Member(&'a Place<'a>, &'a str),
-    Item(&'a Place<'a>, usize),
+    Member(&'a ValuePath<'a>, &'a str),
+    Item(&'a ValuePath<'a>, usize),
 }
 
-impl<'a> Place<'a> {
+impl<'a> ValuePath<'a> {
     fn member(&'a self, name: &'a str) -> Self {
-        Place::Member(self, name)
+        ValuePath::Member(self, name)
     }
 
     fn mismatch(&self, expected: &str, found: &str) -> ArgumentError {
@@ -260,18 +259,18 @@ impl<'a> Place<'a> {
 
     fn path(&self) -> String {
         match self {
-            Place::Top => String::new(),
-            Place::Member(Place::Top, name) => (*name).to_owned(),
-            Place::Member(parent, name) => format!("{}.{name}", parent.path()),
-            Place::Item(parent, at) => format!("{}[{at}]", parent.path()),
+            ValuePath::Top => String::new(),
+            ValuePath::Member(ValuePath::Top, name) => (*name).to_owned(),
+            ValuePath::Member(parent, name) => format!("{}.{name}", parent.path()),
+            ValuePath::Item(parent, at) => format!("{}[{at}]", parent.path()),
         }
     }
 }
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for ValuePath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Top => f.write_str("the arguments"),
+            ValuePath::Top => f.write_str("the arguments"),
             _ => write!(f, "argument {}", quoted(&self.path())),
         }
     }
@@ -309,7 +308,7 @@ fn members(value: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
         .map(|members| members.0)
 }
 
-/// An object's members in the order given, repeated ones included.
+/// An object's members in their order, including repeated ones.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {

@@ -1,5 +1,5 @@
-//! What a tool takes and gives, declared once: the JSON Schema (2020-12) that clients see and the
-//! check that arguments must pass are both read off the same value.
+//! Schemas of a tool's arguments and results. The JSON Schema (2020-12) sent to clients and the validation
+//! of arguments are derived from the same value.
 //!
 //! ```
 //! use ephyr_mcp::schema::{Object, Schema};

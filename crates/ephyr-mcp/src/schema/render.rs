@@ -1,4 +1,4 @@
-//! Schemas as JSON Schema 2020-12 text.
+//! Serialises schemas as JSON Schema 2020-12.
 
 use std::ops::RangeInclusive;
 

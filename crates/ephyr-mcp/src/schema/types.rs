@@ -1,11 +1,11 @@
-//! Schemas as values.
+//! The schema types.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-/// The shape of one value.
+/// The schema of one value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schema {
     pub(super) kind: ValueKind,
@@ -14,7 +14,7 @@ pub struct Schema {
     pub(super) nullable: bool,
 }
 
-/// The kind of a value, with its bounds.
+/// The type of a value and its limits.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ValueKind {
     String {
@@ -38,13 +38,13 @@ pub(super) enum ValueKind {
 }
 
 impl Schema {
-    /// A text with a number of characters (Unicode scalar values) in the range.
+    /// A string with a length in the range, in characters (Unicode scalar values).
     #[must_use]
     pub fn string(characters: RangeInclusive<usize>) -> Self {
         Self::of(ValueKind::String { characters })
     }
 
-    /// One of the texts listed.
+    /// One of the listed strings.
     #[must_use]
     pub fn one_of<T: Into<Cow<'static, str>>>(choices: impl IntoIterator<Item = T>) -> Self {
         Self::of(ValueKind::OneOf(
@@ -52,7 +52,7 @@ impl Schema {
         ))
     }
 
-    /// A whole number in the range, written without fraction or exponent.
+    /// An integer in the range, written without fraction or exponent.
     #[must_use]
     pub fn integer(range: RangeInclusive<i64>) -> Self {
         Self::of(ValueKind::Integer { range })
@@ -83,28 +83,28 @@ impl Schema {
         Self::of(ValueKind::Object(object))
     }
 
-    /// An object with any member names, all of one shape, and a number of them in the range.
+    /// An object with arbitrary member names, values of one schema, and a number of members in the range.
     #[must_use]
     pub fn map(value: Self, entries: RangeInclusive<usize>) -> Self {
         let value = Box::new(value);
         Self::of(ValueKind::Map { value, entries })
     }
 
-    /// Says what the value is for.
+    /// Sets the description.
     #[must_use]
     pub fn describe(mut self, text: impl Into<Cow<'static, str>>) -> Self {
         self.description = Some(text.into());
         self
     }
 
-    /// Advertises what an absent value stands for; applying it is the tool's work.
+    /// Advertises a default; the tool has to apply it.
     #[must_use]
     pub fn default_value<T: Serialize>(mut self, value: &T) -> Self {
         self.default = serde_json::to_string(value).ok();
         self
     }
 
-    /// Lets `null` stand in place of the value.
+    /// Allows `null` instead of the value.
     #[must_use]
     pub fn nullable(mut self) -> Self {
         self.nullable = true;
@@ -121,7 +121,7 @@ impl Schema {
     }
 }
 
-/// An object with named members. Unless it is [`open`](Self::open), no others may stand in it.
+/// An object with named members. Other members are allowed only if it is [`open`](Self::open).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Object {
     pub(super) members: Vec<Member>,
@@ -142,19 +142,19 @@ impl Object {
         Self::default()
     }
 
-    /// Adds a member that must be there.
+    /// Adds a required member.
     #[must_use]
     pub fn required(self, name: impl Into<Cow<'static, str>>, schema: Schema) -> Self {
         self.member(name.into(), schema, true)
     }
 
-    /// Adds a member that may be left out.
+    /// Adds an optional member.
     #[must_use]
     pub fn optional(self, name: impl Into<Cow<'static, str>>, schema: Schema) -> Self {
         self.member(name.into(), schema, false)
     }
 
-    /// Lets members stand in the object that were not named: for results, so that they may grow.
+    /// Allows other members: for results, which later versions may extend.
     #[must_use]
     pub fn open(mut self) -> Self {
         self.open = true;

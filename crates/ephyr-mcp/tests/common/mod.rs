@@ -1,5 +1,5 @@
-//! A small program behind the protocol: one tool that answers at once, one that takes its time, one
-//! resource. The tests drive it directly, the example `mock_server` over HTTP.
+//! A mock backend: a tool that answers at once, a slow one, and resources. The tests call it directly, the
+//! example `mock_server` serves it over HTTP.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,24 +14,24 @@ use ephyr_mcp::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// What goes wrong while a test is set up.
-pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+/// An error during setup.
+pub(crate) type SetupError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Counting to this panics.
+/// Counting to this number panics.
 pub(crate) const PANIC: u64 = 999;
 
-/// The program.
+/// The mock backend.
 pub(crate) struct Mock {
     info: ServerInfo,
     tools: ToolSet<Handler>,
     resources: ResourceSet,
-    /// Counts that were told to stop and did.
+    /// The number of `count` calls that were cancelled.
     pub(crate) stopped: AtomicUsize,
-    /// Counts that came to their end.
+    /// The number of `count` calls that finished.
     pub(crate) finished: AtomicUsize,
 }
 
-/// What answers a tool.
+/// The handler of a tool.
 pub(crate) enum Handler {
     Echo,
     Count,
@@ -67,7 +67,7 @@ struct Counted {
 }
 
 impl Mock {
-    pub(crate) fn new() -> Result<Self, Fault> {
+    pub(crate) fn new() -> Result<Self, SetupError> {
         let echo = Object::new()
             .required("text", Schema::string(1..=200).describe("what to say"))
             .optional("times", Schema::integer(1..=5).default_value(&1));
@@ -110,8 +110,11 @@ impl Mock {
         })
     }
 
-    /// A server around it.
-    pub(crate) fn server(self: &Arc<Self>, session_key: SessionKey) -> Result<Server<Self>, Fault> {
+    /// Returns a server for this backend.
+    pub(crate) fn server(
+        self: &Arc<Self>,
+        session_key: SessionKey,
+    ) -> Result<Server<Self>, SetupError> {
         let config = Config {
             guard: Guard::loopback(),
             session_key,
@@ -136,7 +139,7 @@ impl Mock {
         count: Count,
         mut context: CallContext,
     ) -> Result<ToolOutput, ToolError> {
-        assert_ne!(count.to, PANIC, "asked to");
+        assert_ne!(count.to, PANIC, "requested by the test");
         for number in 1..=count.to {
             context.progress.report(format!("at {number}")).await;
             tokio::select! {

@@ -1,4 +1,4 @@
-//! Messages that answer a request, put together from parts that are JSON already.
+//! JSON-RPC responses, concatenated from parts that are already serialised.
 
 use bytes::Bytes;
 
@@ -8,9 +8,9 @@ use crate::jsonrpc::Id;
 use crate::output::{ToolError, ToolFailure, ToolOutput};
 use crate::version::Version;
 
-/// Everything about a request that its answer repeats or depends on.
+/// The properties of a request that its response repeats or depends on.
 #[derive(Debug, Clone)]
-pub(crate) struct Addressee {
+pub(crate) struct ReplyContext {
     pub(crate) version: Version,
     /// The request's id as JSON.
     pub(crate) id: Bytes,
@@ -18,7 +18,7 @@ pub(crate) struct Addressee {
     pub(crate) server: Bytes,
 }
 
-impl Addressee {
+impl ReplyContext {
     pub(crate) fn new(version: Version, id: Id<'_>, server: &Bytes) -> Self {
         Self {
             version,
@@ -27,7 +27,7 @@ impl Addressee {
         }
     }
 
-    /// A message that carries a result with these members (JSON, without the braces).
+    /// Returns a response whose result has these members (JSON, without the braces).
     pub(crate) fn result(&self, members: &[&[u8]]) -> Bytes {
         let length = members.iter().map(|part| part.len()).sum();
         let mut out = self.open(length, None);
@@ -35,7 +35,7 @@ impl Addressee {
         close(out)
     }
 
-    /// A message that carries the outcome of a tool call.
+    /// Returns the response to a tool call.
     pub(crate) fn tool(&self, answer: &Result<ToolOutput, ToolError>) -> Bytes {
         match answer {
             Ok(output) => self.result(&[output.members()]),
@@ -46,7 +46,7 @@ impl Addressee {
         }
     }
 
-    /// A message that carries an error.
+    /// Returns an error response.
     pub(crate) fn error(&self, error: &RpcError) -> Bytes {
         error_message(self.version, Some(&self.id), error)
     }
@@ -82,7 +82,7 @@ impl Addressee {
     }
 }
 
-/// Ends a result. Members are put down with commas after them; the last must go.
+/// Closes the result object and the message, dropping the comma that follows the last member.
 fn close(mut out: Vec<u8>) -> Bytes {
     if out.last() == Some(&b',') {
         out.pop();
@@ -91,7 +91,7 @@ fn close(mut out: Vec<u8>) -> Bytes {
     Bytes::from(out)
 }
 
-/// A message that carries an error. Without an id where none could be read.
+/// Returns an error response; `id` is `None` if the request's could not be read.
 pub(crate) fn error_message(version: Version, id: Option<&[u8]>, error: &RpcError) -> Bytes {
     let mut out = Vec::with_capacity(128 + error.message.len());
     out.extend_from_slice(br#"{"jsonrpc":"2.0","#);
