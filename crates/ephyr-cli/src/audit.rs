@@ -1,4 +1,4 @@
-//! `ephyr audit`: check and search the log, offline, with the CA's public key alone.
+//! `ephyr audit`: verifies and searches the audit log, offline; it needs only the CA's public key.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -33,10 +33,10 @@ pub(crate) fn run(audit: &Audit, output: &Output) -> Result<ExitCode, Failure> {
                 .iter()
                 .map(|path| read_checkpoint(path))
                 .collect::<Result<Vec<_>, _>>()?;
-            // The last checkpoint lies beside the log: whoever only cut the log's end is seen by it.
-            let beside = checkpoint_file(&log.log);
-            if beside.exists() {
-                shipped.push(read_checkpoint(&beside)?);
+            // The file with the last checkpoint, beside the log, reveals a log that was truncated.
+            let last = checkpoint_file(&log.log);
+            if last.exists() {
+                shipped.push(read_checkpoint(&last)?);
             }
             let options = VerifyOptions {
                 shipped,
@@ -79,7 +79,7 @@ pub(crate) fn run(audit: &Audit, output: &Output) -> Result<ExitCode, Failure> {
             let receipt: Receipt = text
                 .trim()
                 .parse()
-                .map_err(|error| Failure::data(format!("the receipt: {error}")))?;
+                .map_err(|error| Failure::data(format!("invalid receipt: {error}")))?;
             check_receipt(&receipt, log, &public_key(ca_pub)?, output)
         }
     }
@@ -108,8 +108,8 @@ fn check(
                 |path| path.display().to_string(),
             );
             let text = format!("{file}:{}: {}", error.line, error.fault);
-            let place = json!({"file": file, "line": error.line});
-            Err(Failure::new(DATA, "log_not_whole", text).with_details(place))
+            let location = json!({"file": file, "line": error.line});
+            Err(Failure::new(DATA, "log_not_whole", text).with_details(location))
         }
     }
 }
@@ -134,7 +134,7 @@ fn report_json(report: &Report) -> Value {
 
 fn describe(report: &Report) -> String {
     let mut text = format!(
-        "the log {} is whole: {}, {} of them countersigned by the signer\n",
+        "the log {} is intact: {}, {} of them countersigned by the signer\n",
         report.log,
         records(report.records),
         report.signed
@@ -142,7 +142,7 @@ fn describe(report: &Report) -> String {
     if report.unseen > 0 {
         let unseen = records(report.unseen);
         text.push_str(&format!(
-            "not seen: the first {unseen}, in files that are missing\n"
+            "not verified: the first {unseen}, because their files are missing\n"
         ));
     }
     if report.unsigned > 0 {
@@ -151,7 +151,7 @@ fn describe(report: &Report) -> String {
             .map_or_else(String::new, |time| format!(" since {time}"));
         let unsigned = records(report.unsigned);
         text.push_str(&format!(
-            "not countersigned yet, so that only the chain vouches: {unsigned}{since}\n"
+            "not yet countersigned, protected only by the hash chain: {unsigned}{since}\n"
         ));
     }
     if report.lost > 0 {
@@ -166,13 +166,13 @@ fn describe(report: &Report) -> String {
             n => format!("{n} times"),
         };
         text.push_str(&format!(
-            "its file was taken away {times}, and the log continued in a new one: see \
+            "the log's file was removed, renamed or replaced {times}, and the log continued in a new one: see \
              `ephyr audit query --event log_continued --severity alert`\n"
         ));
     }
     for attempt in &report.open_attempts {
         text.push_str(&format!(
-            "attempt {attempt} has no outcome: under way, or cut off by a crash\n"
+            "attempt {attempt} has no outcome: it is still running, or a crash interrupted it\n"
         ));
     }
     text
@@ -195,7 +195,7 @@ fn search(log: &Log, filter: &Filter, output: &Output) -> Result<ExitCode, Failu
                 stored.map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
             found = true;
             match filter.task {
-                // What came of an attempt may stand behind what began later.
+                // Sorted below: an outcome may be written after attempts that started later.
                 Some(_) => tree.push(stored),
                 None => output.raw(line(&stored, output).as_bytes())?,
             }
@@ -203,20 +203,20 @@ fn search(log: &Log, filter: &Filter, output: &Output) -> Result<ExitCode, Failu
     }
     tree.sort_by_key(|stored| stored.record.time);
     for stored in &tree {
-        let branch = filter.task.map_or(0, |task| depth_below(task, stored));
-        let indent = match branch.checked_sub(1) {
+        let depth = filter.task.map_or(0, |task| depth_below(task, stored));
+        let indent = match depth.checked_sub(1) {
             Some(above) if !output.is_json() => format!("{}└─ ", "   ".repeat(above)),
             _ => String::new(),
         };
         output.raw(format!("{indent}{}", line(stored, output)).as_bytes())?;
     }
     if !found {
-        output.note("no record of the log is like that");
+        output.note("no record matches");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// How many generations below `task` a record's own task is.
+/// Returns the number of generations between `task` and the task of a record.
 fn depth_below(task: TaskId, stored: &Stored) -> usize {
     let lineage = &stored.record.lineage;
     let at = lineage.iter().position(|above| *above == task);
@@ -241,7 +241,7 @@ fn check_receipt(
     let delegation =
         first(&paths, |file| find_delegation(file, receipt.certificate))?.ok_or_else(|| {
             let text = format!(
-                "the log does not have the delegation certificate {}",
+                "the log does not contain the delegation certificate {}",
                 receipt.certificate
             );
             Failure::data(text)
@@ -256,45 +256,45 @@ fn check_receipt(
             break;
         }
     }
-    let changed = |why: &str| {
-        let text = format!("the receipt is genuine, but record {}{why}", receipt.record);
+    let changed = |fault: &str| {
+        let text = format!(
+            "the receipt is genuine, but record {}{fault}",
+            receipt.record
+        );
         Failure::new(DATA, "record_changed", text)
     };
     let (stored, chained) = found.ok_or_else(|| changed(" is not in the log: it was removed"))?;
-    // The hash that stands in a line is the writer's word; only the chain shows that it is the line's.
+    // An attacker can change a record and leave the hash in its line: recompute the hash from the previous one.
     if stored.hash != receipt.record_hash || !chained {
-        return Err(changed(" was changed since"));
+        return Err(changed(" was changed after the receipt was issued"));
     }
     let record: Value = serde_json::from_str(&stored.json()).map_err(Failure::protocol)?;
     let value = json!({"valid": true, "delegation": delegation.id(), "record": record});
     output.show(&value, || {
-        format!(
-            "the receipt is genuine and this is its record:\n{}\n",
-            stored.record
-        )
+        format!("the receipt is genuine; its record:\n{}\n", stored.record)
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The record with this id, and whether its hash follows from the line before it.
+/// Finds the record with this id, and whether its hash follows from the previous line.
 fn find_checked(path: &Path, id: RecordId) -> Result<Option<(Stored, bool)>, Failure> {
     let faulty = |fault: &dyn std::fmt::Display| {
         let text = format!(
-            "{}: {fault}; `ephyr audit verify` says more",
+            "{}: {fault}; run `ephyr audit verify` for details",
             path.display()
         );
         Failure::data(text)
     };
     let mut file = open(path)?;
-    let most = u64::try_from(MAX_LINE)
+    let limit = u64::try_from(MAX_LINE)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
     let mut previous = None;
     loop {
         let mut text = Vec::new();
-        let read = (&mut file).take(most).read_until(b'\n', &mut text);
+        let read = (&mut file).take(limit).read_until(b'\n', &mut text);
         read.map_err(|error| Failure::unreadable(path, &error))?;
-        // A last line without its end: the writer may be at it.
+        // The broker may be writing the last line.
         if text.pop() != Some(b'\n') {
             return Ok(None);
         }
@@ -311,10 +311,10 @@ fn find_checked(path: &Path, id: RecordId) -> Result<Option<(Stored, bool)>, Fai
 
 fn first<T>(
     paths: &[PathBuf],
-    mut look: impl FnMut(BufReader<File>) -> Result<Option<T>, ephyr_audit::QueryError>,
+    mut find: impl FnMut(BufReader<File>) -> Result<Option<T>, ephyr_audit::QueryError>,
 ) -> Result<Option<T>, Failure> {
     for path in paths {
-        let found = look(open(path)?);
+        let found = find(open(path)?);
         let found = found.map_err(|error| Failure::data(format!("{}: {error}", path.display())))?;
         if found.is_some() {
             return Ok(found);
@@ -336,14 +336,14 @@ fn open(path: &Path) -> Result<BufReader<File>, Failure> {
 fn read_checkpoint(path: &Path) -> Result<Checkpoint, Failure> {
     let text = read_regular(path, MAX_LINE).map_err(|error| Failure::unreadable(path, &error))?;
     serde_json::from_slice(&text)
-        .map_err(|error| Failure::data(format!("{} is no checkpoint: {error}", path.display())))
+        .map_err(|error| Failure::data(format!("{} is not a checkpoint: {error}", path.display())))
 }
 
 fn parse_event(text: &str) -> Result<Event, Failure> {
     text.parse().map_err(|_| {
         let known: Vec<&str> = Event::ALL.iter().map(|event| event.as_str()).collect();
         Failure::usage(format!(
-            "there is no event {text:?}; the events are {}",
+            "unknown event {text:?}; the events are {}",
             known.join(", ")
         ))
     })
@@ -352,7 +352,7 @@ fn parse_event(text: &str) -> Result<Event, Failure> {
 fn parse_severity(text: &str) -> Result<Severity, Failure> {
     serde_json::from_value(text.to_lowercase().into()).map_err(|_| {
         Failure::usage(format!(
-            "{text:?} is not one of info, warn, error and alert"
+            "unknown severity {text:?}; use info, warn, error or alert"
         ))
     })
 }

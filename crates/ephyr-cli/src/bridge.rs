@@ -1,5 +1,5 @@
-//! `ephyr mcp`: a stdio MCP server whose every message goes to the broker, so that an agent's
-//! configuration names a command and holds no key.
+//! `ephyr mcp`: a stdio MCP server that forwards every message to the broker, so that an agent's configuration names
+//! a command and contains no key.
 
 use std::io;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::either::Either;
 
-use crate::endpoint::{Endpoint, Place};
+use crate::endpoint::{Address, Endpoint};
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::holder::Holder;
 use crate::tasks;
@@ -23,11 +23,11 @@ pub(crate) fn run(mut endpoint: Endpoint, bind: bool) -> Result<ExitCode, Failur
         endpoint.holder = Some(Holder::generate()?);
         endpoint = tasks::bind(endpoint)?;
     }
-    let host = match &endpoint.place {
-        Place::Socket(_) => "localhost".to_owned(),
-        Place::Http(authority) => authority.to_string(),
+    let host = match &endpoint.address {
+        Address::Socket(_) => "localhost".to_owned(),
+        Address::Http(authority) => authority.to_string(),
     };
-    let place = endpoint.place.clone();
+    let address = endpoint.address.clone();
     let options = Options {
         host,
         headers: Box::new(move |body| headers(&endpoint, body)),
@@ -45,15 +45,15 @@ pub(crate) fn run(mut endpoint: Endpoint, bind: bool) -> Result<ExitCode, Failur
         .build()
         .map_err(failed)?;
     let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
-    let outcome = runtime.block_on(bridge(place, options, input, output, client_gone()));
-    // A read of standard input may still be waiting in its thread.
+    let outcome = runtime.block_on(bridge(address, options, input, output, client_gone()));
+    // A thread may still be blocked in a read of standard input: do not wait for it.
     runtime.shutdown_background();
     outcome.map_err(failed)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits until the client has exited: it signals this program, or the other end of standard output is closed. A
-/// closed standard input is not enough, since clients close it first and may still read.
+/// Waits until the client is gone: it signals this program, or the other end of standard output is closed. A closed
+/// standard input is not enough, since clients close it first and may still read.
 async fn client_gone() {
     tokio::select! {
         () = ended_by(SignalKind::terminate()) => {}
@@ -63,7 +63,7 @@ async fn client_gone() {
     }
 }
 
-/// Waits for a signal; forever if no handler can be set, since the signal then ends the program.
+/// Waits for a signal. Without a handler the wait never ends, since the signal then ends the program.
 async fn ended_by(kind: SignalKind) {
     match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),
@@ -74,7 +74,7 @@ async fn ended_by(kind: SignalKind) {
 /// Waits until the reader of standard output is closed. A write would fail too, but there is nothing to write while a
 /// command runs.
 async fn reader_gone() {
-    let (tell, told) = oneshot::channel();
+    let (closed, wait) = oneshot::channel();
     let watch = move || {
         let stdout = io::stdout();
         // No event is requested: poll always reports a closed other end.
@@ -88,17 +88,17 @@ async fn reader_gone() {
             }
         }
         // The bridge may already have ended.
-        let _ = tell.send(());
+        let _ = closed.send(());
     };
     let watching = std::thread::Builder::new()
         .name("stdout".to_owned())
         .spawn(watch);
-    if watching.is_err() || told.await.is_err() {
+    if watching.is_err() || wait.await.is_err() {
         std::future::pending::<()>().await;
     }
 }
 
-/// What a request carries besides its body: the credential, and the proof where the token is bound.
+/// Returns the headers of a request: the credential, and the proof if the token is bound.
 fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     if let Some(authorization) = &endpoint.authorization {
@@ -113,7 +113,7 @@ fn headers(endpoint: &Endpoint, body: &[u8]) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-impl Connect for Place {
+impl Connect for Address {
     type Io = Either<UnixStream, TcpStream>;
 
     async fn connect(&self) -> io::Result<Self::Io> {

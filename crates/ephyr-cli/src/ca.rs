@@ -1,4 +1,4 @@
-//! `ephyr ca`: make and show the certificate authority's key. It may be made on any machine.
+//! `ephyr ca`: creates and shows the certificate authority's key. Creation works on any host.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -16,7 +16,7 @@ use crate::args::Ca;
 use crate::failure::{CANNOT_CREATE, Failure};
 use crate::output::Output;
 
-/// No key file is longer.
+/// The limit for the length of a key file.
 pub(crate) const MAX_KEY_FILE: usize = 64 * 1024;
 
 pub(crate) fn run(ca: &Ca, output: &Output) -> Result<ExitCode, Failure> {
@@ -28,7 +28,7 @@ pub(crate) fn run(ca: &Ca, output: &Output) -> Result<ExitCode, Failure> {
             show(
                 key.public_key(),
                 output,
-                &format!("the private key is in {path} (mode 0600)\n"),
+                &format!("wrote the private key to {path} (mode 0600)\n"),
             )
         }
         Ca::Show { file } => show(&public_key(file)?, output, ""),
@@ -39,25 +39,30 @@ fn generate(comment: &str) -> Result<PrivateKey, Failure> {
     if comment.chars().any(char::is_control) {
         return Err(Failure::usage("the comment must be one line"));
     }
-    let failed =
-        |error: String| Failure::new(CANNOT_CREATE, "no_key", format!("making a key: {error}"));
+    let failed = |error: String| {
+        Failure::new(
+            CANNOT_CREATE,
+            "no_key",
+            format!("the key cannot be generated: {error}"),
+        )
+    };
     let mut seed = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut seed[..]).map_err(|error| failed(error.to_string()))?;
     let pair = Ed25519Keypair::from_seed(&seed);
     PrivateKey::new(KeypairData::from(pair), comment).map_err(|error| failed(error.to_string()))
 }
 
-/// Writes the key to a file that must not exist, readable by nobody else at any moment.
+/// Writes the key to a new file, which has mode 0600 from its creation on.
 fn write_new(path: &Path, key: &PrivateKey) -> Result<(), Failure> {
     let failed = |error: &io::Error| {
         let advice = match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 "; a CA key is never replaced: move the old one away first"
             }
-            io::ErrorKind::NotFound => "; make its directory first",
+            io::ErrorKind::NotFound => "; create its directory first",
             _ => "",
         };
-        let text = format!("{} cannot be made: {error}{advice}", path.display());
+        let text = format!("{} cannot be created: {error}{advice}", path.display());
         Failure::new(CANNOT_CREATE, "cannot_create", text)
     };
     let text = key.to_openssh(LineEnding::LF).map_err(Failure::protocol)?;
@@ -71,34 +76,34 @@ fn write_new(path: &Path, key: &PrivateKey) -> Result<(), Failure> {
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all());
     written.map_err(|error| {
-        // Half a key is no key.
+        // An incomplete key is useless, and would block the next attempt.
         let _ = fs::remove_file(path);
         failed(&error)
     })
 }
 
-fn show(key: &PublicKey, output: &Output, besides: &str) -> Result<ExitCode, Failure> {
+fn show(key: &PublicKey, output: &Output, note: &str) -> Result<ExitCode, Failure> {
     let line = key.to_openssh().map_err(Failure::protocol)?;
     let fingerprint = key.fingerprint(HashAlg::Sha256).to_string();
     let value = json!({"public_key": line, "fingerprint": fingerprint});
     output.show(&value, || format!("{line}\n"))?;
     if !output.is_json() {
-        // The key alone goes to standard output, so that it can be sent to a file.
-        let _ = writeln!(io::stderr(), "{besides}fingerprint: {fingerprint}");
+        // Only the key goes to standard output, so that it can be redirected to a file.
+        let _ = writeln!(io::stderr(), "{note}fingerprint: {fingerprint}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A key file's text.
-pub(crate) fn text_of(path: &Path) -> Result<String, Failure> {
+/// Reads a key file.
+pub(crate) fn read_key_file(path: &Path) -> Result<String, Failure> {
     read_regular_text(path, MAX_KEY_FILE).map_err(|error| Failure::unreadable(path, &error))
 }
 
-/// The public key in a file: the first key of a public key file, or the public half of a private one.
+/// Returns the public key in a file: the first key of a public key file, or that of a private key.
 pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
-    let text = text_of(path)?;
+    let text = read_key_file(path)?;
     let bad = |error: ssh_key::Error| {
-        Failure::data(format!("{} holds no OpenSSH key: {error}", path.display()))
+        Failure::data(format!("{} is not an OpenSSH key: {error}", path.display()))
     };
     let key = if text.trim_start().starts_with("-----BEGIN") {
         PrivateKey::from_openssh(&text).map(|key| key.public_key().clone())
@@ -119,11 +124,11 @@ pub(crate) fn public_key(path: &Path) -> Result<PublicKey, Failure> {
     }
     let (path, kind) = (path.display(), key.algorithm());
     Err(Failure::data(format!(
-        "{path} holds a key of the kind {kind}; Ephyr's CA keys are ssh-ed25519: `ephyr ca init` makes one"
+        "{path} contains an {kind} key; a CA key must be ssh-ed25519: create one with `ephyr ca init`"
     )))
 }
 
-/// Standard input as text, up to the length of a key file.
+/// Reads text from standard input, up to the length of a key file.
 pub(crate) fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
     io::stdin()

@@ -1,4 +1,4 @@
-//! A directory of results: made whole beside its place and renamed into it, or not at all.
+//! Creates an output directory atomically: it is written under a temporary name and renamed when it is complete.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,71 +7,72 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{CANNOT_CREATE, Failure};
 
-/// A directory that is being made. Dropping it before [`NewDirectory::place`] removes what there is.
+/// An incomplete output directory. Dropping it before [`NewDirectory::commit`] removes it.
 pub(crate) struct NewDirectory {
-    place: PathBuf,
-    work: PathBuf,
+    path: PathBuf,
+    temporary: PathBuf,
 }
 
 impl NewDirectory {
-    /// Begins a directory that shall be at `place`, where there must be nothing.
+    /// Creates the temporary directory for `path`.
     ///
     /// # Errors
-    /// There is something, or a directory cannot be made beside it.
-    pub(crate) fn begin(place: &Path) -> Result<Self, Failure> {
-        match fs::symlink_metadata(place) {
+    /// `path` exists, or no directory can be created beside it.
+    pub(crate) fn begin(path: &Path) -> Result<Self, Failure> {
+        match fs::symlink_metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(cannot(place, &error)),
+            Err(error) => return Err(failure(path, &error)),
             Ok(_) => {
                 let text = format!(
-                    "{} is there already: remove it first, or name another directory",
-                    place.display()
+                    "{} already exists: remove it first, or name another directory",
+                    path.display()
                 );
                 return Err(Failure::new(CANNOT_CREATE, "exists", text));
             }
         }
-        let name = place.file_name().ok_or_else(|| {
-            Failure::usage(format!("{} is no name for a directory", place.display()))
+        let name = path.file_name().ok_or_else(|| {
+            Failure::usage(format!("{} cannot name a new directory", path.display()))
         })?;
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}", std::process::id()));
-        let work = place.with_file_name(hidden);
-        fs::create_dir(&work).map_err(|error| cannot(place, &error))?;
+        let temporary = path.with_file_name(hidden);
+        fs::create_dir(&temporary).map_err(|error| failure(path, &error))?;
         let directory = Self {
-            place: place.to_owned(),
-            work,
+            path: path.to_owned(),
+            temporary,
         };
-        set_mode(&directory.work, 0o755).map_err(|error| cannot(place, &error))?;
+        set_mode(&directory.temporary, 0o755).map_err(|error| failure(path, &error))?;
         Ok(directory)
     }
 
-    /// Makes a directory in it.
+    /// Creates a subdirectory.
     ///
     /// # Errors
-    /// It cannot be made.
-    pub(crate) fn make(&self, path: &str) -> Result<(), Failure> {
-        let whole = self.work.join(path);
-        fs::create_dir(&whole)
-            .and_then(|()| set_mode(&whole, 0o755))
-            .map_err(|error| cannot(&self.place.join(path), &error))
+    /// The directory cannot be created.
+    pub(crate) fn create_dir(&self, name: &str) -> Result<(), Failure> {
+        let directory = self.temporary.join(name);
+        fs::create_dir(&directory)
+            .and_then(|()| set_mode(&directory, 0o755))
+            .map_err(|error| failure(&self.path.join(name), &error))
     }
 
-    /// Writes a file below it. Modes are what they shall be, whatever the umask: others read the result.
+    /// Writes a file and creates its parent directories. Modes do not depend on the umask: other users read the
+    /// result.
     ///
     /// # Errors
-    /// It cannot be written.
-    pub(crate) fn write(&self, path: &str, mode: u32, content: &[u8]) -> Result<(), Failure> {
-        let whole = self.work.join(path);
-        self.write_file(&whole, mode, content)
-            .map_err(|error| cannot(&self.place.join(path), &error))
+    /// The file cannot be written.
+    pub(crate) fn write(&self, name: &str, mode: u32, content: &[u8]) -> Result<(), Failure> {
+        let file = self.temporary.join(name);
+        self.write_file(&file, mode, content)
+            .map_err(|error| failure(&self.path.join(name), &error))
     }
 
     fn write_file(&self, path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
         let parents: Vec<&Path> = path
             .ancestors()
             .skip(1)
-            .take_while(|parent| *parent != self.work)
+            .take_while(|parent| *parent != self.temporary)
             .collect();
         for parent in parents.into_iter().rev().filter(|parent| !parent.exists()) {
             fs::create_dir(parent)?;
@@ -83,19 +84,19 @@ impl NewDirectory {
         file.sync_all()
     }
 
-    /// Puts it in its place.
+    /// Renames the directory to its final path.
     ///
     /// # Errors
-    /// Something has come there meanwhile.
-    pub(crate) fn place(self) -> Result<(), Failure> {
-        fs::rename(&self.work, &self.place).map_err(|error| cannot(&self.place, &error))
+    /// The path exists by now, or the rename failed.
+    pub(crate) fn commit(self) -> Result<(), Failure> {
+        fs::rename(&self.temporary, &self.path).map_err(|error| failure(&self.path, &error))
     }
 }
 
 impl Drop for NewDirectory {
     fn drop(&mut self) {
-        // After the rename there is nothing by this name.
-        let _ = fs::remove_dir_all(&self.work);
+        // Has no effect after `commit`: the temporary name is gone.
+        let _ = fs::remove_dir_all(&self.temporary);
     }
 }
 
@@ -103,7 +104,7 @@ fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-fn cannot(path: &Path, error: &io::Error) -> Failure {
-    let text = format!("{} cannot be made: {error}", path.display());
+fn failure(path: &Path, error: &io::Error) -> Failure {
+    let text = format!("{} cannot be created: {error}", path.display());
     Failure::new(CANNOT_CREATE, "cannot_create", text)
 }

@@ -1,4 +1,4 @@
-//! Where the broker is and who one is there: from flags, then from the environment.
+//! Chooses the broker's address and the credential: from options, then from the environment.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -15,10 +15,10 @@ use crate::holder::Holder;
 const DEFAULT_SOCKET: &str = "/run/ephyr/broker.sock";
 const DEFAULT_URL: &str = "http://127.0.0.1:8554";
 
-/// The longest credential that is read from a file: a token's greatest length as text, and room.
+/// The limit for the length of a credential file: more than the longest token.
 const MAX_CREDENTIAL: usize = 16 * 1024;
 
-/// What the environment says.
+/// The relevant environment variables.
 #[derive(Default)]
 pub(crate) struct Environment {
     socket: Option<OsString>,
@@ -27,27 +27,27 @@ pub(crate) struct Environment {
     api_key: Option<String>,
 }
 
-/// The way to the broker.
+/// The broker's address, and the caller's credential and key.
 pub(crate) struct Endpoint {
-    pub(crate) place: Place,
-    /// The `Authorization` header, where there is one.
+    pub(crate) address: Address,
+    /// The `Authorization` header, if there is a credential.
     pub(crate) authorization: Option<HeaderValue>,
-    /// The credential, where it is a task token.
+    /// The credential, if it is a task token.
     pub(crate) token: Option<String>,
-    /// The key that the token is, or is to be, bound to.
+    /// The key that the token is bound to, or will be bound to.
     pub(crate) holder: Option<Holder>,
 }
 
-/// Where it listens.
+/// The address that the broker listens on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Address {
     Socket(PathBuf),
     Http(Authority),
 }
 
 impl Environment {
     pub(crate) fn read() -> Self {
-        // As for a file: variables filled from files often keep the trailing line break.
+        // Variables that are set from files often keep the trailing line break.
         let text = |name| {
             let value = std::env::var(name).ok()?;
             Some(value.trim().to_owned()).filter(|value| !value.is_empty())
@@ -62,22 +62,23 @@ impl Environment {
 }
 
 impl Endpoint {
-    /// Flags go before the environment, and there a URL before a socket.
+    /// Chooses the endpoint. Options take precedence over the environment; in the environment, a URL takes precedence
+    /// over a socket.
     ///
     /// # Errors
-    /// A URL or a credential cannot be used.
+    /// The URL, the credential or the key is invalid.
     pub(crate) fn choose(flags: &Connection, environment: &Environment) -> Result<Self, Failure> {
-        let place = if let Some(path) = &flags.socket {
-            Place::Socket(path.clone())
+        let address = if let Some(path) = &flags.socket {
+            Address::Socket(path.clone())
         } else if let Some(url) = flags.url.as_deref().or(environment.url.as_deref()) {
-            Place::Http(authority(url)?)
+            Address::Http(authority(url)?)
         } else if let Some(path) = &environment.socket {
-            Place::Socket(path.into())
+            Address::Socket(path.into())
         } else if environment.api_key.is_some() {
-            // A key is of use over HTTP only.
-            Place::Http(authority(DEFAULT_URL)?)
+            // An API key is accepted only over HTTP.
+            Address::Http(authority(DEFAULT_URL)?)
         } else {
-            Place::Socket(DEFAULT_SOCKET.into())
+            Address::Socket(DEFAULT_SOCKET.into())
         };
         let credential = match (
             &flags.credential_file,
@@ -86,25 +87,26 @@ impl Endpoint {
         ) {
             (Some(file), _, _) => Some(read_credential(file)?),
             (None, Some(token), _) => Some(token.clone()),
-            // On the socket the user id says who one is; a key in the environment is for elsewhere.
-            (None, None, Some(key)) if matches!(place, Place::Http(_)) => Some(key.clone()),
+            // The socket identifies the caller by user id and refuses API keys: one in the environment is for
+            // another broker.
+            (None, None, Some(key)) if matches!(address, Address::Http(_)) => Some(key.clone()),
             (None, None, _) => None,
         };
         let authorization = credential.as_deref().map(bearer).transpose()?;
         let token = credential.filter(|text| text.starts_with(ephyr_token::TEXT_PREFIX));
         let holder = flags.holder_key.as_deref().map(Holder::read).transpose()?;
         Ok(Self {
-            place,
+            address,
             authorization,
             token,
             holder,
         })
     }
 
-    /// The same place with another token.
+    /// Returns the same endpoint with another token.
     ///
     /// # Errors
-    /// The token cannot stand in a header.
+    /// The token is not valid in a header.
     pub(crate) fn with_token(self, token: String) -> Result<Self, Failure> {
         let authorization = Some(bearer(&token)?);
         Ok(Self {
@@ -114,10 +116,10 @@ impl Endpoint {
         })
     }
 
-    /// The proof that goes with a request, where the credential is a token and there is a key.
+    /// Returns the proof for a request, if the credential is a token and there is a key.
     ///
     /// # Errors
-    /// The token is none.
+    /// The token is malformed.
     pub(crate) fn proof(
         &self,
         method: &str,
@@ -131,7 +133,7 @@ impl Endpoint {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(path) => path.display().fmt(f),
@@ -141,19 +143,19 @@ impl std::fmt::Display for Place {
 }
 
 fn authority(url: &str) -> Result<Authority, Failure> {
-    let bad = |why: &str| Failure::usage(format!("the broker's URL {url:?} cannot be used: {why}"));
+    let bad = |why: &str| Failure::usage(format!("the broker's URL {url:?} is invalid: {why}"));
     let uri: Uri = url.parse().map_err(|_| bad("it is not a URL"))?;
     match uri.scheme_str() {
         Some("http") => {}
-        Some("https") => return Err(bad("the broker speaks plain HTTP on loopback; use http://")),
+        Some("https") => return Err(bad("the broker serves plain HTTP on loopback; use http://")),
         _ => return Err(bad("it must begin with http://")),
     }
     if !matches!(uri.path(), "" | "/" | "/mcp" | "/mcp/") || uri.query().is_some() {
-        return Err(bad("its path is /mcp or none"));
+        return Err(bad("its path must be /mcp or empty"));
     }
-    let authority = uri.authority().ok_or_else(|| bad("it names no host"))?;
+    let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
     if authority.as_str().contains('@') {
-        return Err(bad("credentials do not belong into a URL"));
+        return Err(bad("it must not contain a credential"));
     }
     let host = authority.host();
     let address = host
@@ -163,8 +165,8 @@ fn authority(url: &str) -> Result<Authority, Failure> {
     let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     if !is_loopback {
         return Err(bad(
-            "a credential would cross the network unencrypted; bring the broker's port here with a \
-             tunnel (ssh -L 8554:127.0.0.1:8554 …) and use http://127.0.0.1:8554",
+            "the credential would cross the network unencrypted; forward the broker's port \
+             (ssh -L 8554:127.0.0.1:8554 …) and use http://127.0.0.1:8554",
         ));
     }
     Ok(authority.clone())
@@ -172,9 +174,9 @@ fn authority(url: &str) -> Result<Authority, Failure> {
 
 fn read_credential(path: &Path) -> Result<String, Failure> {
     let read = if path == Path::new("-") {
-        let most = u64::try_from(MAX_CREDENTIAL).unwrap_or(u64::MAX);
+        let limit = u64::try_from(MAX_CREDENTIAL).unwrap_or(u64::MAX);
         let mut text = String::new();
-        let read = std::io::stdin().take(most).read_to_string(&mut text);
+        let read = std::io::stdin().take(limit).read_to_string(&mut text);
         read.map(|_| text)
     } else {
         read_regular_text(path, MAX_CREDENTIAL)
@@ -183,7 +185,7 @@ fn read_credential(path: &Path) -> Result<String, Failure> {
     let text = text.trim();
     if text.is_empty() {
         return Err(Failure::data(format!(
-            "{} holds no credential",
+            "{} contains no credential",
             path.display()
         )));
     }
@@ -191,7 +193,7 @@ fn read_credential(path: &Path) -> Result<String, Failure> {
 }
 
 fn bearer(credential: &str) -> Result<HeaderValue, Failure> {
-    let what = if credential.starts_with("eph_") {
+    let kind = if credential.starts_with("eph_") {
         "API key"
     } else if credential.starts_with(ephyr_token::TEXT_PREFIX) {
         "task token"
@@ -205,19 +207,19 @@ fn bearer(credential: &str) -> Result<HeaderValue, Failure> {
             "the credential is neither an API key (eph_…) nor a task token (mac_…){hint}"
         )));
     };
-    let is_own = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    if let Some(stray) = credential.chars().find(|c| !is_own(*c)) {
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if let Some(stray) = credential.chars().find(|c| !is_valid(*c)) {
         let stray = match stray {
             '\n' | '\r' => "a line break",
             c if c.is_whitespace() => "white space",
             c if c.is_control() => "a control character",
             _ => "a character that is neither a letter, a digit, `_`, `-` nor `.`",
         };
-        let text = format!("the {what} has {stray} inside; was more than the {what} copied?");
+        let text = format!("the {kind} has {stray} inside; was more than the {kind} copied?");
         return Err(Failure::data(text));
     }
     let mut value = HeaderValue::try_from(format!("Bearer {credential}"))
-        .map_err(|_| Failure::data(format!("the {what} is not valid in an HTTP header")))?;
+        .map_err(|_| Failure::data(format!("the {kind} is not valid in an HTTP header")))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -244,51 +246,54 @@ mod tests {
         }
     }
 
-    fn place(flags: &Connection, environment: &Environment) -> String {
+    fn address(flags: &Connection, environment: &Environment) -> String {
         Endpoint::choose(flags, environment)
             .unwrap()
-            .place
+            .address
             .to_string()
     }
 
     #[test]
-    fn flags_go_before_the_environment_and_there_a_url_before_a_socket() {
+    fn options_precede_the_environment_and_urls_precede_sockets() {
         let all = environment(
             Some("/env.sock"),
             Some("http://127.0.0.1:1/mcp"),
             Some("eph_a_b"),
         );
-        assert_eq!(place(&flags(Some("/flag.sock"), None), &all), "/flag.sock");
         assert_eq!(
-            place(&flags(None, Some("http://[::1]:2")), &all),
+            address(&flags(Some("/flag.sock"), None), &all),
+            "/flag.sock"
+        );
+        assert_eq!(
+            address(&flags(None, Some("http://[::1]:2")), &all),
             "http://[::1]:2"
         );
-        assert_eq!(place(&flags(None, None), &all), "http://127.0.0.1:1");
+        assert_eq!(address(&flags(None, None), &all), "http://127.0.0.1:1");
         assert_eq!(
-            place(
+            address(
                 &flags(None, None),
                 &environment(Some("/env.sock"), None, None)
             ),
             "/env.sock"
         );
         assert_eq!(
-            place(&flags(None, None), &Environment::default()),
+            address(&flags(None, None), &Environment::default()),
             DEFAULT_SOCKET
         );
     }
 
     #[test]
-    fn a_key_goes_over_http_and_never_to_the_socket() {
+    fn api_key_is_sent_over_http_and_never_to_the_socket() {
         let keyed = environment(None, None, Some("eph_a_b"));
         let chosen = Endpoint::choose(&flags(None, None), &keyed).unwrap();
-        assert_eq!(chosen.place.to_string(), DEFAULT_URL);
+        assert_eq!(chosen.address.to_string(), DEFAULT_URL);
         assert!(chosen.authorization.unwrap().is_sensitive());
         let socket = Endpoint::choose(&flags(Some("/s"), None), &keyed).unwrap();
         assert!(socket.authorization.is_none());
     }
 
     #[test]
-    fn a_credential_never_leaves_the_machine_in_the_clear() {
+    fn only_plain_http_urls_on_loopback_are_accepted() {
         for url in [
             "http://192.0.2.1:8554",
             "http://broker.example",
@@ -308,15 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_credential_is_not_sent() {
+    fn invalid_credential_is_not_sent() {
         assert!(bearer("hunter2").is_err());
         assert!(bearer("eph_a\r\nx: y").is_err());
         assert!(bearer("mac_AgAA").is_ok());
     }
 
     #[test]
-    fn a_credential_with_stray_characters_is_told_what_they_are() {
-        for (credential, said) in [
+    fn stray_characters_in_a_credential_are_named_in_the_error() {
+        for (credential, cause) in [
             (
                 "eph_a_secret\neph_b_secret",
                 "the API key has a line break inside",
@@ -329,7 +334,10 @@ mod tests {
             ("\"eph_a_secret\"", "it is in quotes"),
         ] {
             let error = bearer(credential).unwrap_err().to_string();
-            assert!(error.contains(said) && !error.contains("secret"), "{error}");
+            assert!(
+                error.contains(cause) && !error.contains("secret"),
+                "{error}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `ephyr exec`: the remote command's output and exit status become this program's.
+//! `ephyr exec`: runs a remote command and passes on its output and exit status.
 
 mod live;
 
@@ -16,7 +16,7 @@ use crate::failure::{DENIED, Failure, OUTPUT_INCOMPLETE, TIMED_OUT};
 use crate::output::{Output, plain};
 use live::{LiveOutput, Stream};
 
-/// Beyond the command's own time: connecting, signing, waiting for a slot.
+/// The time for connecting, signing and waiting for a slot, in addition to the command's timeout.
 const MARGIN: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
@@ -32,27 +32,27 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
         },
         dry_run: false,
     };
-    let patience = Duration::from_secs(exec.timeout) + MARGIN;
+    let timeout = Duration::from_secs(exec.timeout) + MARGIN;
     if exec.dry_run {
-        return decision(&broker::preview(endpoint, arguments, patience)?, output);
+        return decision(&broker::preview(endpoint, arguments, timeout)?, output);
     }
     if output.is_json() {
-        let answer = broker::call(endpoint, &arguments, patience)?;
+        let answer = broker::call(endpoint, &arguments, timeout)?;
         output.show(&answer.received, String::new)?;
         return end(&answer.value, exec, output);
     }
     let mut live = LiveOutput::new(|stream, data: &[u8]| match stream {
         Stream::Stdout => output.raw(data),
         Stream::Stderr => {
-            // The remote command's errors are shown even where nobody reads ours.
+            // A closed standard error does not end the command.
             let _ = std::io::stderr().write_all(data);
             Ok(())
         }
     });
-    let answer = broker::watch(endpoint, &arguments, patience, &mut |piece| {
+    let answer = broker::watch(endpoint, &arguments, timeout, &mut |piece| {
         live.piece(piece)
     });
-    let ran = match answer {
+    let result = match answer {
         Ok(answer) => answer.value,
         Err(failure) => {
             let details = failure.details().map(ExecFailure::deserialize);
@@ -66,34 +66,34 @@ pub(crate) fn run(endpoint: &Endpoint, exec: &Exec, output: &Output) -> Result<E
             return Err(failure);
         }
     };
-    live.rest(Stream::Stdout, &ran.output.stdout)?;
-    live.rest(Stream::Stderr, &ran.output.stderr)?;
-    if ran.timed_out {
+    live.rest(Stream::Stdout, &result.output.stdout)?;
+    live.rest(Stream::Stderr, &result.output.stderr)?;
+    if result.timed_out {
         output.note(&format!("ended after {} s", exec.timeout));
     }
-    end(&ran, exec, output)
+    end(&result, exec, output)
 }
 
 /// Returns the command's status, or an error if its output is incomplete.
-fn end(ran: &CommandResult<'_>, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
-    let Some(lacks) = lacks(ran) else {
-        return Ok(ExitCode::from(status(ran)));
+fn end(result: &CommandResult<'_>, exec: &Exec, output: &Output) -> Result<ExitCode, Failure> {
+    let Some(defect) = output_defect(result) else {
+        return Ok(ExitCode::from(status(result)));
     };
-    // A command that was ended is not expected to have complete output.
-    if exec.lossy || ran.timed_out {
-        output.note(&lacks);
-        return Ok(ExitCode::from(status(ran)));
+    // The output of a command that timed out is incomplete anyway.
+    if exec.lossy || result.timed_out {
+        output.note(&defect);
+        return Ok(ExitCode::from(status(result)));
     }
     let text = format!(
-        "{lacks}. The command itself ended with status {}; --lossy accepts its output as it is",
-        status(ran)
+        "{defect}. The command itself ended with status {}; --lossy accepts its output as it is",
+        status(result)
     );
     Err(Failure::new(OUTPUT_INCOMPLETE, "output_incomplete", text))
 }
 
-/// Returns why the printed output is not exactly the command's.
-fn lacks(ran: &CommandResult<'_>) -> Option<String> {
-    let output = &ran.output;
+/// Returns why the printed output is not exactly the command's, or `None` if it is.
+fn output_defect(result: &CommandResult<'_>) -> Option<String> {
+    let output = &result.output;
     if output.truncated {
         return Some(format!(
             "the output is incomplete: the broker keeps 1 MiB each of standard output ({} bytes were written) \
@@ -123,31 +123,31 @@ fn decision(answer: &Answer<ExecPreview<'_>>, output: &Output) -> Result<ExitCod
     })
 }
 
-/// Formats a decision as a refusal of the command itself reads.
+/// Formats a decision like the refusal of the command itself.
 fn refusal(decision: &Decision<'_>) -> String {
     let step = decision.step.unwrap_or_default();
     let message = decision.message.as_deref().unwrap_or_default();
     let mut text = format!("denied at step {step}: {}", plain(message));
     if !decision.alternatives.is_empty() {
-        let instead: Vec<String> = decision.alternatives.iter().map(|it| plain(it)).collect();
+        let alternatives: Vec<String> = decision.alternatives.iter().map(|it| plain(it)).collect();
         text.push_str("; allowed would be: ");
-        text.push_str(&instead.join("; "));
+        text.push_str(&alternatives.join("; "));
     }
     text
 }
 
-/// The exit status of a shell that had run the command itself.
-fn status(ran: &CommandResult<'_>) -> u8 {
-    if ran.timed_out {
+/// Returns the exit status as a shell would report it.
+fn status(result: &CommandResult<'_>) -> u8 {
+    if result.timed_out {
         return TIMED_OUT;
     }
-    match ran.signal.as_deref() {
+    match result.signal.as_deref() {
         Some(name) => 128 + signal_number(name),
-        None => u8::try_from(ran.exit_code).unwrap_or(255),
+        None => u8::try_from(result.exit_code).unwrap_or(255),
     }
 }
 
-/// The numbers of the signals that SSH names (RFC 4254 section 6.10), as Linux has them.
+/// Returns the Linux number of a signal name of SSH (RFC 4254 section 6.10).
 fn signal_number(name: &str) -> u8 {
     const SIGNALS: [(&str, u8); 13] = [
         ("HUP", 1),
@@ -171,7 +171,8 @@ fn signal_number(name: &str) -> u8 {
         .map_or(127, |(_, number)| *number)
 }
 
-/// One word is a command line for the remote shell; several are words that it must not split again.
+/// Builds the remote command line: a single word is used as it is, several words are quoted so that the shell does
+/// not split or expand them.
 fn command_line(words: &[String]) -> String {
     match words {
         [line] => line.clone(),
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_word_is_a_command_line_and_several_stay_words() {
+    fn single_word_is_a_command_line_and_several_are_quoted() {
         assert_eq!(line(&["ls -l | head"]), "ls -l | head");
         assert_eq!(
             line(&["echo", "a b", "$(id)", "it's", ""]),
@@ -223,8 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn the_status_is_what_a_shell_would_have_given() {
-        let ran = |exit_code, signal: Option<&'static str>, timed_out| CommandResult {
+    fn exit_status_is_that_of_a_shell() {
+        let result = |exit_code, signal: Option<&'static str>, timed_out| CommandResult {
             output: CommandOutput {
                 stdout: "".into(),
                 stderr: "".into(),
@@ -243,8 +244,8 @@ mod tests {
             duration_ms: 0,
             receipt: None,
         };
-        assert_eq!(status(&ran(7, None, false)), 7);
-        assert_eq!(status(&ran(-1, Some("TERM"), false)), 143);
-        assert_eq!(status(&ran(-1, None, true)), 124);
+        assert_eq!(status(&result(7, None, false)), 7);
+        assert_eq!(status(&result(-1, Some("TERM"), false)), 143);
+        assert_eq!(status(&result(-1, None, true)), 124);
     }
 }

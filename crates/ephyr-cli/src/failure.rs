@@ -1,43 +1,43 @@
-//! How a command fails: a code for programs, a sentence for people, an exit status for shells.
+//! Failures of commands: a code for programs, a message for people, an exit status for shells.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// The command line is wrong (sysexits: `EX_USAGE`).
+/// Invalid command line (sysexits: `EX_USAGE`).
 pub(crate) const USAGE: u8 = 64;
-/// Something that was given is wrong (`EX_DATAERR`).
+/// Invalid input (`EX_DATAERR`).
 pub(crate) const DATA: u8 = 65;
 /// A file cannot be read (`EX_NOINPUT`).
 pub(crate) const NO_INPUT: u8 = 66;
-/// The broker, the target or a program is not there (`EX_UNAVAILABLE`).
+/// The broker, the target or a program is unavailable (`EX_UNAVAILABLE`).
 pub(crate) const UNAVAILABLE: u8 = 69;
-/// A file cannot be made (`EX_CANTCREAT`).
+/// A file cannot be created (`EX_CANTCREAT`).
 pub(crate) const CANNOT_CREATE: u8 = 73;
-/// It broke off in the middle, and may have taken effect (`EX_IOERR`).
-pub(crate) const BROKE_OFF: u8 = 74;
-/// It may work later (`EX_TEMPFAIL`).
+/// The call failed after it may have taken effect (`EX_IOERR`).
+pub(crate) const INTERRUPTED: u8 = 74;
+/// Temporary failure; a retry may succeed (`EX_TEMPFAIL`).
 pub(crate) const TEMPORARY: u8 = 75;
-/// The broker answers what was not asked (`EX_PROTOCOL`).
+/// The broker's response is not understood (`EX_PROTOCOL`).
 pub(crate) const PROTOCOL: u8 = 76;
-/// Refused: who asks may not (`EX_NOPERM`).
+/// Refused: the caller lacks the permission (`EX_NOPERM`).
 pub(crate) const DENIED: u8 = 77;
-/// The remote command's output is incomplete. No sysexits status means that.
+/// The remote command's output is incomplete. No sysexits status has this meaning.
 pub(crate) const OUTPUT_INCOMPLETE: u8 = 79;
-/// The command ran out of its time (as timeout(1)).
+/// The command timed out (as of timeout(1)).
 pub(crate) const TIMED_OUT: u8 = 124;
-/// A command is there and cannot be run (as of shells).
+/// A command cannot be executed (as of shells).
 pub(crate) const CANNOT_RUN: u8 = 126;
-/// A command is not there (as of shells).
-pub(crate) const NO_COMMAND: u8 = 127;
+/// A command was not found (as of shells).
+pub(crate) const COMMAND_NOT_FOUND: u8 = 127;
 
-/// Why a command did not do what it was asked.
+/// The failure of a command.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
-    /// What happened and what to do.
+    /// The message: the cause and the remedy.
     error: String,
-    /// The same in a word.
+    /// The reason code.
     code: String,
     /// Details from the broker.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,12 +56,12 @@ impl Failure {
         }
     }
 
-    /// The command line is wrong.
+    /// An invalid command line.
     pub(crate) fn usage(error: impl Into<String>) -> Self {
         Self::new(USAGE, "usage", error)
     }
 
-    /// What was given is wrong.
+    /// Invalid input.
     pub(crate) fn data(error: impl Into<String>) -> Self {
         Self::new(DATA, "bad_input", error)
     }
@@ -76,14 +76,15 @@ impl Failure {
         )
     }
 
-    /// The broker answers in a way that this program does not understand.
+    /// A response of the broker that this program does not understand.
     pub(crate) fn protocol(error: impl fmt::Display) -> Self {
-        let text =
-            format!("the broker's answer is not understood: {error}; is it the same version?");
+        let text = format!(
+            "the broker's response is not understood: {error}; check that its version matches"
+        );
         Self::new(PROTOCOL, "protocol", text)
     }
 
-    /// Adds what the broker said besides.
+    /// Adds details from the broker; null adds none.
     pub(crate) fn with_details(mut self, details: Value) -> Self {
         self.details = Some(details).filter(|details| !details.is_null());
         self

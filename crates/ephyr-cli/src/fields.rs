@@ -1,4 +1,4 @@
-//! JSON objects as lines of `name: value`.
+//! Formats JSON objects as lines of `name: value`.
 
 use ephyr_api::EnvelopeJson;
 use serde_json::Value;
@@ -28,18 +28,18 @@ pub(crate) fn fields(value: &Value, depth: usize) -> String {
     lines
 }
 
-/// Formats an envelope as lines. A `*` stands for what the token leaves to the policy, not for everything.
+/// Formats an envelope as lines. A `*` is explained in the text: it allows all that the policy allows, not everything.
 pub(crate) fn envelope(envelope: &Value, depth: usize) -> String {
     let mut envelope = envelope.clone();
     for value in envelope.as_object_mut().into_iter().flatten() {
         if value.1 == "*" {
-            *value.1 = "* (whatever the policy allows)".into();
+            *value.1 = "* (all that the policy allows)".into();
         }
     }
     fields(&envelope, depth)
 }
 
-/// Formats the envelope of an answer as lines, indented once.
+/// Formats the envelope of a response as lines, indented once.
 ///
 /// # Errors
 /// The envelope is not JSON.

@@ -1,4 +1,4 @@
-//! The key that a task is bound to, and the proofs by it (`Ephyr-Proof`, see docs/tokens.md).
+//! The key that a task is bound to, and its proofs (`Ephyr-Proof`, see docs/tokens.md).
 
 use std::path::Path;
 
@@ -18,26 +18,26 @@ use crate::failure::{Failure, UNAVAILABLE};
 pub(crate) struct Holder(SigningKey);
 
 impl Holder {
-    /// A new key, in memory only.
+    /// Generates a key in memory.
     ///
     /// # Errors
-    /// The system has no randomness.
+    /// `getrandom` failed.
     pub(crate) fn generate() -> Result<Self, Failure> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut()).map_err(no_randomness)?;
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
 
-    /// Reads an OpenSSH private key, as `ssh-keygen -t ed25519 -N ''` makes it.
+    /// Reads an OpenSSH private key, such as from `ssh-keygen -t ed25519 -N ''`.
     ///
     /// # Errors
-    /// The file cannot be read, or holds another kind of key.
+    /// The file cannot be read, or is not an unencrypted Ed25519 key.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = read_regular(path, MAX_KEY_FILE).map(Zeroizing::new);
         let text = text.map_err(|error| Failure::unreadable(path, &error))?;
         let bad = || {
             let text = format!(
-                "{} is no unencrypted OpenSSH Ed25519 key; `ssh-keygen -t ed25519 -N ''` makes one",
+                "{} is not an unencrypted OpenSSH Ed25519 key; create one with `ssh-keygen -t ed25519 -N ''`",
                 path.display()
             );
             Failure::data(text)
@@ -47,20 +47,20 @@ impl Holder {
         Ok(Self(SigningKey::from_bytes(&pair.private.to_bytes())))
     }
 
-    /// The public half, as `holder_pub_key` takes it.
+    /// Returns the public key in the form of `holder_pub_key`.
     ///
     /// # Errors
-    /// The key is one that nobody may use (of small order).
+    /// The key is of small order.
     pub(crate) fn public(&self) -> Result<String, Failure> {
         let key = HolderKey::from_bytes(self.0.verifying_key().to_bytes());
         key.map(|key| key.to_string())
             .map_err(|error| Failure::data(error.to_string()))
     }
 
-    /// The header's value for a request with this token.
+    /// Returns the value of the proof header for a request with this token.
     ///
     /// # Errors
-    /// The token is none.
+    /// The token is malformed.
     pub(crate) fn prove(
         &self,
         token: &str,
@@ -86,7 +86,7 @@ fn no_randomness(error: getrandom::Error) -> Failure {
     Failure::new(
         UNAVAILABLE,
         "no_randomness",
-        format!("the system gives no randomness: {error}"),
+        format!("random bytes cannot be read from the system: {error}"),
     )
 }
 

@@ -1,5 +1,5 @@
-//! `ephyr host-key`: a host's keys, as the policy pins them. Reading them over the network proves
-//! nothing yet; whoever pins them compares the fingerprint with the host's own.
+//! `ephyr host-key`: prints a host's keys for `host_key` in the policy. The keys come from an unauthenticated
+//! connection, so the operator must compare the fingerprints with those on the host.
 
 use std::io::{self, Write as _};
 use std::process::{Command, ExitCode};
@@ -26,13 +26,13 @@ pub(crate) fn run(args: &HostKey, output: &Output) -> Result<ExitCode, Failure> 
         .filter_map(|line| line.split_once(' ')?.1.parse().ok())
         .collect();
     if keys.is_empty() {
-        let said = String::from_utf8_lossy(&scanned.stderr);
-        let why = said
+        let stderr = String::from_utf8_lossy(&scanned.stderr);
+        let cause = stderr
             .lines()
             .rfind(|line| !line.starts_with('#'))
-            .unwrap_or("no answer")
+            .unwrap_or("no response")
             .to_owned();
-        let text = format!("{host} port {port} shows no host key: {why}");
+        let text = format!("no host key from {host} port {port}: {cause}");
         return Err(Failure::new(UNAVAILABLE, "no_host_key", text));
     }
     // The key that OpenSSH prefers comes first.
@@ -61,7 +61,8 @@ pub(crate) fn run(args: &HostKey, output: &Output) -> Result<ExitCode, Failure> 
         let mut errors = io::stderr().lock();
         let _ = writeln!(
             errors,
-            "compare before you pin (on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):"
+            "compare these fingerprints with the host's before use (on the host: \
+             ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub):"
         );
         for (_, fingerprint) in &lines {
             let _ = writeln!(errors, "  {fingerprint}");
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &HostKey, output: &Output) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// `host`, `host:port`, `[address]:port`, or a bare IPv6 address.
+/// Parses `host`, `host:port`, `[address]:port`, or a bare IPv6 address.
 fn split(text: &str) -> Result<(&str, u16), Failure> {
     let bad = || Failure::usage(format!("{text:?} is not HOST or HOST:PORT"));
     let port = |digits: &str| {
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_and_ports_are_told_apart() {
+    fn host_and_port_are_split() {
         let split = |text| split(text).map_err(|failure| failure.to_string());
         assert_eq!(split("web"), Ok(("web", 22)));
         assert_eq!(split("web:2222"), Ok(("web", 2222)));

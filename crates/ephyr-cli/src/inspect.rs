@@ -1,4 +1,4 @@
-//! `ephyr inspect`: what a token says. It is not verified: only the broker can do that.
+//! `ephyr inspect`: shows the contents of a token, without verification: only the broker can verify a token.
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -16,13 +16,13 @@ pub(crate) fn run(inspect: &Inspect, output: &Output) -> Result<ExitCode, Failur
         Some(text) => text.to_owned(),
         None => std::env::var("EPHYR_TOKEN").map_err(|_| {
             Failure::usage(
-                "no token: give it on standard input (ephyr inspect -) or in EPHYR_TOKEN",
+                "no token: pass it on standard input (ephyr inspect -) or in EPHYR_TOKEN",
             )
         })?,
     };
     let text = text.trim();
     if text.starts_with("eph_") {
-        let why = "not a token: this is an API key; `ephyr task create` makes a token with it";
+        let why = "not a token: this is an API key; `ephyr task create` creates a token with it";
         return Err(Failure::data(why));
     }
     let explanation = explain(text).map_err(|error| Failure::data(error.to_string()))?;
@@ -37,9 +37,9 @@ pub(crate) fn run(inspect: &Inspect, output: &Output) -> Result<ExitCode, Failur
 
 fn standard_input() -> Result<String, Failure> {
     let mut text = String::new();
-    let most = u64::try_from(MAX_TOKEN_BYTES * 2).unwrap_or(u64::MAX);
+    let limit = u64::try_from(MAX_TOKEN_BYTES * 2).unwrap_or(u64::MAX);
     std::io::stdin()
-        .take(most)
+        .take(limit)
         .read_to_string(&mut text)
         .map_err(|error| Failure::unreadable("standard input".as_ref(), &error))?;
     Ok(text)
@@ -47,7 +47,7 @@ fn standard_input() -> Result<String, Failure> {
 
 fn describe(token: &Explanation) -> String {
     let mut text = format!(
-        "not verified: only the broker can tell whether this token is genuine\n\
+        "not verified: only the broker can verify this token\n\
          digest: {}\nbytes:  {}\nepoch:  {}\nroot:   {}\n",
         token.digest, token.bytes, token.epoch, token.root
     );
@@ -61,14 +61,14 @@ fn describe(token: &Explanation) -> String {
             text.push_str("  (none)\n");
         }
     };
-    section("written by the broker:", &token.broker_caveats);
-    section("appended by holders:", &token.holder_caveats);
+    section("caveats of the broker:", &token.broker_caveats);
+    section("caveats appended by holders:", &token.holder_caveats);
     match (&token.envelope, &token.refused) {
-        (_, Some(why)) => text.push_str(&format!("refused by every broker: {}\n", plain(why))),
+        (_, Some(why)) => text.push_str(&format!("every broker refuses it: {}\n", plain(why))),
         (Some(envelope), None) => {
             let value = serde_json::to_value(envelope).unwrap_or_default();
             text.push_str(&format!(
-                "what is left, if it is genuine:\n{}",
+                "remaining authority, if it is genuine:\n{}",
                 fields::envelope(&value, 1)
             ));
         }

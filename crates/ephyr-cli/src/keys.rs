@@ -1,4 +1,4 @@
-//! `ephyr keys new`: an API key, shown once, and its hash for the policy.
+//! `ephyr keys new`: prints a new API key and its hash for the policy. The key is not stored.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use crate::output::Output;
 /// bcrypt's cost factor.
 const COST: u32 = 10;
 
-/// 43 characters out of 62 are 256 bits.
+/// 43 of 62 possible characters have 256 bits of entropy.
 const CHARACTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const LENGTH: usize = 43;
 
@@ -21,14 +21,18 @@ pub(crate) fn run(keys: &Keys, output: &Output) -> Result<ExitCode, Failure> {
     let key = generate(agent)?;
     let hash = bcrypt::non_truncating_hash(&key, COST).map_err(|error| match error {
         bcrypt::BcryptError::Truncation(_) => Failure::usage(format!(
-            "the name {agent} is too long for a key: bcrypt reads 72 bytes, which leaves a name 23 characters"
+            "the name {agent} is too long for an API key: bcrypt reads 72 bytes, which leaves 23 characters for the name"
         )),
-        other => Failure::new(CANNOT_CREATE, "no_hash", format!("hashing: {other}")),
+        other => Failure::new(
+            CANNOT_CREATE,
+            "no_hash",
+            format!("the key cannot be hashed: {other}"),
+        ),
     })?;
     let value = json!({"agent": agent, "api_key": key, "api_key_hash": hash});
     output.show(&value, || {
         format!(
-            "# for {agent}, shown only now:\nEPHYR_API_KEY={key}\n\
+            "# for {agent}; the key is not stored and cannot be shown again:\nEPHYR_API_KEY={key}\n\
              # for the policy, under agents.{agent}:\napi_key_hash: {hash}\n"
         )
     })?;
@@ -41,7 +45,7 @@ fn generate(agent: &AgentName) -> Result<String, Failure> {
     while random.len() < LENGTH {
         getrandom::fill(&mut bytes)
             .map_err(|error| Failure::new(CANNOT_CREATE, "no_randomness", error.to_string()))?;
-        // Bytes beyond the last whole multiple of 62 would make the first characters likelier.
+        // 248 is the largest multiple of 62 in a byte: greater values would favour some characters.
         let fair = bytes.iter().filter(|byte| **byte < 248);
         let wanted = LENGTH - random.len();
         random.extend(

@@ -1,4 +1,4 @@
-//! `ephyr targets`, `certs`, `whoami`, `health`: the broker's answers, as tables for people.
+//! `ephyr targets`, `certs`, `whoami`, `health`: prints the broker's responses as tables or fields.
 
 use std::process::ExitCode;
 
@@ -6,20 +6,20 @@ use ephyr_api::v1::{Health, WhoAmI};
 use ephyr_api::{ListCertsArguments, ListTargetsArguments};
 use serde_json::Value;
 
-use crate::broker::{self, PATIENCE};
+use crate::broker::{self, TIMEOUT};
 use crate::endpoint::Endpoint;
 use crate::failure::{Failure, UNAVAILABLE};
 use crate::fields::fields;
 use crate::output::{Output, plain, table};
 
 pub(crate) fn targets(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Failure> {
-    let answer = broker::call(endpoint, &ListTargetsArguments {}, PATIENCE)?;
+    let answer = broker::call(endpoint, &ListTargetsArguments {}, TIMEOUT)?;
     list(
         &answer.value.targets,
         output,
         &answer.received,
-        &["TARGET", "ROLES", "ADDRESS", "WHAT"],
-        "you may use no target",
+        &["TARGET", "ROLES", "ADDRESS", "DESCRIPTION"],
+        "no target is granted to you",
         |target| {
             let roles: Vec<&str> = target.roles.iter().map(|role| role.as_str()).collect();
             vec![
@@ -29,7 +29,7 @@ pub(crate) fn targets(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, 
                 if target.enabled {
                     plain(&target.description)
                 } else {
-                    "switched off".to_owned()
+                    "disabled".to_owned()
                 },
             ]
         },
@@ -37,13 +37,13 @@ pub(crate) fn targets(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, 
 }
 
 pub(crate) fn certs(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Failure> {
-    let answer = broker::call(endpoint, &ListCertsArguments {}, PATIENCE)?;
+    let answer = broker::call(endpoint, &ListCertsArguments {}, TIMEOUT)?;
     list(
         &answer.value.certs,
         output,
         &answer.received,
-        &["SERIAL", "KIND", "OPENS", "UNTIL"],
-        "no certificate is out for you",
+        &["SERIAL", "KIND", "PRINCIPAL", "EXPIRES"],
+        "you have no valid certificate",
         |cert| {
             vec![
                 cert.serial.to_string(),
@@ -55,7 +55,7 @@ pub(crate) fn certs(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Fa
     )
 }
 
-// Both of these show every member of the answer, also those that this version does not know.
+// `whoami` and `health` print every member of the response, including those unknown to this version.
 
 pub(crate) fn whoami(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Failure> {
     let answer = broker::get::<WhoAmI<'_>>(endpoint, "/v1/whoami")?;
@@ -73,7 +73,7 @@ pub(crate) fn health(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, F
     })
 }
 
-/// Prints a list under the heads of its columns.
+/// Prints a list as a table, or the text `none` if it is empty.
 pub(crate) fn list<T>(
     items: &[T],
     output: &Output,

@@ -1,5 +1,5 @@
-//! `ephyr`: what agents, operators and whoever checks afterwards type. It holds no rule of its own: the
-//! broker decides, the libraries verify; this asks them and shows what they say.
+//! `ephyr`: the command for agents, operators and auditors. It makes no decisions: the broker decides,
+//! the libraries verify, and this program prints the result.
 
 mod args;
 mod audit;
@@ -34,7 +34,7 @@ use crate::output::Output;
 fn main() -> ExitCode {
     let args = match Args::read() {
         Ok(args) => args,
-        Err(error) => return misused(&error),
+        Err(error) => return report_usage(&error),
     };
     let output = Output::new(args.json);
     match run(&args, &output) {
@@ -72,10 +72,10 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The command line as such is wrong, or only help was asked for.
-fn misused(error: &clap::Error) -> ExitCode {
+/// Prints a usage error, or the requested help.
+fn report_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Help and version go where they were asked for; a closed pipe is nobody's fault.
+        // Help and version go to standard output; a closed pipe is not an error.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
@@ -83,14 +83,14 @@ fn misused(error: &clap::Error) -> ExitCode {
         .take_while(|word| word != "--")
         .any(|word| word == "--json");
     if json {
-        return Output::new(true).fail(&Failure::usage(what_is_wrong(error)));
+        return Output::new(true).fail(&Failure::usage(summary(error)));
     }
     let _ = error.print();
     ExitCode::from(failure::USAGE)
 }
 
-/// The first paragraph of what is said to people, in one line.
-fn what_is_wrong(error: &clap::Error) -> String {
+/// Returns the first paragraph of the error text as one line.
+fn summary(error: &clap::Error) -> String {
     if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return "a command is missing; `--help` lists them".to_owned();
     }

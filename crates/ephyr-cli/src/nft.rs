@@ -1,4 +1,4 @@
-//! `ephyr nft`: the firewall of a policy's agents, as text.
+//! `ephyr nft`: prints the firewall rules for a policy's agents.
 
 use std::process::ExitCode;
 

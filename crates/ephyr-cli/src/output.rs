@@ -1,4 +1,4 @@
-//! What is printed: text for people, or one JSON value with `--json`.
+//! Prints results: text for people, or one JSON value with `--json`.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Where results go.
+/// Prints results and failures in the selected format.
 pub(crate) struct Output {
     json: bool,
 }
@@ -18,12 +18,12 @@ impl Output {
         Self { json }
     }
 
-    /// Whether a program reads along.
+    /// Whether the format is JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints `value` as JSON, or what `text` makes for people.
+    /// Prints `value` as JSON, or the text that `text` returns.
     ///
     /// # Errors
     /// The output cannot be written.
@@ -49,55 +49,55 @@ impl Output {
     /// The output cannot be written.
     #[expect(
         clippy::unused_self,
-        reason = "whoever prints has been given the output"
+        reason = "only code that was given the output may print"
     )]
     pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
         match out.write_all(bytes).and_then(|()| out.flush()) {
-            // The reader has what it wanted.
+            // The reader, such as `head`, has read enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(error) => Err(Failure::new(
                 crate::failure::CANNOT_CREATE,
                 "output",
-                format!("writing: {error}"),
+                format!("standard output cannot be written: {error}"),
             )),
             Ok(()) => Ok(()),
         }
     }
 
-    /// Prints on standard error what says why nothing, or not all, is on standard output.
+    /// Prints a value on standard error that explains why standard output is empty or incomplete.
     pub(crate) fn show_on_stderr<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         let text = if self.json {
             serde_json::to_string(value).unwrap_or_default()
         } else {
             plain_lines(&text())
         };
-        // Nowhere is left to complain to.
+        // A failure to write to standard error cannot be reported.
         let _ = writeln!(io::stderr(), "{}", text.trim_end());
     }
 
-    /// Tells people, on standard error, what programs see by themselves.
+    /// Prints a note on standard error, unless the format is JSON: there the value contains the same.
     pub(crate) fn note(&self, text: &str) {
         if !self.json {
-            // Nowhere is left to complain to.
+            // A failure to write to standard error cannot be reported.
             let _ = writeln!(io::stderr(), "ephyr: {}", plain_lines(text));
         }
     }
 
-    /// Prints a failure on standard error and gives its exit status.
+    /// Prints a failure on standard error and returns its exit status.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         let text = if self.json {
             serde_json::to_string(failure).unwrap_or_default()
         } else {
             plain_lines(&format!("ephyr: {failure}"))
         };
-        // Nowhere is left to complain to.
+        // A failure to write to standard error cannot be reported.
         let _ = writeln!(io::stderr(), "{text}");
         ExitCode::from(failure.exit())
     }
 }
 
-/// A table with aligned columns for people.
+/// Formats a table with aligned columns.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = head.iter().map(|cell| cell.len()).collect();
     for row in rows {
@@ -121,12 +121,12 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         .collect()
 }
 
-/// Text from elsewhere for a terminal: nothing in it moves the cursor.
+/// Escapes control characters in untrusted text, so that it cannot control the terminal.
 pub(crate) fn plain(text: &str) -> String {
     Shown(text).to_string()
 }
 
-/// The same for text of several lines.
+/// Like [`plain`], but keeps line breaks.
 fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
+    fn column_is_as_wide_as_its_widest_cell() {
         let rows = [
             vec!["a".into(), "x".into()],
             vec!["longer".into(), "y".into()],

@@ -1,4 +1,4 @@
-//! `ephyr policy`: check, build, schema, hash.
+//! `ephyr policy`: validates, builds and hashes policies, and prints their schema.
 
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::target::{ca_keys, document};
 pub(crate) fn run(policy: &Policy, output: &Output) -> Result<ExitCode, Failure> {
     match policy {
         Policy::Validate { file, verbose } => validate(file, *verbose, output),
-        Policy::Build(wanted) => build(wanted, output),
+        Policy::Build(args) => build(args, output),
         Policy::Schema => {
             output.raw(schema().as_bytes())?;
             Ok(ExitCode::SUCCESS)
@@ -72,8 +72,8 @@ fn validate(file: &Path, verbose: bool, output: &Output) -> Result<ExitCode, Fai
         for UnknownProgram { path, program } in &unknown {
             let file = file.display();
             text += &format!(
-                "{file}: unknown program at {path}: nothing is known of `{program}`; check what it can do with the \
-                 arguments that the pattern leaves open\n"
+                "{file}: unknown program at {path}: `{program}` is not in the table of programs; check what it can do \
+                 with the arguments that the pattern leaves open\n"
             );
         }
         text
@@ -85,8 +85,8 @@ fn validate(file: &Path, verbose: bool, output: &Output) -> Result<ExitCode, Fai
     })
 }
 
-/// Writes the checked policy and all that is made of it, or nothing. Findings go to standard error, as a
-/// build's do.
+/// Writes the policy and all files that are built from it; nothing if the policy has errors. Findings go to standard
+/// error, like those of a compiler.
 fn build(build: &Build, output: &Output) -> Result<ExitCode, Failure> {
     let source = read(&build.file)?;
     let policy = match load(&source, &build.file.display().to_string()) {
@@ -117,7 +117,7 @@ fn build(build: &Build, output: &Output) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(1))
 }
 
-/// The targets that were written.
+/// Writes the output directory and returns its targets.
 fn write_compiled(
     build: &Build,
     source: &[u8],
@@ -128,7 +128,7 @@ fn write_compiled(
     directory.write("policy.yaml", 0o644, source)?;
     let table = NftTable::new(policy, build.mcp_listen);
     directory.write("nft/ephyr.nft", 0o644, table.ruleset().as_bytes())?;
-    directory.make("targets")?;
+    directory.create_dir("targets")?;
     let mut targets = Vec::new();
     let hosts = policy
         .targets()
@@ -138,7 +138,7 @@ fn write_compiled(
         directory.write(&path, 0o644, &document(&host)?)?;
         targets.push(host.target);
     }
-    directory.place()?;
+    directory.commit()?;
     Ok(targets)
 }
 
@@ -158,11 +158,11 @@ fn hash(file: &Path, output: &Output) -> Result<ExitCode, Failure> {
 /// Reads a policy from standard input, up to one byte past the limit, so that the loader can report the length.
 fn standard_input() -> Result<Vec<u8>, Failure> {
     let mut source = Vec::new();
-    let most = u64::try_from(MAX_POLICY_BYTES)
+    let limit = u64::try_from(MAX_POLICY_BYTES)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
     io::stdin()
-        .take(most)
+        .take(limit)
         .read_to_end(&mut source)
         .map_err(|error| Failure::unreadable("standard input".as_ref(), &error))?;
     Ok(source)

@@ -1,4 +1,4 @@
-//! The policy as commands read it from a file.
+//! Reads policies from files.
 
 use std::path::Path;
 
@@ -7,10 +7,10 @@ use ephyr_sandbox::read_regular;
 
 use crate::failure::Failure;
 
-/// A policy without errors.
+/// Reads and compiles a policy.
 ///
 /// # Errors
-/// The file cannot be read, or is wrong: all that is wrong, with its places.
+/// The file cannot be read, or the policy is invalid; the message lists all errors with their positions.
 pub(crate) fn compiled(file: &Path) -> Result<Policy, Failure> {
     let source = read(file)?;
     load(&source, &file.display().to_string())
@@ -20,7 +20,7 @@ pub(crate) fn compiled(file: &Path) -> Result<Policy, Failure> {
 /// Reads a policy from a regular file.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, is not a regular file or is too long.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     read_regular(file, MAX_POLICY_BYTES).map_err(|error| Failure::unreadable(file, &error))
 }

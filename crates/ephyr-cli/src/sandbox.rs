@@ -1,4 +1,4 @@
-//! `ephyr sandbox`: Landlock, then the command in this process's place.
+//! `ephyr sandbox`: restricts this process with Landlock and replaces it with the command.
 
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -7,9 +7,9 @@ use std::process::Command;
 use ephyr_sandbox::{Confinement, Feature, LandlockReport, Network, SandboxError};
 
 use crate::args::Sandbox;
-use crate::failure::{CANNOT_RUN, Failure, NO_COMMAND, NO_INPUT, UNAVAILABLE};
+use crate::failure::{CANNOT_RUN, COMMAND_NOT_FOUND, Failure, NO_INPUT, UNAVAILABLE};
 
-/// What every program needs to start; what is not there is passed over.
+/// Paths that every program needs to start; missing ones are skipped.
 const SYSTEM: [&str; 11] = [
     "/usr",
     "/bin",
@@ -19,13 +19,13 @@ const SYSTEM: [&str; 11] = [
     "/lib64",
     "/libx32",
     "/nix/store",
-    // On NixOS the way to programs leads through links here.
+    // On NixOS, the paths of programs contain links here.
     "/run/current-system",
     "/etc/static",
     "/etc",
 ];
 
-/// Devices that hold nothing.
+/// Devices without data or access to hardware.
 const DEVICES: [&str; 5] = [
     "/dev/null",
     "/dev/zero",
@@ -34,51 +34,56 @@ const DEVICES: [&str; 5] = [
     "/dev/urandom",
 ];
 
-/// Runs the command; comes back only when it cannot.
+/// Runs the command in place of this process; returns only if that fails.
 pub(crate) fn run(sandbox: &Sandbox) -> Failure {
-    // Clap asks for at least one word.
+    // Never empty: clap requires at least one word.
     let Some((program, arguments)) = sandbox.command.split_first() else {
-        return Failure::usage("which command?");
+        return Failure::usage("no command");
     };
     let own = rustix::process::geteuid().as_raw();
     if let Some(uid) = sandbox.uid.filter(|uid| *uid != own) {
         return another_user(own, uid);
     }
     match confinement(sandbox).apply() {
-        Ok(report) if sandbox.verbose => say(&told(&report)),
+        Ok(report) if sandbox.verbose => print_note(&describe(&report)),
         Ok(_) => {}
         Err(error) => return not_confined(&error),
     }
     let error = Command::new(program).args(arguments).exec();
     let program = program.to_string_lossy();
     if error.kind() == io::ErrorKind::NotFound {
-        return Failure::new(NO_COMMAND, "no_command", format!("{program}: {error}"));
+        return Failure::new(
+            COMMAND_NOT_FOUND,
+            "no_command",
+            format!("{program} cannot be executed: {error}"),
+        );
     }
     let advice = if error.kind() == io::ErrorKind::PermissionDenied {
-        "; outside of the system's own directories, --ro DIRECTORY lets programs run"
+        "; outside the system's directories, allow it with --ro DIRECTORY"
     } else {
         ""
     };
     Failure::new(
         CANNOT_RUN,
         "cannot_run",
-        format!("{program}: {error}{advice}"),
+        format!("{program} cannot be executed: {error}{advice}"),
     )
 }
 
-/// Whoever makes users takes another id where the one that was asked for is somebody's.
+/// Returns the failure for a process with another user id than the expected one: systemd-sysusers assigns another id
+/// if the requested one is taken.
 fn another_user(own: u32, expected: u32) -> Failure {
     let text = format!(
-        "this runs as UID {own} and not as {expected}, by which broker and firewall know the agent; see whose \
-         {expected} is (getent passwd {expected}), and give the agent another one, in the policy too, or its \
-         user that one; the command was not run"
+        "this process runs as UID {own} and not as {expected}, which identifies the agent to the broker and the firewall; \
+         the command was not run. Find the owner of {expected} (getent passwd {expected}); then free that UID for the \
+         agent's user, or choose another UID, also in the policy"
     );
     Failure::new(CANNOT_RUN, "another_uid", text)
 }
 
 fn confinement(sandbox: &Sandbox) -> Confinement {
     let mut confinement = Confinement::new(sandbox.minimum_abi).network(network(sandbox));
-    // Agents call it again (`ephyr mcp`), wherever it lies.
+    // Agents run this program in the sandbox (`ephyr mcp`), wherever it is installed.
     let own = std::env::current_exe().ok();
     for path in SYSTEM.iter().map(Into::into).chain(own) {
         confinement = confinement.execute_if_present(path);
@@ -88,8 +93,8 @@ fn confinement(sandbox: &Sandbox) -> Confinement {
     }
     for path in &sandbox.ro {
         if path.symlink_metadata().is_err() {
-            say(&format!(
-                "--ro {}: not there, so passed over",
+            print_note(&format!(
+                "--ro {}: skipped, because it does not exist",
                 path.display()
             ));
         }
@@ -114,22 +119,22 @@ fn network(sandbox: &Sandbox) -> Network {
     }
 }
 
-fn told(report: &LandlockReport) -> String {
-    let words = |enforced: bool| {
+fn describe(report: &LandlockReport) -> String {
+    let features = |enforced: bool| {
         let all = Feature::ALL.iter();
         let chosen = all.filter(|feature| report.enforced.contains(feature) == enforced);
-        let words: Vec<&str> = chosen.map(|feature| feature.as_str()).collect();
-        if words.is_empty() {
+        let names: Vec<&str> = chosen.map(|feature| feature.as_str()).collect();
+        if names.is_empty() {
             "nothing".to_owned()
         } else {
-            words.join(", ")
+            names.join(", ")
         }
     };
     format!(
-        "Landlock ABI {}: {} enforced; {} not, which this kernel cannot",
+        "Landlock ABI {}: enforced: {}; not supported by this kernel: {}",
         report.abi,
-        words(true),
-        words(false)
+        features(true),
+        features(false)
     )
 }
 
@@ -137,8 +142,8 @@ fn not_confined(error: &SandboxError) -> Failure {
     match error {
         SandboxError::LandlockTooOld { found, minimum } => {
             let text = format!(
-                "the kernel offers Landlock ABI {found}, {minimum} is demanded: use a newer kernel, enable \
-                 Landlock (boot option lsm=landlock,…), or lower --minimum-abi; the command was not run"
+                "the kernel has Landlock ABI {found}, but {minimum} is required; the command was not run: use a newer \
+                 kernel, enable Landlock (boot option lsm=landlock,…), or lower --minimum-abi"
             );
             Failure::new(UNAVAILABLE, "landlock_too_old", text)
         }
@@ -147,7 +152,7 @@ fn not_confined(error: &SandboxError) -> Failure {
     }
 }
 
-/// Standard error: standard output is the command's. If it is closed, nobody wants to know.
-fn say(text: &str) {
+/// Prints a note on standard error, since standard output belongs to the command. A failure to write is ignored.
+fn print_note(text: &str) {
     let _ = writeln!(io::stderr(), "ephyr: {text}");
 }

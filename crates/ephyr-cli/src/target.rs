@@ -1,4 +1,4 @@
-//! `ephyr target`: what a target host needs, made of the policy.
+//! `ephyr target`: renders the accounts and files that a target host needs.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use ephyr_render::{HostFile, TargetHost, TrustedCaKeys, debian_tree, target_host
 use serde_json::json;
 
 use crate::args::{Format, Render, Target};
-use crate::ca::text_of;
+use crate::ca::read_key_file;
 use crate::directory::NewDirectory;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -23,12 +23,12 @@ pub(crate) fn run(target: &Target, output: &Output) -> Result<ExitCode, Failure>
         (Format::Json, Some(out)) => {
             let directory = NewDirectory::begin(out)?;
             directory.write(&format!("{}.json", host.target), 0o644, &document(&host)?)?;
-            directory.place()?;
-            told(out, &host, output)?;
+            directory.commit()?;
+            show_written(out, &host, output)?;
         }
         (Format::Debian, None) => {
             return Err(Failure::usage(
-                "--format debian makes a directory: say where with --out DIR",
+                "--format debian creates a directory: name it with --out DIR",
             ));
         }
         (Format::Debian, Some(out)) => {
@@ -36,8 +36,8 @@ pub(crate) fn run(target: &Target, output: &Output) -> Result<ExitCode, Failure>
             for file in debian_tree(&host) {
                 directory.write(&file.path, mode(&file), file.content.as_bytes())?;
             }
-            directory.place()?;
-            told(out, &host, output)?;
+            directory.commit()?;
+            show_written(out, &host, output)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -61,26 +61,27 @@ fn unknown(policy: &Policy, name: &TargetName) -> Failure {
     ))
 }
 
-/// The file of a target in the JSON form.
+/// Encodes a target in the JSON format.
 pub(crate) fn document(host: &TargetHost) -> Result<Vec<u8>, Failure> {
     let mut text = serde_json::to_vec_pretty(host).map_err(Failure::protocol)?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// The keys in a file as `/etc/ephyr/ca.pub` is.
+/// Reads the CA's public keys from a file such as `/etc/ephyr/ca.pub`.
 pub(crate) fn ca_keys(path: &Path) -> Result<TrustedCaKeys, Failure> {
-    let text = text_of(path)?;
+    let text = read_key_file(path)?;
     TrustedCaKeys::parse(&text)
         .map_err(|error| Failure::data(format!("{}: {error}", path.display())))
 }
 
 fn mode(file: &HostFile) -> u32 {
-    // Made from literals in octal; a typing error there makes a file that nobody may read.
+    // `HostFile::mode` is an octal literal; a malformed one gives mode 0, which permits nothing.
     u32::from_str_radix(file.mode, 8).unwrap_or(0)
 }
 
-fn told(out: &Path, host: &TargetHost, output: &Output) -> Result<(), Failure> {
+/// Prints the accounts of a target that was written to a directory.
+fn show_written(out: &Path, host: &TargetHost, output: &Output) -> Result<(), Failure> {
     let accounts: Vec<&str> = host.accounts.iter().map(|it| it.name.as_str()).collect();
     let value = json!({"target": host.target, "out": out, "accounts": accounts});
     output.show(&value, || {

@@ -1,4 +1,4 @@
-//! `ephyr task`: create, show, bind and revoke tasks.
+//! `ephyr task`: creates, shows, binds and revokes tasks.
 
 mod tree;
 
@@ -14,7 +14,7 @@ use ephyr_token::NarrowingArguments;
 use serde_json::Value;
 
 use crate::args::Task;
-use crate::broker::{self, Answer, PATIENCE};
+use crate::broker::{self, Answer, TIMEOUT};
 use crate::endpoint::Endpoint;
 use crate::failure::{DENIED, Failure};
 use crate::fields::{fields, received_envelope};
@@ -36,12 +36,12 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
                 description: description.clone(),
                 ttl: ttl.to_string(),
                 can_delegate: *can_delegate,
-                // Bound from the beginning, as the policy may want it (`require_pop`).
+                // Bound from its creation on, as the policy may require (`require_pop`).
                 holder_pub_key: holder.map(Holder::public).transpose()?,
                 envelope: None,
                 dry_run: false,
             };
-            make(endpoint, arguments, *dry_run, *token_only, output)
+            create(endpoint, arguments, *dry_run, *token_only, output)
         }
         Task::Delegate {
             description,
@@ -61,10 +61,10 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
                 can_delegate: *can_delegate,
                 holder_pub_key: None,
                 must_bind: *must_bind,
-                envelope: kept(keep),
+                envelope: narrowing(keep),
                 dry_run: false,
             };
-            make(endpoint, arguments, *dry_run, *token_only, output)
+            create(endpoint, arguments, *dry_run, *token_only, output)
         }
         Task::Bind { token_only } => show_bound(endpoint, *token_only, output),
         Task::Tree => {
@@ -75,11 +75,11 @@ pub(crate) fn run(endpoint: &Endpoint, task: &Task, output: &Output) -> Result<E
         Task::Info { task } => {
             let task_id = task.map(|task| task.to_string());
             let answer = call(endpoint, &TaskInfoArguments { task_id })?;
-            let shown = shown(&answer.value)?;
-            output.show(&answer.received, || shown)?;
+            let text = describe(&answer.value)?;
+            output.show(&answer.received, || text)?;
             Ok(ExitCode::SUCCESS)
         }
-        Task::List => listed(endpoint, output),
+        Task::List => show_list(endpoint, output),
         Task::Revoke { task, dry_run } => revoke(endpoint, *task, *dry_run, output),
     }
 }
@@ -88,15 +88,15 @@ fn call<A: ToolArguments>(
     endpoint: &Endpoint,
     arguments: &A,
 ) -> Result<Answer<A::Result>, Failure> {
-    broker::call(endpoint, arguments, PATIENCE)
+    broker::call(endpoint, arguments, TIMEOUT)
 }
 
 fn preview<A: DryRun>(endpoint: &Endpoint, arguments: A) -> Result<Answer<A::Preview>, Failure> {
-    broker::preview(endpoint, arguments, PATIENCE)
+    broker::preview(endpoint, arguments, TIMEOUT)
 }
 
-/// Makes a task, or shows what would be made.
-fn make<A>(
+/// Creates a task, or shows the preview.
+fn create<A>(
     endpoint: &Endpoint,
     arguments: A,
     dry_run: bool,
@@ -107,14 +107,14 @@ where
     A: DryRun<Result = CreatedTask<'static>, Preview = TaskPreview<'static>>,
 {
     if dry_run {
-        return would_be(&preview(endpoint, arguments)?, output);
+        return show_preview(&preview(endpoint, arguments)?, output);
     }
     let answer = call(endpoint, &arguments)?;
-    Made::from(&answer.value).show(&answer.received, token_only, output)
+    IssuedToken::from(&answer.value).show(&answer.received, token_only, output)
 }
 
-/// Returns the restriction to the roles on targets that a child keeps.
-fn kept(keep: &[(TargetName, RoleName)]) -> Option<NarrowingArguments> {
+/// Returns the restriction to these roles on targets; `None` if there are none, which keeps all.
+fn narrowing(keep: &[(TargetName, RoleName)]) -> Option<NarrowingArguments> {
     if keep.is_empty() {
         return None;
     }
@@ -127,8 +127,8 @@ fn kept(keep: &[(TargetName, RoleName)]) -> Option<NarrowingArguments> {
     Some(arguments)
 }
 
-/// Shows what would be made; where it would be refused, the exit status is that of a refusal.
-fn would_be(answer: &Answer<TaskPreview<'_>>, output: &Output) -> Result<ExitCode, Failure> {
+/// Shows the preview of a task. If it would be refused, the exit status is that of a refusal.
+fn show_preview(answer: &Answer<TaskPreview<'_>>, output: &Output) -> Result<ExitCode, Failure> {
     let TaskPreview {
         decision, envelope, ..
     } = &answer.value;
@@ -137,15 +137,16 @@ fn would_be(answer: &Answer<TaskPreview<'_>>, output: &Output) -> Result<ExitCod
         if !decision.allowed {
             let text = |text: &Option<_>| text.as_deref().map(plain).unwrap_or_default();
             let (reason, message) = (text(&decision.reason), text(&decision.message));
-            return format!("nothing was made, and it would be refused ({reason}): {message}\n");
+            return format!("dry run: the task would be refused ({reason}): {message}\n");
         }
         let seconds = decision.ttl_seconds.unwrap_or_default();
-        let mut shown = format!("nothing was made; it would live for {seconds} s\n");
+        let mut text =
+            format!("dry run: the task would be created with a lifetime of {seconds} s\n");
         if let Some(envelope) = envelope {
-            shown.push_str("and be allowed at most, within the policy:\n");
-            shown.push_str(&envelope);
+            text.push_str("and allow, within the policy, at most:\n");
+            text.push_str(&envelope);
         }
-        shown
+        text
     })?;
     Ok(if decision.allowed {
         ExitCode::SUCCESS
@@ -154,10 +155,10 @@ fn would_be(answer: &Answer<TaskPreview<'_>>, output: &Output) -> Result<ExitCod
     })
 }
 
-/// Formats a task for people.
-fn shown(info: &TaskInfo<'_>) -> Result<String, Failure> {
+/// Formats a task as text.
+fn describe(info: &TaskInfo<'_>) -> Result<String, Failure> {
     let mut members = serde_json::to_value(&info.task).map_err(Failure::protocol)?;
-    // Shown last, as a block.
+    // Shown at the end, as a block.
     if let Some(members) = members.as_object_mut() {
         members.remove("envelope");
     }
@@ -165,14 +166,14 @@ fn shown(info: &TaskInfo<'_>) -> Result<String, Failure> {
     Ok(format!("{}envelope:\n{envelope}", fields(&members, 0)))
 }
 
-fn listed(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Failure> {
+fn show_list(endpoint: &Endpoint, output: &Output) -> Result<ExitCode, Failure> {
     let answer = call(endpoint, &TaskListArguments {})?;
     list(
         &answer.value.tasks,
         output,
         &answer.received,
-        &["TASK", "AGENT", "DEPTH", "LEFT", "STATE", "FOR"],
-        "you have no task",
+        &["TASK", "AGENT", "DEPTH", "LEFT", "STATE", "DESCRIPTION"],
+        "you have no tasks",
         |task| {
             let state = if task.is_revoked { "revoked" } else { "live" };
             vec![
@@ -199,55 +200,56 @@ fn revoke(
     };
     if dry_run {
         let answer = preview(endpoint, arguments)?;
-        output.show(&answer.received, || would_fall(&answer.value))?;
+        output.show(&answer.received, || describe_cascade(&answer.value))?;
     } else {
         let answer = call(endpoint, &arguments)?;
         output.show(&answer.received, || match answer.value.cascade_count {
             1 => format!("revoked {task}\n"),
-            count => format!("revoked {task}: {count} tasks in all, itself included\n"),
+            count => format!("revoked {task} and its descendants: {count} tasks\n"),
         })?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn would_fall(revoked: &RevokedTask<'_>) -> String {
+/// Formats the tasks that a revocation would end.
+fn describe_cascade(revoked: &RevokedTask<'_>) -> String {
     let count = revoked.cascade_count;
-    let mut shown = format!("nothing was revoked; {count} tasks would fall:\n");
+    let mut text = format!("dry run: {count} tasks would be revoked:\n");
     for task in &revoked.tasks {
-        shown.push_str(&format!("  {task}\n"));
+        text.push_str(&format!("  {task}\n"));
     }
     if revoked.tasks.len() != count {
-        shown.push_str("  and more\n");
+        text.push_str("  and more\n");
     }
-    shown
+    text
 }
 
-/// Binds the token's task to the key that was given, and shows the new token.
+/// Binds the token's task to the key of `--holder-key` and shows the new token.
 fn show_bound(endpoint: &Endpoint, token_only: bool, output: &Output) -> Result<ExitCode, Failure> {
     if endpoint.holder.is_none() {
-        let why = "binding needs a key: make one with `ssh-keygen -t ed25519 -N '' -f FILE` and \
-                   give it with --holder-key FILE";
+        let why = "binding needs a key: create one with `ssh-keygen -t ed25519 -N '' -f FILE` and \
+                   pass it with --holder-key FILE";
         return Err(Failure::usage(why));
     }
     let answer = bind_call(endpoint)?;
-    let made = Made {
+    let issued = IssuedToken {
         task: answer.value.task_id,
         expires: answer.value.expires_at,
         bind_deadline: None,
         token: answer.value.token.as_str(),
     };
-    made.show(&answer.received, token_only, output)
+    issued.show(&answer.received, token_only, output)
 }
 
-/// A task just made or bound.
-struct Made<'a> {
+/// The token of a task that was just created or bound.
+struct IssuedToken<'a> {
     task: TaskId,
     expires: Timestamp,
     bind_deadline: Option<Timestamp>,
     token: &'a str,
 }
 
-impl<'a> From<&'a CreatedTask<'_>> for Made<'a> {
+impl<'a> From<&'a CreatedTask<'_>> for IssuedToken<'a> {
     fn from(created: &'a CreatedTask<'_>) -> Self {
         Self {
             task: created.task_id,
@@ -258,8 +260,8 @@ impl<'a> From<&'a CreatedTask<'_>> for Made<'a> {
     }
 }
 
-impl Made<'_> {
-    /// Shows the task, or its token alone.
+impl IssuedToken<'_> {
+    /// Prints the task with its token, or only the token.
     fn show(
         &self,
         received: &Value,
@@ -273,7 +275,7 @@ impl Made<'_> {
             }
             let (id, end) = (self.task, self.expires);
             let bind = match self.bind_deadline {
-                Some(deadline) => format!("to be bound by: {deadline}\n"),
+                Some(deadline) => format!("bind by: {deadline}\n"),
                 None => String::new(),
             };
             format!("task:    {id}\nexpires: {end}\n{bind}token:   {token}\n")
@@ -282,10 +284,10 @@ impl Made<'_> {
     }
 }
 
-/// Binds the endpoint's token to its key; the endpoint goes on with the bound one.
+/// Binds the endpoint's token to its key and returns the endpoint with the bound token.
 ///
 /// # Errors
-/// There is no token, or the broker refuses.
+/// The endpoint has no token or no key, or the broker refuses.
 pub(crate) fn bind(endpoint: Endpoint) -> Result<Endpoint, Failure> {
     let bound = bind_call(&endpoint)?.value;
     endpoint.with_token(bound.token.as_str().to_owned())
@@ -296,11 +298,12 @@ fn bind_call(endpoint: &Endpoint) -> Result<Answer<BoundTask<'static>>, Failure>
         let why = "binding needs the task's token, in EPHYR_TOKEN or --credential-file";
         return Err(Failure::usage(why));
     };
-    let said = ephyr_token::explain(token).map_err(|error| Failure::data(error.to_string()))?;
-    let task = said
+    let explained =
+        ephyr_token::explain(token).map_err(|error| Failure::data(error.to_string()))?;
+    let task = explained
         .segments
         .last()
-        .map_or(said.root, |segment| segment.task);
+        .map_or(explained.root, |segment| segment.task);
     let arguments = TaskBindArguments {
         task_id: task.to_string(),
         holder_pub_key: holder.public()?,

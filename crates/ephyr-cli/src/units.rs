@@ -1,4 +1,4 @@
-//! `ephyr units`: the appliance's systemd units for systems without Nix.
+//! `ephyr units`: renders the appliance's systemd units for systems without Nix.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -38,7 +38,7 @@ pub(crate) fn run(units: &Units, output: &Output) -> Result<ExitCode, Failure> {
 }
 
 fn listing(written: &[PathBuf], removed: &[PathBuf]) -> String {
-    let line = |what: &str, path: &PathBuf| format!("{what} {}\n", path.display());
+    let line = |change: &str, path: &PathBuf| format!("{change} {}\n", path.display());
     let written = written.iter().map(|path| line("written", path));
     let removed = removed.iter().map(|path| line("removed", path));
     written.chain(removed).collect()
@@ -54,12 +54,12 @@ fn read(file: &Path) -> Result<Settings, Failure> {
         .map_err(|error| Failure::data(format!("{}: {error}", file.display())))
 }
 
-fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    let text = format!("{} cannot be {what}: {error}", path.display());
+fn cannot(action: &str, path: &Path, error: &io::Error) -> Failure {
+    let text = format!("{} cannot be {action}: {error}", path.display());
     Failure::new(CANNOT_CREATE, "cannot_create", text)
 }
 
-/// Puts the file in place whole: systemd may read it at any moment.
+/// Replaces the file atomically, because systemd may read it at any time.
 fn write(path: &Path, content: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
@@ -79,7 +79,7 @@ fn write(path: &Path, content: &str) -> io::Result<()> {
     written
 }
 
-/// The units of agents that there are no more; only what this command has made.
+/// Removes the units of agents that are no longer in the settings, if this command wrote them. Returns their paths.
 fn remove_stale(out: &Path, files: &[File]) -> Result<Vec<PathBuf>, Failure> {
     let directory = out.join(AGENT_UNITS);
     let entries =

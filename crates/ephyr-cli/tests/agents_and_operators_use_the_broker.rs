@@ -7,10 +7,10 @@ mod exec_output;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
-use ephyr_testkit::{Ran, Value, World, json, run};
+use ephyr_testkit::{RunOutput, Value, World, json, run};
 
-/// Runs `ephyr` on the appliance as this agent.
-fn ephyr(world: &World, agent: &str, arguments: &[&str]) -> Ran {
+/// Runs `ephyr` on the appliance as an agent.
+fn ephyr(world: &World, agent: &str, arguments: &[&str]) -> RunOutput {
     ephyr_with(world, agent, &[], arguments, "")
 }
 
@@ -21,7 +21,7 @@ fn ephyr_with(
     environment: &[(&str, &str)],
     arguments: &[&str],
     input: &str,
-) -> Ran {
+) -> RunOutput {
     let mut command = world.command("bin/ephyr", agent).expect("an account");
     command.env("EPHYR_SOCKET", world.socket()).args(arguments);
     command.envs(environment.iter().copied());
@@ -32,12 +32,14 @@ fn ephyr_with(
 fn url(world: &World) -> String {
     match world.tcp().expect("a running broker") {
         ephyr_testkit::http::Endpoint::Tcp(address) => format!("http://{address}/mcp"),
-        ephyr_testkit::http::Endpoint::Unix(..) => unreachable!("TCP is asked for"),
+        ephyr_testkit::http::Endpoint::Unix(..) => {
+            unreachable!("`World::tcp` returns a TCP endpoint")
+        }
     }
 }
 
 #[test]
-fn exec_gives_the_remote_output_and_exit_status_as_they_are() {
+fn exec_passes_on_output_and_exit_status() {
     let world = World::start().unwrap();
     let exec = |command: &[&str]| {
         let arguments = [&["exec", "web", "--role", "read", "--"], command].concat();
@@ -58,7 +60,7 @@ fn exec_gives_the_remote_output_and_exit_status_as_they_are() {
 }
 
 #[test]
-fn a_command_that_takes_too_long_is_status_124() {
+fn command_that_times_out_is_status_124() {
     let world = World::start().unwrap();
     let ran = ephyr(
         &world,
@@ -79,7 +81,7 @@ fn a_command_that_takes_too_long_is_status_124() {
 }
 
 #[test]
-fn a_refusal_is_status_77_and_says_what_would_be_allowed() {
+fn refusal_is_status_77_with_alternatives() {
     let world = World::start().unwrap();
     let denied = ephyr(
         &world,
@@ -115,7 +117,7 @@ fn a_refusal_is_status_77_and_says_what_would_be_allowed() {
 }
 
 #[test]
-fn whoami_targets_and_health_show_what_the_broker_says() {
+fn whoami_targets_certs_and_health_print_the_response() {
     let world = World::start().unwrap();
     let who = ephyr(&world, "builder", &["whoami"]);
     assert!(who.out.contains("agent: builder\n"), "{}", who.out);
@@ -130,13 +132,13 @@ fn whoami_targets_and_health_show_what_the_broker_says() {
     let value: Value = json.out.parse().unwrap();
     assert_eq!(value["targets"].as_array().unwrap().len(), 2);
     let certs = ephyr(&world, "builder", &["certs"]);
-    assert_eq!(certs.out, "no certificate is out for you\n");
+    assert_eq!(certs.out, "you have no valid certificate\n");
     let health = ephyr(&world, "builder", &["health"]);
     assert!(health.out.contains("status: ok\n"), "{}", health.out);
 }
 
 #[test]
-fn a_task_is_created_used_and_revoked() {
+fn task_is_created_used_and_revoked() {
     let world = World::start().unwrap();
     let url = url(&world);
     let scout = |token: Option<&str>, arguments: &[&str]| {
@@ -155,11 +157,11 @@ fn a_task_is_created_used_and_revoked() {
     let info = scout(Some(token), &["task", "info", "--json"]);
     let value: Value = info.out.parse().unwrap();
     let id = value["task"]["id"].as_str().unwrap();
-    let said = ephyr_with(&world, "scout", &[], &["inspect", "-"], token);
+    let inspected = ephyr_with(&world, "scout", &[], &["inspect", "-"], token);
     assert!(
-        said.out.contains("not verified") && said.out.contains(id),
+        inspected.out.contains("not verified") && inspected.out.contains(id),
         "{}",
-        said.out
+        inspected.out
     );
     let list = scout(None, &["task", "list"]);
     assert!(
@@ -183,7 +185,7 @@ fn a_task_is_created_used_and_revoked() {
 }
 
 #[test]
-fn whoever_gives_something_wrong_is_told_so_and_not_that_nobody_is_there() {
+fn invalid_input_is_not_reported_as_an_unavailable_broker() {
     let world = World::start().unwrap();
     let builder = |arguments: &[&str]| ephyr(&world, "builder", arguments);
     let missing = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
@@ -233,7 +235,7 @@ fn whoever_gives_something_wrong_is_told_so_and_not_that_nobody_is_there() {
 }
 
 #[test]
-fn a_query_that_finds_nothing_says_so() {
+fn query_without_matches_prints_a_note() {
     let world = World::start().unwrap();
     let query = |agent: &str, json: &[&str]| {
         let log = world.audit_log();
@@ -264,7 +266,7 @@ fn a_query_that_finds_nothing_says_so() {
 }
 
 #[test]
-fn a_task_created_with_a_key_is_of_no_use_without_it() {
+fn task_bound_to_a_key_is_refused_without_it() {
     let world = World::start().unwrap();
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -298,7 +300,7 @@ fn a_task_created_with_a_key_is_of_no_use_without_it() {
 }
 
 #[test]
-fn a_credential_may_lie_in_a_file() {
+fn credential_is_read_from_a_file() {
     let world = World::start().unwrap();
     let url = url(&world);
     let file = world.dir().join("scouts-key");
@@ -315,7 +317,7 @@ fn a_credential_may_lie_in_a_file() {
 }
 
 #[test]
-fn a_users_place_outside_the_group_is_told_apart_from_a_broker_that_is_not_there() {
+fn user_outside_the_group_is_advised_to_join_it() {
     let world = World::start().unwrap();
     if !world.accounts().are_separate() {
         return ephyr_testkit::skip("a second user needs root");
@@ -333,7 +335,7 @@ fn a_users_place_outside_the_group_is_told_apart_from_a_broker_that_is_not_there
 }
 
 #[test]
-fn a_receipt_leads_to_its_record_and_the_log_is_found_whole() {
+fn receipt_and_log_are_verified_and_a_changed_byte_is_found() {
     let world = World::start().unwrap();
     let json = ephyr(
         &world,
@@ -372,7 +374,7 @@ fn a_receipt_leads_to_its_record_and_the_log_is_found_whole() {
         "",
     );
     assert_eq!(found.out.lines().count(), 1, "{}", found.out);
-    // One changed byte, and both say so.
+    // Both commands detect one changed byte.
     let text = std::fs::read_to_string(log).unwrap();
     let copy = world.dir().join("audit.copy");
     std::fs::write(
@@ -392,7 +394,7 @@ fn a_receipt_leads_to_its_record_and_the_log_is_found_whole() {
 }
 
 #[test]
-fn the_stdio_bridge_carries_mcp_without_a_credential() {
+fn stdio_bridge_forwards_mcp_without_a_credential() {
     let world = World::start().unwrap();
     let call = |id: u32, name: &str| {
         json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {
@@ -411,26 +413,26 @@ fn the_stdio_bridge_carries_mcp_without_a_credential() {
     assert_eq!(targets.as_array().unwrap().len(), 2, "{answer}");
 }
 
-/// Waits until the audit log has a record of this kind about this command.
+/// Waits until the audit log has a record of this event for this command.
 #[cfg(test)]
-fn recorded(world: &World, event: &str, command: &str) {
-    let begun = std::time::Instant::now();
+fn wait_for_record(world: &World, event: &str, command: &str) {
+    let start = std::time::Instant::now();
     loop {
         let log = std::fs::read_to_string(world.audit_log()).unwrap();
-        let is_it = |line: &str| {
+        let matches = |line: &str| {
             let record: Value = line.parse().unwrap_or_default();
             record["event"] == event && record["action"]["command"] == command
         };
-        if log.lines().any(is_it) {
+        if log.lines().any(matches) {
             return;
         }
-        assert!(begun.elapsed().as_secs() < 60, "no {event} of {command}");
+        assert!(start.elapsed().as_secs() < 60, "no {event} of {command}");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
 
 #[test]
-fn what_runs_for_a_client_of_the_bridge_ends_with_it() {
+fn commands_of_a_bridge_client_end_when_the_client_is_gone() {
     let world = World::start().unwrap();
     for (how, seconds) in [("dies", 301), ("sends SIGTERM", 302)] {
         let mut command = world.command("bin/ephyr", "builder").unwrap();
@@ -439,7 +441,7 @@ fn what_runs_for_a_client_of_the_bridge_ends_with_it() {
         let mut bridge = command.stdin(piped()).stdout(piped()).spawn().unwrap();
         let mut input = bridge.stdin.take().unwrap();
         let output = bridge.stdout.take().unwrap();
-        // A version in which a broken connection cancels nothing.
+        // In this protocol version a broken connection does not cancel a call.
         let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
             "protocolVersion": "2025-06-18", "capabilities": {},
             "clientInfo": {"name": "test", "version": "1"},
@@ -450,7 +452,7 @@ fn what_runs_for_a_client_of_the_bridge_ends_with_it() {
             "arguments": {"target": "web", "role": "read", "command": sleep, "timeout": 300},
         }});
         writeln!(input, "{hello}\n{call}").unwrap();
-        recorded(&world, "exec_attempt", &sleep);
+        wait_for_record(&world, "exec_attempt", &sleep);
         let kept = if how == "dies" {
             drop((input, output));
             None
@@ -460,13 +462,13 @@ fn what_runs_for_a_client_of_the_bridge_ends_with_it() {
             Some((input, output))
         };
         assert!(bridge.wait().unwrap().success(), "{how}");
-        recorded(&world, "exec_outcome", &sleep);
+        wait_for_record(&world, "exec_outcome", &sleep);
         drop(kept);
     }
 }
 
 #[test]
-fn a_port_that_is_not_the_brokers_is_called_that() {
+fn port_of_another_server_is_reported_as_not_the_broker() {
     let mut world = World::start().unwrap();
     let ssh = format!("http://127.0.0.1:{}", world.target("web").unwrap().port);
     for arguments in [
@@ -482,16 +484,16 @@ fn a_port_that_is_not_the_brokers_is_called_that() {
 }
 
 #[test]
-fn a_connection_that_breaks_says_what_may_have_happened() {
+fn broken_connection_reports_a_possible_effect() {
     let world = World::start().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    // It accepts a request and closes the connection.
+    // A server that accepts a request and closes the connection.
     let server = std::thread::spawn(move || {
         for _ in 0..3 {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut asked = [0; 4096];
-            let read = stream.read(&mut asked).unwrap();
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).unwrap();
             assert!(read > 0);
         }
     });
@@ -502,14 +504,14 @@ fn a_connection_that_breaks_says_what_may_have_happened() {
     ] {
         let ran = ephyr(&world, "builder", &[&["--url", &url], arguments].concat());
         assert_eq!(ran.code, code, "{arguments:?} {}", ran.err);
-        let says = ran.err.contains("may have taken effect");
-        assert_eq!(says, may, "{}", ran.err);
+        let claims = ran.err.contains("may have taken effect");
+        assert_eq!(claims, may, "{}", ran.err);
     }
     server.join().unwrap();
 }
 
 #[test]
-fn a_credential_may_end_with_a_line_break_and_have_none_inside() {
+fn line_break_is_trimmed_from_a_credential_but_refused_inside() {
     let world = World::start().unwrap();
     let (url, key) = (url(&world), world.api_key("scout").unwrap());
     let whoami = |key: &str| {
@@ -527,7 +529,7 @@ fn a_credential_may_end_with_a_line_break_and_have_none_inside() {
 }
 
 #[test]
-fn a_hosts_keys_are_printed_as_the_policy_pins_them() {
+fn host_keys_are_printed_in_the_form_of_the_policy() {
     let mut world = World::builder().prepare().unwrap();
     let sshd = world.target("web").unwrap();
     let host = format!("127.0.0.1:{}", sshd.port);

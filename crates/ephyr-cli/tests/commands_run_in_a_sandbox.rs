@@ -1,4 +1,4 @@
-//! `ephyr sandbox`: what a command may do in it, beside the same command without it. The kernel's own Landlock.
+//! `ephyr sandbox` with the kernel's Landlock: each refused action also runs without the sandbox, where it succeeds.
 
 #![cfg(test)]
 
@@ -10,15 +10,15 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use ephyr_testkit::{Program, Ran, skip};
+use ephyr_testkit::{Program, RunOutput, skip};
 use tempfile::TempDir;
 
-/// A directory outside of what the sandbox lets through by itself, with a file and a program in it.
-struct Place {
+/// A directory that the sandbox denies by default, with a file and a program in it.
+struct Fixture {
     dir: TempDir,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), "content\n").unwrap();
@@ -33,12 +33,12 @@ impl Place {
     }
 }
 
-fn ephyr(arguments: &[&str]) -> Ran {
+fn ephyr(arguments: &[&str]) -> RunOutput {
     Program::new(env!("CARGO_BIN_EXE_ephyr")).run(arguments)
 }
 
-/// A script in the sandbox with these options.
-fn inside(options: &[&str], script: &str) -> Ran {
+/// Runs a script in the sandbox with these options.
+fn inside(options: &[&str], script: &str) -> RunOutput {
     let command = ["--", "/bin/sh", "-c", script];
     ephyr(&[&["sandbox"], options, &command[..]].concat())
 }
@@ -53,20 +53,20 @@ fn outside(script: &str) -> i32 {
 }
 
 #[test]
-fn as_another_user_than_the_agents_own_it_runs_nothing() {
+fn command_is_not_run_as_an_unexpected_user_id() {
     let own = fs::metadata("/proc/self").unwrap().uid();
     let as_uid = |uid: u32| inside(&["--uid", &uid.to_string()], "echo ran");
     let refused = as_uid(own + 1);
     assert_eq!((refused.code, refused.out.as_str()), (126, ""));
-    let told = format!("runs as UID {own} and not as {}", own + 1);
-    assert!(refused.err.contains(&told), "{}", refused.err);
+    let message = format!("runs as UID {own} and not as {}", own + 1);
+    assert!(refused.err.contains(&message), "{}", refused.err);
     if ephyr(&["sandbox", "--", "/bin/true"]).code == 69 {
         return skip("Landlock");
     }
     assert_eq!(as_uid(own).out, "ran\n");
 }
 
-/// The sandbox refuses it, and it is the sandbox that does.
+/// Asserts that the script succeeds without the sandbox and fails in it.
 fn denies(options: &[&str], script: &str) {
     assert_eq!(outside(script), 0, "`{script}` fails without the sandbox");
     let ran = inside(options, script);
@@ -78,7 +78,7 @@ fn allows(options: &[&str], script: &str) {
     assert_eq!(ran.code, 0, "`{script}` with {options:?}: {}", ran.err);
 }
 
-/// The kernel's Landlock ABI, as the sandbox itself says it; 0 where there is none.
+/// Returns the Landlock ABI that `ephyr sandbox --verbose` reports; 0 without Landlock.
 fn abi() -> u32 {
     let ran = inside(&["--verbose"], "true");
     let (_, after) = ran.err.split_once("ABI ").unwrap_or_default();
@@ -86,7 +86,7 @@ fn abi() -> u32 {
     digits.parse().unwrap_or(0)
 }
 
-/// Whether the kernel goes that far; says so if it does not.
+/// Whether the kernel has at least this Landlock ABI; otherwise calls [`skip`].
 fn kernel_has(least: u32) -> bool {
     let abi = abi();
     if abi < least {
@@ -96,12 +96,12 @@ fn kernel_has(least: u32) -> bool {
 }
 
 #[test]
-fn it_reads_what_it_was_given_and_changes_nothing_there() {
+fn ro_allows_reading_and_rw_also_writing() {
     if !kernel_has(3) {
         return;
     }
-    let place = Place::new();
-    let here = place.path();
+    let fixture = Fixture::new();
+    let here = fixture.path();
     let read = format!("cat {here}/file");
     let list = format!("ls {here}");
     let run = format!("{here}/program");
@@ -120,14 +120,14 @@ fn it_reads_what_it_was_given_and_changes_nothing_there() {
         denies(&["--ro", here], &script);
         allows(&["--rw", here], &script);
     }
-    // A single file is that file alone.
+    // The path of a file does not allow its directory.
     let file = format!("{here}/file");
     allows(&["--ro", &file], &read);
     denies(&["--ro", &file], &list);
 }
 
 #[test]
-fn by_itself_it_gives_the_system_and_nothing_else() {
+fn only_system_paths_are_accessible_by_default() {
     if !kernel_has(1) {
         return;
     }
@@ -139,32 +139,32 @@ fn by_itself_it_gives_the_system_and_nothing_else() {
     denies(&[], "ls /");
     denies(&[], "ls /var");
     denies(&[], "ls /run");
-    // The links by which things are usually given away lead nowhere else.
+    // Links in /proc do not lead out of the sandbox.
     denies(&["--ro", "/proc"], "ls /proc/self/root/var");
 }
 
 #[test]
-fn what_a_command_starts_is_in_the_sandbox_too_and_does_not_get_out() {
+fn child_processes_stay_in_the_sandbox() {
     if !kernel_has(1) {
         return;
     }
-    let place = Place::new();
-    let here = place.path();
+    let fixture = Fixture::new();
+    let here = fixture.path();
     denies(&[], &format!("sh -c 'setsid cat {here}/file'"));
-    // A sandbox within can give no more than the one without.
+    // A nested sandbox cannot allow more than the outer one.
     let own = env!("CARGO_BIN_EXE_ephyr");
-    let within = format!("{own} sandbox --ro {here} -- cat {here}/file");
+    let nested = format!("{own} sandbox --ro {here} -- cat {here}/file");
     denies(
         &["--ro", "/proc", "--ro", &format!("{here}/program")],
-        &within,
+        &nested,
     );
-    allows(&["--ro", "/proc", "--ro", here], &within);
+    allows(&["--ro", "/proc", "--ro", here], &nested);
     let ran = inside(&["--ro", "/proc"], "grep NoNewPrivs /proc/self/status");
     assert_eq!(ran.out, "NoNewPrivs:\t1\n");
 }
 
 #[test]
-fn tcp_goes_to_the_ports_that_are_named_and_is_never_listened_on() {
+fn tcp_connects_only_to_named_ports_and_never_listens() {
     if !kernel_has(4) {
         return;
     }
@@ -179,7 +179,7 @@ fn tcp_goes_to_the_ports_that_are_named_and_is_never_listened_on() {
 }
 
 #[test]
-fn processes_outside_hear_nothing_from_it() {
+fn outside_processes_get_no_signals_or_connections() {
     if !kernel_has(6) {
         return;
     }
@@ -200,25 +200,25 @@ fn processes_outside_hear_nothing_from_it() {
 }
 
 #[test]
-fn a_socket_is_reached_only_where_it_was_named() {
-    let place = Place::new();
-    let socket = Path::new(place.path()).join("socket");
+fn unix_socket_is_reachable_only_if_named() {
+    let fixture = Fixture::new();
+    let socket = Path::new(fixture.path()).join("socket");
     let _listener = UnixListener::bind(&socket).unwrap();
     let connect = python(&format!(
         "socket.socket(socket.AF_UNIX).connect('{}')",
         socket.display()
     ));
-    for named in [socket.to_str().unwrap(), place.path()] {
+    for named in [socket.to_str().unwrap(), fixture.path()] {
         allows(&["--socket", named], &connect);
     }
     if kernel_has(9) {
         denies(&[], &connect);
-        denies(&["--rw", place.path()], &connect);
+        denies(&["--rw", fixture.path()], &connect);
     }
 }
 
 #[test]
-fn the_command_takes_its_place() {
+fn command_replaces_the_process() {
     let ran = inside(&[], "printf %s \"$0\"; exit 7");
     assert_eq!(
         (ran.code, ran.out.as_str(), ran.err.as_str()),
@@ -228,33 +228,33 @@ fn the_command_takes_its_place() {
     assert_eq!(ran.out, "-- --ro a  b *\n");
     let ran = ephyr(&["sandbox", "--", "echo", "found in PATH"]);
     assert_eq!(ran.out, "found in PATH\n");
-    // The environment is the command's.
+    // The command inherits the environment.
     let program = Program::new(env!("CARGO_BIN_EXE_ephyr")).env("EPHYR_X", "here");
     let ran = program.run(&["sandbox", "--", "/bin/sh", "-c", "echo $EPHYR_X"]);
     assert_eq!(ran.out, "here\n");
 }
 
 #[test]
-fn what_cannot_be_done_is_said_and_the_command_is_not_run() {
-    let place = Place::new();
-    let here = place.path();
+fn command_is_not_run_if_the_sandbox_cannot_be_set_up() {
+    let fixture = Fixture::new();
+    let here = fixture.path();
     let mark = format!("{here}/ran");
     let touch = ["--", "/usr/bin/touch", &mark];
-    let refused = |options: &[&str], code: i32, says: &str| {
+    let refused = |options: &[&str], code: i32, cause: &str| {
         let ran = ephyr(&[&["sandbox", "--rw", here], options, &touch[..]].concat());
         assert_eq!(ran.code, code, "{options:?}: {}", ran.err);
-        assert!(ran.err.contains(says), "{options:?}: {}", ran.err);
+        assert!(ran.err.contains(cause), "{options:?}: {}", ran.err);
         assert!(!Path::new(&mark).exists(), "{options:?}");
     };
     refused(&["--rw", "/no/such"], 66, "/no/such");
     refused(&["--socket", "/no/such"], 66, "/no/such");
-    refused(&["--minimum-abi", "99"], 69, "99 is demanded");
+    refused(&["--minimum-abi", "99"], 69, "99 is required");
     refused(&["--connect", "0"], 64, "--connect");
     refused(&["--ro"], 64, "--ro");
     let ran = ephyr(&["sandbox", "--ro", here]);
     assert_eq!(ran.code, 64, "{}", ran.err);
 
-    // What is only read may be missing; that is said.
+    // A missing --ro path is skipped with a note.
     let ran = ephyr(&[&["sandbox", "--rw", here, "--ro", "/no/such"], &touch[..]].concat());
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains("--ro /no/such"), "{}", ran.err);
@@ -262,19 +262,19 @@ fn what_cannot_be_done_is_said_and_the_command_is_not_run() {
 }
 
 #[test]
-fn a_command_that_is_not_there_or_cannot_be_run_exits_as_a_shell_would() {
+fn missing_command_is_127_and_unexecutable_command_126() {
     if !kernel_has(1) {
         return;
     }
     let ran = ephyr(&["sandbox", "--", "no-such-program-here"]);
     assert_eq!(ran.code, 127, "{}", ran.err);
     assert!(ran.err.contains("no-such-program-here"), "{}", ran.err);
-    let place = Place::new();
-    let program = format!("{}/program", place.path());
+    let fixture = Fixture::new();
+    let program = format!("{}/program", fixture.path());
     let ran = ephyr(&["sandbox", "--", &program]);
     assert_eq!(ran.code, 126, "{}", ran.err);
     assert!(ran.err.contains("--ro DIRECTORY"), "{}", ran.err);
-    let ran = ephyr(&["sandbox", "--ro", place.path(), "--", &program]);
+    let ran = ephyr(&["sandbox", "--ro", fixture.path(), "--", &program]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "ran\n"));
 }
 

@@ -1,12 +1,12 @@
-//! What the command says to someone who does not know it, or types something wrong.
+//! Help texts, and errors of the command line.
 
-use ephyr_testkit::{Program, Ran};
+use ephyr_testkit::{Program, RunOutput};
 
 fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ephyr"))
 }
 
-fn ephyr(arguments: &[&str]) -> Ran {
+fn ephyr(arguments: &[&str]) -> RunOutput {
     program().run(arguments)
 }
 
@@ -44,7 +44,7 @@ const COMMANDS: &[&[&str]] = &[
 ];
 
 #[test]
-fn every_command_explains_itself_and_succeeds_at_it() {
+fn help_of_every_command_is_printed_with_status_0() {
     for command in COMMANDS {
         let ran = ephyr(&[*command, &["--help"]].concat());
         assert_eq!(ran.code, 0, "{command:?}: {}", ran.err);
@@ -54,13 +54,13 @@ fn every_command_explains_itself_and_succeeds_at_it() {
 }
 
 #[test]
-fn only_commands_that_speak_with_the_broker_say_how_to_reach_it() {
-    let speaks = |command: &[&str]| {
+fn only_broker_commands_show_connection_options() {
+    let shows_options = |command: &[&str]| {
         let ran = ephyr(&[command, &["--help"]].concat());
         ran.out.contains("--credential-file") && ran.out.contains("--holder-key")
     };
     for command in [&["exec"][..], &["task", "create"], &["mcp"], &["health"]] {
-        assert!(speaks(command), "{command:?}");
+        assert!(shows_options(command), "{command:?}");
     }
     for command in [
         &["ca", "init"][..],
@@ -68,14 +68,14 @@ fn only_commands_that_speak_with_the_broker_say_how_to_reach_it() {
         &["audit", "verify"],
         &["sandbox"],
     ] {
-        assert!(!speaks(command), "{command:?}");
+        assert!(!shows_options(command), "{command:?}");
     }
-    // The sandbox has a --socket of its own.
+    // The sandbox has its own --socket.
     assert!(ephyr(&["sandbox", "--help"]).out.contains("--socket"));
 }
 
 #[test]
-fn help_names_the_variables_and_never_their_values() {
+fn help_shows_variable_names_without_their_values() {
     let program = program()
         .env("EPHYR_API_KEY", "eph_a_x9Kq7")
         .env("EPHYR_TOKEN", "mac_x9Kq7");
@@ -85,7 +85,7 @@ fn help_names_the_variables_and_never_their_values() {
 }
 
 #[test]
-fn a_wrong_command_line_is_status_64_and_says_what_is_wrong() {
+fn invalid_command_line_is_status_64_with_the_cause() {
     for (arguments, word) in [
         (&["exce", "web"][..], "exce"),
         (&["exec", "web", "--", "id"], "--role"),
@@ -130,7 +130,7 @@ fn a_wrong_command_line_is_status_64_and_says_what_is_wrong() {
 }
 
 #[test]
-fn with_json_errors_are_json_too() {
+fn errors_are_json_with_the_json_option() {
     for arguments in [
         &["--json", "exce"][..],
         &["--json"],
@@ -149,7 +149,7 @@ fn with_json_errors_are_json_too() {
 }
 
 #[test]
-fn with_json_a_missing_argument_is_named_as_well() {
+fn json_error_names_the_missing_argument() {
     let ran = ephyr(&["--json", "exec", "web", "--", "id"]);
     let error: ephyr_testkit::Value = ran.err.parse().expect("one JSON value");
     let text = error["error"].as_str().unwrap();
@@ -160,14 +160,14 @@ fn with_json_a_missing_argument_is_named_as_well() {
 }
 
 #[test]
-fn after_the_dashes_json_belongs_to_the_remote_command() {
+fn json_after_double_dash_belongs_to_the_remote_command() {
     let ran = ephyr(&["exec", "web", "--", "show", "--json"]);
     assert_eq!(ran.code, 64);
     assert!(ran.err.starts_with("error:"), "{}", ran.err);
 }
 
 #[test]
-fn a_missing_broker_is_status_69_and_the_advice_fits_the_cause() {
+fn missing_broker_is_status_69_with_advice() {
     let missing = ephyr(&["targets", "--socket", "/nonexistent/broker.sock"]);
     assert_eq!(missing.code, 69);
     assert!(
@@ -180,14 +180,14 @@ fn a_missing_broker_is_status_69_and_the_advice_fits_the_cause() {
         "{}",
         missing.err
     );
-    // Port 1 is reserved and served by nobody.
+    // Port 1 is reserved: nothing listens there.
     let refused = ephyr(&["targets", "--url", "http://127.0.0.1:1"]);
     assert_eq!(refused.code, 69);
     assert!(refused.err.contains("127.0.0.1:1"), "{}", refused.err);
 }
 
 #[test]
-fn a_credential_is_not_sent_where_it_could_be_read_on_the_way() {
+fn credential_is_not_sent_unencrypted_over_the_network() {
     let program = program().env("EPHYR_API_KEY", "eph_a_x9Kq7");
     let ran = program.run(&["targets", "--url", "http://192.0.2.1:8554"]);
     assert_eq!(ran.code, 64);
@@ -200,7 +200,7 @@ fn a_credential_is_not_sent_where_it_could_be_read_on_the_way() {
 }
 
 #[test]
-fn completions_exist_for_the_usual_shells() {
+fn completions_are_printed_for_common_shells() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = ephyr(&["completions", shell]);
         assert_eq!(ran.code, 0, "{}", ran.err);

@@ -1,16 +1,16 @@
-//! The operator's commands: CA keys, API keys, policies, tokens to look at.
+//! Offline commands: CA keys, host keys, API keys, policies, token inspection.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use ephyr_testkit::{Program, Ran, Value};
+use ephyr_testkit::{Program, RunOutput, Value};
 use tempfile::tempdir;
 
 fn program() -> Program {
     Program::new(env!("CARGO_BIN_EXE_ephyr"))
 }
 
-fn ephyr(arguments: &[&str]) -> Ran {
+fn ephyr(arguments: &[&str]) -> RunOutput {
     program().run(arguments)
 }
 
@@ -31,7 +31,7 @@ targets:
 ";
 
 #[test]
-fn a_ca_key_is_private_and_its_public_half_can_be_shown_again() {
+fn ca_key_is_private_and_its_public_key_can_be_shown() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("ca_key");
     let path = path.to_str().unwrap();
@@ -53,7 +53,7 @@ fn a_ca_key_is_private_and_its_public_half_can_be_shown_again() {
 }
 
 #[test]
-fn a_ca_key_is_never_replaced() {
+fn ca_key_file_is_never_replaced() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("ca_key");
     fs::write(&path, "precious").unwrap();
@@ -64,7 +64,7 @@ fn a_ca_key_is_never_replaced() {
 }
 
 #[test]
-fn an_api_key_fits_its_hash_and_no_two_are_alike() {
+fn api_key_matches_its_hash_and_is_unique() {
     let made = ephyr(&["keys", "new", "scout", "--json"]);
     assert_eq!(made.code, 0, "{}", made.err);
     let value: Value = made.out.parse().unwrap();
@@ -81,7 +81,7 @@ fn an_api_key_fits_its_hash_and_no_two_are_alike() {
 }
 
 #[test]
-fn a_name_too_long_for_bcrypt_is_refused_and_not_cut_off() {
+fn name_too_long_for_bcrypt_is_refused() {
     let name = "a".repeat(23);
     assert_eq!(ephyr(&["keys", "new", &name]).code, 0);
     let ran = ephyr(&["keys", "new", &(name + "a")]);
@@ -90,7 +90,7 @@ fn a_name_too_long_for_bcrypt_is_refused_and_not_cut_off() {
 }
 
 #[test]
-fn only_regular_files_are_read_and_nothing_is_waited_for() {
+fn only_regular_files_are_read_without_blocking() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
@@ -136,7 +136,7 @@ fn only_regular_files_are_read_and_nothing_is_waited_for() {
 }
 
 #[test]
-fn validation_tells_valid_from_wrong_by_its_status() {
+fn validation_status_is_0_if_valid_and_2_with_errors() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("policy.yaml");
     let file = path.to_str().unwrap();
@@ -160,7 +160,7 @@ fn validation_tells_valid_from_wrong_by_its_status() {
 }
 
 #[test]
-fn a_policy_with_warnings_is_status_1() {
+fn policy_with_warnings_is_status_1() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("policy.yaml");
     let unused = POLICY.replace(
@@ -174,7 +174,7 @@ fn a_policy_with_warnings_is_status_1() {
 }
 
 #[test]
-fn programs_of_which_nothing_is_known_are_listed_when_asked() {
+fn verbose_validation_lists_unknown_programs() {
     let patterns = POLICY.replace(
         "principal: eph-read",
         "principal: eph-read, commands: [\"frobnicate -x *\", \"tar *\", \"cat *\", \"frobnicate y\"]",
@@ -184,22 +184,28 @@ fn programs_of_which_nothing_is_known_are_listed_when_asked() {
         let all = [&["policy", "validate", "-"], arguments].concat();
         program().input(&patterns).run(&all)
     };
-    let (quiet, told) = (validate(&[]), validate(&["--verbose"]));
-    assert_eq!((quiet.code, told.code), (1, 1), "{}{}", told.out, told.err);
+    let (quiet, verbose) = (validate(&[]), validate(&["--verbose"]));
+    assert_eq!(
+        (quiet.code, verbose.code),
+        (1, 1),
+        "{}{}",
+        verbose.out,
+        verbose.err
+    );
     assert!(!quiet.out.contains("frobnicate"), "{}", quiet.out);
     assert!(quiet.out.contains("W-COMMAND-OPEN"), "{}", quiet.out);
     assert!(
-        told.out.contains(
-            "unknown program at roles.read.commands[0]: nothing is known of `frobnicate`"
+        verbose.out.contains(
+            "unknown program at roles.read.commands[0]: `frobnicate` is not in the table"
         ),
         "{}",
-        told.out
+        verbose.out
     );
     assert_eq!(
-        told.out.matches("unknown program").count(),
+        verbose.out.matches("unknown program").count(),
         1,
         "{}",
-        told.out
+        verbose.out
     );
     let json: Value = validate(&["--verbose", "--json"]).out.parse().unwrap();
     assert_eq!(json["unknown_programs"][0]["program"], "frobnicate");
@@ -208,7 +214,7 @@ fn programs_of_which_nothing_is_known_are_listed_when_asked() {
 }
 
 #[test]
-fn a_policys_hash_is_that_of_its_bytes() {
+fn policy_hash_covers_the_bytes_of_the_file() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("policy.yaml");
     fs::write(&path, POLICY).unwrap();
@@ -225,7 +231,7 @@ fn a_policys_hash_is_that_of_its_bytes() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_status_66() {
+fn missing_file_is_status_66() {
     for arguments in [
         &["policy", "validate", "/nonexistent"][..],
         &["ca", "show", "/nonexistent"],
@@ -246,14 +252,14 @@ fn a_file_that_is_not_there_is_status_66() {
 }
 
 #[test]
-fn the_schema_is_json() {
+fn policy_schema_is_json() {
     let ran = ephyr(&["policy", "schema"]);
     let schema: Value = ran.out.parse().unwrap();
     assert!(schema["properties"]["agents"].is_object());
 }
 
 #[test]
-fn what_is_no_token_is_refused_and_not_repeated() {
+fn inspect_refuses_invalid_tokens_without_echoing_them() {
     let ran = program().input("mac_not!a!token\n").run(&["inspect", "-"]);
     assert_eq!(ran.code, 65);
     assert!(!ran.err.contains("not!a!token"), "{}", ran.err);
@@ -267,7 +273,7 @@ fn what_is_no_token_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn a_ca_key_of_another_kind_is_refused_and_named() {
+fn ca_key_of_another_algorithm_is_refused_by_name() {
     let dir = tempdir().unwrap();
     let file = dir.path().join("key");
     let made = std::process::Command::new("ssh-keygen")
@@ -287,7 +293,7 @@ fn a_ca_key_of_another_kind_is_refused_and_named() {
 }
 
 #[test]
-fn a_policy_may_come_from_standard_input() {
+fn policy_is_read_from_standard_input() {
     let validate = |text: &str| program().input(text).run(&["policy", "validate", "-"]);
     assert_eq!(validate(POLICY).code, 0);
     let wrong = validate(&POLICY.replace("uid: 1500", "uid: root"));
@@ -302,14 +308,14 @@ fn a_policy_may_come_from_standard_input() {
 }
 
 #[test]
-fn a_host_that_shows_no_key_is_told_with_its_name_and_port() {
+fn host_without_a_key_is_named_with_its_port() {
     let ran = ephyr(&["host-key", "127.0.0.1:1"]);
     assert_eq!(ran.code, 69, "{}", ran.out);
     assert!(ran.err.contains("127.0.0.1 port 1"), "{}", ran.err);
 }
 
 #[test]
-fn the_firewall_of_a_policy_is_rules_to_read_and_definitions() {
+fn nft_render_prints_the_ruleset_or_only_the_definitions() {
     let dir = tempdir().unwrap();
     let path = dir.path().join("policy.yaml");
     fs::write(&path, POLICY).unwrap();

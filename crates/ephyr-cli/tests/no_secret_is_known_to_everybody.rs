@@ -1,4 +1,4 @@
-//! What is rendered, printed, installed and documented holds no secret and suggests none.
+//! Rendered files, output and documentation contain no secrets or default credentials.
 
 #![cfg(test)]
 
@@ -25,17 +25,17 @@ targets:
   web: {host: web.example, allowed_roles: [op], auto_approve: true, host_key: KEY}
 ";
 
-/// What a text gives away, if it is a secret: who reads it could use it.
+/// Returns the first secret in a text, such as an API key, a token, a hash or a private key.
 fn secret(text: &str) -> Option<String> {
-    let secretly = |c: char| c.is_ascii_alphanumeric() || "./+=-_".contains(c);
+    let is_secret_char = |c: char| c.is_ascii_alphanumeric() || "./+=-_".contains(c);
     let behind = |mark: &str, least: usize| {
         text.match_indices(mark).find_map(|(at, _)| {
             let rest = &text[at + mark.len()..];
-            let end = rest.find(|c| !secretly(c)).unwrap_or(rest.len());
+            let end = rest.find(|c| !is_secret_char(c)).unwrap_or(rest.len());
             (end >= least).then(|| format!("{mark}{}", &rest[..end]))
         })
     };
-    // Random parts of API keys have 22 characters at least; tokens and hashes are longer than so.
+    // The random part of an API key has at least 22 characters; tokens and hashes are longer.
     let random = behind("eph_", 24).or_else(|| behind("mac_", 10));
     let hash = ["$2a$", "$2b$", "$2y$"].iter().find_map(|mark| {
         let digits = behind(mark, 2)?;
@@ -59,7 +59,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            // Of the tests' own some are there to be refused.
+            // Tests contain invalid secrets as input.
             if !path.ends_with("tests") {
                 files(&path, found);
             }
@@ -69,7 +69,7 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn no_secret_below(directory: &Path) {
+fn assert_no_secret_below(directory: &Path) {
     let mut found = Vec::new();
     files(directory, &mut found);
     assert!(!found.is_empty(), "{}", directory.display());
@@ -107,11 +107,11 @@ fn rendered() -> TempDir {
 }
 
 #[test]
-fn w30_nothing_that_is_rendered_or_documented_is_a_secret_that_everybody_knows() {
-    no_secret_below(rendered().path());
+fn w30_rendered_files_and_documents_contain_no_secrets() {
+    assert_no_secret_below(rendered().path());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for place in ["templates", "docs", "nix", "nixos-module", "nft"] {
-        no_secret_below(&root.join(place));
+        assert_no_secret_below(&root.join(place));
     }
     for file in ["policy/example.yaml", "README.md", "flake.nix"] {
         let text = fs::read_to_string(root.join(file)).unwrap();
@@ -129,15 +129,15 @@ fn w30_nothing_that_is_rendered_or_documented_is_a_secret_that_everybody_knows()
 }
 
 #[test]
-fn w30_each_key_is_made_anew_and_only_where_it_was_asked_for() {
+fn w30_each_key_is_random_and_printed_only_on_request() {
     let dir = tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let said = [path("one"), path("two")].map(|file| {
-        let said = run(&["ca", "init", "--out", &file]);
-        assert_eq!(secret(&said), None, "only the public half is printed");
-        said.split_whitespace().nth(1).unwrap().to_owned()
+    let keys = [path("one"), path("two")].map(|file| {
+        let printed = run(&["ca", "init", "--out", &file]);
+        assert_eq!(secret(&printed), None, "only the public key is printed");
+        printed.split_whitespace().nth(1).unwrap().to_owned()
     });
-    assert_ne!(said[0], said[1]);
+    assert_ne!(keys[0], keys[1]);
     let made = [(); 2].map(|()| {
         let text = run(&["keys", "new", "scout"]);
         let start = text.find("eph_scout_").unwrap() + "eph_scout_".len();

@@ -1,4 +1,4 @@
-//! `ephyr units render`: the files, what systemd says to them, and how exposed the services are.
+//! `ephyr units render`: the files, their check by systemd, and the services' exposure.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ const AGENTS: &str = r#""inside": {"uid": 1501, "command": ["/bin/sh", "-c", "ex
     "outside": {"uid": 1502, "command": ["/bin/true"], "egress": [{"cidr": "192.0.2.0/24", "port": 443}]},
     "by-hand": {"uid": 1503}"#;
 
-/// Rendered units and programs that stand for those that they start.
+/// A directory with rendered units and with stubs of the programs that they start.
 struct Rendered {
     dir: TempDir,
 }
@@ -79,7 +79,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The version of systemd here; none, with a skip, where there is no systemd-analyze.
+/// Returns the version of systemd; `None`, after [`skip`], without systemd-analyze.
 #[cfg(test)]
 fn systemd() -> Option<u32> {
     let Ok(output) = Command::new("systemd-analyze").arg("--version").output() else {
@@ -90,7 +90,7 @@ fn systemd() -> Option<u32> {
     text.split_whitespace().nth(1).unwrap().parse().ok()
 }
 
-/// What `systemd-analyze verify` says; it exits with 0 even where it does not know a directive.
+/// Returns the messages of `systemd-analyze verify`; it exits with 0 even for unknown directives.
 #[cfg(test)]
 fn verify(units: &[PathBuf]) -> String {
     let output = Command::new("systemd-analyze")
@@ -101,9 +101,9 @@ fn verify(units: &[PathBuf]) -> String {
     stderr(&output)
 }
 
-/// What this systemd is too old for: a type of services, replaced by what is nearest to it, and a directive.
+/// Replaces a service type and removes a directive that this version of systemd lacks.
 #[cfg(test)]
-fn as_old_as_this(version: u32, units: &[PathBuf]) {
+fn downgrade(version: u32, units: &[PathBuf]) {
     for unit in units {
         let mut text = fs::read_to_string(unit).unwrap();
         if version < 253 {
@@ -123,7 +123,7 @@ fn systemd_understands_every_directive() {
     assert_eq!(stderr(&rendered.render(AGENTS)), "");
     let units = rendered.units();
     assert_eq!(units.len(), 10, "{units:?}");
-    as_old_as_this(version, &units);
+    downgrade(version, &units);
     assert_eq!(verify(&units), "");
 
     let broken = rendered.unit("ephyr-signer.service");
@@ -131,11 +131,11 @@ fn systemd_understands_every_directive() {
     fs::write(&broken, text.replace("ProtectClock=", "ProtectCloak=")).unwrap();
     assert!(
         verify(&units).contains("ProtectCloak"),
-        "the check sees what it is for"
+        "the check reports an unknown directive"
     );
 }
 
-/// How exposed a service is, from 0 to 10, as `systemd-analyze security` reckons.
+/// Whether the exposure of a service, from `systemd-analyze security`, is at most this many tenths (0 to 100).
 #[cfg(test)]
 fn is_at_most(unit: &Path, tenths: u32) -> bool {
     let output = Command::new("systemd-analyze")
@@ -148,7 +148,7 @@ fn is_at_most(unit: &Path, tenths: u32) -> bool {
 }
 
 #[test]
-fn services_are_exposed_as_little_as_they_can_be() {
+fn exposure_of_services_is_below_its_limit() {
     if systemd().is_none() {
         return;
     }
@@ -167,12 +167,12 @@ fn services_are_exposed_as_little_as_they_can_be() {
     fs::write(&signer, text.replace("CapabilityBoundingSet=\n", "")).unwrap();
     assert!(
         !is_at_most(&signer, 8),
-        "without that line everything is allowed"
+        "without that line all capabilities are allowed"
     );
 }
 
 #[test]
-fn an_agent_that_is_gone_leaves_no_unit_and_foreign_files_stay() {
+fn unit_of_a_removed_agent_is_deleted_and_foreign_files_stay() {
     let rendered = Rendered::new();
     rendered.render(AGENTS);
     let (own, foreign) = (
@@ -193,7 +193,7 @@ fn an_agent_that_is_gone_leaves_no_unit_and_foreign_files_stay() {
 }
 
 #[test]
-fn bad_settings_write_nothing_and_are_named_all_at_once() {
+fn invalid_settings_write_nothing_and_report_every_error() {
     let rendered = Rendered::new();
     let output = rendered.render(r#""a": {"uid": 0}, "b": {"uid": 1500, "user": "root"}"#);
     assert_eq!(output.status.code(), Some(65));

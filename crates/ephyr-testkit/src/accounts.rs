@@ -1,32 +1,32 @@
-//! Who is who in a world: the daemons' users, the agents, the accounts of the roles.
+//! The users and groups of a world: daemons, agents and role accounts.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use crate::error::{Context as _, Error, Result};
 
-/// On what footing a world stands.
+/// The isolation of a world, depending on the privileges of the test process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Footing {
-    /// Root, with a private mount namespace: every account is a user of its own.
+    /// Root, with a private mount namespace: every account is a separate user.
     Private,
-    /// Root, but mount namespaces are forbidden here (an ordinary container): daemons and agents have
-    /// user ids of their own, the roles' account on the targets is root.
+    /// Root without mount namespaces (an ordinary container): daemons and agents have separate user
+    /// ids, and the role account on the targets is root.
     Numeric,
-    /// An ordinary user: everybody is that user.
+    /// An ordinary user: every account is that user.
     Plain,
 }
 
 /// A user of the world.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The login name; on [`Footing::Numeric`] nothing but a label.
+    /// The login name; only a label on [`Footing::Numeric`].
     pub name: String,
     /// The user id.
     pub uid: u32,
     /// The primary group.
     pub gid: u32,
-    /// The other groups.
+    /// The supplementary groups.
     pub groups: Vec<u32>,
 }
 
@@ -35,7 +35,7 @@ pub struct Account {
 pub struct Accounts {
     /// The login shell of all accounts.
     pub(crate) shell: String,
-    /// On what footing.
+    /// The isolation of the world.
     pub footing: Footing,
     users: BTreeMap<String, Account>,
     groups: BTreeMap<String, u32>,
@@ -49,12 +49,12 @@ pub(crate) const SIGNER_CLIENTS: &str = "ephyr-signer-clients";
 /// The login shell of a world's accounts.
 const SHELL: &str = "/bin/sh";
 
-/// The first id that is tried; above what distributions give to people and below the ranges of
+/// The first user id to use: above the range that distributions give to people and below that of
 /// systemd's dynamic users.
 const FIRST_ID: u32 = 59_000;
 
 impl Accounts {
-    /// Makes the accounts for these agents and these roles' accounts.
+    /// Assigns accounts to the daemons, these agents and these role accounts.
     pub(crate) fn make(footing: Footing, agents: &[&str], roles: &[&str]) -> Result<Self> {
         match footing {
             Footing::Private => Self::separate(footing, agents, roles, &taken_ids()?),
@@ -125,25 +125,25 @@ impl Accounts {
     /// The account with this label.
     ///
     /// # Errors
-    /// There is none.
+    /// The account does not exist.
     pub fn get(&self, label: &str) -> Result<&Account> {
         self.users
             .get(label)
             .ok_or_else(|| Error::new(format!("the world has no account {label:?}")))
     }
 
-    /// The id of a group; `None` where the world has no groups of its own.
+    /// The id of a group; `None` if the world has no separate groups.
     #[must_use]
     pub fn group(&self, label: &str) -> Option<u32> {
         self.groups.get(label).copied()
     }
 
-    /// The Unix account behind a role's account. Where accounts cannot be made, the first role has the
-    /// one that there is, and the others have accounts that do not exist: two roles of a target may not
-    /// share one.
+    /// The Unix account of a role. Where accounts cannot be created, the first role has the only
+    /// existing account and the others have accounts that do not exist, because two roles of a target
+    /// may not share one.
     ///
     /// # Errors
-    /// There is no such account.
+    /// The account does not exist.
     pub fn role_account(&self, label: &str) -> Result<String> {
         let is_first = label == crate::policy::ROLES[0].1;
         match self.footing {
@@ -154,20 +154,20 @@ impl Accounts {
         }
     }
 
-    /// Whether every role has an account of its own that one can log in to.
+    /// Whether every role has a separate account that accepts logins.
     #[must_use]
     pub fn have_role_accounts(&self) -> bool {
         self.footing == Footing::Private
     }
 
-    /// Whether two accounts of this world are different users.
+    /// Whether the accounts of this world are different users.
     #[must_use]
     pub fn are_separate(&self) -> bool {
         self.footing != Footing::Plain
     }
 
-    /// The machine's `/etc/passwd`, `/etc/group` and `/etc/shadow` with the world's accounts added;
-    /// homes lie under `homes`.
+    /// The machine's `/etc/passwd`, `/etc/group` and `/etc/shadow` with the world's accounts added, and
+    /// their home directories below `homes`.
     pub(crate) fn files(&self, homes: &str) -> Result<[(&'static str, String); 3]> {
         let read = |path: &str| fs::read_to_string(path).context(|| format!("reading {path}"));
         let mut passwd = read("/etc/passwd")?;
@@ -178,7 +178,7 @@ impl Accounts {
                 text.push('\n');
             }
         }
-        // sshd's own unprivileged half, where the package has not made it.
+        // The user of sshd's privilege separation, if the package has not created it.
         if !passwd.lines().any(|line| line.starts_with("sshd:")) {
             passwd.push_str("sshd:x:58999:65534::/run/sshd:/usr/sbin/nologin\n");
             shadow.push_str("sshd:*:19000::::::\n");
@@ -190,7 +190,7 @@ impl Accounts {
                 self.shell
             ));
             group.push_str(&format!("{name}:x:{gid}:\n"));
-            // `*`, not `!`: sshd counts the latter as a locked account and lets nobody in.
+            // `*`, not `!`: sshd treats the latter as a locked account and refuses every login.
             shadow.push_str(&format!("{name}:*:19000::::::\n"));
         }
         for (name, gid) in &self.groups {
@@ -232,7 +232,7 @@ fn user_name(uid: u32) -> Result<String> {
         })
         .ok_or_else(|| {
             Error::new(format!(
-                "user id {uid} has no name in /etc/passwd; sshd needs one"
+                "user id {uid} has no name in /etc/passwd, and sshd requires one; add an entry"
             ))
         })
 }
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn taken_ids_are_not_given_again_and_nobody_shares_one() {
+    fn assigned_ids_are_unique_and_not_taken() {
         let accounts =
             Accounts::separate(Footing::Private, &["a", "b"], &["r"], &[59_000, 59_003]).unwrap();
         let mut ids: Vec<u32> = accounts.users().map(|user| user.uid).collect();
@@ -255,11 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_broker_is_a_client_of_the_signer_and_agents_are_not() {
+    fn only_the_broker_is_in_the_signer_clients_group() {
         let accounts = Accounts::separate(Footing::Private, &["a"], &["r"], &[]).unwrap();
         let clients = accounts.group(SIGNER_CLIENTS).unwrap();
-        let holds = |label: &str| accounts.get(label).unwrap().groups.contains(&clients);
-        assert!(holds(BROKER));
-        assert!(!holds("a") && !holds("r"));
+        let is_client = |label: &str| accounts.get(label).unwrap().groups.contains(&clients);
+        assert!(is_client(BROKER));
+        assert!(!is_client("a") && !is_client("r"));
     }
 }

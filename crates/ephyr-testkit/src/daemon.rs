@@ -1,4 +1,4 @@
-//! A process of a world: started with its output in a log, waited for, signalled, killed.
+//! A long-running process of a world, with its output in a log file.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Context as _, Error, Result};
-use crate::keeper::Roll;
+use crate::keeper::ProcessList;
 
-/// How long anything may take to become ready. Generous: the machine may be busy with other tests.
+/// The time limit for a process to become ready or to end. Generous: the machine may be busy with
+/// other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-const PAUSE: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// The exit code, unless a signal ended it.
+    /// The exit code; `None` if a signal ended the process.
     pub code: Option<i32>,
-    /// The signal that ended it.
+    /// The signal that ended the process.
     pub signal: Option<i32>,
 }
 
@@ -39,56 +40,61 @@ pub struct Daemon {
     name: String,
     child: Child,
     log: PathBuf,
-    roll: Roll,
+    processes: ProcessList,
     ended: bool,
 }
 
 impl Daemon {
-    pub(crate) fn spawn(name: &str, mut command: Command, log: &Path, roll: Roll) -> Result<Self> {
+    pub(crate) fn spawn(
+        name: &str,
+        mut command: Command,
+        log: &Path,
+        processes: ProcessList,
+    ) -> Result<Self> {
         let file = File::options()
             .create(true)
             .append(true)
             .open(log)
             .context(|| format!("opening {}", log.display()))?;
-        let twin = file.try_clone().context(|| "sharing the log".into())?;
+        let stderr = file.try_clone().context(|| "duplicating the log".into())?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file)
-            .stderr(twin)
+            .stderr(stderr)
             .spawn()
             .context(|| format!("starting {name} ({:?})", command.get_program()))?;
-        roll.enter(child.id());
+        processes.add(child.id());
         Ok(Self {
             name: name.into(),
             child,
             log: log.into(),
-            roll,
+            processes,
             ended: false,
         })
     }
 
-    /// Its process id.
+    /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has written so far.
+    /// The output so far.
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
-    /// Where its output goes.
+    /// The path of the log file.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
-    /// Its resident memory in bytes.
+    /// The resident memory in bytes.
     ///
     /// # Errors
-    /// It does not run.
+    /// The process is not running.
     pub fn resident_bytes(&self) -> Result<u64> {
         let path = format!("/proc/{}/status", self.pid());
         let text = fs::read_to_string(&path).context(|| format!("reading {path}"))?;
@@ -104,10 +110,10 @@ impl Daemon {
             .ok_or_else(|| Error::new(format!("{path} has no VmRSS")))
     }
 
-    /// Waits until `ready` gives a value.
+    /// Polls until `ready`, which is called with the log, returns a value.
     ///
     /// # Errors
-    /// The process ended first, or it took too long; the error holds the log.
+    /// The process ended first, or the time limit passed; the error includes the log.
     pub fn wait_until<T>(
         &mut self,
         what: &str,
@@ -132,14 +138,14 @@ impl Daemon {
                     self.log()
                 )));
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// Sends a signal.
     ///
     /// # Errors
-    /// It has ended.
+    /// The process has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.poll()?.is_some() {
             return Err(Error::new(format!("{} has ended already", self.name)));
@@ -149,10 +155,10 @@ impl Daemon {
         kill_process(pid, signal).context(|| format!("signalling {}", self.name))
     }
 
-    /// Whether it has ended, and how.
+    /// Returns the outcome if the process has ended.
     ///
     /// # Errors
-    /// The kernel does not know the process.
+    /// `waitpid` failed.
     pub fn poll(&mut self) -> Result<Option<Outcome>> {
         let status = self
             .child
@@ -160,15 +166,15 @@ impl Daemon {
             .context(|| format!("waiting for {}", self.name))?;
         if status.is_some() && !self.ended {
             self.ended = true;
-            self.roll.strike(self.child.id());
+            self.processes.remove(self.child.id());
         }
         Ok(status.map(Outcome::from))
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     ///
     /// # Errors
-    /// It did not end in time.
+    /// The process did not end within the time limit.
     pub fn wait(&mut self) -> Result<Outcome> {
         let start = Instant::now();
         loop {
@@ -182,26 +188,26 @@ impl Daemon {
                     self.log()
                 )));
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Kills it with SIGKILL, as a crash would, and waits.
+    /// Sends SIGKILL, to simulate a crash, and waits.
     ///
     /// # Errors
-    /// It cannot be waited for.
+    /// Waiting failed.
     pub fn kill(&mut self) -> Result<Outcome> {
         if self.poll()?.is_none() {
-            // Ended in between: then the wait tells.
+            // Fails if the process has ended since the poll; `wait` returns that outcome.
             let _ = self.child.kill();
         }
         self.wait()
     }
 
-    /// Asks it to stop with SIGTERM, and waits.
+    /// Sends SIGTERM and waits.
     ///
     /// # Errors
-    /// It had ended before, or does not end.
+    /// The process had already ended, or did not end within the time limit.
     pub fn stop(&mut self) -> Result<Outcome> {
         self.signal(Signal::TERM)?;
         self.wait()

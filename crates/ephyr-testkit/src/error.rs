@@ -1,15 +1,15 @@
-//! The one error of the kit: a sentence, and what lay underneath.
+//! The error type of the test kit: a message that includes its cause.
 
 use std::fmt;
 
-/// What went wrong while setting up or talking to a world.
+/// A failure to set up a world or to communicate with it.
 pub struct Error(String);
 
-/// A result with the kit's [`Error`].
+/// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An error with this text.
+    /// Creates an error with this message.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -21,7 +21,7 @@ impl fmt::Display for Error {
     }
 }
 
-// Tests end with `unwrap`: the text is to be read there as it is, with its line breaks.
+// `unwrap` in a test prints the debug form: keep the message readable, with its line breaks.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -30,7 +30,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// Puts words before an error that comes from elsewhere.
+/// Converts a foreign error into [`Error`], with a prefix that says what was being done.
 pub(crate) trait Context<T> {
     fn context(self, words: impl FnOnce() -> String) -> Result<T>;
 }

@@ -1,5 +1,5 @@
-//! A small blocking HTTP/1.1 client that can also misbehave: over TCP, or over a Unix socket under
-//! another user's id.
+//! A small blocking HTTP/1.1 client over TCP, or over a Unix socket with another user's id. It can
+//! also send malformed and incomplete requests.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -12,36 +12,36 @@ use rustix::process::{Gid, Uid};
 use crate::accounts::Account;
 use crate::error::{Context as _, Error, Result};
 
-/// The longest answer that is read.
-const MAX_ANSWER: usize = 64 << 20;
+/// The limit for the length of a response body.
+const MAX_RESPONSE: usize = 64 << 20;
 
-/// How long a read may take: longer than the longest command of a test.
+/// The timeout of a read: longer than the longest command of a test.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Where a server listens, and who one is on the way there.
+/// The address of a server, and the user id of the client.
 #[derive(Debug, Clone)]
 pub enum Endpoint {
-    /// TCP, where nobody is anybody.
+    /// TCP, without a user id.
     Tcp(SocketAddr),
-    /// A Unix socket, connected to as this account (`None`: as the test's own user).
+    /// A Unix socket, with this account's user id (`None`: the test's own).
     Unix(PathBuf, Option<Account>),
 }
 
-/// A connection.
+/// A client connection.
 pub struct Connection {
     wire: Wire,
     /// Read from the wire but not yet consumed.
     pending: Vec<u8>,
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// The headers, names in small letters.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, without transfer coding.
+    /// The decoded body.
     pub body: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ enum Wire {
 }
 
 impl Response {
-    /// The first header of this name (in small letters).
+    /// The value of the first header with this name (lower case).
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
@@ -69,7 +69,7 @@ impl Response {
     /// The body as JSON.
     ///
     /// # Errors
-    /// It is not JSON.
+    /// The body is not JSON.
     pub fn json(&self) -> Result<serde_json::Value> {
         serde_json::from_slice(&self.body)
             .context(|| format!("status {}: {:?} is not JSON", self.status, self.text()))
@@ -80,7 +80,7 @@ impl Endpoint {
     /// Connects.
     ///
     /// # Errors
-    /// Nobody listens there, or this user may not connect.
+    /// No server listens, or the user is not permitted to connect.
     pub fn connect(&self) -> Result<Connection> {
         let wire = match self {
             Self::Tcp(addr) => {
@@ -114,10 +114,10 @@ impl Endpoint {
         })
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     ///
     /// # Errors
-    /// No connection, or no complete answer.
+    /// The connection failed, or the response is incomplete.
     pub fn request(
         &self,
         method: &str,
@@ -129,8 +129,8 @@ impl Endpoint {
     }
 }
 
-/// Linux keeps credentials per thread: one that takes the account's and connects is, to the peer, a
-/// process of that account. The rest of this process stays what it was.
+/// Connects with the account's user id. Linux keeps credentials per thread: a separate thread takes
+/// those of the account and connects, and `SO_PEERCRED` reports them. Other threads are unaffected.
 fn connect_as(path: &Path, account: &Account) -> io::Result<UnixStream> {
     let (path, account) = (path.to_owned(), account.clone());
     std::thread::spawn(move || {
@@ -146,10 +146,10 @@ fn connect_as(path: &Path, account: &Account) -> io::Result<UnixStream> {
 }
 
 impl Connection {
-    /// Sends a request and reads the answer; the connection can be used again after.
+    /// Sends a request and reads the response; the connection can be reused.
     ///
     /// # Errors
-    /// The peer went away, or its answer is not HTTP.
+    /// The server closed the connection, or its response is not HTTP.
     pub fn request(
         &mut self,
         method: &str,
@@ -178,8 +178,8 @@ impl Connection {
         let mut bytes = text.into_bytes();
         bytes.extend_from_slice(body);
         let sent = self.send(&bytes);
-        // A server that refuses a body answers before it has read all of it, and closes: the answer
-        // counts, not the failed write.
+        // A server that rejects a body may respond and close before it has read all of it: the
+        // response counts, not the failed write.
         match self.read_response() {
             Ok(response) => Ok(response),
             Err(error) => sent.and(Err(error)),
@@ -218,7 +218,7 @@ impl Connection {
         .context(|| "setting a timeout".into())
     }
 
-    /// Reads until the peer closes (true) or the read times out (false).
+    /// Reads until the server closes the connection (true) or the read times out (false).
     #[must_use]
     pub fn is_closed_by_peer(&mut self) -> bool {
         let mut buffer = [0; 4096];
@@ -235,10 +235,10 @@ impl Connection {
         }
     }
 
-    /// Reads one answer.
+    /// Reads one response.
     ///
     /// # Errors
-    /// The peer closed before it was complete, or it is not HTTP.
+    /// The server closed before the response was complete, or it is not HTTP.
     pub fn read_response(&mut self) -> Result<Response> {
         let (status, headers) = self.read_head()?;
         let mut response = Response {
@@ -267,7 +267,7 @@ impl Connection {
         let status = status_line
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3)?.parse().ok())
-            .ok_or_else(|| Error::new(format!("not an HTTP answer: {status_line:?}")))?;
+            .ok_or_else(|| Error::new(format!("not an HTTP response: {status_line:?}")))?;
         let mut headers = Vec::new();
         loop {
             let line = self.read_line()?;
@@ -286,8 +286,8 @@ impl Connection {
             let size = usize::from_str_radix(line.split(';').next().unwrap_or_default().trim(), 16)
                 .context(|| format!("chunk size {line:?}"))?;
             body.extend(self.take(size)?);
-            if body.len() > MAX_ANSWER {
-                return Err(Error::new("the answer is too long"));
+            if body.len() > MAX_RESPONSE {
+                return Err(Error::new("the response is too long"));
             }
             self.read_line()?;
             if size == 0 {
@@ -296,10 +296,10 @@ impl Connection {
         }
     }
 
-    /// Reads a line and takes off its line break.
+    /// Reads a line, without its line break.
     ///
     /// # Errors
-    /// The peer closed first.
+    /// The server closed the connection first.
     pub fn read_line(&mut self) -> Result<String> {
         loop {
             if let Some(at) = self.pending.iter().position(|byte| *byte == b'\n') {
@@ -309,20 +309,20 @@ impl Connection {
             }
             if !self.fill()? {
                 return Err(Error::new(
-                    "the connection was closed in the middle of an answer",
+                    "the connection was closed before the response was complete",
                 ));
             }
         }
     }
 
     fn take(&mut self, length: usize) -> Result<Vec<u8>> {
-        if length > MAX_ANSWER {
-            return Err(Error::new("the answer is too long"));
+        if length > MAX_RESPONSE {
+            return Err(Error::new("the response is too long"));
         }
         while self.pending.len() < length {
             if !self.fill()? {
                 return Err(Error::new(
-                    "the connection was closed in the middle of an answer",
+                    "the connection was closed before the response was complete",
                 ));
             }
         }
@@ -331,8 +331,8 @@ impl Connection {
 
     fn read_to_end(&mut self) -> Result<Vec<u8>> {
         while self.fill()? {
-            if self.pending.len() > MAX_ANSWER {
-                return Err(Error::new("the answer is too long"));
+            if self.pending.len() > MAX_RESPONSE {
+                return Err(Error::new("the response is too long"));
             }
         }
         Ok(std::mem::take(&mut self.pending))
@@ -347,7 +347,7 @@ impl Connection {
                     return Ok(count > 0);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).context(|| "reading the answer".into()),
+                Err(error) => return Err(error).context(|| "reading the response".into()),
             }
         }
     }

@@ -1,6 +1,6 @@
-//! The keeper: a shell in the world's mount namespace that outlives nothing. When its standard input
-//! closes, because the world was dropped or because the test process died, it kills what is left and
-//! removes the world's directory.
+//! The keeper: a shell process in the world's mount namespace. When its standard input closes, because
+//! the world was dropped or the test process died, it kills the remaining processes and removes the
+//! world's directory.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::accounts::{Account, Footing};
 use crate::error::{Context as _, Error, Result};
 
-/// Where the tools lie, for the keeper and for everything it starts.
+/// `PATH` of the keeper and of every process in the world.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Prepares the namespace and says `ready`; then `+PID` and `-PID` lines until the input ends.
+/// Prepares the namespace, prints `ready`, then reads `+PID` and `-PID` lines until the input ends.
 const SCRIPT: &str = r#"
 set -eu
 dir=$1 private=$2 state_owner=$3 pids=
@@ -32,11 +32,11 @@ if [ "$private" = yes ]; then
         : > "$dir/bin/${program##*/}"
         mount --bind "$program" "$dir/bin/${program##*/}"
     done
-    # As a pattern: find takes brackets for a choice of characters.
+    # A glob pattern for find, which would read the brackets as a character class.
     namespace=$(readlink /proc/self/ns/mnt | tr '[]' '??')
 elif [ "$(id -u)" = 0 ]; then
-    # sshd's own empty directory, which its service would make; other worlds may need it as well, so
-    # it stays.
+    # The privilege separation directory of sshd, usually created by its service. Not removed at the
+    # end: other worlds may use it.
     mkdir -p -m 755 /run/sshd
 fi
 echo ready
@@ -63,38 +63,38 @@ fi
 rm -rf --one-file-system "$dir"
 "#;
 
-/// Holds the namespace and the list of what runs in the world.
+/// Holds the world's namespace and its list of processes.
 pub(crate) struct Keeper {
     footing: Footing,
     child: Child,
-    roll: Roll,
+    processes: ProcessList,
 }
 
-/// The list of processes that the keeper ends if nobody else does.
+/// The processes that the keeper kills when the world ends.
 #[derive(Clone)]
-pub(crate) struct Roll(Arc<Mutex<Option<ChildStdin>>>);
+pub(crate) struct ProcessList(Arc<Mutex<Option<ChildStdin>>>);
 
-impl Roll {
-    /// Enters a process.
-    pub(crate) fn enter(&self, pid: u32) {
+impl ProcessList {
+    /// Adds a process.
+    pub(crate) fn add(&self, pid: u32) {
         self.write(&format!("+{pid}\n"));
     }
 
-    /// Strikes out a process that was waited for.
-    pub(crate) fn strike(&self, pid: u32) {
+    /// Removes a process that has been reaped, because its id may be reused.
+    pub(crate) fn remove(&self, pid: u32) {
         self.write(&format!("-{pid}\n"));
     }
 
     fn write(&self, line: &str) {
         if let Some(pipe) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            // A dead keeper has nothing to note; its end shows when the world is dropped.
+            // Fails only if the keeper has died, and then there is no list to update.
             let _ = pipe.write_all(line.as_bytes());
         }
     }
 }
 
 impl Keeper {
-    /// Finds out on what footing worlds stand on this machine.
+    /// Detects the footing that this machine allows.
     pub(crate) fn footing() -> Footing {
         if !rustix::process::geteuid().is_root() {
             return Footing::Plain;
@@ -111,9 +111,9 @@ impl Keeper {
         }
     }
 
-    /// Starts the keeper of the world in `dir`. In a private namespace each of `programs` appears as
-    /// `dir/bin/<name>`, readable for every user wherever it really lies.
-    /// There `dir/state` is a tmpfs of the broker's, as a secret that must not reach a disk needs it.
+    /// Starts the keeper of the world in `dir`. In a private namespace, each of `programs` is mounted at
+    /// `dir/bin/<name>`, executable for every user even if its real directory is not accessible; and
+    /// `dir/state` is a tmpfs owned by the broker, because its secrets must not reach a disk.
     pub(crate) fn start(
         footing: Footing,
         dir: &Path,
@@ -141,18 +141,18 @@ impl Keeper {
             .process_group(0);
         let mut child = command
             .spawn()
-            .context(|| "starting the keeper (unshare of util-linux and sh are needed)".into())?;
+            .context(|| "starting the keeper (needs sh, and unshare from util-linux)".into())?;
         let mut line = String::new();
         if let Some(output) = child.stdout.take() {
             BufReader::new(output)
                 .read_line(&mut line)
                 .context(|| "waiting for the keeper".into())?;
         }
-        let roll = Roll(Arc::new(Mutex::new(child.stdin.take())));
+        let processes = ProcessList(Arc::new(Mutex::new(child.stdin.take())));
         let keeper = Self {
             footing,
             child,
-            roll,
+            processes,
         };
         if line.trim_end() == "ready" {
             Ok(keeper)
@@ -163,8 +163,8 @@ impl Keeper {
         }
     }
 
-    /// How a path of the world is reached from outside its namespace: mounts in it included.
-    pub(crate) fn inside(&self, path: &Path) -> PathBuf {
+    /// Returns a path that reaches `path` of the world from outside its mount namespace.
+    pub(crate) fn outside_path(&self, path: &Path) -> PathBuf {
         if self.footing == Footing::Private {
             let root = PathBuf::from(format!("/proc/{}/root", self.child.id()));
             root.join(path.strip_prefix("/").unwrap_or(path))
@@ -173,11 +173,11 @@ impl Keeper {
         }
     }
 
-    pub(crate) fn roll(&self) -> Roll {
-        self.roll.clone()
+    pub(crate) fn processes(&self) -> ProcessList {
+        self.processes.clone()
     }
 
-    /// A command that will run in the world, as `user` or, where that is `None`, as the test's own.
+    /// A command that runs in the world as `user`, or as the test's own user if that is `None`.
     pub(crate) fn command(&self, program: &Path, user: Option<&Account>) -> Command {
         let mut words: Vec<String> = Vec::new();
         if self.footing == Footing::Private {
@@ -215,9 +215,9 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // The closed pipe is the sign to clear up.
+        // Closing the pipe tells the keeper to clean up.
         drop(
-            self.roll
+            self.processes
                 .0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! Fresh keys for a world: the CA, hosts, API keys.
+//! The keys of a world: the CA key, host keys, API keys.
 
 use std::fs;
 use std::io::Write as _;
@@ -12,58 +12,58 @@ use ssh_key::{LineEnding, PrivateKey, PublicKey};
 
 use crate::error::{Context as _, Result};
 
-/// A fresh Ed25519 key pair: of a CA or of a host.
+/// An Ed25519 key pair of a CA or a host.
 pub struct CaKey(PrivateKey);
 
 impl CaKey {
-    /// Makes one.
+    /// Generates a key pair.
     ///
     /// # Errors
-    /// The system has no randomness.
+    /// `getrandom` failed.
     pub fn generate(comment: &str) -> Result<Self> {
         let seed = random::<32>()?;
         let pair = KeypairData::from(Ed25519Keypair::from_seed(&seed));
         PrivateKey::new(pair, comment)
-            .context(|| "making a key".into())
+            .context(|| "generating a key".into())
             .map(Self)
     }
 
-    /// The public half.
+    /// The public key.
     #[must_use]
     pub fn public(&self) -> &PublicKey {
         self.0.public_key()
     }
 
-    /// The public half as one line: `ssh-ed25519 AAAA… comment`.
+    /// The public key as one line: `ssh-ed25519 AAAA… comment`.
     ///
     /// # Errors
-    /// Not with a key that was generated here.
+    /// The key cannot be encoded; never the case for a generated key.
     pub fn public_line(&self) -> Result<String> {
         self.public()
             .to_openssh()
-            .context(|| "writing a public key".into())
+            .context(|| "encoding a public key".into())
     }
 
-    /// The private half, for what only a holder of the key can make.
+    /// The private key, for tests that sign certificates themselves.
     #[must_use]
     pub fn private(&self) -> &PrivateKey {
         &self.0
     }
 
-    /// Writes the private half with mode 0600.
+    /// Writes the private key with mode 0600.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = self
             .0
             .to_openssh(LineEnding::LF)
-            .context(|| "writing a private key".into())?;
+            .context(|| "encoding a private key".into())?;
         let mut file = fs::File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(path)
-            .context(|| format!("making {}", path.display()))?;
+            .context(|| format!("creating {}", path.display()))?;
         file.set_permissions(fs::Permissions::from_mode(0o600))
-            .context(|| format!("protecting {}", path.display()))?;
+            .context(|| format!("setting the mode of {}", path.display()))?;
         file.write_all(text.as_bytes())
             .context(|| format!("writing {}", path.display()))
     }
@@ -72,20 +72,20 @@ impl CaKey {
 /// An API key and its bcrypt hash.
 #[derive(Clone)]
 pub struct ApiKey {
-    /// `eph_<agent>_<43 characters>`.
+    /// The key: `eph_<agent>_<43 characters>`.
     pub key: String,
-    /// The hash for the policy, cost 10.
+    /// The bcrypt hash for the policy, cost 10.
     pub hash: String,
 }
 
 impl ApiKey {
-    /// Makes one for an agent.
+    /// Generates a key for an agent.
     ///
     /// # Errors
-    /// The system has no randomness.
+    /// `getrandom` failed.
     pub fn generate(agent: &str) -> Result<Self> {
-        // Standard base64 with its two signs replaced by letters: the random part then has neither
-        // '_' nor '-', and what little is lost of 256 bits does not matter to a test.
+        // The random part must have neither '_' nor '-': both signs of standard base64 become a
+        // letter. The lost entropy does not matter in a test.
         let random = STANDARD
             .encode(random::<32>()?)
             .replace('=', "")
@@ -98,6 +98,6 @@ impl ApiKey {
 
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).context(|| "asking for randomness".into())?;
+    getrandom::fill(&mut bytes).context(|| "reading random bytes".into())?;
     Ok(bytes)
 }

@@ -1,10 +1,10 @@
-//! A whole Ephyr in a temporary directory, for tests, the demo and measurements: signer and broker as
-//! two different users, a real `sshd` for each target, agents that connect with a UID of their own.
+//! A complete Ephyr installation in a temporary directory, for tests, the demo and benchmarks: signer
+//! and broker run as two users, each target is a real `sshd`, each agent connects with its own user id.
 //!
-//! As root, a [`World`] lives in a private mount namespace in which `/etc/passwd` and its like are
-//! copies with the accounts of the world added, so that nothing on the machine changes. As an
-//! ordinary user everything runs as that user and the roles' account is that user; tests that need a
-//! second identity then say [`skip`].
+//! As root, a [`World`] runs in a private mount namespace where `/etc/passwd`, `/etc/group` and
+//! `/etc/shadow` are copies with the accounts of the world added; the machine stays unchanged. As an
+//! ordinary user, all processes and role accounts are that user; tests that need a second identity
+//! call [`skip`].
 //!
 //! ```no_run
 //! use ephyr_api::ExecArguments;
@@ -37,17 +37,17 @@ pub use daemon::{Daemon, Outcome};
 pub use error::{Error, Result};
 pub use keys::{ApiKey, CaKey};
 pub use mcp::{Answer, Mcp, ToolAnswer, VERSION};
-pub use program::{Program, Ran, run};
+pub use program::{Program, RunOutput, run};
 pub use serde_json::{Value, json};
 pub use sshd::Sshd;
 pub use world::{Builder, World};
 
-/// Says on standard output that this test is not run here, and why. `cargo xtask test` also gets the
-/// line in the file that `EPHYR_SKIPPED_TESTS` names, so that a test without its preconditions never
-/// passes for one that ran.
+/// Reports on standard output that the current test is skipped, and why. `cargo xtask test` reads the
+/// same line from the file named by `EPHYR_SKIPPED_TESTS`, so that a skipped test does not count as
+/// passed.
 #[expect(
     clippy::print_stdout,
-    reason = "whoever runs the test by hand sees this line"
+    reason = "shown to a person who runs the test by hand"
 )]
 pub fn skip(why: &str) {
     let thread = std::thread::current();
@@ -56,7 +56,7 @@ pub fn skip(why: &str) {
     if let Some(path) = std::env::var_os("EPHYR_SKIPPED_TESTS")
         && let Ok(mut file) = File::options().create(true).append(true).open(path)
     {
-        // One write each: lines of tests that run at once do not mix.
+        // A single write: lines of concurrent tests do not interleave.
         let _ = file.write_all(line.as_bytes());
     }
 }

@@ -1,5 +1,5 @@
-//! An MCP client that is as plain as the protocol allows: each call is a POST of its own, as in
-//! version 2026-07-28 (<https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http>).
+//! A minimal MCP client: each call is one POST, as in version 2026-07-28
+//! (<https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http>).
 
 use ephyr_api::ToolArguments;
 use serde::Deserialize as _;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use crate::http::{Connection, Endpoint, Response};
 
-/// The protocol version spoken here.
+/// The protocol version of this client.
 pub const VERSION: &str = "2026-07-28";
 
-/// A client with an identity: that of its connection, or a bearer credential.
+/// A client, identified by the user id of its connection or by a bearer credential.
 pub struct Mcp {
     endpoint: Endpoint,
     headers: Vec<(String, String)>,
@@ -19,37 +19,37 @@ pub struct Mcp {
     next_id: u64,
 }
 
-/// What the server answered to a request.
+/// The response to a JSON-RPC request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The `result`, if the request was understood and done.
+    /// The `result`, if the request succeeded.
     pub result: Option<Value>,
-    /// The JSON-RPC error otherwise.
+    /// The JSON-RPC error, if the request failed.
     pub error: Option<Value>,
-    /// What came before the answer on its stream: progress and the like.
+    /// Messages before the response on its event stream, such as progress.
     pub notifications: Vec<Value>,
 }
 
-/// What a tool answered.
+/// The result of a tool call.
 #[derive(Debug, Clone)]
 pub struct ToolAnswer {
-    /// Whether the tool says that it failed or refused.
+    /// Whether the tool failed or refused (`isError`).
     pub is_error: bool,
     /// The structured content.
     pub value: Value,
     /// The text content.
     pub text: String,
-    /// Particulars of a failure, for programs: step, reason and the like.
+    /// The machine-readable details of a failure, such as `step` and `reason`.
     pub details: Value,
 }
 
 impl Answer {
-    /// The result.
+    /// Returns the result.
     ///
     /// # Errors
-    /// The server answered with an error.
+    /// The response is a JSON-RPC error.
     pub fn ok(self) -> Result<Value> {
         let Self {
             status,
@@ -60,13 +60,13 @@ impl Answer {
         result.ok_or_else(|| Error::new(format!("HTTP {status}: {}", error.unwrap_or_default())))
     }
 
-    /// The code of the JSON-RPC error, if it is one.
+    /// The code of the JSON-RPC error, if any.
     #[must_use]
     pub fn code(&self) -> Option<i64> {
         self.error.as_ref()?.get("code")?.as_i64()
     }
 
-    /// The error's message, empty if there is none.
+    /// The message of the JSON-RPC error; empty if there is no error.
     #[must_use]
     pub fn message(&self) -> &str {
         self.error
@@ -77,7 +77,7 @@ impl Answer {
 }
 
 impl Mcp {
-    /// A client at this endpoint, with a bearer credential where it needs one.
+    /// Creates a client for this endpoint, with an optional bearer credential.
     #[must_use]
     pub fn new(endpoint: Endpoint, bearer: Option<&str>) -> Self {
         let authorization = bearer.map(|text| ("authorization".into(), format!("Bearer {text}")));
@@ -89,7 +89,7 @@ impl Mcp {
         }
     }
 
-    /// Adds a header to every request, or replaces it.
+    /// Sets a header on every request.
     #[must_use]
     pub fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(key, _)| key != name);
@@ -97,10 +97,10 @@ impl Mcp {
         self
     }
 
-    /// Calls a tool; a refusal by the tool is an answer too.
+    /// Calls a tool. A refusal by the tool is an `Ok` with `is_error` set.
     ///
     /// # Errors
-    /// The call as such failed: no connection, no authority, bad arguments.
+    /// The call itself failed: no connection, no authority, or invalid arguments.
     pub fn tool(&mut self, name: &str, arguments: Value) -> Result<ToolAnswer> {
         let result = self.call(name, arguments)?.ok()?;
         let text = result["content"][0]["text"]
@@ -118,7 +118,7 @@ impl Mcp {
     /// Calls a tool with typed arguments and returns its typed result.
     ///
     /// # Errors
-    /// The call failed, the tool refused, or the result is of another type.
+    /// The call failed, the tool refused, or the result has another type.
     pub fn invoke<A: ToolArguments>(&mut self, arguments: &A) -> Result<A::Result> {
         let arguments = serde_json::to_value(arguments)
             .map_err(|error| Error::new(format!("arguments of {}: {error}", A::TOOL)))?;
@@ -130,10 +130,10 @@ impl Mcp {
             .map_err(|error| Error::new(format!("result of {}: {error}", A::TOOL)))
     }
 
-    /// Calls a tool and gives the whole answer.
+    /// Calls a tool and returns the whole response.
     ///
     /// # Errors
-    /// There is no answer.
+    /// No response was received.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "callers write `json!` in place"
@@ -142,10 +142,10 @@ impl Mcp {
         self.request("tools/call", json!({"name": name, "arguments": arguments}))
     }
 
-    /// Sends any request of the protocol.
+    /// Sends a request with any method.
     ///
     /// # Errors
-    /// There is no answer, or it is not one of the protocol.
+    /// No response was received, or it is not valid JSON-RPC.
     pub fn request(&mut self, method: &str, mut params: Value) -> Result<Answer> {
         params["_meta"]["io.modelcontextprotocol/protocolVersion"] = VERSION.into();
         params["_meta"]["io.modelcontextprotocol/clientInfo"] =
@@ -169,10 +169,10 @@ impl Mcp {
         answer(&response, id)
     }
 
-    /// Posts a body as it is, with these headers besides the client's own.
+    /// Posts a raw body, with these headers in addition to the client's own.
     ///
     /// # Errors
-    /// There is no answer.
+    /// No response was received.
     pub fn post(&mut self, headers: &[(&str, &str)], body: &[u8]) -> Result<Response> {
         let mut all: Vec<(&str, &str)> = headers.to_vec();
         all.extend(
@@ -186,7 +186,7 @@ impl Mcp {
             self.keep(connection, &response);
             return Ok(response);
         }
-        // A kept connection may have been closed meanwhile; a new one tells whether it is the server.
+        // The server may have closed an idle connection: only a failure on a new one counts.
         let mut connection = self.endpoint.connect()?;
         let response = connection.request("POST", "/mcp", &all, body)?;
         self.keep(connection, &response);
@@ -202,7 +202,7 @@ impl Mcp {
     }
 }
 
-/// Finds the answer to request `id`: the body itself, or the last event of a stream.
+/// Finds the response to request `id`: the body itself, or the last event of a stream.
 fn answer(response: &Response, id: u64) -> Result<Answer> {
     let status = response.status;
     let stream = response
@@ -215,8 +215,8 @@ fn answer(response: &Response, id: u64) -> Result<Answer> {
     };
     let mut notifications = Vec::new();
     for mut message in messages {
-        let of_ours = message["id"] == json!(id) || message.get("error").is_some();
-        if !of_ours {
+        let matches = message["id"] == json!(id) || message.get("error").is_some();
+        if !matches {
             notifications.push(message);
             continue;
         }
@@ -230,7 +230,7 @@ fn answer(response: &Response, id: u64) -> Result<Answer> {
         });
     }
     Err(Error::new(format!(
-        "HTTP {status} without an answer to request {id}: {}",
+        "HTTP {status} without a response to request {id}: {}",
         response.text()
     )))
 }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_found_behind_the_notifications_of_its_stream() {
+    fn response_is_found_after_stream_notifications() {
         let text = ": keep-alive\n\nevent: message\ndata: {\"method\":\"notifications/progress\"}\n\n\
                     data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"ok\":true}}\n\n";
         let found = answer(&response("text/event-stream", text), 7).unwrap();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_another_request_is_none() {
+    fn response_to_another_request_is_rejected() {
         let text = r#"{"jsonrpc":"2.0","id":8,"result":{}}"#;
         assert!(answer(&response("application/json", text), 7).is_err());
     }

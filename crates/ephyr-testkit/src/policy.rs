@@ -1,4 +1,4 @@
-//! The policy that a world starts with. Tests change it before the start or write another later.
+//! The default policy of a world. Tests edit it before the start or replace it later.
 
 use serde_json::{Value, json};
 
@@ -7,25 +7,25 @@ use crate::error::Result;
 use crate::keys::ApiKey;
 use crate::sshd::Sshd;
 
-/// The agents of every world and what they are for.
+/// The agents of every world.
 ///
-/// `builder` lives on the appliance and has the most: `read` and `operator` on `web`, `read` on `db`.
-/// `scout` lives elsewhere: a key, no user id, `read` on `web`. `worker` has both and the same grant.
-/// `stranger` is a user of the machine that the policy does not know.
+/// `builder` is local (user id, no API key) and has `read` and `operator` on `web` and `read` on `db`.
+/// `scout` is remote (API key, no user id) and has `read` on `web`. `worker` has both a user id and an
+/// API key, and the same grant as `scout`. `stranger` is a local user that is not in the policy.
 pub(crate) const AGENTS: [&str; 4] = ["builder", "scout", "worker", "stranger"];
 
-/// The roles, and the account that stands for each on every target.
+/// The roles, each with its account on every target.
 pub(crate) const ROLES: [(&str, &str); 3] = [
     ("read", "eph-read"),
     ("operator", "eph-op"),
     ("admin", "eph-admin"),
 ];
 
-/// The targets and the roles that they allow.
+/// The targets, each with its allowed roles.
 pub(crate) const TARGETS: [(&str, &[&str]); 2] =
     [("web", &["read", "operator", "admin"]), ("db", &["read"])];
 
-/// What [`default`] is made of.
+/// The input of [`default`].
 pub(crate) struct Parts<'a> {
     pub(crate) accounts: &'a Accounts,
     pub(crate) scout: &'a ApiKey,
@@ -82,7 +82,7 @@ pub(crate) fn default(parts: &Parts<'_>) -> Result<Value> {
             "ssh": {"web": {"roles": ["read"]}},
         },
     });
-    // Where everybody is the same user, the user id can name one agent only.
+    // On `Footing::Plain` all agents share one user id, which can identify only one of them.
     if accounts.footing != Footing::Plain {
         agents["worker"]["uid"] = accounts.get("worker")?.uid.into();
     }
@@ -93,7 +93,7 @@ pub(crate) fn default(parts: &Parts<'_>) -> Result<Value> {
         "agents": agents,
         "roles": roles,
         "targets": targets,
-        // Tests ask more often than agents do.
+        // Tests send more requests than agents do.
         "signer": {"rate_limit": "6000/1m", "global_rate_limit": "20000/1m"},
     }))
 }

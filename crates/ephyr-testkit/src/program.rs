@@ -1,4 +1,4 @@
-//! Running a program from a test and looking at what it gave.
+//! Runs a program from a test and captures its output.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::error::{Context as _, Error, Result};
 
-/// A program to run, with an environment of its own.
+/// A program to run with a clean environment.
 #[derive(Clone)]
 pub struct Program {
     path: PathBuf,
@@ -14,10 +14,10 @@ pub struct Program {
     input: String,
 }
 
-/// What a run gave.
+/// The exit status and output of a program that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ran {
-    /// The exit status; -1 when a signal ended it.
+pub struct RunOutput {
+    /// The exit status; -1 if a signal ended the program.
     pub code: i32,
     /// Standard output.
     pub out: String,
@@ -26,7 +26,7 @@ pub struct Ran {
 }
 
 impl Program {
-    /// A program by its path: `env!("CARGO_BIN_EXE_…")` in an integration test.
+    /// The program at `path`: `env!("CARGO_BIN_EXE_…")` in an integration test.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -36,30 +36,30 @@ impl Program {
         }
     }
 
-    /// With this variable set. Nothing of the test's own environment but PATH is passed on.
+    /// Sets a variable. From the test's own environment, only `PATH` is inherited.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
     }
 
-    /// With this on standard input.
+    /// Sets the text of standard input.
     #[must_use]
     pub fn input(mut self, text: &str) -> Self {
         text.clone_into(&mut self.input);
         self
     }
 
-    /// Runs it to its end.
+    /// Runs the program until it exits.
     ///
     /// # Panics
-    /// When it cannot be run at all: that is no outcome of a test.
+    /// The program cannot be started, or its output is not UTF-8.
     #[must_use]
     #[expect(
         clippy::panic,
-        reason = "a program that does not start is no outcome of a test"
+        reason = "a program that cannot be started is an error of the test itself"
     )]
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> RunOutput {
         let mut command = Command::new(&self.path);
         command
             .args(arguments)
@@ -73,24 +73,26 @@ impl Program {
     }
 }
 
-/// Runs a command with this on its standard input.
+/// Runs a command with `input` on its standard input.
 ///
 /// # Errors
-/// It cannot be started, or writes what is not text.
-pub fn run(mut command: Command, input: &str) -> Result<Ran> {
+/// The command cannot be started, or its output is not UTF-8.
+pub fn run(mut command: Command, input: &str) -> Result<RunOutput> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .context(|| "starting".into())?;
+        .context(|| "starting the program".into())?;
     if let Some(mut pipe) = child.stdin.take() {
-        // It may end without reading: that is its right.
+        // Fails if the program exits without reading its input, which is allowed.
         let _ = pipe.write_all(input.as_bytes());
     }
-    let output = child.wait_with_output().context(|| "waiting".into())?;
-    let text = |bytes| String::from_utf8(bytes).map_err(|_| Error::new("its output is no UTF-8"));
-    Ok(Ran {
+    let output = child
+        .wait_with_output()
+        .context(|| "waiting for the program".into())?;
+    let text = |bytes| String::from_utf8(bytes).map_err(|_| Error::new("output is not UTF-8"));
+    Ok(RunOutput {
         code: output.status.code().unwrap_or(-1),
         out: text(output.stdout)?,
         err: text(output.stderr)?,

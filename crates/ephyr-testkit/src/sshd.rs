@@ -1,4 +1,4 @@
-//! A target: OpenSSH's own server on a loopback port, trusting the world's CA.
+//! A target: an OpenSSH server on a loopback port that trusts the world's CA.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,16 +12,16 @@ use crate::keys::CaKey;
 
 /// A running `sshd`.
 pub struct Sshd {
-    /// The loopback port it listens on.
+    /// The loopback port that the server listens on.
     pub port: u16,
-    /// Its host key as one line, for the policy's pin.
+    /// The public host key as one line, for `host_key` in the policy.
     pub host_key: String,
     daemon: Daemon,
 }
 
 impl Sshd {
-    /// Starts a server in `dir`: with a host key, a port of its own, and for each account the
-    /// principal that may log in to it.
+    /// Starts a server in `dir` with a new host key, on a free port. `accounts` pairs each account
+    /// with the principal that may log in to it.
     pub(crate) fn start(
         keeper: &Keeper,
         dir: &Path,
@@ -38,14 +38,14 @@ impl Sshd {
         }
         let key = CaKey::generate("host key")?;
         key.write(&dir.join("host_key"))?;
-        let modern = modern(&program);
-        // The port may be taken between the look and the start: then try the next.
+        let penalties = has_source_penalties(&program);
+        // Another process can take the port before sshd binds it: try again with another port.
         let mut tries = 0;
         loop {
             let port = free_port()?;
             fs::write(
                 dir.join("sshd_config"),
-                configuration(dir, ca_pub, port, modern),
+                configuration(dir, ca_pub, port, penalties),
             )
             .context(|| "writing sshd_config".into())?;
             match spawn(keeper, &program, dir, port) {
@@ -62,13 +62,13 @@ impl Sshd {
         }
     }
 
-    /// What the server has logged so far: logins with key ids, refusals.
+    /// The log so far, with logins (key ids included) and refused logins.
     #[must_use]
     pub fn log(&self) -> String {
         self.daemon.log()
     }
 
-    /// Its process.
+    /// The server process.
     pub fn daemon(&mut self) -> &mut Daemon {
         &mut self.daemon
     }
@@ -81,7 +81,7 @@ fn spawn(keeper: &Keeper, program: &Path, dir: &Path, port: u16) -> Result<Daemo
         .arg("-e")
         .arg("-f")
         .arg(dir.join("sshd_config"));
-    let mut daemon = Daemon::spawn("sshd", command, &dir.join("sshd.log"), keeper.roll())?;
+    let mut daemon = Daemon::spawn("sshd", command, &dir.join("sshd.log"), keeper.processes())?;
     daemon.wait_until("listening", |log| {
         let up = log.contains(&format!("port {port}."));
         (up && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()).then_some(())
@@ -89,17 +89,18 @@ fn spawn(keeper: &Keeper, program: &Path, dir: &Path, port: u16) -> Result<Daemo
     Ok(daemon)
 }
 
-/// `sshd` itself does not tell other programs' paths apart: it must be called by its full one.
+/// Returns the absolute path of `sshd`: it re-executes itself for each connection and therefore
+/// refuses to start under a relative path.
 fn find_sshd() -> Result<PathBuf> {
     crate::keeper::PATH
         .split(':')
         .map(|dir| Path::new(dir).join("sshd"))
         .find(|path| path.is_file())
-        .ok_or_else(|| Error::new("no sshd on this machine: install the package openssh-server"))
+        .ok_or_else(|| Error::new("sshd not found; install the package openssh-server"))
 }
 
-/// Whether this sshd counts failures per source, as OpenSSH does since 9.8.
-fn modern(program: &Path) -> bool {
+/// Whether this sshd has `PerSourcePenalties` (OpenSSH 9.8 and later).
+fn has_source_penalties(program: &Path) -> bool {
     let Ok(output) = Command::new(program).arg("-V").output() else {
         return false;
     };
@@ -111,9 +112,9 @@ fn modern(program: &Path) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (9, 8)
 }
 
-fn configuration(dir: &Path, ca_pub: &Path, port: u16, modern: bool) -> String {
+fn configuration(dir: &Path, ca_pub: &Path, port: u16, penalties: bool) -> String {
     let (dir, ca_pub) = (dir.display(), ca_pub.display());
-    // StrictModes would refuse files below a directory that all may write to, as /tmp is.
+    // StrictModes would refuse files below a world-writable directory such as /tmp.
     let mut text = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {dir}/host_key\nPidFile none\n\
          TrustedUserCAKeys {ca_pub}\nAuthorizedPrincipalsFile {dir}/principals/%u\n\
@@ -122,13 +123,13 @@ fn configuration(dir: &Path, ca_pub: &Path, port: u16, modern: bool) -> String {
          MaxStartups 300\nMaxSessions 10\nLoginGraceTime 60\nPrintMotd no\nPrintLastLog no\n\
          UseDNS no\nAllowTcpForwarding yes\nPermitTTY yes\n"
     );
-    if modern {
+    if penalties {
         text.push_str("PerSourcePenalties no\n");
     }
     text
 }
 
-/// A loopback port that nobody listens on just now.
+/// Returns a loopback port that is free at the moment.
 pub(crate) fn free_port() -> Result<u16> {
     let listener =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context(|| "looking for a free port".into())?;

@@ -1,4 +1,4 @@
-//! Broker and signer are killed at bad moments, again and again, while agents are at work.
+//! Kills the broker and the signer repeatedly while agents send requests.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use ephyr_testkit::{Builder, Mcp, Result, Value, World, json, run};
 
-/// Deaths of each daemon in a test.
-const DEATHS: u32 = 4;
-/// Agents at work at once.
+/// How often a test kills its daemon.
+const KILLS: u32 = 4;
+/// The number of concurrent agents.
 const AGENTS: u32 = 4;
 
-/// Places where a command on the target can leave a mark.
+/// The directory in which commands on the target create files, as proof that they ran.
 #[cfg(test)]
 fn marks(world: &World) -> std::path::PathBuf {
     let marks = world.dir().join("marks");
@@ -22,21 +22,21 @@ fn marks(world: &World) -> std::path::PathBuf {
     marks
 }
 
-/// What agents have been told while the daemons came and went.
+/// The task ids and tokens of all successful responses.
 #[derive(Default)]
-struct Told {
+struct Acknowledged {
     live: Vec<(String, String)>,
     revoked: Vec<(String, String)>,
 }
 
-/// One agent's work until it is told to stop: tasks, some of them revoked, and commands with effects.
+/// Runs one agent until `stop`: it executes commands, creates tasks and revokes half of them.
 #[cfg(test)]
-fn work(mut client: Mcp, me: u32, marks: &str, stop: &AtomicBool, told: &Mutex<Told>) {
+fn work(mut client: Mcp, me: u32, marks: &str, stop: &AtomicBool, log: &Mutex<Acknowledged>) {
     let mut round = 0;
     while !stop.load(Ordering::Relaxed) {
         round += 1;
         let mark = format!("{me}-{round}");
-        // Calls fail while a daemon is away. What counts is what was answered.
+        // Calls fail while a daemon is down; only successful responses are recorded.
         let _ = client.tool(
             "exec",
             json!({"target": "web", "role": "read", "command": format!(": > {marks}/{mark}")}),
@@ -50,47 +50,47 @@ fn work(mut client: Mcp, me: u32, marks: &str, stop: &AtomicBool, told: &Mutex<T
         let text = |name: &str| made.value[name].as_str().unwrap_or_default().to_owned();
         let (id, token) = (text("task_id"), text("token"));
         if round % 2 == 0 {
-            told.lock().unwrap().live.push((id, token));
+            log.lock().unwrap().live.push((id, token));
             continue;
         }
         if let Ok(answer) = client.tool("task_revoke", json!({"task_id": id}))
             && answer.value["revoked"] == true
         {
-            told.lock().unwrap().revoked.push((id, token));
+            log.lock().unwrap().revoked.push((id, token));
         }
     }
 }
 
-/// Runs agents beside `disturb`, and gives what they were told.
+/// Runs agents while `disturb` runs, and returns the responses that they received.
 #[cfg(test)]
-fn under_load(world: &mut World, disturb: impl FnOnce(&mut World)) -> Told {
+fn under_load(world: &mut World, disturb: impl FnOnce(&mut World)) -> Acknowledged {
     let marks = marks(world).display().to_string();
-    let (stop, told) = (
+    let (stop, log) = (
         Arc::new(AtomicBool::new(false)),
-        Arc::new(Mutex::new(Told::default())),
+        Arc::new(Mutex::new(Acknowledged::default())),
     );
     let agents: Vec<_> = (0..AGENTS)
         .map(|me| {
             let client = world.mcp_with_key("scout").unwrap();
-            let (marks, stop, told) = (marks.clone(), Arc::clone(&stop), Arc::clone(&told));
-            std::thread::spawn(move || work(client, me, &marks, &stop, &told))
+            let (marks, stop, log) = (marks.clone(), Arc::clone(&stop), Arc::clone(&log));
+            std::thread::spawn(move || work(client, me, &marks, &stop, &log))
         })
         .collect();
     disturb(world);
-    // On a busy machine a task may take longer than all the deaths together.
-    let begun = Instant::now();
+    // On a busy machine one task may take longer than all the restarts.
+    let start = Instant::now();
     let enough = || {
-        let told = told.lock().unwrap();
-        !told.live.is_empty() && !told.revoked.is_empty()
+        let log = log.lock().unwrap();
+        !log.live.is_empty() && !log.revoked.is_empty()
     };
-    while !enough() && begun.elapsed() < Duration::from_secs(30) {
+    while !enough() && start.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(50));
     }
     stop.store(true, Ordering::Relaxed);
     for agent in agents {
         agent.join().unwrap();
     }
-    std::mem::take(&mut *told.lock().unwrap())
+    std::mem::take(&mut *log.lock().unwrap())
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ fn verify(world: &World) -> Result<Value> {
     Ok(ran.out.parse().unwrap())
 }
 
-/// The commands that the log has an attempt for.
+/// The commands with an attempt record in the audit log.
 #[cfg(test)]
 fn attempted(world: &World) -> BTreeSet<String> {
     let log = fs::read_to_string(world.audit_log()).unwrap();
@@ -117,10 +117,10 @@ fn attempted(world: &World) -> BTreeSet<String> {
 }
 
 #[cfg(test)]
-fn check(world: &World, told: &Told) {
+fn check(world: &World, acknowledged: &Acknowledged) {
     assert!(
-        !told.live.is_empty() && !told.revoked.is_empty(),
-        "the agents got nothing done"
+        !acknowledged.live.is_empty() && !acknowledged.revoked.is_empty(),
+        "the agents received no successful responses"
     );
     verify(world).unwrap();
     let marks = marks(world);
@@ -134,15 +134,15 @@ fn check(world: &World, told: &Told) {
         let command = format!(": > {}", effect.display());
         assert!(
             attempted.contains(&command),
-            "no attempt is recorded for {command}"
+            "no attempt record for {command}"
         );
     }
-    for (id, token) in &told.live {
+    for (id, token) in &acknowledged.live {
         let mut task = world.mcp_with_token(token).unwrap();
         let info = task.tool("task_info", json!({})).unwrap();
         assert_eq!(info.value["task"]["id"], json!(id), "{}", info.text);
     }
-    for (id, token) in &told.revoked {
+    for (id, token) in &acknowledged.revoked {
         let mut task = world.mcp_with_token(token).unwrap();
         let refused = task
             .tool("list_targets", json!({}))
@@ -152,43 +152,43 @@ fn check(world: &World, told: &Told) {
     }
 }
 
-fn crowded() -> Builder {
+fn with_high_quota() -> Builder {
     World::builder()
         .edit(|policy, _| policy["agents"]["scout"]["max_concurrent_certs"] = 100.into())
 }
 
-/// Moments of different length, so that the deaths come at different places of the work.
-fn moment(round: u32) -> Duration {
+/// Pauses of different length, so that kills interrupt different steps of a request.
+fn pause(round: u32) -> Duration {
     Duration::from_millis(150 + u64::from(round * 97 % 230))
 }
 
 #[test]
-fn a_killed_broker_keeps_its_word_and_its_log() {
-    let mut world = crowded().start().unwrap();
-    let told = under_load(&mut world, |world| {
-        for round in 0..DEATHS {
-            std::thread::sleep(moment(round));
+fn killed_broker_keeps_answered_tasks_and_a_valid_log() {
+    let mut world = with_high_quota().start().unwrap();
+    let acknowledged = under_load(&mut world, |world| {
+        for round in 0..KILLS {
+            std::thread::sleep(pause(round));
             world.broker().unwrap().kill().unwrap();
             world.start_broker().unwrap();
         }
-        std::thread::sleep(moment(DEATHS));
+        std::thread::sleep(pause(KILLS));
     });
-    check(&world, &told);
+    check(&world, &acknowledged);
 }
 
 #[test]
-fn a_killed_signer_is_missed_only_while_it_is_away() {
-    let mut world = crowded().start().unwrap();
-    let told = under_load(&mut world, |world| {
-        for round in 0..DEATHS {
-            std::thread::sleep(moment(round));
+fn broker_recovers_when_a_killed_signer_restarts() {
+    let mut world = with_high_quota().start().unwrap();
+    let acknowledged = under_load(&mut world, |world| {
+        for round in 0..KILLS {
+            std::thread::sleep(pause(round));
             world.signer().unwrap().kill().unwrap();
-            std::thread::sleep(moment(round + 1) / 4);
+            std::thread::sleep(pause(round + 1) / 4);
             world.start_signer().unwrap();
         }
-        std::thread::sleep(moment(DEATHS));
+        std::thread::sleep(pause(KILLS));
     });
-    check(&world, &told);
+    check(&world, &acknowledged);
     let mut scout = world.mcp_with_key("scout").unwrap();
     let ran = scout
         .tool(
@@ -200,7 +200,7 @@ fn a_killed_signer_is_missed_only_while_it_is_away() {
 }
 
 #[test]
-fn without_the_signer_nothing_runs_and_the_answer_says_so() {
+fn exec_without_the_signer_is_refused_with_the_cause() {
     let mut world = World::start().unwrap();
     world.signer().unwrap().kill().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
@@ -214,7 +214,7 @@ fn without_the_signer_nothing_runs_and_the_answer_says_so() {
 }
 
 #[test]
-fn a_stop_in_order_is_soon_over_and_leaves_a_whole_log() {
+fn sigterm_ends_both_daemons_and_leaves_a_complete_log() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     scout

@@ -1,11 +1,11 @@
-//! Over TCP an agent shows an API key, or the token of a task.
+//! Over TCP an agent authenticates with an API key or a task token.
 
 use ephyr_testkit::{Mcp, World, json};
 
 const COMMAND: &str = "echo done";
 
 #[test]
-fn an_api_key_is_enough_to_run_a_command() {
+fn api_key_authorizes_exec() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let ran = scout
@@ -18,7 +18,7 @@ fn an_api_key_is_enough_to_run_a_command() {
 }
 
 #[test]
-fn a_token_acts_for_its_task_until_the_task_is_revoked() {
+fn task_token_works_until_the_task_is_revoked() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let made = scout
@@ -43,7 +43,7 @@ fn a_token_acts_for_its_task_until_the_task_is_revoked() {
 }
 
 #[test]
-fn wrong_credentials_are_refused_and_none_is_repeated() {
+fn wrong_credentials_are_401_and_never_echoed() {
     let world = World::start().unwrap();
     let key = world.api_key("scout").unwrap();
     let other = key.replace("scout", "worker");
@@ -71,7 +71,7 @@ fn wrong_credentials_are_refused_and_none_is_repeated() {
 }
 
 #[test]
-fn an_agent_sees_and_uses_only_what_the_policy_gives_it() {
+fn agent_sees_and_uses_only_its_grants() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let targets = scout.tool("list_targets", json!({})).unwrap().value;

@@ -1,17 +1,18 @@
-//! On the broker's Unix socket the kernel says who asks; no secret is needed and none is accepted.
+//! On the broker's Unix socket the user id of the connection identifies the caller. No API key is
+//! needed, and none is accepted.
 
 use ephyr_api::TaskCreateArguments;
 use ephyr_testkit::{World, json, skip};
 
 #[test]
-fn an_agent_runs_a_command_on_a_target_as_the_role_it_asked_for() {
+fn exec_runs_as_the_account_of_the_requested_role() {
     let mut world = World::start().unwrap();
     let mut builder = world.mcp_by_uid("builder").unwrap();
-    let mut asked = vec![("web", "read", "eph-read"), ("db", "read", "eph-read")];
+    let mut grants = vec![("web", "read", "eph-read"), ("db", "read", "eph-read")];
     if world.accounts().have_role_accounts() {
-        asked.push(("web", "operator", "eph-op"));
+        grants.push(("web", "operator", "eph-op"));
     }
-    for (target, role, label) in asked {
+    for (target, role, label) in grants {
         let arguments =
             json!({"target": target, "role": role, "command": "id -un; echo oops >&2; exit 3"});
         let ran = builder.tool("exec", arguments).unwrap();
@@ -39,7 +40,7 @@ fn an_agent_runs_a_command_on_a_target_as_the_role_it_asked_for() {
 }
 
 #[test]
-fn a_user_that_the_policy_does_not_name_is_refused() {
+fn user_id_without_an_agent_is_refused() {
     let world = World::start().unwrap();
     if !world.accounts().are_separate() {
         return skip("a second user needs root");
@@ -57,7 +58,7 @@ fn a_user_that_the_policy_does_not_name_is_refused() {
 }
 
 #[test]
-fn an_agents_token_is_of_no_use_to_another_user() {
+fn task_token_is_refused_for_another_user_id() {
     let world = World::start().unwrap();
     if !world.accounts().are_separate() {
         return skip("a second user needs root");
@@ -66,17 +67,16 @@ fn an_agents_token_is_of_no_use_to_another_user() {
     let made = builder.invoke(&TaskCreateArguments::new("mine")).unwrap();
     let bearer = format!("Bearer {}", made.token.as_str());
     let list = |agent: &str| {
-        let client = world
+        let mut client = world
             .mcp_by_uid(agent)
             .unwrap()
             .with_header("authorization", &bearer);
-        let mut client = client;
         client.tool("list_targets", json!({}))
     };
     assert!(list("builder").is_ok());
     let error = list("worker").unwrap_err().to_string();
     assert!(error.contains("HTTP 40"), "{error}");
-    // Over TCP nobody's user id is known: a token of an agent that has one does not count there.
+    // TCP carries no user id: a token of an agent with a user id is refused there.
     assert!(
         world
             .mcp_with_token(made.token.as_str())
@@ -87,7 +87,7 @@ fn an_agents_token_is_of_no_use_to_another_user() {
 }
 
 #[test]
-fn an_api_key_is_refused_on_the_socket() {
+fn api_key_is_refused_on_the_unix_socket() {
     let world = World::start().unwrap();
     let bearer = format!("Bearer {}", world.api_key("scout").unwrap());
     let socket = world.unix("builder").unwrap();

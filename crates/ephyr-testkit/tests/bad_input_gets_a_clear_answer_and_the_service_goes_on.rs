@@ -1,11 +1,11 @@
-//! Nothing that a client sends stops the broker from serving the next one.
+//! Invalid requests get a clear error, and the broker keeps serving other clients.
 
 use std::time::Duration;
 
 use ephyr_testkit::http::Response;
 use ephyr_testkit::{Result, VERSION, Value, World, json};
 
-/// The headers of a good call.
+/// The headers of a valid tool call.
 const HEADERS: [(&str, &str); 4] = [
     ("content-type", "application/json"),
     ("accept", "application/json, text/event-stream"),
@@ -17,7 +17,7 @@ fn post(world: &World, headers: &[(&str, &str)], body: &[u8]) -> Result<Response
     world.mcp_with_key("scout")?.post(headers, body)
 }
 
-/// A message for people is in the body, whatever its form.
+/// Whether the body contains an error message, as JSON-RPC or as plain JSON.
 fn explains(response: &Response) -> bool {
     let Ok(value) = response.json() else {
         return false;
@@ -36,7 +36,7 @@ fn still_serves(world: &World) -> bool {
 }
 
 #[test]
-fn a_body_over_the_limit_is_413() {
+fn body_over_the_limit_is_413() {
     let world = World::start().unwrap();
     let body = vec![b' '; (1 << 20) + 1];
     let response = post(&world, &HEADERS, &body).unwrap();
@@ -47,7 +47,7 @@ fn a_body_over_the_limit_is_413() {
 }
 
 #[test]
-fn bodies_that_are_no_message_are_400() {
+fn body_that_is_not_json_rpc_is_400() {
     let world = World::start().unwrap();
     let deep = "[".repeat(100_000);
     let deep_call = format!(
@@ -75,7 +75,7 @@ fn bodies_that_are_no_message_are_400() {
 }
 
 #[test]
-fn another_content_type_is_415() {
+fn other_content_type_is_415() {
     let world = World::start().unwrap();
     for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
         let headers = [&[("content-type", kind)], &HEADERS[1..]].concat();
@@ -86,7 +86,7 @@ fn another_content_type_is_415() {
 }
 
 #[test]
-fn a_foreign_origin_is_403_and_a_configured_one_is_not() {
+fn foreign_origin_is_403_and_configured_origin_is_served() {
     let world = World::builder()
         .broker_args(&["--mcp-origin", "http://localhost:3000"])
         .start()
@@ -116,7 +116,7 @@ fn a_foreign_origin_is_403_and_a_configured_one_is_not() {
     assert_eq!(response.status, 200, "{}", response.text());
 }
 
-/// A world that allows pages of `ORIGIN` to call.
+/// A world that accepts requests of web pages from `ORIGIN`.
 #[cfg(test)]
 fn world_for_pages() -> World {
     World::builder()
@@ -128,7 +128,7 @@ fn world_for_pages() -> World {
 #[cfg(test)]
 const ORIGIN: &str = "https://console.example";
 
-/// The headers of a list of tools.
+/// The headers of a `tools/list` request.
 #[cfg(test)]
 fn list_headers() -> Vec<(&'static str, &'static str)> {
     let mut headers = HEADERS.to_vec();
@@ -178,7 +178,7 @@ fn browsers_may_call_only_from_configured_origins() {
     assert_eq!(evil.status, 403, "{}", evil.text());
     assert_eq!(evil.header("access-control-allow-origin"), None);
 
-    // The page may read every response, refusals included.
+    // The page can read every response, refusals included.
     let body = list_body();
     let key = format!("Bearer {}", world.api_key("scout").unwrap());
     let long = (1 << 20) + 1;
@@ -215,8 +215,9 @@ fn browsers_may_call_only_from_configured_origins() {
 }
 
 #[test]
-fn the_listeners_own_origin_is_served_and_a_rebound_name_is_not() {
-    // What the conformance suite's scenario dns-rebinding-protection sends: the same name in both headers.
+fn listener_origin_is_served_and_rebound_name_is_refused() {
+    // As the scenario dns-rebinding-protection of the MCP conformance suite: the same name in both
+    // headers.
     let world = World::start().unwrap();
     let tcp = world.tcp().unwrap();
     let ephyr_testkit::http::Endpoint::Tcp(address) = &tcp else {
@@ -261,7 +262,7 @@ fn the_listeners_own_origin_is_served_and_a_rebound_name_is_not() {
 }
 
 #[test]
-fn a_header_that_says_who_or_where_may_stand_once() {
+fn repeated_identity_or_routing_header_is_400() {
     let world = World::start().unwrap();
     let tcp = world.tcp().unwrap();
     let key = format!("Bearer {}", world.api_key("scout").unwrap());
@@ -299,7 +300,7 @@ fn a_header_that_says_who_or_where_may_stand_once() {
 }
 
 #[test]
-fn a_client_that_looks_for_oauth_is_told_what_to_use() {
+fn oauth_discovery_answers_404_and_names_the_api_key() {
     let world = World::start().unwrap();
     let tcp = world.tcp().unwrap();
     for (method, path) in [
@@ -320,7 +321,7 @@ fn a_client_that_looks_for_oauth_is_told_what_to_use() {
     assert_eq!(other.json().unwrap()["code"], "not_found");
 }
 
-/// A connection on which only a request's head was sent.
+/// A connection after sending only the head of a request.
 #[cfg(test)]
 fn sent_head(world: &World, path: &str, more: &str) -> ephyr_testkit::http::Connection {
     let mut connection = world.tcp().unwrap().connect().unwrap();
@@ -335,7 +336,7 @@ fn sent_head(world: &World, path: &str, more: &str) -> ephyr_testkit::http::Conn
 }
 
 #[test]
-fn a_length_beyond_the_bound_is_refused_before_any_body() {
+fn excessive_content_length_is_413_before_any_body() {
     let world = World::start().unwrap();
     for expect in ["", "expect: 100-continue\r\n"] {
         let length = (1 << 20) + 1;
@@ -351,7 +352,7 @@ fn a_length_beyond_the_bound_is_refused_before_any_body() {
 }
 
 #[test]
-fn a_client_that_waits_for_continue_gets_it_or_the_refusal() {
+fn expect_continue_gets_100_or_the_final_status() {
     let world = World::start().unwrap();
     let body = list_body();
     let length = format!("content-length: {}\r\n", body.len());
@@ -375,9 +376,9 @@ fn a_client_that_waits_for_continue_gets_it_or_the_refusal() {
 }
 
 #[test]
-fn a_body_that_was_sent_to_be_refused_costs_no_answer() {
-    // Larger than the socket buffers: many clients do not read the answer until the whole request is
-    // sent.
+fn refused_body_is_drained_so_that_the_client_gets_the_response() {
+    // Larger than the socket buffers: many clients do not read the response before they have sent the
+    // whole request.
     let world = World::start().unwrap();
     let key = world.api_key("scout").unwrap();
     let body = vec![b' '; 8 << 20];
@@ -399,7 +400,7 @@ fn a_body_that_was_sent_to_be_refused_costs_no_answer() {
 }
 
 #[test]
-fn a_foreign_host_is_refused_so_that_no_name_can_be_rebound_to_the_broker() {
+fn foreign_host_header_is_403_against_dns_rebinding() {
     let world = World::start().unwrap();
     let mut headers = HEADERS.to_vec();
     headers.push(("host", "broker.evil.example:8554"));
@@ -408,7 +409,7 @@ fn a_foreign_host_is_refused_so_that_no_name_can_be_rebound_to_the_broker() {
 }
 
 #[test]
-fn tools_and_arguments_that_there_are_not_are_refused_with_their_names() {
+fn unknown_tools_and_invalid_arguments_are_refused_by_name() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let unknown = scout.call("exce", json!({})).unwrap();
@@ -449,7 +450,7 @@ fn tools_and_arguments_that_there_are_not_are_refused_with_their_names() {
 }
 
 #[test]
-fn a_client_that_stops_in_the_middle_is_let_go_and_harms_nobody() {
+fn stalled_clients_time_out_and_do_not_block_others() {
     let world = World::start().unwrap();
     let endpoint = world.tcp().unwrap();
     let mut slow = Vec::new();
@@ -468,7 +469,7 @@ fn a_client_that_stops_in_the_middle_is_let_go_and_harms_nobody() {
         }
     }
     assert!(still_serves(&world));
-    // The last of each kind stands for the others.
+    // The last connection of each kind stands for the others.
     for at in [49, 99, 149] {
         assert!(
             slow[at].is_closed_by_peer(),
@@ -479,7 +480,7 @@ fn a_client_that_stops_in_the_middle_is_let_go_and_harms_nobody() {
 }
 
 #[test]
-fn a_body_that_never_ends_is_given_up() {
+fn incomplete_body_is_408() {
     let world = World::start().unwrap();
     let mut connection = world.tcp().unwrap().connect().unwrap();
     let key = world.api_key("scout").unwrap();
@@ -498,7 +499,7 @@ fn a_body_that_never_ends_is_given_up() {
 }
 
 #[test]
-fn paths_and_methods_that_there_are_not_are_404_and_405() {
+fn unknown_paths_are_404_and_wrong_methods_are_405() {
     let world = World::start().unwrap();
     let socket = world.unix("builder").unwrap();
     let status = |method: &str, path: &str| socket.request(method, path, &[], b"").unwrap().status;
@@ -510,7 +511,7 @@ fn paths_and_methods_that_there_are_not_are_404_and_405() {
 }
 
 #[test]
-fn bytes_that_are_no_http_close_the_connection() {
+fn bytes_that_are_not_http_close_the_connection() {
     let world = World::start().unwrap();
     for garbage in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],

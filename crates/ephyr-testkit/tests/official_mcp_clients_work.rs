@@ -1,5 +1,6 @@
-//! The official MCP SDKs, of Python and of TypeScript, 1.x and 2.x: each connects, lists, runs a
-//! command and reads a resource. `tests/sdk/setup.sh DIR` makes them; `EPHYR_SDK_DIR` says where.
+//! Tests with the official MCP SDKs for Python and TypeScript, 1.x and 2.x: each client connects, lists
+//! tools and resources, runs a command and reads a resource. `tests/sdk/setup.sh DIR` installs the
+//! SDKs; `EPHYR_SDK_DIR` names that directory.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,17 +8,19 @@ use std::process::Command;
 use ephyr_testkit::http::Endpoint;
 use ephyr_testkit::{Result, Value, World, json, run, skip};
 
-/// A client of an SDK.
+/// A client program that uses an SDK.
 struct Client {
     program: PathBuf,
     script: PathBuf,
     mode: Option<&'static str>,
 }
 
-/// Where the SDKs are, or the word that they are not.
+/// Returns the client of an SDK; `None`, after [`skip`], if the SDKs are not installed.
 fn sdk(language: &str, era: u8, mode: Option<&'static str>) -> Option<Client> {
     let Some(dir) = std::env::var_os("EPHYR_SDK_DIR").map(PathBuf::from) else {
-        skip("EPHYR_SDK_DIR is not set; `cargo xtask test --only sdk` makes the SDKs and sets it");
+        skip(
+            "EPHYR_SDK_DIR is not set; `cargo xtask test --only sdk` installs the SDKs and sets it",
+        );
         return None;
     };
     let (program, script) = match language {
@@ -38,8 +41,8 @@ fn sdk(language: &str, era: u8, mode: Option<&'static str>) -> Option<Client> {
 }
 
 impl Client {
-    /// Runs the client's tour and gives its summary.
-    fn tour(&self, way: &[String]) -> Result<Value> {
+    /// Runs the client over this transport and returns its summary.
+    fn run(&self, transport: &[String]) -> Result<Value> {
         let call = json!({"target": "web", "role": "read", "command": "echo over MCP"}).to_string();
         let mut command = Command::new(&self.program);
         command.arg(&self.script);
@@ -48,7 +51,7 @@ impl Client {
         }
         command
             .args(["--call", "exec", &call, "--read", "ephyr://targets"])
-            .args(way);
+            .args(transport);
         let ran = run(command, "")?;
         ran.out.parse().map_err(|_| {
             ephyr_testkit::Error::new(format!("status {}: {}{}", ran.code, ran.out, ran.err))
@@ -58,7 +61,7 @@ impl Client {
 
 fn over_http(world: &World, credential: &str) -> Vec<String> {
     let Ok(Endpoint::Tcp(address)) = world.tcp() else {
-        unreachable!("TCP is asked for")
+        unreachable!("`World::tcp` returns a TCP endpoint")
     };
     vec![
         "--header".into(),
@@ -68,7 +71,7 @@ fn over_http(world: &World, credential: &str) -> Vec<String> {
     ]
 }
 
-/// The stdio bridge, run as the agent that lives on the appliance.
+/// The stdio bridge, run as the local agent.
 fn over_stdio(world: &World) -> Result<Vec<String>> {
     let mut bridge = world.command("bin/ephyr", "builder")?;
     bridge.arg("mcp").arg("--socket").arg(world.socket());
@@ -110,56 +113,56 @@ fn check(summary: &Value, version: Option<&str>, targets: &[&str]) {
     }
 }
 
-/// All three ways in: an API key, a task token, the bridge.
+/// Runs the client with an API key, with a task token and over the bridge.
 #[cfg(test)]
-fn tours(client: Option<Client>, version: Option<&str>) {
+fn run_all(client: Option<Client>, version: Option<&str>) {
     let Some(client) = client else { return };
     let world = World::start().unwrap();
     let key = world.api_key("scout").unwrap();
     check(
-        &client.tour(&over_http(&world, key)).unwrap(),
+        &client.run(&over_http(&world, key)).unwrap(),
         version,
         &["web"],
     );
     let mut scout = world.mcp_with_key("scout").unwrap();
     let made = scout
-        .tool("task_create", json!({"description": "a tour"}))
+        .tool("task_create", json!({"description": "an SDK test"}))
         .unwrap()
         .value;
     let token = made["token"].as_str().unwrap();
     check(
-        &client.tour(&over_http(&world, token)).unwrap(),
+        &client.run(&over_http(&world, token)).unwrap(),
         version,
         &["web"],
     );
     check(
-        &client.tour(&over_stdio(&world).unwrap()).unwrap(),
+        &client.run(&over_stdio(&world).unwrap()).unwrap(),
         version,
         &["web", "db"],
     );
 }
 
 #[test]
-fn the_python_sdk_1_works_by_key_by_token_and_over_the_bridge() {
-    tours(sdk("python", 1, None), Some("2025-11-25"));
+fn python_sdk_1_works_with_key_token_and_bridge() {
+    run_all(sdk("python", 1, None), Some("2025-11-25"));
 }
 
 #[test]
-fn the_python_sdk_2_works_by_key_by_token_and_over_the_bridge() {
-    tours(sdk("python", 2, None), Some("2026-07-28"));
+fn python_sdk_2_works_with_key_token_and_bridge() {
+    run_all(sdk("python", 2, None), Some("2026-07-28"));
 }
 
 #[test]
-fn the_python_sdk_2_works_with_the_handshake_of_older_versions_too() {
-    tours(sdk("python", 2, Some("legacy")), None);
+fn python_sdk_2_works_with_the_legacy_handshake() {
+    run_all(sdk("python", 2, Some("legacy")), None);
 }
 
 #[test]
-fn the_typescript_sdk_1_works_by_key_by_token_and_over_the_bridge() {
-    tours(sdk("typescript", 1, None), Some("2025-11-25"));
+fn typescript_sdk_1_works_with_key_token_and_bridge() {
+    run_all(sdk("typescript", 1, None), Some("2025-11-25"));
 }
 
 #[test]
-fn the_typescript_sdk_2_works_by_key_by_token_and_over_the_bridge() {
-    tours(sdk("typescript", 2, None), None);
+fn typescript_sdk_2_works_with_key_token_and_bridge() {
+    run_all(sdk("typescript", 2, None), None);
 }

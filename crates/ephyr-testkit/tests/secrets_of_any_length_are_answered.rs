@@ -1,5 +1,5 @@
-//! A credential may be of any length, and of any bytes: it gets an answer, or a clear word at the start, and
-//! nothing repeats it.
+//! Credentials of any length and content get a clear error, in a response or at the start, and no
+//! message or log repeats them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,14 +8,14 @@ use std::thread;
 use ephyr_testkit::http::{Endpoint, Response};
 use ephyr_testkit::{ApiKey, World, json};
 
-/// What no message of the programs has in it by itself.
+/// A text that no message of the programs contains.
 const MARK: &str = "Qx7Zp";
 
-/// Bearers that are nobody's: each length from nothing on, as such and behind the words that credentials begin with.
+/// Invalid bearer credentials: all lengths from zero, plain and after each prefix of a credential.
 #[cfg(test)]
 fn bearers() -> Vec<String> {
     let short = (0..=MARK.len()).map(|length| MARK[..length].to_owned());
-    // What is cut after so many bytes would be cut within a character here.
+    // Multi-byte characters at the offsets where code might slice: slicing inside one would panic.
     let wide = ["\u{e9}", "a\u{20ac}", "ab\u{1f980}", "\u{1f980}\u{1f980}"].map(str::to_owned);
     let stubs: Vec<String> = short.chain(wide).collect();
     let mut all = stubs.clone();
@@ -25,15 +25,15 @@ fn bearers() -> Vec<String> {
     all
 }
 
-/// One request with this header's value, or with this session token, on a connection of its own.
+/// Sends one request with this header on a new connection.
 #[cfg(test)]
-fn ask(way: &Endpoint, path: &str, header: (&str, &str)) -> Response {
+fn ask(endpoint: &Endpoint, path: &str, header: (&str, &str)) -> Response {
     let (method, body): (_, &[u8]) = match path {
         "/mcp" => ("POST", b"{}"),
         _ => ("GET", b""),
     };
     let headers = [header, ("content-type", "application/json")];
-    way.request(method, path, &headers, body).unwrap()
+    endpoint.request(method, path, &headers, body).unwrap()
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ fn explains(response: &Response) -> bool {
         .any(|text| text.as_str().is_some_and(|text| text.len() > 5))
 }
 
-/// A part of a secret that is long enough to be told from other words.
+/// Whether the text contains any three characters of `MARK`, or one of the wide characters.
 #[cfg(test)]
 fn shows_any_part(text: &str) -> bool {
     (0..=MARK.len() - 3).any(|from| text.contains(&MARK[from..from + 3]))
@@ -56,20 +56,20 @@ fn shows_any_part(text: &str) -> bool {
 }
 
 #[test]
-fn w30_a_credential_of_any_length_gets_an_answer_and_the_broker_lives_on() {
+fn w30_credential_of_any_length_gets_a_clear_refusal() {
     let mut world = World::start().unwrap();
-    let ways = [
+    let routes = [
         (world.tcp().unwrap(), "/mcp"),
         (world.unix("builder").unwrap(), "/mcp"),
         (world.unix("builder").unwrap(), "/v1/whoami"),
     ];
     thread::scope(|scope| {
         for bearer in bearers() {
-            for (way, path) in &ways {
+            for (endpoint, path) in &routes {
                 let value = format!("Bearer {bearer}");
-                // Whoever guesses waits; the guesses need not wait for each other.
+                // The broker delays failed authentications: send them concurrently.
                 scope.spawn(move || {
-                    let response = ask(way, path, ("authorization", &value));
+                    let response = ask(endpoint, path, ("authorization", &value));
                     let text = response.text();
                     let refused = matches!(response.status, 400 | 401 | 403 | 429);
                     assert!(refused, "{value:?} {path}: {} {text}", response.status);
@@ -78,10 +78,10 @@ fn w30_a_credential_of_any_length_gets_an_answer_and_the_broker_lives_on() {
                 });
             }
         }
-        let (way, path) = &ways[2];
+        let (endpoint, path) = &routes[2];
         for token in bearers() {
             scope.spawn(move || {
-                let response = ask(way, path, ("x-session-token", &token));
+                let response = ask(endpoint, path, ("x-session-token", &token));
                 let text = response.text();
                 assert_eq!(response.status, 401, "{token:?}: {text}");
                 assert!(text.contains("session_invalid"), "{token:?}: {text}");
@@ -89,14 +89,14 @@ fn w30_a_credential_of_any_length_gets_an_answer_and_the_broker_lives_on() {
             });
         }
     });
-    let own = ask(&ways[2].0, ways[2].1, ("accept", "*/*"));
+    let own = ask(&routes[2].0, routes[2].1, ("accept", "*/*"));
     assert_eq!(
         own.status,
         200,
-        "without a token it is served: {}",
+        "a request without a token is served: {}",
         own.text()
     );
-    // The twin: it is the same process, and who has a good credential is served.
+    // The same process still serves a valid credential.
     let mut scout = world.mcp_with_key("scout").unwrap();
     let answer = scout.tool("list_targets", json!({})).unwrap();
     assert!(!answer.is_error, "{}", answer.text);
@@ -108,7 +108,7 @@ fn w30_a_credential_of_any_length_gets_an_answer_and_the_broker_lives_on() {
 }
 
 #[test]
-fn w30_a_credential_file_of_any_length_is_a_clear_error_at_the_start_or_a_good_hash() {
+fn w30_invalid_credential_file_is_a_clear_startup_error() {
     let edit = |policy: &mut ephyr_testkit::Value, _: &ephyr_testkit::Accounts| {
         let scout = &mut policy["agents"]["scout"];
         scout.as_object_mut().unwrap().remove("api_key_hash");
@@ -136,14 +136,14 @@ fn w30_a_credential_file_of_any_length_is_a_clear_error_at_the_start_or_a_good_h
     ]);
     for content in contents {
         write(&content);
-        let said = world.start_broker().unwrap_err().to_string();
+        let error = world.start_broker().unwrap_err().to_string();
         let shown = String::from_utf8_lossy(&content);
-        assert!(said.contains("agents.scout"), "{shown:?}: {said}");
-        assert!(said.contains("of_scout"), "{shown:?}: {said}");
-        assert!(!said.contains("panicked"), "{shown:?}: {said}");
-        assert!(!shows_any_part(&said), "{said}");
-        // What is no hash may be the key itself, put there by mistake.
-        assert!(!said.contains(&hash[7..20]), "{said}");
+        assert!(error.contains("agents.scout"), "{shown:?}: {error}");
+        assert!(error.contains("of_scout"), "{shown:?}: {error}");
+        assert!(!error.contains("panicked"), "{shown:?}: {error}");
+        assert!(!shows_any_part(&error), "{error}");
+        // A file without a hash may contain the API key by mistake.
+        assert!(!error.contains(&hash[7..20]), "{error}");
     }
     write(format!("{hash}\n").as_bytes());
     world.start_broker().unwrap();

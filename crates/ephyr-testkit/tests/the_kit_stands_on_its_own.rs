@@ -1,5 +1,5 @@
-//! The kit before it is trusted: its targets let in whom they should, its accounts are separate, and
-//! nothing of it stays on the machine.
+//! Tests of the test kit itself: its targets check principals, its accounts are separate, and it
+//! leaves nothing on the machine.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -14,7 +14,7 @@ use ssh_key::certificate::{Builder, CertType};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// Signs a certificate as the CA of `world` would, and logs in with OpenSSH's own client.
+/// Signs a certificate with the CA key of `world` and logs in with OpenSSH's client.
 fn log_in(world: &mut World, target: &str, account: &str, principal: &str) -> Result<Output> {
     let dir = world.dir().join(format!(
         "client-{target}-{account}-{}",
@@ -58,7 +58,7 @@ fn log_in(world: &mut World, target: &str, account: &str, principal: &str) -> Re
 }
 
 #[test]
-fn a_target_lets_a_certificate_in_that_names_it_and_no_other() {
+fn target_accepts_only_certificates_with_its_own_name() {
     let mut world = World::builder().prepare().unwrap();
     let good = log_in(&mut world, "web", "eph-read", "web/read").unwrap();
     assert!(
@@ -73,11 +73,11 @@ fn a_target_lets_a_certificate_in_that_names_it_and_no_other() {
 }
 
 #[test]
-fn an_account_takes_its_own_roles_principal_only() {
+fn account_accepts_only_the_principal_of_its_role() {
     let mut world = World::builder().prepare().unwrap();
     if !world.accounts().have_role_accounts() {
         return skip(
-            "all roles share one account here; run as root where mount namespaces are allowed",
+            "all roles share one account; separate accounts need root and a mount namespace",
         );
     }
     let right = log_in(&mut world, "web", "eph-op", "web/operator").unwrap();
@@ -91,7 +91,7 @@ fn an_account_takes_its_own_roles_principal_only() {
 }
 
 #[test]
-fn the_machines_own_account_files_stay_as_they_are() {
+fn account_files_of_the_machine_stay_unchanged() {
     let before = fs::read("/etc/passwd").unwrap();
     let world = World::builder().prepare().unwrap();
     assert_eq!(fs::read("/etc/passwd").unwrap(), before);
@@ -102,7 +102,7 @@ fn the_machines_own_account_files_stay_as_they_are() {
 }
 
 #[test]
-fn dropping_a_world_ends_every_process_of_it() {
+fn dropping_a_world_ends_all_its_processes() {
     let mut world = World::builder().prepare().unwrap();
     let pid = world.target("web").unwrap().daemon().pid();
     let mut sleeper = world
@@ -122,15 +122,15 @@ fn dropping_a_world_ends_every_process_of_it() {
     if !separate {
         sleeper.kill().unwrap();
     }
-    // Where there is a namespace its end takes even what nobody noted.
+    // With a namespace, the keeper also kills processes that are not on its list.
     sleeper.wait().unwrap();
 }
 
 #[test]
-fn a_connection_under_an_agents_id_has_that_id_for_the_peer() {
+fn connection_as_an_agent_has_its_peer_credentials() {
     let world = World::builder().prepare().unwrap();
     if !world.accounts().are_separate() {
-        return skip("connecting under another user id needs root");
+        return skip("connecting with another user id needs root");
     }
     let path = world.dir().join("broker-run/probe.sock");
     let listener = UnixListener::bind(&path).unwrap();

@@ -1,28 +1,28 @@
-//! What agents type: commands, tasks, tokens.
+//! Subcommands for agents: `exec`, `task`, `inspect`.
 
 use clap::Subcommand;
 use ephyr_names::{AgentName, RoleName, TargetName, TaskId, Ttl};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Standard output and error are the remote command's, and so is the exit status; 128 and the signal's \
-number when a signal ended it, 124 when the timeout did. When the command did not run, the status is \
-one of those that `ephyr --help` lists: 77 refused, 69 the target cannot be reached. 74: the command was \
-given to the target and how it ended is not known; it may have run. 79: the command ended, but its output \
-is incomplete (the broker keeps 1 MiB each of output and errors) or, with --json, not text.")]
+Standard output, standard error and the exit status are those of the remote command. The status is 128 plus the \
+signal number if a signal ended the command, and 124 if the timeout did. If the command did not run, the status is \
+one that `ephyr --help` lists, such as 77 (refused) or 69 (target unreachable). 74: the target was asked to run the \
+command, but its outcome is unknown; it may have run. 79: the command ended, but its output is incomplete (the broker \
+keeps 1 MiB each of standard output and standard error) or, with --json, not text.")]
 pub(crate) struct Exec {
-    /// The target, as `ephyr targets` lists it
+    /// A target listed by `ephyr targets`
     pub(crate) target: TargetName,
 
     /// One of the target's roles
     #[arg(long, short)]
     pub(crate) role: RoleName,
 
-    /// Seconds after which the command is ended
+    /// Timeout of the command in seconds
     #[arg(long, default_value_t = 30, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=300))]
     pub(crate) timeout: u64,
 
-    /// Only ask whether it would be allowed
+    /// Show whether the command would be allowed, without running it
     #[arg(long)]
     pub(crate) dry_run: bool,
 
@@ -30,7 +30,7 @@ pub(crate) struct Exec {
     #[arg(long)]
     pub(crate) lossy: bool,
 
-    /// The command; several words are quoted for the remote shell, a single one is taken as it is
+    /// The command: one word is passed to the remote shell unchanged, several words are quoted first
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
 }
@@ -39,69 +39,69 @@ pub(crate) struct Exec {
 pub(crate) enum Task {
     /// Create a task and print its token
     Create {
-        /// What the task is for; it stands in the audit log
+        /// The purpose of the task, recorded in the audit log
         #[arg(long)]
         description: String,
-        /// How long it lives, such as 45m; at most 1h
+        /// Lifetime of the task, such as 45m; at most 1h
         #[arg(long, default_value = "30m", allow_hyphen_values = true)]
         ttl: Ttl,
-        /// Let the task have children
+        /// Allow the task to delegate
         #[arg(long)]
         can_delegate: bool,
-        /// Print the token alone, for EPHYR_TOKEN=$(…)
+        /// Print only the token, for EPHYR_TOKEN=$(…)
         #[arg(long, conflicts_with = "json")]
         token_only: bool,
-        /// Ask whether it would be made, and make nothing
+        /// Show whether the task would be created, without creating it
         #[arg(long, conflicts_with = "token_only")]
         dry_run: bool,
     },
-    /// Make a task below your token's own and print its token
+    /// Create a child of your token's task and print its token
     Delegate {
-        /// What the child is for; it stands in the audit log
+        /// The purpose of the child task, recorded in the audit log
         #[arg(long)]
         description: String,
-        /// The agent whose it is; your own if left out
+        /// The agent that receives the child task [default: your own]
         #[arg(long)]
         agent: Option<AgentName>,
-        /// How long it lives, at most as long as its parent [default: 10m]
+        /// Lifetime of the child task, limited by its parent's [default: 10m]
         #[arg(long, allow_hyphen_values = true)]
         ttl: Option<Ttl>,
-        /// Let the child have children
+        /// Allow the child task to delegate
         #[arg(long)]
         can_delegate: bool,
-        /// The child must bind itself to a key within 30 s, and can do nothing before
+        /// Require the child to bind itself to a key within 30 s; until then it can do nothing else
         #[arg(long)]
         must_bind: bool,
-        /// A role on a target that the child keeps, TARGET:ROLE (repeatable); all if left out
+        /// A role on a target that the child task keeps (repeatable) [default: all]
         #[arg(long = "keep", value_name = "TARGET:ROLE", value_parser = pair)]
         keep: Vec<(TargetName, RoleName)>,
-        /// Print the token alone
+        /// Print only the token
         #[arg(long, conflicts_with = "json")]
         token_only: bool,
-        /// Show what the child would be allowed, and make nothing
+        /// Show what the child task would be allowed, without creating it
         #[arg(long, conflicts_with = "token_only")]
         dry_run: bool,
     },
-    /// Bind your token's task to the key in --holder-key and print the token from then on
+    /// Bind your token's task to the key in --holder-key and print the token that replaces it
     Bind {
-        /// Print the token alone
+        /// Print only the token
         #[arg(long, conflicts_with = "json")]
         token_only: bool,
     },
-    /// Draw your tasks as a tree
+    /// Print your tasks as a tree
     Tree,
-    /// Show a task; without an id the one of your token
+    /// Show a task
     Info {
-        /// The task
+        /// The task id [default: your token's task]
         task: Option<TaskId>,
     },
     /// List your tasks
     List,
-    /// Revoke a task and all below it
+    /// Revoke a task and all its descendants
     Revoke {
-        /// The task
+        /// The task id
         task: TaskId,
-        /// Show which tasks would fall, and revoke nothing
+        /// Show which tasks would be revoked, without revoking them
         #[arg(long)]
         dry_run: bool,
     },
@@ -117,6 +117,6 @@ fn pair(text: &str) -> Result<(TargetName, RoleName), String> {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Inspect {
-    /// The token (others can see it on the command line), or - for standard input; EPHYR_TOKEN otherwise
+    /// The token, or - for standard input; other users can read the command line [default: EPHYR_TOKEN]
     pub(crate) token: Option<String>,
 }

@@ -15,7 +15,7 @@ pub(crate) use operators::{Audit, Ca, HostKey, Keys, Log, Units};
 pub(crate) use policy::{Build, Format, Nft, Policy, Render, Target};
 pub(crate) use sandbox::Sandbox;
 
-/// Use SSH hosts through Ephyr's broker, and look after the broker's policy, log and keys.
+/// Use SSH hosts through Ephyr's broker, and manage the broker's policy, audit log and keys.
 #[derive(Debug, Parser)]
 #[command(
     name = "ephyr",
@@ -23,12 +23,13 @@ pub(crate) use sandbox::Sandbox;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "\
-Who you are: on the broker's Unix socket your user id says it, and no secret is needed. Over HTTP a \
-credential does: a task token in EPHYR_TOKEN, an API key in EPHYR_API_KEY, or either in a file given \
-with --credential-file. Credentials are never taken from the command line, where others can see them.\n\n\
-Exit status: exec exits as the remote command did. Otherwise 0; 64 the command line is wrong; 65 what \
-was given is wrong; 66 a file cannot be read; 69 broker or target is not there; 73 a file cannot be \
-made; 74 it broke off and may have taken effect; 75 try again later; 76 the broker is not understood; 77 refused; 79 output is incomplete; 124 the command took too long."
+Authentication: on the broker's Unix socket your user id identifies you, and no credential is needed. Over HTTP you \
+need a credential: a task token in EPHYR_TOKEN, an API key in EPHYR_API_KEY, or either in a file named by \
+--credential-file. There is no option that takes a credential itself, because other users can read the command line.\n\n\
+Exit status: `exec` exits with the status of the remote command. Otherwise: 0 success; 64 invalid command line; \
+65 invalid input; 66 a file cannot be read; 69 broker, target or program unavailable; 73 a file cannot be created; \
+74 the call failed after it may have taken effect; 75 temporary failure, try again later; 76 the broker's response is \
+not understood; 77 refused; 79 output is incomplete; 124 the command timed out."
 )]
 pub(crate) struct Args {
     /// Print JSON, errors included
@@ -42,19 +43,19 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// How the broker is reached.
+/// The options for the connection to the broker.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Reaching the broker")]
+#[command(next_help_heading = "Connection to the broker")]
 pub(crate) struct Connection {
     /// The broker's Unix socket [env: EPHYR_SOCKET] [default: /run/ephyr/broker.sock]
     #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
     pub(crate) socket: Option<PathBuf>,
 
-    /// The broker over HTTP, such as http://127.0.0.1:8554 [env: EPHYR_MCP_URL]
+    /// The broker's URL, such as http://127.0.0.1:8554 [env: EPHYR_MCP_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
 
-    /// A file with an API key or a task token; - reads it from standard input
+    /// A file with an API key or a task token, or - for standard input
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) credential_file: Option<PathBuf>,
 
@@ -71,60 +72,60 @@ pub(crate) struct Connection {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a command on a target and exit as it did
+    /// Run a command on a target and exit with its status
     Exec(Exec),
-    /// List the targets you may use
+    /// List the targets that you may use
     Targets,
-    /// List the certificates that are out for you
+    /// List your valid certificates
     Certs,
-    /// Say who the broker takes you for
+    /// Show your identity at the broker
     Whoami,
-    /// Ask the broker how it is
+    /// Show the broker's health
     Health,
-    /// Create, look at and revoke tasks
+    /// Create, show and revoke tasks
     #[command(subcommand)]
     Task(Task),
     /// Serve MCP on standard input and output, bridged to the broker
     Mcp {
-        /// Bind the token's task to a new key that only this process has, and prove with it
+        /// Bind the token's task to a new key in the memory of this process
         #[arg(long, conflicts_with = "holder_key")]
         bind: bool,
     },
-    /// Show what a token says, without checking it
+    /// Show the contents of a token, without verifying it
     Inspect(Inspect),
-    /// Check and describe policies
+    /// Validate and build policies
     #[command(subcommand)]
     Policy(Policy),
-    /// Show the firewall of the agents on this machine
+    /// Render the firewall rules for the agents on this host
     #[command(subcommand)]
     Nft(Nft),
-    /// Make what a target host needs of the policy
+    /// Render the files that a target host needs
     #[command(subcommand)]
     Target(Target),
-    /// Check and search the audit log, offline
+    /// Verify and search the audit log, offline
     #[command(subcommand)]
     Audit(Audit),
-    /// Make and show the certificate authority's key
+    /// Create and show the certificate authority's key
     #[command(subcommand)]
     Ca(Ca),
-    /// Print a host's keys as the policy pins them
+    /// Print a host's keys for `host_key` in the policy
     HostKey(HostKey),
-    /// Make API keys
+    /// Create API keys
     #[command(subcommand)]
     Keys(Keys),
     /// Write the systemd units of an appliance
     #[command(subcommand)]
     Units(Units),
-    /// Run a command with few files, no network and no way to more
+    /// Run a command in a Landlock sandbox, with few files and no network
     Sandbox(Sandbox),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
 }
 
-/// Commands that never speak with the broker.
+/// Commands that never connect to the broker.
 const OFFLINE: [&str; 10] = [
     "inspect",
     "policy",
@@ -139,20 +140,19 @@ const OFFLINE: [&str; 10] = [
 ];
 
 impl Args {
-    /// Reads this process's arguments.
+    /// Parses the arguments of this process.
     ///
     /// # Errors
-    /// They are wrong, or help is asked for.
+    /// They are invalid, or request help.
     pub(crate) fn read() -> Result<Self, clap::Error> {
         Self::from_arg_matches(&command_line().try_get_matches()?)
     }
 }
 
-/// The command line as it is understood and explained: how the broker is reached is no matter of commands that
-/// do not reach for it.
+/// Returns the command line's definition. Commands that never connect to the broker hide the connection options.
 pub(crate) fn command_line() -> clap::Command {
     let mut whole = Args::command();
-    // Only then have commands the options that go with every one of them.
+    // Copies the global options into the subcommands, where they can then be hidden.
     whole.build();
     for name in OFFLINE.iter().chain(&["sandbox"]) {
         whole = whole.mut_subcommand(name, without_broker);
@@ -169,7 +169,7 @@ fn without_broker(command: clap::Command) -> clap::Command {
     let hidden = move |argument: clap::Arg| {
         let hide = match argument.get_id().as_str() {
             "url" | "credential_file" | "holder_key" => true,
-            // The sandbox has one of its own.
+            // The sandbox has its own `--socket`.
             "socket" => !is_sandbox,
             _ => false,
         };
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_consistent() {
         command_line().debug_assert();
     }
 }

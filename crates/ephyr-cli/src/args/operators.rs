@@ -1,14 +1,14 @@
-//! What operators type besides: the log, keys, units.
+//! Subcommands for operators: `audit`, `ca`, `host-key`, `keys`, `units`.
 
 use std::path::PathBuf;
 
 use clap::Subcommand;
 use ephyr_names::{AgentName, TaskId, Timestamp};
 
-/// The log that is meant, and the key that vouches for it.
+/// The option that names the audit log.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Log {
-    /// The audit log; its rotated files are found beside it
+    /// The audit log; its rotated files are read from the same directory
     #[arg(
         long,
         hide_env_values = true,
@@ -20,7 +20,7 @@ pub(crate) struct Log {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
-    /// Check that nothing was changed, removed or forged
+    /// Verify that no record was changed, removed or forged
     Verify {
         #[command(flatten)]
         log: Log,
@@ -32,37 +32,37 @@ pub(crate) enum Audit {
             default_value = "/etc/ephyr/ca.pub"
         )]
         ca_pub: PathBuf,
-        /// A checkpoint that was kept elsewhere, one JSON value (repeatable)
+        /// A checkpoint that was stored elsewhere, one JSON value (repeatable)
         #[arg(long, value_name = "FILE")]
         checkpoint: Vec<PathBuf>,
         /// Accept that the oldest files are missing
         #[arg(long)]
         partial: bool,
     },
-    /// Print records, oldest first, as they stand in the log; `verify` tells whether they are genuine
+    /// Print records, oldest first, without verifying them
     Query {
         #[command(flatten)]
         log: Log,
-        /// Of this task and all below it, each indented by its depth
+        /// Only records of this task and its descendants, each indented by its depth
         #[arg(long)]
         task: Option<TaskId>,
-        /// Of this agent
+        /// Only records of this agent
         #[arg(long)]
         agent: Option<AgentName>,
-        /// Of this event, such as exec_attempt (repeatable)
+        /// Only records of this event, such as exec_attempt (repeatable)
         #[arg(long)]
         event: Vec<String>,
-        /// At least this grave: info, warn, error or alert
+        /// Only records of at least this severity: info, warn, error or alert
         #[arg(long)]
         severity: Option<String>,
-        /// At or after this time, such as 2026-11-24T06:00:00Z
+        /// Only records at or after this time, such as 2026-11-24T06:00:00Z
         #[arg(long)]
         since: Option<Timestamp>,
-        /// Before this time
+        /// Only records before this time
         #[arg(long)]
         until: Option<Timestamp>,
     },
-    /// Check a receipt and show the record that it vouches for
+    /// Verify a receipt and show its record
     Receipt {
         /// The receipt (rcpt_…), or - for standard input
         receipt: String,
@@ -81,12 +81,12 @@ pub(crate) enum Audit {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ca {
-    /// Make a CA key (Ed25519, mode 0600) and print its public half; never replaces a file
+    /// Create a CA key (Ed25519, mode 0600) and print its public key; never replaces a file
     Init {
-        /// Where to write the private key
+        /// The file for the private key
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
-        /// A comment for the public key
+        /// The comment of the public key
         #[arg(long, default_value = "ephyr CA")]
         comment: String,
     },
@@ -99,14 +99,14 @@ pub(crate) enum Ca {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct HostKey {
-    /// The host, with its port if that is not 22
+    /// The host, with its port unless that is 22
     #[arg(value_name = "HOST[:PORT]")]
     pub(crate) host: String,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// Make an API key for an agent and the hash of it for the policy
+    /// Create an API key for an agent, and its hash for the policy
     New {
         /// The agent
         agent: AgentName,
@@ -120,12 +120,12 @@ pub(crate) enum Units {
 Settings, JSON, all optional: {\"package\": \"/usr\", \"nft\": \"/usr/sbin/nft\", \"systemctl\": \"/usr/bin/systemctl\", \"ca_key\": {\"file\": \
 \"/etc/ephyr/ca_key\", \"encrypted\": false}, \"credentials\": {NAME: {\"file\": …}}, \"readable\": [\"/usr\", …], \
 \"agents\": {NAME: {\"uid\": 1501, \"user\": …, \"command\": [WORD…], \"egress\": [{\"cidr\": …}]}}}. \
-An agent without a command gets a user and no unit. docs/install.md says what to do with the files.")]
+An agent without a command gets a user and no unit. docs/install.md describes the installation of the files.")]
     Render {
-        /// The directory, such as /etc: files go to systemd/system, sysusers.d and tmpfiles.d in it
+        /// The directory, such as /etc; files go to its subdirectories systemd/system, sysusers.d and tmpfiles.d
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
-        /// What differs from host to host; - reads it from standard input
+        /// The host's settings, or - for standard input
         #[arg(long, value_name = "FILE")]
         settings: Option<PathBuf>,
     },

@@ -1,4 +1,4 @@
-//! The policy and what is made of it.
+//! Subcommands for the policy and the files that are built from it: `policy`, `nft`, `target`.
 
 use std::path::PathBuf;
 
@@ -8,24 +8,24 @@ use ephyr_render::{AuthorityName, BrokerListen};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Policy {
-    /// Check a policy: exit status 0, 1 with warnings, 2 with errors
+    /// Validate a policy: exit status 0, 1 with warnings, 2 with errors
     Validate {
-        /// The policy, YAML or JSON; - reads it from standard input
+        /// The policy, YAML or JSON, or - for standard input
         #[arg(
             hide_env_values = true,
             env = "EPHYR_POLICY",
             default_value = "/etc/ephyr/policy.yaml"
         )]
         file: PathBuf,
-        /// Also list the programs in `commands` patterns that the compiler's table does not contain
+        /// Also list the programs in `commands` patterns that Ephyr's table of programs lacks
         #[arg(long, short)]
         verbose: bool,
     },
-    /// Check a policy and write it with all that is made of it
+    /// Validate a policy and write it with all files that are built from it
     Build(Build),
     /// Print the JSON Schema of policies, for editors
     Schema,
-    /// Print the policy's hash, as audit records name it
+    /// Print the policy's hash, as in audit records
     Hash {
         /// The policy
         #[arg(
@@ -39,18 +39,18 @@ pub(crate) enum Policy {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-DIR gets policy.yaml, the file as it is; nft/ephyr.nft, the agents' firewall; and targets/NAME.json for each \
-target, as `ephyr target render --format json` makes it. Exit status as of `ephyr policy validate`: 0; 1 when \
-there are warnings, and DIR is made; 2 when there are errors, and it is not.")]
+DIR gets policy.yaml, an exact copy; nft/ephyr.nft, the agents' firewall; and targets/NAME.json for each target, as \
+from `ephyr target render --format json`. Exit status as for `ephyr policy validate`: 0; 1 with warnings, and DIR is \
+created; 2 with errors, and it is not.")]
 pub(crate) struct Build {
     /// The policy, YAML or JSON
     pub(crate) file: PathBuf,
 
-    /// Where to write: a directory that does not exist yet
+    /// The directory to create
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
 
-    /// The CA's public keys, one a line, for the targets' files; without it they have no ca.pub
+    /// The CA's public keys, one per line; without this option the targets' files lack ca.pub
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_pub: Option<PathBuf>,
 
@@ -58,7 +58,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = authority)]
     pub(crate) authority: AuthorityName,
 
-    /// Where the broker serves MCP over HTTP, or off
+    /// The address where the broker serves MCP over HTTP, or off
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -71,7 +71,7 @@ pub(crate) struct Build {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Nft {
-    /// Print the nftables ruleset of a policy, for `nft -f`; ephyr-netguard applies and watches it
+    /// Print the nftables ruleset of a policy, for `nft -f`; ephyr-netguard applies and monitors it
     Render {
         /// The policy
         #[arg(
@@ -82,10 +82,10 @@ pub(crate) enum Nft {
             default_value = "/etc/ephyr/policy.yaml"
         )]
         policy: PathBuf,
-        /// Print what the policy adds to the rules alone
+        /// Print only the definitions that the policy adds to the rules
         #[arg(long)]
         definitions: bool,
-        /// Where the broker serves MCP over HTTP, or off
+        /// The address where the broker serves MCP over HTTP, or off
         #[arg(
             long,
             value_name = "ADDRESS",
@@ -99,17 +99,17 @@ pub(crate) enum Nft {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Target {
-    /// Make accounts, sshd's and sudo's files for one target
+    /// Render the accounts and the files of sshd and sudo for one target
     Render(Render),
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 debian: --out DIR gets install.sh, uninstall.sh and the files; copy DIR to the target and run install.sh there \
-as root. It can be run again, changes nothing for other accounts, and puts all back if sshd would not accept it.\n\
+as root. It can be run again, changes nothing for other accounts, and restores everything if sshd rejects the result.\n\
 json: the accounts and the files, on standard output or in DIR/NAME.json.")]
 pub(crate) struct Render {
-    /// The target, as the policy names it
+    /// The target's name in the policy
     pub(crate) name: TargetName,
 
     /// The policy
@@ -122,7 +122,7 @@ pub(crate) struct Render {
     )]
     pub(crate) policy: PathBuf,
 
-    /// The CA's public keys, one a line
+    /// The CA's public keys, one per line
     #[arg(
         long,
         value_name = "FILE",
@@ -131,15 +131,15 @@ pub(crate) struct Render {
     )]
     pub(crate) ca_pub: PathBuf,
 
-    /// Which form
+    /// The output format
     #[arg(long, value_enum)]
     pub(crate) format: Format,
 
-    /// The appliance's name on the target, where several appliances use it
+    /// The appliance's name on the target, if several appliances use it
     #[arg(long, value_name = "NAME", default_value = "ephyr", value_parser = authority)]
     pub(crate) authority: AuthorityName,
 
-    /// Where to write: a directory that does not exist yet
+    /// The directory to create
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }

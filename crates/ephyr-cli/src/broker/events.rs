@@ -1,4 +1,4 @@
-//! Reads a reply of server-sent events as it arrives: passes progress on and keeps the answer.
+//! Reads a response of server-sent events as it arrives: passes on progress messages and keeps the result.
 
 use serde::Deserialize;
 
@@ -7,15 +7,15 @@ use crate::failure::Failure;
 /// Called with each progress message.
 pub(super) type OnProgress<'a> = &'a mut dyn FnMut(&str) -> Result<(), Failure>;
 
-/// Reads the events of one reply.
+/// Reads the events of one response.
 pub(super) struct Events<'a> {
     on_progress: OnProgress<'a>,
     /// The beginning of an incomplete line.
     line: Vec<u8>,
-    answer: Option<Vec<u8>>,
+    result: Option<Vec<u8>>,
 }
 
-/// A message: a notification if it has a method, otherwise the answer.
+/// A message: a notification if it has a method, otherwise the result.
 #[derive(Deserialize)]
 struct Message {
     method: Option<String>,
@@ -35,19 +35,19 @@ impl<'a> Events<'a> {
         Self {
             on_progress,
             line: Vec::new(),
-            answer: None,
+            result: None,
         }
     }
 
     /// Processes a piece of the body.
     ///
     /// # Errors
-    /// An event is not JSON, or the listener failed.
+    /// An event is not JSON, or `on_progress` failed.
     pub(super) fn take(&mut self, piece: &[u8]) -> Result<(), Failure> {
         let mut lines = piece.split(|byte| *byte == b'\n');
         let rest = lines.next_back().unwrap_or_default();
-        for end in lines {
-            self.line.extend_from_slice(end);
+        for part in lines {
+            self.line.extend_from_slice(part);
             let line = std::mem::take(&mut self.line);
             self.event(&line)?;
         }
@@ -55,18 +55,18 @@ impl<'a> Events<'a> {
         Ok(())
     }
 
-    /// Returns the answer, the last event, as JSON.
+    /// Returns the result, the last event, as JSON.
     ///
     /// # Errors
-    /// There is no answer.
-    pub(super) fn answer(mut self) -> Result<Vec<u8>, Failure> {
+    /// The stream ended without a result.
+    pub(super) fn result(mut self) -> Result<Vec<u8>, Failure> {
         let line = std::mem::take(&mut self.line);
         self.event(&line)?;
-        self.answer
-            .ok_or_else(|| Failure::protocol("its event stream ended without an answer"))
+        self.result
+            .ok_or_else(|| Failure::protocol("its event stream ended without a result"))
     }
 
-    /// Each message is one line of data.
+    /// Processes a line. The broker writes each message as one `data:` line.
     fn event(&mut self, line: &[u8]) -> Result<(), Failure> {
         let Some(data) = line.strip_prefix(b"data:") else {
             return Ok(());
@@ -76,7 +76,7 @@ impl<'a> Events<'a> {
             Some("notifications/progress") => (self.on_progress)(&message.params.message),
             Some(_) => Ok(()),
             None => {
-                self.answer = Some(data.to_vec());
+                self.result = Some(data.to_vec());
                 Ok(())
             }
         }
@@ -89,31 +89,31 @@ mod tests {
 
     use super::*;
 
-    const REPLY: &[u8] = b":\n\nevent: message\ndata: {\"method\":\"notifications/progress\",\"params\":{\"message\":\"a\"}}\n\n\
+    const RESPONSE: &[u8] = b":\n\nevent: message\ndata: {\"method\":\"notifications/progress\",\"params\":{\"message\":\"a\"}}\n\n\
         data: {\"method\":\"notifications/progress\",\"params\":{\"message\":\"b\"}}\n\nevent: message\ndata: {\"id\":1}\n\n";
 
     #[test]
-    fn progress_and_the_answer_are_read_wherever_the_body_is_cut() {
-        for at in 0..=REPLY.len() {
+    fn events_are_read_wherever_the_body_is_split() {
+        for at in 0..=RESPONSE.len() {
             let mut seen = Vec::new();
             let mut on_progress = |text: &str| {
                 seen.push(text.to_owned());
                 Ok(())
             };
             let mut events = Events::new(&mut on_progress);
-            events.take(&REPLY[..at]).unwrap();
-            events.take(&REPLY[at..]).unwrap();
-            let answer: Value = serde_json::from_slice(&events.answer().unwrap()).unwrap();
-            assert_eq!(answer["id"], 1);
+            events.take(&RESPONSE[..at]).unwrap();
+            events.take(&RESPONSE[at..]).unwrap();
+            let result: Value = serde_json::from_slice(&events.result().unwrap()).unwrap();
+            assert_eq!(result["id"], 1);
             assert_eq!(seen, ["a", "b"], "{at}");
         }
     }
 
     #[test]
-    fn a_reply_without_an_answer_is_none() {
+    fn stream_without_a_result_is_an_error() {
         let mut on_progress = |_: &str| Ok(());
         let mut events = Events::new(&mut on_progress);
         events.take(b"event: message\n:\n").unwrap();
-        assert!(events.answer().is_err());
+        assert!(events.result().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! One request and its response on a connection of its own.
+//! Sends one request on a new connection and reads its response.
 
 use std::io;
 use std::path::Path;
@@ -14,43 +14,43 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::events::{Events, OnProgress};
-use crate::endpoint::{Endpoint, Place};
-use crate::failure::{BROKE_OFF, Failure, PROTOCOL, UNAVAILABLE};
+use crate::endpoint::{Address, Endpoint};
+use crate::failure::{Failure, INTERRUPTED, PROTOCOL, UNAVAILABLE};
 
-/// The possible effect of a request that was sent and not answered.
+/// The possible effect of a request that was sent but got no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// None: it only reads.
+    /// None: the request only reads.
     None,
-    /// It may have taken effect.
+    /// The request may have taken effect.
     Possible,
 }
 
 impl Effect {
-    /// Returns the failure of a request without an answer.
+    /// Returns the failure of a request without a response.
     fn failure(self, code: &str, text: &str) -> Failure {
         match self {
             Self::None => Failure::new(UNAVAILABLE, code, format!("{text}; nothing was changed")),
             Self::Possible => {
                 let text = format!("{text}; the call may have taken effect");
-                Failure::new(BROKE_OFF, code, text)
+                Failure::new(INTERRUPTED, code, text)
             }
         }
     }
 }
 
-/// Sends a request and returns the status and the body of its response; of a stream of events, the last one.
+/// Sends a request and returns the status and the body of its response; for an event stream, its result.
 pub(super) fn send(
     endpoint: &Endpoint,
     mut request: http::request::Builder,
     body: String,
-    patience: Duration,
+    timeout: Duration,
     effect: Effect,
     on_progress: OnProgress<'_>,
 ) -> Result<(StatusCode, Bytes), Failure> {
-    let host = match &endpoint.place {
-        Place::Socket(_) => "localhost".to_owned(),
-        Place::Http(authority) => authority.to_string(),
+    let host = match &endpoint.address {
+        Address::Socket(_) => "localhost".to_owned(),
+        Address::Http(authority) => authority.to_string(),
     };
     request = request.header(HOST, host);
     if let Some(authorization) = &endpoint.authorization {
@@ -70,17 +70,23 @@ pub(super) fn send(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(UNAVAILABLE, "runtime", format!("starting: {error}")))?;
-    let lost = |error: hyper::Error| lost(&endpoint.place, effect, &error);
+        .map_err(|error| {
+            Failure::new(
+                UNAVAILABLE,
+                "runtime",
+                format!("the runtime cannot be started: {error}"),
+            )
+        })?;
+    let lost = |error: hyper::Error| lost(&endpoint.address, effect, &error);
     let exchange = async {
-        match &endpoint.place {
-            Place::Socket(path) => {
+        match &endpoint.address {
+            Address::Socket(path) => {
                 let stream = UnixStream::connect(path)
                     .await
                     .map_err(|e| no_socket(path, &e))?;
                 exchange(stream, request, on_progress, lost).await
             }
-            Place::Http(authority) => {
+            Address::Http(authority) => {
                 let port = authority.port_u16().unwrap_or(80);
                 let host = authority
                     .host()
@@ -97,11 +103,11 @@ pub(super) fn send(
         }
     };
     runtime.block_on(async {
-        tokio::time::timeout(patience, exchange)
+        tokio::time::timeout(timeout, exchange)
             .await
             .unwrap_or_else(|_| {
-                let (place, seconds) = (&endpoint.place, patience.as_secs());
-                let text = format!("{place} has not answered within {seconds} s");
+                let (address, seconds) = (&endpoint.address, timeout.as_secs());
+                let text = format!("no response from {address} within {seconds} s");
                 Err(effect.failure("no_answer", &text))
             })
     })
@@ -133,7 +139,7 @@ where
                 events.take(&piece)?;
             }
         }
-        events.answer()?.into()
+        events.result()?.into()
     } else {
         body.collect().await.map_err(&lost)?.to_bytes()
     };
@@ -141,12 +147,11 @@ where
     Ok((head.status, body))
 }
 
-/// Returns the failure of a connection without an answer: the server is not the broker, or the connection
-/// broke.
-fn lost(place: &Place, effect: Effect, error: &hyper::Error) -> Failure {
+/// Returns the failure of a connection without a response: the server is not the broker, or the connection broke.
+fn lost(address: &Address, effect: Effect, error: &hyper::Error) -> Failure {
     if is_not_http(error) {
         let text = format!(
-            "{place} is not the broker: the server there does not speak HTTP ({error}); set --url or \
+            "{address} is not the broker: the server there does not speak HTTP ({error}); set --url or \
              EPHYR_MCP_URL to the broker's address (default http://127.0.0.1:8554)"
         );
         return Failure::new(PROTOCOL, "not_the_broker", text);
@@ -163,16 +168,16 @@ fn lost(place: &Place, effect: Effect, error: &hyper::Error) -> Failure {
     )
 }
 
-/// A socket that cannot be used, and what to do about it.
+/// Returns the failure for a socket that cannot be connected to, with advice that depends on the error.
 fn no_socket(path: &Path, error: &io::Error) -> Failure {
     let advice = match error.kind() {
         io::ErrorKind::NotFound => {
             "is ephyr-broker running? --socket or EPHYR_SOCKET names another socket"
         }
         io::ErrorKind::PermissionDenied => {
-            "only members of the socket's group (ephyr-agents) may connect: an operator adds you to it"
+            "only members of the socket's group (ephyr-agents) may connect: ask an operator to add you"
         }
-        io::ErrorKind::ConnectionRefused => "nobody serves it: ephyr-broker has stopped",
+        io::ErrorKind::ConnectionRefused => "nothing listens on it: ephyr-broker has stopped",
         _ => "is ephyr-broker running?",
     };
     let text = format!("no broker at {}: {error}; {advice}", path.display());

@@ -1,15 +1,15 @@
-//! The answer to a message at the MCP endpoint: a result, a JSON-RPC error, or an error of `/v1` if the request was
-//! refused before its message was read.
+//! The response of the MCP endpoint: a result, a JSON-RPC error, or an error of `/v1` if the request was refused
+//! before its message was read.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The answer to a message.
+/// The response to a message.
 #[derive(Deserialize)]
 pub(super) struct Message {
     pub(super) result: Option<ToolResult>,
     pub(super) error: Option<Error>,
-    /// The reason code beside an error of `/v1`.
+    /// The reason code of an error of `/v1`.
     code: Option<String>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Content {
     pub(super) text: String,
 }
 
-/// The error of an answer.
+/// The error in a response.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Error {
@@ -56,7 +56,7 @@ impl Message {
 }
 
 impl Error {
-    /// Returns the error for people.
+    /// Returns the error message.
     pub(super) fn text(&self) -> &str {
         match self {
             Self::Api(text) | Self::Rpc { message: text } => text,

@@ -1,4 +1,4 @@
-//! Calls to the broker: one request on one connection.
+//! Calls the broker; each request has its own connection.
 
 mod events;
 mod exchange;
@@ -21,14 +21,14 @@ use events::OnProgress;
 use exchange::{Effect, send};
 use message::Message;
 
-/// The timeout of calls that do not run a command.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The timeout for calls that do not run a command.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 const VERSION: &str = "2026-07-28";
 
-/// An answer of the broker.
+/// A response of the broker.
 pub(crate) struct Answer<T> {
-    /// The answer as received, for `--json`: it may have members that this version does not know.
+    /// The response as received, for `--json`: it may have members that this version does not know.
     pub(crate) received: Value,
     /// The members that this version knows.
     pub(crate) value: T,
@@ -44,45 +44,45 @@ impl<T: DeserializeOwned> Answer<T> {
 /// Calls a tool.
 ///
 /// # Errors
-/// The broker is not there, refuses, or the tool did.
+/// The broker is unreachable or refuses the call, or the tool fails.
 pub(crate) fn call<A: ToolArguments>(
     endpoint: &Endpoint,
     arguments: &A,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Answer<A::Result>, Failure> {
-    request(endpoint, arguments, patience, None).and_then(Answer::read)
+    request(endpoint, arguments, timeout, None).and_then(Answer::read)
 }
 
 /// Calls a tool and passes on each progress message as it arrives.
 ///
 /// # Errors
-/// As [`call`], and errors of the listener.
+/// As [`call`], and errors of `on_progress`.
 pub(crate) fn watch<A: ToolArguments>(
     endpoint: &Endpoint,
     arguments: &A,
-    patience: Duration,
+    timeout: Duration,
     on_progress: OnProgress<'_>,
 ) -> Result<Answer<A::Result>, Failure> {
-    request(endpoint, arguments, patience, Some(on_progress)).and_then(Answer::read)
+    request(endpoint, arguments, timeout, Some(on_progress)).and_then(Answer::read)
 }
 
-/// Asks what a call would do.
+/// Calls a tool as a dry run.
 ///
 /// # Errors
 /// As [`call`].
 pub(crate) fn preview<A: DryRun>(
     endpoint: &Endpoint,
     arguments: A,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Answer<A::Preview>, Failure> {
-    request(endpoint, &arguments.dry_run(), patience, None).and_then(Answer::read)
+    request(endpoint, &arguments.dry_run(), timeout, None).and_then(Answer::read)
 }
 
-/// Returns the structured content of a tool's result.
+/// Calls a tool and returns the structured content of its result.
 fn request<A: ToolArguments>(
     endpoint: &Endpoint,
     arguments: &A,
-    patience: Duration,
+    timeout: Duration,
     on_progress: Option<OnProgress<'_>>,
 ) -> Result<Value, Failure> {
     let mut body = json!({
@@ -122,7 +122,7 @@ fn request<A: ToolArguments>(
         Effect::None
     };
     let body = body.to_string();
-    let (status, body) = send(endpoint, request, body, patience, effect, on_progress)?;
+    let (status, body) = send(endpoint, request, body, timeout, effect, on_progress)?;
     let message: Message =
         serde_json::from_slice(&body).map_err(|error| refusal::unreadable(status, &error))?;
     if let Some(error) = &message.error {
@@ -130,17 +130,17 @@ fn request<A: ToolArguments>(
     }
     let result = message
         .result
-        .ok_or_else(|| Failure::protocol("there is neither a result nor an error in it"))?;
+        .ok_or_else(|| Failure::protocol("it has neither a result nor an error"))?;
     if result.is_error {
         return Err(refusal::tool_failed(result));
     }
     Ok(result.structured_content)
 }
 
-/// Asks the broker's plain API.
+/// Gets a resource of the broker's HTTP API.
 ///
 /// # Errors
-/// The broker is not there, or refuses.
+/// The broker is unreachable or refuses the request.
 pub(crate) fn get<T: DeserializeOwned>(
     endpoint: &Endpoint,
     path: &str,
@@ -151,7 +151,7 @@ pub(crate) fn get<T: DeserializeOwned>(
         .header(ACCEPT, "application/json");
     let mut ignored = |_: &str| Ok(());
     let (effect, body) = (Effect::None, String::new());
-    let (status, body) = send(endpoint, request, body, PATIENCE, effect, &mut ignored)?;
+    let (status, body) = send(endpoint, request, body, TIMEOUT, effect, &mut ignored)?;
     let received: Value =
         serde_json::from_slice(&body).map_err(|error| refusal::unreadable(status, &error))?;
     match ApiProblem::deserialize(&received) {

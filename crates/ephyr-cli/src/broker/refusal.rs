@@ -1,4 +1,4 @@
-//! Failures that the broker reports, with the exit status for each.
+//! Converts failures that the broker reports, and chooses their exit status.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use http::StatusCode;
 use serde::Deserialize as _;
 
 use super::message::ToolResult;
-use crate::failure::{BROKE_OFF, DATA, DENIED, Failure, TEMPORARY, UNAVAILABLE};
+use crate::failure::{DATA, DENIED, Failure, INTERRUPTED, TEMPORARY, UNAVAILABLE};
 
-/// Returns the failure of a tool: a denial, or an error on the way to the target.
+/// Returns the failure of a tool call: a denial, or an error on the way to the target.
 pub(super) fn tool_failed(result: ToolResult) -> Failure {
     let text = result
         .content
@@ -22,13 +22,13 @@ pub(super) fn tool_failed(result: ToolResult) -> Failure {
     let code = details.as_ref().map_or("failed", FailureDetails::reason);
     let exit = match &details {
         Some(FailureDetails::Denied(_)) => DENIED,
-        Some(FailureDetails::Exec(failure)) if failure.started => BROKE_OFF,
+        Some(FailureDetails::Exec(failure)) if failure.started => INTERRUPTED,
         _ => status_of(code),
     };
     Failure::new(exit, code, text).with_details(received)
 }
 
-/// The exit status that fits a reason for which nothing was done.
+/// Returns the exit status for the reason code of a call that had no effect.
 fn status_of(reason: &str) -> u8 {
     match reason {
         "bad_arguments" | "ttl_out_of_range" | "task_not_found" => DATA,
@@ -58,7 +58,7 @@ fn status_of(reason: &str) -> u8 {
     }
 }
 
-/// Returns the failure of a call that the broker refused as such.
+/// Returns the failure of a call that the broker refused before the tool ran.
 pub(super) fn refused(status: StatusCode, code: Option<&str>, text: &str) -> Failure {
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => DENIED,
@@ -66,10 +66,14 @@ pub(super) fn refused(status: StatusCode, code: Option<&str>, text: &str) -> Fai
         _ => DATA,
     };
     let code = code.unwrap_or("refused");
-    Failure::new(exit, code, format!("the broker refuses: {text}"))
+    Failure::new(
+        exit,
+        code,
+        format!("the broker refused the request: {text}"),
+    )
 }
 
-/// Returns the failure of an answer that cannot be read; its status counts if it is an error.
+/// Returns the failure of a response that cannot be parsed; it names the HTTP status if that is an error.
 pub(super) fn unreadable(status: StatusCode, error: impl fmt::Display) -> Failure {
     if status.is_success() {
         Failure::protocol(error)

@@ -1,21 +1,21 @@
 //! Prints a command's output as it arrives, each byte once.
 //!
-//! The broker sends pieces while the command runs and the kept output at its end. A dropped piece (the command
-//! does not wait for a slow reader) shows as a gap: later pieces then wait for the end.
+//! The broker sends pieces while the command runs, and the kept output when it ends. Pieces are dropped if the
+//! reader is slow, since the command does not wait; after such a gap, all further output is printed at the end.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::failure::Failure;
 
-/// Which of the two outputs.
+/// An output stream of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
-/// How far each of the two outputs has been printed.
+/// Prints the two output streams and counts the printed bytes of each.
 pub(crate) struct LiveOutput<P> {
     print: P,
     stdout: u64,
@@ -31,7 +31,7 @@ impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> LiveOutput<P> {
         }
     }
 
-    /// Prints a piece, `stdout OFFSET BASE64`, if it is the next one.
+    /// Prints a piece, `stdout OFFSET BASE64`, if no bytes are missing before it.
     ///
     /// # Errors
     /// Printing or decoding fails.
@@ -48,7 +48,7 @@ impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> LiveOutput<P> {
                 "a piece of output has an unexpected format",
             ));
         };
-        self.next(stream, offset, &decode(data)?)
+        self.print_next(stream, offset, &decode(data)?)
     }
 
     /// Prints the rest of the kept output.
@@ -59,9 +59,9 @@ impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> LiveOutput<P> {
         let kept = decode(kept)?;
         let printed = *self.printed(stream);
         let from = usize::try_from(printed).unwrap_or(usize::MAX);
-        // The pieces may have contained more than the kept output.
+        // Pieces may extend beyond the limit of the kept output.
         kept.get(from..)
-            .map_or(Ok(()), |rest| self.next(stream, printed, rest))
+            .map_or(Ok(()), |rest| self.print_next(stream, printed, rest))
     }
 
     fn printed(&mut self, stream: Stream) -> &mut u64 {
@@ -71,7 +71,7 @@ impl<P: FnMut(Stream, &[u8]) -> Result<(), Failure>> LiveOutput<P> {
         }
     }
 
-    fn next(&mut self, stream: Stream, offset: u64, data: &[u8]) -> Result<(), Failure> {
+    fn print_next(&mut self, stream: Stream, offset: u64, data: &[u8]) -> Result<(), Failure> {
         let printed = self.printed(stream);
         if offset != *printed || data.is_empty() {
             return Ok(());
@@ -89,7 +89,7 @@ fn decode(text: &str) -> Result<Vec<u8>, Failure> {
 mod tests {
     use super::*;
 
-    /// Returns what is printed for these pieces and this kept output.
+    /// Returns the text that is printed for these pieces and this kept output.
     fn printed(pieces: &[&str], kept: &str) -> String {
         let mut all = String::new();
         let mut live = LiveOutput::new(|stream, data: &[u8]| {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_byte_is_printed_once_whatever_pieces_were_dropped() {
+    fn each_byte_is_printed_once_despite_dropped_pieces() {
         let (first, second, third) = ("stdout 0 YWI=", "stdout 2 Y2Q=", "stdout 4 ZQ==");
         // abcde
         let kept = "YWJjZGU=";
@@ -125,12 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn what_came_beyond_the_kept_output_is_not_printed_again() {
+    fn pieces_beyond_the_kept_output_are_not_printed_twice() {
         assert_eq!(printed(&["stdout 0 YWJj"], "YWI="), "Stdout:abc ");
     }
 
     #[test]
-    fn a_piece_of_another_form_is_not_understood() {
+    fn malformed_piece_is_an_error() {
         let mut live = LiveOutput::new(|_, _: &[u8]| Ok(()));
         for piece in ["hello", "stdout x YQ==", "stdin 0 YQ==", "stdout 0 %"] {
             assert!(live.piece(piece).is_err(), "{piece}");

@@ -1,4 +1,4 @@
-//! Tasks drawn as a tree.
+//! Formats tasks as a tree.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::output::plain;
 
 type Children<'a> = BTreeMap<Option<TaskId>, Vec<&'a TaskSummary<'a>>>;
 
-/// Draws the tasks, each below the task that it was made from.
+/// Formats the tasks, each below its parent. A task whose parent is not in the list is a root.
 pub(super) fn tree(tasks: &[TaskSummary<'_>]) -> String {
     let is_shown = |id: &TaskId| tasks.iter().any(|task| task.id == *id);
     let mut children = Children::new();
@@ -25,7 +25,7 @@ pub(super) fn tree(tasks: &[TaskSummary<'_>]) -> String {
     drawn
 }
 
-/// Draws the tasks below `above`, each line after what is drawn to the left of it.
+/// Formats the descendants of `above`; `left` is the prefix of each line.
 fn branches(above: &TaskSummary<'_>, children: &Children<'_>, left: &str, drawn: &mut String) {
     let below = children.get(&Some(above.id));
     let below = below.map(Vec::as_slice).unwrap_or_default();
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_shows_whose_child_each_task_is() {
+    fn tree_shows_each_task_below_its_parent() {
         let id = |last: char| format!("01ARZ3NDEKTSV4RRFFQ69G5FA{last}");
         let task = |last: char, parent: Option<char>| -> TaskSummary<'static> {
             let task = json!({

@@ -1,11 +1,11 @@
-//! `ephyr exec`: the remote command's output, byte for byte, while it runs, and when its connection breaks.
+//! `ephyr exec`: output is exact, is printed while the command runs, and is kept when the connection breaks.
 
 use std::io::{BufReader, Read as _};
 use std::process::{Child, Command, Output, Stdio};
 
 use ephyr_testkit::{Value, World, skip};
 
-/// `ephyr exec` on the target `web`, as the agent `builder`.
+/// Returns the command `ephyr exec` on the target `web`, as the agent `builder`.
 fn exec(world: &World, flags: &[&str], command: &str) -> Command {
     let mut ephyr = world.command("bin/ephyr", "builder").unwrap();
     ephyr.env("EPHYR_SOCKET", world.socket());
@@ -45,9 +45,9 @@ fn signal(name: &str, pid: &str) {
 }
 
 #[test]
-fn exec_prints_every_byte_or_says_that_it_does_not() {
+fn exec_prints_every_byte_or_exits_with_79() {
     let world = World::start().unwrap();
-    // The target is this machine, so the archive can be compared. A program is not UTF-8.
+    // The target is this host, so the output can be compared. A program is not UTF-8.
     let archive = "tar c -C /usr/bin env";
     let here = Command::new("sh").args(["-c", archive]).output().unwrap();
     assert!(String::from_utf8(here.stdout.clone()).is_err());
@@ -55,7 +55,7 @@ fn exec_prints_every_byte_or_says_that_it_does_not() {
     assert_eq!((code, errors.as_str()), (0, ""));
     assert!(output == here.stdout, "{} bytes", output.len());
 
-    // More than the broker keeps.
+    // Output that exceeds the broker's limit.
     let long = "head -c 3000000 /dev/zero; exit 3";
     let (code, output, errors) = ran(&world, &[], long);
     assert_eq!(code, 79, "{errors}");
@@ -67,7 +67,7 @@ fn exec_prints_every_byte_or_says_that_it_does_not() {
     let (code, _, errors) = ran(&world, &["--lossy"], long);
     assert!(code == 3 && errors.contains("incomplete"), "{errors}");
 
-    // JSON can only hold text.
+    // JSON can represent only text.
     let (code, output, errors) = ran(&world, &["--json"], "printf 'a\\377b'");
     assert_eq!(code, 79, "{errors}");
     let value: Value = serde_json::from_slice(&output).unwrap();
@@ -85,7 +85,7 @@ fn exec_prints_every_byte_or_says_that_it_does_not() {
 #[test]
 fn exec_prints_output_while_the_command_runs() {
     let world = World::start().unwrap();
-    // It continues only after its first line was read here.
+    // The command waits for the signal, which is sent only after its first line was read.
     let waits = "trap 'go=1' USR1; echo $$; printf 'no line' >&2; until [ $go ]; do sleep 0.05; done; echo end; exit 5";
     let (mut child, mut output) = running(&world, waits);
     let pid = line(&mut output);
@@ -93,7 +93,7 @@ fn exec_prints_output_while_the_command_runs() {
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "end\n", "nothing is printed twice");
-    let ended = child.wait_with_output_of();
+    let ended = child.wait_with_stderr();
     assert_eq!(ended, (5, "no line".to_owned()));
 }
 
@@ -108,18 +108,18 @@ fn output_before_a_broken_connection_is_kept_and_marked() {
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "", "nothing is printed twice");
-    let (code, errors) = child.wait_with_output_of();
+    let (code, errors) = child.wait_with_stderr();
     assert!(code == 74 && errors.contains("may have run"), "{errors}");
 }
 
 #[test]
-fn an_account_whose_shell_runs_nothing_is_an_error_that_says_so() {
+fn login_shell_that_runs_nothing_is_reported() {
     let world = World::builder()
         .login_shell("/usr/sbin/nologin")
         .start()
         .unwrap();
     if !world.accounts().have_role_accounts() {
-        return skip("only root gives a role's account another shell");
+        return skip("another login shell for a role account needs root");
     }
     let (code, output, errors) = ran(&world, &[], "echo ran");
     assert_eq!(code, 74, "{errors}");
@@ -127,21 +127,21 @@ fn an_account_whose_shell_runs_nothing_is_an_error_that_says_so() {
         errors.contains("without proof that the command started"),
         "{errors}"
     );
-    let said = String::from_utf8_lossy(&output);
-    assert!(said.contains("not available"), "{said}");
+    let output = String::from_utf8_lossy(&output);
+    assert!(output.contains("not available"), "{output}");
     let (_, _, errors) = ran(&world, &["--json"], "echo ran");
     let error: Value = errors.parse().unwrap();
     assert_eq!(error["code"], "command_not_begun");
     assert_eq!(error["details"]["started"], true);
 }
 
-trait Ended {
-    /// The exit status and standard error of a child whose standard output was read.
-    fn wait_with_output_of(&mut self) -> (i32, String);
+trait WaitWithStderr {
+    /// Waits for a child and returns its exit status and standard error.
+    fn wait_with_stderr(&mut self) -> (i32, String);
 }
 
-impl Ended for Child {
-    fn wait_with_output_of(&mut self) -> (i32, String) {
+impl WaitWithStderr for Child {
+    fn wait_with_stderr(&mut self) -> (i32, String) {
         let mut errors = String::new();
         let mut pipe = self.stderr.take().unwrap();
         pipe.read_to_string(&mut errors).unwrap();

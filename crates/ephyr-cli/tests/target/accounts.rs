@@ -1,20 +1,20 @@
-//! What is made on the host, what is left alone, and what is left behind.
+//! Accounts and files that installation creates, changes and removes, and failures that restore the previous state.
 
 use ephyr_testkit::json;
 
 use crate::host::{Host, INSIDE, policy};
 
 #[test]
-fn installing_twice_changes_nothing_and_uninstalling_leaves_nothing() {
+fn install_is_idempotent_and_uninstall_removes_everything() {
     let Some(host) = Host::start() else { return };
     let before = host.state();
     host.install(&policy());
     let installed = host.state();
     assert!(installed.len() > before.len());
-    let said = host.install(&policy());
+    let output = host.install(&policy());
     host.assert_state(&installed);
-    assert!(!said.contains("made account"), "{said}");
-    assert!(!said.contains("usermod"), "{said}");
+    assert!(!output.contains("made account"), "{output}");
+    assert!(!output.contains("usermod"), "{output}");
     assert_eq!(host.login("web/read", "eph-read", "id -un").code, 0);
     host.reloading(&format!("{INSIDE}/web/uninstall.sh"));
     host.assert_state(&before);
@@ -23,9 +23,9 @@ fn installing_twice_changes_nothing_and_uninstalling_leaves_nothing() {
 }
 
 #[test]
-fn an_account_that_ephyr_did_not_make_is_refused_and_left_alone() {
+fn foreign_account_is_refused_and_unchanged() {
     let Some(host) = Host::start() else { return };
-    for (make, unmake) in [
+    for (create, delete) in [
         (
             "useradd --system --comment Somebody eph-read",
             "userdel eph-read",
@@ -36,25 +36,25 @@ fn an_account_that_ephyr_did_not_make_is_refused_and_left_alone() {
             "userdel eph-read",
         ),
     ] {
-        host.ok(make);
+        host.ok(create);
         let before = host.state();
         host.render("web", &policy(), &[]);
         let ran = host.sh(&format!("{INSIDE}/web/install.sh"));
-        assert_eq!(ran.code, 1, "{make}");
+        assert_eq!(ran.code, 1, "{create}");
         assert!(
             ran.err.contains("eph-read") && ran.err.contains("nothing was changed"),
             "{}",
             ran.err
         );
         host.assert_state(&before);
-        host.ok(unmake);
+        host.ok(delete);
     }
     host.install(&policy());
     assert_eq!(host.login("web/read", "eph-read", "id -un").code, 0);
 }
 
 #[test]
-fn when_sshd_does_not_read_the_file_all_is_put_back() {
+fn sshd_without_include_restores_the_previous_state() {
     let Some(host) = Host::start() else { return };
     host.ok("sed -i 's/^Include/#Include/' /etc/ssh/sshd_config");
     let before = host.state();
@@ -72,7 +72,7 @@ fn when_sshd_does_not_read_the_file_all_is_put_back() {
 }
 
 #[test]
-fn an_update_that_fails_leaves_everything_as_the_one_before_made_it() {
+fn failed_update_restores_the_previous_installation() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     let before = host.state();
@@ -98,13 +98,13 @@ fn an_update_that_fails_leaves_everything_as_the_one_before_made_it() {
 }
 
 #[test]
-fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
+fn preexisting_faults_are_reported_and_nothing_is_changed() {
     let Some(host) = Host::start() else { return };
     host.render("web", &policy(), &[]);
     let install = format!("{INSIDE}/web/install.sh");
     let rules = format!("{INSIDE}/web/files/etc/sudoers.d/ephyr-ephyr");
     let accounts = format!("{INSIDE}/web/accounts");
-    for (breaks, says, mends) in [
+    for (breaks, cause, repairs) in [
         (
             "echo Nonsense >> /etc/ssh/sshd_config".to_owned(),
             "present configuration is not valid",
@@ -116,7 +116,7 @@ fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
             format!("cp /tmp/rules {rules}"),
         ),
         (
-            // A valid shell name whose file is not a shell.
+            // A valid name of a shell, but the file is another program.
             format!("ln -s /usr/bin/env /tmp/bash; sed -i 's|/bin/sh$|/tmp/bash|' {accounts}"),
             "/usr/bin/env, which is not known to run sealed commands",
             "ln -sf /bin/dash /tmp/bash".to_owned(),
@@ -125,15 +125,15 @@ fn what_is_wrong_beforehand_is_said_and_nothing_is_changed() {
         host.ok(&breaks);
         let before = host.state();
         let ran = host.sh(&install);
-        assert!(ran.code == 1 && ran.err.contains(says), "{}", ran.err);
+        assert!(ran.code == 1 && ran.err.contains(cause), "{}", ran.err);
         host.assert_state(&before);
-        host.ok(&mends);
+        host.ok(&repairs);
     }
     host.ok(&install);
 }
 
 #[test]
-fn what_would_change_another_account_is_put_back() {
+fn block_that_affects_other_accounts_is_removed_again() {
     let Some(host) = Host::start() else { return };
     host.render("web", &policy(), &[]);
     let before = host.state();
@@ -161,7 +161,7 @@ fn what_would_change_another_account_is_put_back() {
 }
 
 #[test]
-fn accounts_have_root_owned_homes_no_password_no_expiry_and_no_timers() {
+fn accounts_have_root_owned_homes_and_no_password_or_timers() {
     let Some(host) = Host::start() else { return };
     // A system where passwords expire tomorrow.
     host.ok("sed -i 's/^PASS_MAX_DAYS.*/PASS_MAX_DAYS 1/' /etc/login.defs; echo eph-none > /etc/at.deny");
@@ -175,7 +175,7 @@ fn accounts_have_root_owned_homes_no_password_no_expiry_and_no_timers() {
     host.ok("[ $(id -u eph-read) -ge 1000 ]; [ $(id -u eph-op) -lt 1000 ]; ! grep eph- /etc/subuid /etc/subgid");
     assert_eq!(host.ok("sort /etc/cron.deny"), "eph-op\neph-read\n");
     assert_eq!(host.ok("sort /etc/at.deny"), "eph-none\neph-op\neph-read\n");
-    // As after a year.
+    // Simulates a password that was last changed long ago.
     host.ok("chage --lastday 1000 eph-read");
     assert_eq!(host.login("web/read", "eph-read", "id -un").code, 0);
     let ran = host.login("web/read", "eph-read", "touch .bashrc");
@@ -183,7 +183,7 @@ fn accounts_have_root_owned_homes_no_password_no_expiry_and_no_timers() {
 }
 
 #[test]
-fn a_role_that_the_target_no_longer_allows_loses_its_account_and_what_its_user_left() {
+fn removed_role_loses_its_account_files_and_processes() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     assert_eq!(host.login("web/op", "eph-op", "touch /tmp/of-op").code, 0);
@@ -209,7 +209,7 @@ fn a_role_that_the_target_no_longer_allows_loses_its_account_and_what_its_user_l
 }
 
 #[test]
-fn two_appliances_have_accounts_of_their_own_on_one_target() {
+fn two_appliances_share_a_target_with_separate_accounts() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     let first = host.state();
@@ -226,14 +226,14 @@ fn two_appliances_have_accounts_of_their_own_on_one_target() {
 }
 
 #[test]
-fn w39_under_a_strict_umask_all_can_still_be_read_by_whom_it_is_for() {
+fn w39_strict_umask_does_not_affect_file_modes() {
     let Some(host) = Host::start() else { return };
     host.render("web", &policy(), &[]);
     host.reloading(&format!(
         "umask 077; cp -r {INSIDE}/web /tmp/web; /tmp/web/install.sh"
     ));
     assert_eq!(host.login("web/read", "eph-read", "id -un").code, 0);
-    // sshd reads it as the account itself.
+    // sshd reads this directory as the role account.
     host.ok("chmod 700 /etc/ssh/ephyr/ephyr/principals");
     assert_eq!(host.login("web/read", "eph-read", "id -un").code, 255);
     host.install(&policy());

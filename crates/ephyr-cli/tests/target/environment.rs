@@ -1,15 +1,15 @@
-//! No variable changes what a sealed command runs.
+//! Environment variables do not affect sealed commands.
 
 use crate::host::{Host, INSIDE, policy};
 
-/// What changes the commands of a bash. Only under sshd does it leave `BASH_ENV` alone.
+/// Variables that change which commands bash runs. Under sshd, bash ignores `BASH_ENV`.
 const HOSTILE: [(&str, &str); 3] = [
     ("BASH_FUNC_uptime%%", "() { echo hostile; }"),
     ("BASH_ENV", "/tmp/hostile"),
     ("SHELLOPTS", "xtrace"),
 ];
 
-/// A host on which the role `op` and the operator's login have bash.
+/// Starts a host on which the operator's login shell is bash, as is the shell of the role `op`.
 fn host_with(lines: &str) -> Option<Host> {
     let host = Host::with_config(lines)?;
     host.ok("usermod --shell /bin/bash ops");
@@ -17,7 +17,7 @@ fn host_with(lines: &str) -> Option<Host> {
 }
 
 #[test]
-fn no_variable_of_the_client_changes_a_sealed_command() {
+fn client_variables_do_not_change_a_sealed_command() {
     for before_the_include in [true, false] {
         let lines = if before_the_include {
             ""
@@ -42,7 +42,7 @@ fn no_variable_of_the_client_changes_a_sealed_command() {
                 "{ran:?}"
             );
         }
-        // Without the block they do: the operator's own login is unchanged.
+        // Without the block they take effect: the operator's login is unchanged.
         let open = host.ssh_with("ops", "ops", "uptime", &HOSTILE);
         assert_eq!(open.out, "hostile\n");
         assert!(open.err.contains("+ uptime"), "{open:?}");
@@ -50,7 +50,7 @@ fn no_variable_of_the_client_changes_a_sealed_command() {
 }
 
 #[test]
-fn no_variable_that_sshd_sets_for_everybody_reaches_a_role() {
+fn global_setenv_variables_do_not_reach_a_role() {
     let set = "SetEnv FOO=1 \"BASH_FUNC_uptime%%=() { echo hostile; }\"\n";
     let Some(host) = host_with(set) else { return };
     host.install(&policy());
@@ -65,7 +65,7 @@ fn no_variable_that_sshd_sets_for_everybody_reaches_a_role() {
 }
 
 #[test]
-fn files_of_the_home_set_nothing_unless_they_are_roots() {
+fn startup_files_in_the_home_must_be_owned_by_root() {
     let Some(host) = Host::with_config("PermitUserEnvironment yes\n") else {
         return;
     };
@@ -82,14 +82,14 @@ fn files_of_the_home_set_nothing_unless_they_are_roots() {
     host.ok(&format!(
         "touch {home}/.bashrc; chown eph-op {home}/.bashrc"
     ));
-    let said = host.refused(&policy(), "");
-    assert!(said.contains(".bashrc is not root's alone"), "{said}");
+    let error = host.refused(&policy(), "");
+    assert!(error.contains(".bashrc is not root's alone"), "{error}");
     host.ok(&format!("chown root {home}/.bashrc"));
     host.install(&policy());
 }
 
 #[test]
-fn a_subsystem_request_runs_the_sealed_command() {
+fn subsystem_request_runs_the_sealed_command() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     host.certify("web/op", "-O clear -O force-command='echo sealed'");

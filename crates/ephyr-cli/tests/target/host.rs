@@ -1,5 +1,5 @@
-//! A host to be made a target: this machine's system with a private copy of `/etc` and empty `/var`, `/run`
-//! and `/tmp`, in namespaces that end with the test. What is installed and removed there is real.
+//! A host on which a target is installed: this system with a private copy of `/etc` and empty `/var`, `/run` and
+//! `/tmp`, in namespaces that end with the test. Programs, accounts and configuration in it are real.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ephyr_testkit::{Program, Ran, Value, json, run, skip};
+use ephyr_testkit::{Program, RunOutput, Value, json, run, skip};
 use tempfile::TempDir;
 
-/// The exchange directory, inside.
+/// The path of the exchange directory on the host.
 pub(crate) const INSIDE: &str = "/srv";
 
-/// Says `ready` and then waits for its input to end, which ends all.
+/// Prepares the mounts, prints `ready` and waits for the end of its input; then all processes of the host end.
 const SETUP: &str = r#"
 set -eu
 mount -t tmpfs none /mnt
@@ -38,12 +38,12 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// A host on which sshd runs and `ops` has a login; `None` (and a word why) where there can be none.
+    /// Starts a host with sshd and the login `ops`; `None`, after [`skip`], where this is not possible.
     pub(crate) fn start() -> Option<Self> {
         Self::with_config("")
     }
 
-    /// As [`Host::start`], with these lines at the end of the operator's `sshd_config`.
+    /// Like [`Host::start`], with these lines at the end of `sshd_config`.
     pub(crate) fn with_config(lines: &str) -> Option<Self> {
         let mut host = Self::unshare()?;
         host.key("ca");
@@ -64,7 +64,7 @@ impl Host {
         if fs::metadata("/proc/self")
             .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) != 0)
         {
-            skip("only root can make a host of its own");
+            skip("a separate host needs root");
             return None;
         }
         for program in ["sudo", "visudo", "sshd", "useradd"] {
@@ -72,7 +72,7 @@ impl Host {
                 .iter()
                 .any(|dir| Path::new(dir).join(program).exists())
             {
-                skip(&format!("there is no {program}"));
+                skip(&format!("{program} is not installed"));
                 return None;
             }
         }
@@ -91,7 +91,7 @@ impl Host {
         std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
         if line.trim() != "ready" {
             let _ = keeper.wait();
-            skip("mount and process namespaces are forbidden here");
+            skip("mount and process namespaces are not permitted");
             return None;
         }
         let pid = keeper.id();
@@ -105,13 +105,13 @@ impl Host {
         })
     }
 
-    /// A path of the exchange directory, from outside.
+    /// The path of a file in the exchange directory, outside the host.
     pub(crate) fn outside(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Runs a shell script inside, as root.
-    pub(crate) fn sh(&self, script: &str) -> Ran {
+    /// Runs a shell script on the host as root.
+    pub(crate) fn sh(&self, script: &str) -> RunOutput {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--target={}", self.init))
@@ -122,7 +122,7 @@ impl Host {
         run(command, "").unwrap()
     }
 
-    /// As [`Host::sh`]; it must succeed.
+    /// Like [`Host::sh`], but the script must succeed; returns its output.
     pub(crate) fn ok(&self, script: &str) -> String {
         let ran = self.sh(script);
         assert_eq!(
@@ -153,12 +153,12 @@ impl Host {
         self.wait_for_start(1);
     }
 
-    /// Runs a script that makes sshd read its configuration again, and waits until it has.
+    /// Runs a script that reloads sshd, and waits until sshd listens again.
     pub(crate) fn reloading(&self, script: &str) -> String {
         let before = self.starts();
-        let said = self.ok(script);
+        let output = self.ok(script);
         self.wait_for_start(before + 1);
-        said
+        output
     }
 
     fn starts(&self) -> usize {
@@ -179,7 +179,7 @@ impl Host {
         fs::read_to_string(self.outside("log")).unwrap_or_default()
     }
 
-    /// Renders a policy's target `web` into the exchange directory.
+    /// Renders the target `web` of a policy into a directory of the exchange directory.
     pub(crate) fn render(&self, name: &str, policy: &Value, arguments: &[&str]) {
         let file = self.outside("policy.yaml");
         fs::write(&file, policy.to_string()).unwrap();
@@ -200,13 +200,13 @@ impl Host {
         assert_eq!(ran.code, 0, "{}", ran.err);
     }
 
-    /// Writes a file of sshd's configuration.
+    /// Writes a configuration file of sshd.
     pub(crate) fn configure(&self, path: &str, text: &str) {
         fs::write(self.outside("configuration"), text).unwrap();
         self.ok(&format!("cp {INSIDE}/configuration {path}"));
     }
 
-    /// Renders and installs it; expects failure with everything restored, and returns the error.
+    /// Renders and installs a policy; asserts that this fails and restores everything. Returns the error.
     pub(crate) fn refused(&self, policy: &Value, arguments: &str) -> String {
         let before = self.state();
         self.render("web", policy, &[]);
@@ -217,20 +217,20 @@ impl Host {
         ran.err
     }
 
-    /// Returns the error of `check.sh`, which must fail.
+    /// Asserts that `check.sh` fails, and returns its error.
     pub(crate) fn complaint(&self, arguments: &str) -> String {
         let ran = self.sh(&format!("{INSIDE}/web/check.sh {arguments}"));
         assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
         ran.err
     }
 
-    /// Renders it and installs it.
+    /// Renders and installs a policy; returns the output.
     pub(crate) fn install(&self, policy: &Value) -> String {
         self.render("web", policy, &[]);
         self.reloading(&format!("{INSIDE}/web/install.sh 2>&1"))
     }
 
-    /// Makes a certificate for the agent's key.
+    /// Creates a certificate for the agent's key.
     pub(crate) fn certify(&self, principal: &str, options: &str) {
         self.ok(&format!(
             "ssh-keygen -q -s {INSIDE}/ca -I test -z 7 -n {principal} -V -1m:+5m {options} {INSIDE}/agent.pub"
@@ -238,18 +238,18 @@ impl Host {
     }
 
     /// Logs in as `account` with a key (and its certificate) and runs a command.
-    pub(crate) fn ssh(&self, key: &str, account: &str, command: &str) -> Ran {
+    pub(crate) fn ssh(&self, key: &str, account: &str, command: &str) -> RunOutput {
         self.ssh_with(key, account, command, &[])
     }
 
-    /// As [`Host::ssh`], and sends these variables.
+    /// Like [`Host::ssh`], and sends these variables.
     pub(crate) fn ssh_with(
         &self,
         key: &str,
         account: &str,
         command: &str,
         variables: &[(&str, &str)],
-    ) -> Ran {
+    ) -> RunOutput {
         let mut ssh = Command::new("ssh");
         for (name, value) in variables {
             ssh.env(name, value)
@@ -278,20 +278,20 @@ impl Host {
         run(ssh, "").unwrap()
     }
 
-    /// Logs in as an agent would, with a certificate for this principal.
-    pub(crate) fn login(&self, principal: &str, account: &str, command: &str) -> Ran {
+    /// Logs in with the agent's key and a new certificate for this principal.
+    pub(crate) fn login(&self, principal: &str, account: &str, command: &str) -> RunOutput {
         self.certify(principal, "");
         self.ssh("agent", account, command)
     }
 
-    /// The operator's own login works.
+    /// Asserts that the operator's login works.
     pub(crate) fn assert_operator(&self) {
         let ran = self.ssh("ops", "ops", "id -un");
         assert_eq!(ran.out, "ops\n", "{}\n{}", ran.err, self.log());
     }
 
-    /// Mode, owner, name and content of all that Ephyr could have touched, without the copies that the
-    /// tools for accounts keep.
+    /// Returns mode, owner, name and content of all files that Ephyr could have changed, except the backups of the
+    /// account tools.
     pub(crate) fn state(&self) -> BTreeSet<String> {
         let text = self.ok(
             "cd /; find etc var/lib var/spool home ! -name '*-' -printf '%M %u %g %p\n'
@@ -300,22 +300,26 @@ impl Host {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// All is as it was then.
-    pub(crate) fn assert_state(&self, then: &BTreeSet<String>) {
-        let differs: Vec<String> = self.state().symmetric_difference(then).cloned().collect();
-        assert!(differs.is_empty(), "{}", differs.join("\n"));
+    /// Asserts that the state equals an earlier one.
+    pub(crate) fn assert_state(&self, earlier: &BTreeSet<String>) {
+        let changes: Vec<String> = self
+            .state()
+            .symmetric_difference(earlier)
+            .cloned()
+            .collect();
+        assert!(changes.is_empty(), "{}", changes.join("\n"));
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // The first process of the namespace ends with its input, and all others with it.
+        // The first process of the PID namespace ends with its input, and the kernel then kills all others.
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }
 }
 
-/// A policy with a target `web` of two roles.
+/// A policy with the target `web` and two roles.
 pub(crate) fn policy() -> Value {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
     json!({

@@ -1,4 +1,4 @@
-//! The table of sshd's keywords in `docs/targets.md` is complete and matches the rendered block.
+//! The table of sshd's keywords in `docs/targets.md` is complete and matches the rendered files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,11 +14,11 @@ fn table() -> BTreeMap<String, String> {
     let mut table = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
-        let [keywords, verdict, why] = cells[..] else {
+        let [keywords, verdict, reason] = cells[..] else {
             panic!("{line}")
         };
         assert!(
-            ["closed", "checked", "harmless"].contains(&verdict) && !why.is_empty(),
+            ["closed", "checked", "harmless"].contains(&verdict) && !reason.is_empty(),
             "{line}"
         );
         for keyword in keywords.split(", ") {
@@ -29,7 +29,7 @@ fn table() -> BTreeMap<String, String> {
     table
 }
 
-/// Returns every word at the end of a string in the program: the linker merges string tails.
+/// Returns every tail of a word at the end of a string in the program, since the linker merges string tails.
 fn words_of(program: &[u8]) -> BTreeSet<String> {
     let mut words = BTreeSet::new();
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -61,23 +61,23 @@ fn known(host: &Host, candidates: &[String]) -> BTreeSet<String> {
     for part in candidates.chunks(100) {
         let mut rest = part;
         while !rest.is_empty() {
-            // An invalid value, so that sshd stops at a keyword or reports it.
+            // The value is invalid, so that sshd stops at a valid keyword. It reports unknown keywords and continues.
             let text: String = rest.iter().map(|word| format!("{word} \u{1}\n")).collect();
             fs::write(host.outside("words"), text).unwrap();
-            let said = host
+            let output = host
                 .sh(&format!(
                     "/usr/sbin/sshd -t -ddd -f {INSIDE}/words 2>&1 || true"
                 ))
                 .out;
-            let last = said.lines().last().unwrap_or_default();
+            let last = output.lines().last().unwrap_or_default();
             let read = if last.contains("terminating") || last.is_empty() {
                 rest.len()
             } else {
                 line_of(last).unwrap_or_else(|| panic!("{last}"))
             };
-            let says = |what: &str, word: &String| {
-                said.lines().any(|line| {
-                    line.rsplit_once(what)
+            let reports = |message: &str, word: &String| {
+                output.lines().any(|line| {
+                    line.rsplit_once(message)
                         .is_some_and(|(_, named)| named.trim() == word)
                 })
             };
@@ -91,7 +91,7 @@ fn known(host: &Host, candidates: &[String]) -> BTreeSet<String> {
                             "Unsupported option ",
                         ]
                         .iter()
-                        .any(|what| says(what, word))
+                        .any(|message| reports(message, word))
                     })
                     .cloned(),
             );
@@ -102,13 +102,13 @@ fn known(host: &Host, candidates: &[String]) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_keyword_that_sshd_knows_is_in_the_table() {
+fn every_keyword_of_sshd_is_in_the_table() {
     let Some(host) = Host::start() else { return };
     let candidates: Vec<String> = words_of(&fs::read("/usr/sbin/sshd").unwrap())
         .into_iter()
         .collect();
     let known = known(&host, &candidates);
-    // sshd knows every keyword that it prints, so the search above must find them.
+    // The search must find at least the keywords that sshd prints.
     let printed = host.ok("sshd -T");
     for keyword in printed.lines().filter_map(|line| line.split(' ').next()) {
         assert!(known.contains(keyword), "{keyword}");
@@ -121,12 +121,12 @@ fn every_keyword_that_sshd_knows_is_in_the_table() {
         .collect();
     assert!(
         missing.is_empty(),
-        "docs/targets.md does not say what is done about {missing:?}"
+        "keywords missing in docs/targets.md: {missing:?}"
     );
 }
 
 #[test]
-fn the_table_is_true_of_what_is_rendered() {
+fn table_matches_the_rendered_files() {
     let Some(host) = Host::start() else { return };
     let table = table();
     let of = |verdict| {
@@ -155,6 +155,6 @@ fn the_table_is_true_of_what_is_rendered() {
         .collect();
     assert!(
         unchecked.is_empty(),
-        "the scripts do not look at {unchecked:?}"
+        "keywords that the scripts do not check: {unchecked:?}"
     );
 }

@@ -1,11 +1,11 @@
-//! Who gets in and who does not.
+//! Logins that sshd accepts or refuses, and commands that sudo allows.
 
 use ephyr_testkit::json;
 
 use crate::host::{Host, INSIDE, policy};
 
 #[test]
-fn a_certificate_for_target_and_role_opens_its_account_and_no_other() {
+fn certificate_opens_only_the_account_of_its_target_and_role() {
     let Some(host) = Host::start() else { return };
     host.assert_operator();
     assert_ne!(host.login("web/read", "eph-read", "id -un").code, 0);
@@ -17,19 +17,19 @@ fn a_certificate_for_target_and_role_opens_its_account_and_no_other() {
         ran.err
     );
     assert_eq!(host.login("web/op", "eph-op", "id -un").out, "eph-op\n");
-    // Of another host, of another role, and by the account's own name.
+    // The principal of another target, of another role, and the name of the account.
     for principal in ["db/read", "web/op", "eph-read", "read"] {
         let ran = host.login(principal, "eph-read", "id -un");
         assert_eq!((ran.code, ran.out.as_str()), (255, ""), "{principal}");
     }
     host.assert_operator();
-    // A certificate opens no account but the roles'.
+    // A certificate opens only role accounts.
     assert_eq!(host.login("web/read,ops,root", "ops", "id -un").code, 255);
 }
 
 #[test]
-fn a_sealed_certificate_runs_its_command_and_nothing_else_is_open() {
-    // What the operator forces on everybody else must not take the sealed command's place.
+fn sealed_certificate_runs_only_its_command() {
+    // A global ForceCommand of the operator must not replace the sealed command.
     let Some(host) = Host::with_config("ForceCommand echo everybody\n") else {
         return;
     };
@@ -59,7 +59,7 @@ fn a_sealed_certificate_runs_its_command_and_nothing_else_is_open() {
 }
 
 #[test]
-fn only_certificates_open_a_role_account_not_keys_of_its_own() {
+fn role_account_refuses_authorized_keys() {
     let Some(host) = Host::with_config("AuthorizedKeysFile /etc/keys/%u\n") else {
         return;
     };
@@ -74,7 +74,7 @@ fn only_certificates_open_a_role_account_not_keys_of_its_own() {
 }
 
 #[test]
-fn what_a_role_opens_is_open_for_it_alone() {
+fn pty_and_forwarding_are_enabled_only_for_their_role() {
     let Some(host) = Host::start() else { return };
     let mut policy = policy();
     policy["roles"]["op"]["pty"] = json!(true);
@@ -88,7 +88,7 @@ fn what_a_role_opens_is_open_for_it_alone() {
 }
 
 #[test]
-fn w38_sudo_allows_exactly_the_commands_that_are_listed() {
+fn w38_sudo_allows_exactly_the_listed_commands() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     host.ok("visudo -cq; [ $(stat -c %a%U /etc/sudoers.d/ephyr-ephyr) = 440root ]");
@@ -111,7 +111,7 @@ fn w38_sudo_allows_exactly_the_commands_that_are_listed() {
 }
 
 #[test]
-fn w38_a_match_block_at_the_end_of_sshd_config_changes_nothing_and_is_not_changed() {
+fn w38_match_block_at_the_end_of_sshd_config_is_unaffected() {
     let Some(host) = Host::with_config("Match User ops\n    X11Forwarding no\n    PermitTTY no\n")
     else {
         return;
@@ -127,7 +127,7 @@ fn w38_a_match_block_at_the_end_of_sshd_config_changes_nothing_and_is_not_change
         host.login("web/read", "eph-read", "id -un").out,
         "eph-read\n"
     );
-    // And the directives of a file that is read after ours are still for everybody.
+    // The directives of a file that is read after ours still apply to all users.
     host.ok("echo 'PermitTTY no' > /etc/ssh/sshd_config.d/99-later.conf");
     assert!(
         host.ok("sshd -T -C user=root,host=h,addr=127.0.0.1")
@@ -136,7 +136,7 @@ fn w38_a_match_block_at_the_end_of_sshd_config_changes_nothing_and_is_not_change
 }
 
 #[test]
-fn a_revoked_certificate_is_refused_and_installing_again_forgets_no_revocation() {
+fn revocations_are_enforced_and_survive_reinstallation() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     assert_eq!(host.login("web/read", "eph-read", "id -un").code, 0);
@@ -151,13 +151,13 @@ fn a_revoked_certificate_is_refused_and_installing_again_forgets_no_revocation()
         "ssh-keygen -q -s {INSIDE}/ca -I other -z 8 -n web/read {INSIDE}/agent.pub"
     ));
     assert_eq!(host.ssh("agent", "eph-read", "id -un").code, 0);
-    // Without the list nobody is let in: a list that is lost revokes all.
+    // sshd fails closed: if the revocation list is missing, it refuses every certificate.
     host.ok("rm /var/lib/ephyr-target/ephyr.revoked_keys");
     assert_eq!(host.ssh("agent", "eph-read", "id -un").code, 255);
 }
 
 #[test]
-fn every_key_of_the_ca_file_is_accepted_so_that_keys_can_be_replaced() {
+fn every_key_in_the_ca_file_is_accepted_for_rotation() {
     let Some(host) = Host::start() else { return };
     host.ok(&format!(
         "cd {INSIDE}; mv ca old; mv ca.pub old.pub; ssh-keygen -q -t ed25519 -N '' -f ca; \
@@ -173,7 +173,7 @@ fn every_key_of_the_ca_file_is_accepted_so_that_keys_can_be_replaced() {
 }
 
 #[test]
-fn a_role_that_is_root_leaves_the_operators_own_way_to_root() {
+fn role_with_the_root_account_keeps_the_operators_root_login() {
     let Some(host) = Host::start() else { return };
     host.ok(&format!(
         "mount -t tmpfs -o mode=700 none /root; mkdir -m 700 /root/.ssh; cp {INSIDE}/ops.pub /root/.ssh/authorized_keys"

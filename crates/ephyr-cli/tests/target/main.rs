@@ -1,4 +1,4 @@
-//! `ephyr target render --format debian`, run on a host: real accounts, real sshd, real sudo.
+//! `ephyr target render --format debian`: the result is installed on a host with real accounts, sshd and sudo.
 
 #![cfg(test)]
 

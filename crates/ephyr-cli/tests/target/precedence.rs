@@ -1,5 +1,5 @@
-//! sshd configuration before or after the block for role accounts: either our block stays in force, or nothing
-//! is installed.
+//! sshd configuration before or after the block for role accounts: either the block stays in force, or the
+//! installation is refused.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -17,12 +17,12 @@ fn from(sources: &[&str]) -> Value {
 }
 
 #[test]
-fn a_block_that_takes_the_place_of_ours_is_refused_by_its_line() {
+fn block_that_overrides_ours_is_refused_with_its_line() {
     let Some(host) = Host::start() else { return };
     let early = "Match Address 127.0.0.0/8\n  ForceCommand /bin/echo hi\n";
     host.configure(EARLY, early);
-    let said = host.refused(&policy(), "");
-    assert!(said.contains("10-local.conf:2: ForceCommand"), "{said}");
+    let output = host.refused(&policy(), "");
+    assert!(output.contains("10-local.conf:2: ForceCommand"), "{output}");
     host.ok(&format!("rm {EARLY}"));
     host.install(&policy());
     host.configure(
@@ -61,7 +61,7 @@ fn a_block_that_takes_the_place_of_ours_is_refused_by_its_line() {
             "Match Address 127.0.0.1\n  Include more\n",
             "/etc/ssh/more:3: SetEnv",
         ),
-        // Lists are merged in any order.
+        // Lists are merged regardless of the order.
         (
             LATE,
             "Match User eph-*\n  AcceptEnv X\n",
@@ -90,8 +90,8 @@ fn a_block_that_takes_the_place_of_ours_is_refused_by_its_line() {
         ),
     ] {
         host.configure(file, text);
-        let said = host.complaint("");
-        assert!(said.contains(place), "{text}\n{said}");
+        let output = host.complaint("");
+        assert!(output.contains(place), "{text}\n{output}");
         host.ok(&format!("rm {file}"));
     }
     assert_eq!(
@@ -101,7 +101,7 @@ fn a_block_that_takes_the_place_of_ours_is_refused_by_its_line() {
 }
 
 #[test]
-fn blocks_that_change_nothing_for_a_role_are_accepted() {
+fn blocks_without_effect_on_roles_are_accepted() {
     let Some(host) = Host::start() else { return };
     host.configure(
         EARLY,
@@ -120,7 +120,7 @@ fn blocks_that_change_nothing_for_a_role_are_accepted() {
 }
 
 #[test]
-fn blocks_count_for_the_addresses_that_the_appliance_comes_from() {
+fn blocks_apply_by_the_source_addresses_of_the_appliance() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     let of = |network: &str| format!("Match Address {network}\n  ForceCommand /bin/echo hi\n");
@@ -134,8 +134,8 @@ fn blocks_count_for_the_addresses_that_the_appliance_comes_from() {
     ] {
         host.configure(EARLY, &of(network));
         host.render("web", &from(sources), &[]);
-        let said = host.complaint(arguments);
-        assert!(said.contains("10-local.conf:2: ForceCommand"), "{said}");
+        let output = host.complaint(arguments);
+        assert!(output.contains("10-local.conf:2: ForceCommand"), "{output}");
     }
     for (sources, arguments, network) in [
         (&["10.0.0.7/32"][..], "", "10.0.0.8,172.16.*"),
@@ -156,15 +156,15 @@ fn blocks_count_for_the_addresses_that_the_appliance_comes_from() {
 }
 
 #[test]
-fn a_role_that_sshd_would_not_let_in_is_not_installed() {
+fn role_that_sshd_would_refuse_is_not_installed() {
     let Some(host) = Host::start() else { return };
     host.configure(EARLY, "AllowUsers ops\n");
-    let said = host.refused(&policy(), "");
-    assert!(said.contains("allowusers does not name it"), "{said}");
+    let output = host.refused(&policy(), "");
+    assert!(output.contains("allowusers does not name it"), "{output}");
     host.configure(EARLY, "");
     host.install(&from(&["192.0.2.7/32"]));
     let block = |line: &str| format!("Match User eph-*\n  {line}\n");
-    for (text, says) in [
+    for (text, cause) in [
         ("DenyUsers eph-*\n".to_owned(), "denyusers names it"),
         ("AllowUsers ops\n".to_owned(), "allowusers does not name it"),
         (
@@ -192,8 +192,8 @@ fn a_role_that_sshd_would_not_let_in_is_not_installed() {
         ),
     ] {
         host.configure(EARLY, &text);
-        let said = host.complaint("");
-        assert!(said.contains(says), "{text}\n{said}");
+        let output = host.complaint("");
+        assert!(output.contains(cause), "{text}\n{output}");
     }
     // The block itself overrides global settings, and lists may include the role.
     host.configure(
@@ -208,7 +208,7 @@ fn a_role_that_sshd_would_not_let_in_is_not_installed() {
 }
 
 #[test]
-fn what_a_role_shares_with_root_must_run_as_it_is_sealed() {
+fn global_directives_that_affect_a_root_role_are_refused() {
     let Some(host) = Host::start() else { return };
     let mut policy = policy();
     policy["roles"]["op"] = json!({"principal": "root", "allow_root_equivalent": true});
@@ -231,8 +231,11 @@ fn what_a_role_shares_with_root_must_run_as_it_is_sealed() {
             ""
         };
         host.configure(EARLY, &format!("{line}\n{user}"));
-        let said = host.complaint("");
-        assert!(said.contains(&format!("10-local.conf:1: {line}")), "{said}");
+        let output = host.complaint("");
+        assert!(
+            output.contains(&format!("10-local.conf:1: {line}")),
+            "{output}"
+        );
     }
     host.configure(
         LATE,
@@ -243,16 +246,16 @@ fn what_a_role_shares_with_root_must_run_as_it_is_sealed() {
         "AcceptEnv LC_ALL\nPermitRootLogin forced-commands-only\nSetEnv LC_ALL=C LANG=\"a b\"\n\
          PermitUserEnvironment no\nAuthorizedPrincipalsCommand none\n",
     );
-    let said = host.complaint("");
-    assert!(said.contains("60-local.conf:2: ForceCommand"), "{said}");
+    let output = host.complaint("");
+    assert!(output.contains("60-local.conf:2: ForceCommand"), "{output}");
     host.configure(
         LATE,
         "Match LocalPort 22\n  AuthorizedPrincipalsCommand /bin/echo\n",
     );
-    let said = host.complaint("");
+    let output = host.complaint("");
     assert!(
-        said.contains("60-local.conf:2: AuthorizedPrincipalsCommand"),
-        "{said}"
+        output.contains("60-local.conf:2: AuthorizedPrincipalsCommand"),
+        "{output}"
     );
     host.ok(&format!("rm {LATE}"));
     host.install(&policy);
@@ -265,7 +268,7 @@ fn what_a_role_shares_with_root_must_run_as_it_is_sealed() {
 }
 
 #[test]
-fn the_configuration_that_counts_is_that_of_the_sshd_that_runs() {
+fn configuration_of_the_running_sshd_is_checked() {
     let Some(host) = Host::start() else { return };
     host.ok("grep -v ^Include /etc/ssh/sshd_config > /etc/ssh/other");
     let other = "/usr/sbin/sshd -f /etc/ssh/other -p 2222 -o PidFile=/run/other.pid -o ListenAddress=127.0.0.2";
@@ -273,33 +276,33 @@ fn the_configuration_that_counts_is_that_of_the_sshd_that_runs() {
     let listens = || host.ok(ports).contains(":08AE");
     host.ok(other);
     assert!(listens());
-    let said = host.install(&policy());
+    let output = host.install(&policy());
     assert!(
-        said.contains("-f/etc/ssh/other") && said.contains("agents do not come in there"),
-        "{said}"
+        output.contains("-f/etc/ssh/other") && output.contains("agents do not come in there"),
+        "{output}"
     );
-    assert!(said.contains("does not listen on port 22"), "{said}");
+    assert!(output.contains("does not listen on port 22"), "{output}");
     let before = host.ok("cat /run/sshd.pid; cat /run/other.pid");
     host.ok(&format!("kill {}", before.lines().next().unwrap()));
     host.ok(&format!(
         "while kill -0 {} 2> /dev/null; do sleep 0.05; done",
         before.lines().next().unwrap()
     ));
-    let said = host.refused(&policy(), "");
+    let output = host.refused(&policy(), "");
     assert!(
-        said.contains("-f/etc/ssh/other") && said.contains("does not use"),
-        "{said}"
+        output.contains("-f/etc/ssh/other") && output.contains("does not use"),
+        "{output}"
     );
     host.ok("kill $(cat /run/other.pid); while [ -e /run/other.pid ]; do sleep 0.05; done");
     // No sshd runs: the options of its service apply.
     host.ok("echo 'SSHD_OPTS=\"-f /etc/ssh/other\"' > /etc/default/ssh");
-    let said = host.refused(&policy(), "");
-    assert!(said.contains("of /etc/ssh/other"), "{said}");
+    let output = host.refused(&policy(), "");
+    assert!(output.contains("of /etc/ssh/other"), "{output}");
     host.ok(&format!("rm /etc/default/ssh; {INSIDE}/web/install.sh"));
 }
 
 #[test]
-fn check_finds_a_later_change_of_sshd_and_changes_nothing() {
+fn check_detects_later_changes_and_modifies_nothing() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     let check = format!("{INSIDE}/web/check.sh");
@@ -323,7 +326,7 @@ fn check_finds_a_later_change_of_sshd_and_changes_nothing() {
 }
 
 #[test]
-fn an_option_that_overrides_the_files_is_named_as_the_cause() {
+fn command_line_option_that_overrides_the_files_is_named() {
     let Some(host) = Host::start() else { return };
     let mut policy = policy();
     policy["roles"]["op"] = json!({"principal": "root", "allow_root_equivalent": true});
@@ -333,29 +336,28 @@ fn an_option_that_overrides_the_files_is_named_as_the_cause() {
         "DenyUsers=eph-*@*",
         "MaxSessions=0",
     ] {
-        let said =
-            while_another_sshd_runs(&host, "/usr/sbin/sshd", &format!("-o {option}"), || {
-                host.complaint("")
-            });
+        let output = with_second_sshd(&host, "/usr/sbin/sshd", &format!("-o {option}"), || {
+            host.complaint("")
+        });
         assert!(
-            said.contains(&format!("option -o{option} of its command line")),
-            "{said}"
+            output.contains(&format!("option -o{option} of its command line")),
+            "{output}"
         );
     }
     let check = format!("{INSIDE}/web/check.sh");
-    while_another_sshd_runs(&host, "/usr/sbin/sshd", "-o SetEnv=LC_ALL=C", || {
+    with_second_sshd(&host, "/usr/sbin/sshd", "-o SetEnv=LC_ALL=C", || {
         host.ok(&check)
     });
 }
 
-/// Runs `body` while a second sshd listens, and ends that sshd.
-fn while_another_sshd_runs(
+/// Runs `body` while a second sshd listens, then ends that sshd.
+fn with_second_sshd(
     host: &Host,
     program: &str,
     options: &str,
     body: impl FnOnce() -> String,
 ) -> String {
-    // Tests share the network.
+    // Tests share the network namespace, so the port must be free.
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -363,12 +365,12 @@ fn while_another_sshd_runs(
         "{program} -p {port} -o PidFile=/run/other.pid -o ListenAddress=127.0.0.1 {options}
          while [ ! -s /run/other.pid ]; do sleep 0.05; done"
     ));
-    let said = body();
+    let output = body();
     host.ok("kill $(cat /run/other.pid); while [ -e /run/other.pid ]; do sleep 0.05; done");
-    said
+    output
 }
 
-/// Starts a program with the title of an sshd that listens, and waits until it has that title.
+/// Starts a program with the process title of a listening sshd, and waits until it runs.
 fn start_decoy(host: &Host, prefix: &str, program: &str) {
     host.ok(&format!(
         "{prefix} bash -c 'exec -a \"sshd: /usr/sbin/sshd -c/tmp/evil -o ForceCommand=/tmp/evil \
@@ -379,7 +381,7 @@ fn start_decoy(host: &Host, prefix: &str, program: &str) {
 }
 
 #[test]
-fn processes_that_pose_as_sshd_are_ignored_and_never_run() {
+fn processes_that_pose_as_sshd_are_ignored_and_not_executed() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     host.ok("install -m 4755 /bin/sleep /tmp/mount
@@ -392,14 +394,14 @@ fn processes_that_pose_as_sshd_are_ignored_and_never_run() {
          chmod 755 /tmp/trap");
     let as_ops = "setpriv --reuid ops --regid ops --clear-groups";
     for (prefix, program) in [
-        // As `mount` and `su`, which are setuid root.
+        // Setuid root, like `mount` and `su`.
         (as_ops, "/tmp/mount"),
         (as_ops, "/tmp/own/sshd"),
-        // A user's own process.
+        // A process of an ordinary user.
         (as_ops, "/tmp/sudo"),
-        // As sudo, which sets all user IDs.
+        // All user ids are root, like those of sudo.
         ("", "/tmp/sudo"),
-        // A program that a user could have made, and one that any user can start.
+        // A program that a user could have written, and one that any user can start.
         ("", "/tmp/home/sshd"),
         ("", "/tmp/own/sshd"),
     ] {
@@ -407,43 +409,44 @@ fn processes_that_pose_as_sshd_are_ignored_and_never_run() {
     }
     let decoys = "grep -l '^sshd: /usr/sbin/sshd -c/tmp/evil' /proc/[0-9]*/cmdline | wc -l";
     assert_eq!(host.ok(decoys), "6\n");
-    // To run one of these programs now leaves a file.
+    // From now on, running one of these programs creates a file.
     for program in ["/tmp/mount", "/tmp/sudo", "/tmp/home/sshd", "/tmp/own/sshd"] {
         host.ok(&format!("mount --bind /tmp/trap {program}"));
     }
-    let said = host.ok(&format!("{INSIDE}/web/check.sh; {INSIDE}/web/install.sh"));
-    assert!(!said.contains("evil"), "{said}");
+    let output = host.ok(&format!("{INSIDE}/web/check.sh; {INSIDE}/web/install.sh"));
+    assert!(!output.contains("evil"), "{output}");
     for program in ["/tmp/home/sshd", "/tmp/own/sshd"] {
         assert!(
-            said.lines()
+            output
+                .lines()
                 .any(|line| line.contains("is ignored") && line.ends_with(program)),
-            "{said}"
+            "{output}"
         );
     }
-    assert!(!said.contains("no sshd listens"), "{said}");
+    assert!(!output.contains("no sshd listens"), "{output}");
     host.ok("[ ! -e /tmp/ran ]");
 }
 
 #[test]
-fn sshd_at_another_path_or_deleted_is_queried() {
+fn sshd_at_another_or_deleted_path_is_queried() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     host.ok("grep -v ^Include /etc/ssh/sshd_config > /etc/ssh/other");
     let check = format!("{INSIDE}/web/check.sh");
     for after in ["true", "rm /tmp/own/sshd"] {
         host.ok("mkdir -p /tmp/own; cp /usr/sbin/sshd /tmp/own/sshd");
-        let said = while_another_sshd_runs(&host, "/tmp/own/sshd", "-f /etc/ssh/other", || {
+        let output = with_second_sshd(&host, "/tmp/own/sshd", "-f /etc/ssh/other", || {
             host.ok(&format!("{after}; {check}"))
         });
         assert!(
-            said.contains("-f/etc/ssh/other") && said.contains("agents do not come in there"),
-            "{after}\n{said}"
+            output.contains("-f/etc/ssh/other") && output.contains("agents do not come in there"),
+            "{after}\n{output}"
         );
     }
 }
 
 #[test]
-fn root_runs_no_program_of_the_callers_path() {
+fn scripts_ignore_the_path_of_the_caller() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     host.ok(
@@ -451,15 +454,15 @@ fn root_runs_no_program_of_the_callers_path() {
          chmod 755 /tmp/evil/dirname
          for name in id sed awk mktemp sshd stat loginctl; do cp /tmp/evil/dirname /tmp/evil/$name; done",
     );
-    let said = host.ok(&format!(
+    let output = host.ok(&format!(
         "cd /tmp/evil; PATH=/tmp/evil: {INSIDE}/web/check.sh; unset PATH; {INSIDE}/web/check.sh"
     ));
-    assert!(said.contains("as the policy requires"), "{said}");
+    assert!(output.contains("as the policy requires"), "{output}");
     host.ok("[ ! -e /tmp/ran ]");
 }
 
 #[test]
-fn lines_that_sshd_reads_differently_are_refused() {
+fn lines_that_the_scripts_cannot_parse_are_refused() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     let check = format!("{INSIDE}/web/check.sh");
@@ -474,12 +477,12 @@ fn lines_that_sshd_reads_differently_are_refused() {
         ("=Include /etc/ssh/more", "`=` at the beginning"),
     ] {
         host.configure(EARLY, &format!("\n{line}\n"));
-        let said = host.complaint("");
+        let output = host.complaint("");
         assert!(
-            said.contains("10-local.conf:2: ")
-                && said.contains("cannot be followed")
-                && said.contains(cause),
-            "{line}\n{said}"
+            output.contains("10-local.conf:2: ")
+                && output.contains("cannot be followed")
+                && output.contains(cause),
+            "{line}\n{output}"
         );
     }
     for line in [
@@ -489,10 +492,10 @@ fn lines_that_sshd_reads_differently_are_refused() {
     ] {
         host.configure("/etc/ssh/more", hidden);
         host.configure(EARLY, &format!("# '\r\\\n{line}\n"));
-        let said = host.complaint("");
+        let output = host.complaint("");
         assert!(
-            said.contains("/etc/ssh/more:2: ForceCommand"),
-            "{line}\n{said}"
+            output.contains("/etc/ssh/more:2: ForceCommand"),
+            "{line}\n{output}"
         );
         host.configure("/etc/ssh/more", "X11DisplayOffset 20\n");
         host.ok(&check);
@@ -500,28 +503,31 @@ fn lines_that_sshd_reads_differently_are_refused() {
 }
 
 #[test]
-fn deny_users_for_every_host_counts_without_a_known_address() {
+fn denyusers_for_all_hosts_applies_without_a_known_address() {
     let Some(host) = Host::start() else { return };
     host.install(&policy());
     for pattern in ["*@*", "eph-*@**"] {
         host.configure(EARLY, &format!("DenyUsers {pattern}\n"));
-        let said = host.complaint("");
+        let output = host.complaint("");
         assert!(
-            said.contains("denyusers names it") && said.contains("10-local.conf:1: DenyUsers"),
-            "{said}"
+            output.contains("denyusers names it") && output.contains("10-local.conf:1: DenyUsers"),
+            "{output}"
         );
     }
     let check = format!("{INSIDE}/web/check.sh");
     host.configure(EARLY, "DenyUsers ops@* *@10.0.0.0/8\n");
-    let said = host.ok(&check);
+    let output = host.ok(&check);
     assert!(
-        said.contains("note: denyusers *@10.0.0.0/8 decides about eph-read")
-            && !said.contains("ops@"),
-        "{said}"
+        output.contains("note: denyusers *@10.0.0.0/8 decides about eph-read")
+            && !output.contains("ops@"),
+        "{output}"
     );
     host.configure(EARLY, "AllowUsers ops eph-*@10.0.0.0/8\n");
-    let said = host.ok(&check);
-    assert!(said.contains("note: allowusers eph-*@10.0.0.0/8"), "{said}");
-    let said = host.ok(&format!("{check} --from 10.0.0.7"));
-    assert!(!said.contains("note: allowusers"), "{said}");
+    let output = host.ok(&check);
+    assert!(
+        output.contains("note: allowusers eph-*@10.0.0.0/8"),
+        "{output}"
+    );
+    let output = host.ok(&format!("{check} --from 10.0.0.7"));
+    assert!(!output.contains("note: allowusers"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! How a world shall be, and its making.
+//! Configures and creates a world.
 
 use std::path::{Path, PathBuf};
 
@@ -13,16 +13,16 @@ use crate::keys::{ApiKey, CaKey};
 use crate::policy::{self, Parts};
 use crate::sshd::Sshd;
 
-/// The programs of the workspace that a world has in its `bin`.
+/// The programs of the workspace in a world's `bin`.
 const PROGRAMS: [&str; 3] = ["ephyr-signer", "ephyr-broker", "ephyr"];
 
 /// A change to the policy before the start.
-type Edit = Box<dyn FnOnce(&mut Value, &Accounts)>;
+type PolicyEdit = Box<dyn FnOnce(&mut Value, &Accounts)>;
 
-/// Says how a world shall be.
+/// The options of a world.
 #[derive(Default)]
 pub struct Builder {
-    edits: Vec<Edit>,
+    edits: Vec<PolicyEdit>,
     pub(super) broker_args: Vec<String>,
     pub(super) signer_args: Vec<String>,
     login_shell: Option<String>,
@@ -36,14 +36,14 @@ impl Builder {
         self
     }
 
-    /// Gives the accounts another login shell than the policy's, if accounts can be created.
+    /// Sets the login shell of the accounts, if accounts can be created.
     #[must_use]
     pub fn login_shell(mut self, path: &str) -> Self {
         self.login_shell = Some(path.to_owned());
         self
     }
 
-    /// Gives the broker more arguments, on every start.
+    /// Adds arguments to every start of the broker.
     #[must_use]
     pub fn broker_args(mut self, args: &[&str]) -> Self {
         self.broker_args
@@ -51,7 +51,7 @@ impl Builder {
         self
     }
 
-    /// Gives the signer more arguments, on every start.
+    /// Adds arguments to every start of the signer.
     #[must_use]
     pub fn signer_args(mut self, args: &[&str]) -> Self {
         self.signer_args
@@ -59,10 +59,10 @@ impl Builder {
         self
     }
 
-    /// Makes the world and starts its targets, but neither signer nor broker.
+    /// Creates the world and starts its targets, but neither signer nor broker.
     ///
     /// # Errors
-    /// Something of the machine is missing; the error says what.
+    /// The machine lacks a program or a permission.
     pub fn prepare(mut self) -> Result<World> {
         let footing = Keeper::footing();
         let agents = policy::AGENTS;
@@ -72,7 +72,7 @@ impl Builder {
         }
         let dir = make_directory()?;
         lay_out(dir.path(), &accounts)?;
-        // What is missing is told when it shall be started: targets alone need none of them.
+        // A missing program is an error only when it is started: a world of targets needs none.
         let programs: Vec<PathBuf> = PROGRAMS
             .iter()
             .filter_map(|name| find_binary(name).ok())
@@ -118,10 +118,10 @@ impl Builder {
         Ok(world)
     }
 
-    /// Makes the world and starts everything.
+    /// Creates the world and starts all its processes.
     ///
     /// # Errors
-    /// Something of the machine is missing, or a daemon does not start; the error holds its log.
+    /// As [`Builder::prepare`], or a daemon does not start; the error includes its log.
     pub fn start(self) -> Result<World> {
         let mut world = self.prepare()?;
         world.start_signer()?;

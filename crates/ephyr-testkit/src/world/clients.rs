@@ -1,4 +1,4 @@
-//! The ways to talk to a world's broker.
+//! Clients of a world's broker.
 
 use super::World;
 use crate::error::{Error, Result};
@@ -16,10 +16,10 @@ impl World {
             .ok_or_else(|| Error::new("the broker was not started"))
     }
 
-    /// The broker's socket, connected to under an agent's user id.
+    /// The broker's Unix socket, for connections with an agent's user id.
     ///
     /// # Errors
-    /// There is no such account.
+    /// The account does not exist.
     pub fn unix(&self, agent: &str) -> Result<Endpoint> {
         Ok(Endpoint::Unix(
             self.socket(),
@@ -30,7 +30,7 @@ impl World {
     /// An MCP client over TCP with an agent's API key.
     ///
     /// # Errors
-    /// The agent has none, or the broker was not started.
+    /// The agent has no API key, or the broker was not started.
     pub fn mcp_with_key(&self, agent: &str) -> Result<Mcp> {
         Ok(Mcp::new(self.tcp()?, Some(self.api_key(agent)?)))
     }
@@ -43,10 +43,10 @@ impl World {
         Ok(Mcp::new(self.tcp()?, Some(token)))
     }
 
-    /// An MCP client over the broker's socket, named by its user id.
+    /// An MCP client over the broker's Unix socket, identified by the agent's user id.
     ///
     /// # Errors
-    /// There is no such account.
+    /// The account does not exist.
     pub fn mcp_by_uid(&self, agent: &str) -> Result<Mcp> {
         Ok(Mcp::new(self.unix(agent)?, None))
     }

@@ -1,4 +1,4 @@
-//! The world: its directory, its keys, its daemons, and the ways to talk to them.
+//! A world: its directory, keys, daemons and clients.
 
 mod builder;
 mod clients;
@@ -24,9 +24,9 @@ use crate::keeper::Keeper;
 use crate::keys::{ApiKey, CaKey};
 use crate::sshd::Sshd;
 
-/// A running Ephyr with two targets. Dropping it ends every process of it and removes its files.
+/// A running Ephyr installation with two targets. Dropping it ends its processes and removes its files.
 ///
-/// The fields are in the order in which they must go: daemons, then the keeper, then the directory.
+/// The fields are in drop order: daemons, then the keeper, then the directory.
 pub struct World {
     broker: Option<Daemon>,
     signer: Option<Daemon>,
@@ -43,13 +43,13 @@ pub struct World {
 }
 
 impl World {
-    /// Says how a world shall be, other than as it is by default.
+    /// Returns the options of a world, with their defaults.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Starts a world as it is by default.
+    /// Starts a world with the default options.
     ///
     /// # Errors
     /// As [`Builder::start`].
@@ -60,7 +60,7 @@ impl World {
     /// The signer's process.
     ///
     /// # Errors
-    /// It was not started.
+    /// The process was not started.
     pub fn signer(&mut self) -> Result<&mut Daemon> {
         self.signer
             .as_mut()
@@ -70,17 +70,17 @@ impl World {
     /// The broker's process.
     ///
     /// # Errors
-    /// It was not started.
+    /// The process was not started.
     pub fn broker(&mut self) -> Result<&mut Daemon> {
         self.broker
             .as_mut()
             .ok_or_else(|| Error::new("the broker was not started"))
     }
 
-    /// A target's server.
+    /// The SSH server of a target.
     ///
     /// # Errors
-    /// There is no such target.
+    /// The target does not exist.
     pub fn target(&mut self, name: &str) -> Result<&mut Sshd> {
         self.sshds
             .iter_mut()
@@ -89,7 +89,7 @@ impl World {
             .ok_or_else(|| Error::new(format!("the world has no target {name:?}")))
     }
 
-    /// Who is who.
+    /// The users and groups of the world.
     #[must_use]
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
@@ -101,13 +101,13 @@ impl World {
         &self.ca
     }
 
-    /// The policy as it was last written.
+    /// The policy, as last written to the file.
     #[must_use]
     pub fn policy(&self) -> &Value {
         &self.policy
     }
 
-    /// Writes a changed policy in the place of the old one. [`World::reload`] makes it known.
+    /// Replaces the policy file with a changed policy. [`World::reload`] puts it into force.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -116,10 +116,10 @@ impl World {
         self.write_policy()
     }
 
-    /// Asks signer and broker, in this order, to read the policy again.
+    /// Sends SIGHUP to the signer, then to the broker, so that they reload the policy.
     ///
     /// # Errors
-    /// One of them does not run.
+    /// One of them is not running.
     pub fn reload(&mut self) -> Result<()> {
         self.signer()?.signal(Signal::HUP)?;
         self.broker()?.signal(Signal::HUP)
@@ -128,7 +128,7 @@ impl World {
     /// An agent's API key.
     ///
     /// # Errors
-    /// This agent has none.
+    /// The agent has no API key.
     pub fn api_key(&self, agent: &str) -> Result<&str> {
         self.keys
             .iter()
@@ -137,10 +137,10 @@ impl World {
             .ok_or_else(|| Error::new(format!("agent {agent:?} has no API key here")))
     }
 
-    /// A program of the world (`bin/ephyr`, or any absolute path) that will run as this account.
+    /// A command for a program of the world (`bin/ephyr`) or an absolute path, run as this account.
     ///
     /// # Errors
-    /// There is no such account.
+    /// The account does not exist.
     pub fn command(&self, program: impl AsRef<Path>, account: &str) -> Result<Command> {
         let account: &Account = self.accounts.get(account)?;
         Ok(self
@@ -148,15 +148,16 @@ impl World {
             .command(&self.dir.path().join(program), Some(account)))
     }
 
-    /// A program that will run as the test's own user, in the world's namespace.
+    /// A command that runs as the test's own user in the world's namespace.
     #[must_use]
     pub fn own_command(&self, program: impl AsRef<Path>) -> Command {
         self.keeper.command(&self.dir.path().join(program), None)
     }
 
-    /// JSON is YAML, so the file has its usual name. Replaced by rename, as operators do.
+    /// Writes the policy as JSON, which is valid YAML, and replaces the file atomically by rename.
     fn write_policy(&self) -> Result<()> {
-        let text = serde_json::to_string_pretty(&self.policy).context(|| "the policy".into())?;
+        let text =
+            serde_json::to_string_pretty(&self.policy).context(|| "encoding the policy".into())?;
         let new = self.path("policy/policy.yaml.new");
         fs::write(&new, text + "\n").context(|| format!("writing {}", new.display()))?;
         fs::rename(&new, self.policy_path()).context(|| "replacing the policy".into())
@@ -173,7 +174,7 @@ impl World {
             let text = fs::read_to_string(&path).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let tail = lines[lines.len().saturating_sub(60)..].join("\n");
-            say(&format!("--- {} ---\n{tail}", path.display()));
+            print_line(&format!("--- {} ---\n{tail}", path.display()));
         }
     }
 }
@@ -188,8 +189,8 @@ impl Drop for World {
 
 #[expect(
     clippy::print_stderr,
-    reason = "a failed test shows what the daemons said"
+    reason = "a failed test shows the logs of its daemons"
 )]
-fn say(text: &str) {
+fn print_line(text: &str) {
     eprintln!("{text}");
 }

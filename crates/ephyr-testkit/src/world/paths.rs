@@ -1,4 +1,4 @@
-//! Where a world has its files.
+//! The paths of a world's files.
 
 use std::path::{Path, PathBuf};
 
@@ -41,10 +41,10 @@ impl World {
         self.path("policy/policy.yaml")
     }
 
-    /// The broker's state directory, seen from outside the world's namespace.
+    /// The broker's state directory, as a path that is valid outside the world's mount namespace.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
-        self.keeper.inside(&self.path("state"))
+        self.keeper.outside_path(&self.path("state"))
     }
 
     pub(super) fn path(&self, below: &str) -> PathBuf {
