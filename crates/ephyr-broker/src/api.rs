@@ -11,16 +11,16 @@ mod session;
 
 use std::sync::Arc;
 
+use ephyr_core::caller::AgentCaller;
 use ephyr_policy::reachable;
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use crate::broker::Broker;
-use crate::http::{Body, json};
+use crate::response::{Body, json};
 use crate::tools::{certificate_list, locked, target_list};
-use ephyr_core::caller::AgentCaller;
 
-pub(crate) use admission::take_turn;
+pub(crate) use admission::count_request;
 pub use error::ApiError;
 pub use health::health;
 pub use route::Route;
@@ -47,7 +47,7 @@ async fn call(
     if let Some(locked) = locked(caller) {
         return Err(ApiError::new(StatusCode::LOCKED, "locked", locked));
     }
-    take_turn(broker, caller)?;
+    count_request(broker, caller)?;
     // A request to open a session needs no valid one.
     if route != Route::OpenSession {
         admission::check_session(broker, caller, head)?;

@@ -1,5 +1,4 @@
-//! The broker as one complete value: made once, before the first socket is served, and shared by all
-//! that serve them.
+//! The state shared by all listeners and background tasks: built completely before the first socket is served.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,24 +9,24 @@ use ephyr_audit::Event;
 use ephyr_core::audit::Audit;
 use ephyr_core::caller::AgentCaller;
 use ephyr_core::gate::Gate;
+use ephyr_core::limits::AgentLimits;
 use ephyr_core::live::{Ended, Live};
 use ephyr_core::signer::{Pong, Signer, SignerError};
 use ephyr_core::state::State;
 use ephyr_names::{Digest, Timestamp};
 use ephyr_signer_ipc::SandboxReport;
 use ephyr_token::CaKeys;
-use serde::Serialize;
 
 use crate::auth::keys::Keys;
 use crate::clock;
 use crate::policy::Loaded;
-use crate::reads::{Reads, What};
-use crate::sessions::Sessions;
+use crate::reads::{ReadKind, Reads};
+use crate::sessions::ApiSessions;
 
-const UNPINNED: &str = "started without --ca-pub, so delegations of any CA key are taken and the signer vouches \
-                        for itself: name the file with the CA's public key";
+const UNPINNED: &str = "started without --ca-pub, so delegation certificates of any CA key are accepted and the signer \
+                        vouches for itself: pass the file with the CA's public key";
 
-/// What all ways in share.
+/// The broker.
 pub struct Broker {
     parts: Parts,
     policy: ArcSwap<Loaded>,
@@ -36,50 +35,51 @@ pub struct Broker {
     keys: Keys,
     started: Timestamp,
     mcp_address: OnceLock<SocketAddr>,
-    sessions: Sessions,
+    sessions: ApiSessions,
+    limits: AgentLimits,
     reads: Reads,
     signer_ok: AtomicBool,
     signer_view: ArcSwapOption<SignerView>,
 }
 
-/// The signer, as it described itself when it was last asked.
-#[derive(Debug, Clone, Serialize)]
+/// The last answer of the signer to a ping.
+#[derive(Debug, Clone)]
 pub struct SignerView {
-    /// Its version.
+    /// The version of the signer.
     pub version: String,
-    /// The policy that it signs by.
+    /// The hash of the policy that it signs by.
     pub policy: Digest,
-    /// What confines it.
+    /// The sandbox that confines it.
     pub sandbox: SandboxReport,
 }
 
-/// What start-up has opened and checked.
+/// The parts that startup has opened and checked.
 pub struct Parts {
-    /// The state of before.
+    /// The recovered state: epochs, tasks, certificates.
     pub state: State,
     /// The audit log.
     pub audit: Audit,
-    /// The way to the signer.
+    /// The client of the signer.
     pub signer: Signer,
-    /// What the kernel enforces on this process, in words.
+    /// The sandbox that the kernel enforces on this process.
     pub sandbox: SandboxView,
-    /// The CA's public keys, where the operator pinned them.
+    /// The CA's public keys, if the operator pinned them.
     pub ca_pins: Option<CaKeys>,
 }
 
-/// What confines the broker, as `health` tells it.
-#[derive(Debug, Clone, Serialize)]
+/// The sandbox of the broker, as `health` reports it.
+#[derive(Debug, Clone)]
 pub struct SandboxView {
-    /// The Landlock ABI in force; 0 where there is none.
+    /// The Landlock ABI in force; 0 without Landlock.
     pub landlock_abi: u32,
-    /// What Landlock enforces.
+    /// The restrictions that Landlock enforces.
     pub landlock: Vec<String>,
-    /// Whether the state journal, which holds the token secret, lies in memory only.
+    /// Whether the state journal, which holds the token secret, is on a file system in memory.
     pub state_in_memory: bool,
 }
 
 impl Broker {
-    /// Puts the parts together.
+    /// Builds the broker; certificates that have not expired occupy their slots again.
     #[must_use]
     pub fn new(parts: Parts, policy: Arc<Loaded>, now: Timestamp) -> Self {
         let gate = Arc::new(Gate::default());
@@ -94,19 +94,20 @@ impl Broker {
             keys: Keys::default(),
             started: now,
             mcp_address: OnceLock::new(),
-            sessions: Sessions::default(),
+            sessions: ApiSessions::default(),
+            limits: AgentLimits::default(),
             reads: Reads::default(),
             signer_ok: AtomicBool::new(false),
             signer_view: ArcSwapOption::empty(),
         }
     }
 
-    /// The policy in force.
+    /// Returns the policy in force.
     pub fn policy(&self) -> arc_swap::Guard<Arc<Loaded>> {
         self.policy.load()
     }
 
-    /// Puts a policy in force. API keys are compared anew, and what runs is judged by it.
+    /// Puts a policy in force: forgets verified API keys and ends running actions that it no longer allows.
     pub fn replace_policy(&self, policy: Arc<Loaded>) {
         self.policy.store(policy);
         self.keys.forget();
@@ -116,79 +117,85 @@ impl Broker {
         });
     }
 
-    /// Epochs, tasks, revocations.
+    /// Returns the state: epochs, tasks, certificates, revocations.
     #[must_use]
     pub fn state(&self) -> &State {
         &self.parts.state
     }
 
-    /// The audit log.
+    /// Returns the audit log.
     #[must_use]
     pub fn audit(&self) -> &Audit {
         &self.parts.audit
     }
 
-    /// The way to the signer.
+    /// Returns the client of the signer.
     #[must_use]
     pub fn signer(&self) -> &Signer {
         &self.parts.signer
     }
 
-    /// The CA keys that the operator pinned.
+    /// Returns the CA keys that the operator pinned.
     #[must_use]
     pub fn ca_pins(&self) -> Option<&CaKeys> {
         self.parts.ca_pins.as_ref()
     }
 
-    /// What an operator should change about how it was started, one sentence each.
+    /// Returns warnings about the startup options, one sentence each.
     #[must_use]
     pub fn warnings(&self) -> Vec<&'static str> {
         let unpinned = self.ca_pins().is_none().then_some(UNPINNED);
         unpinned.into_iter().collect()
     }
 
-    /// What confines this process.
+    /// Returns the sandbox of this process.
     #[must_use]
     pub fn sandbox(&self) -> &SandboxView {
         &self.parts.sandbox
     }
 
-    /// The decision path.
+    /// Returns the gate that decides every action.
     #[must_use]
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// What runs at this moment.
+    /// Returns the running actions.
     #[must_use]
     pub fn live(&self) -> &Live {
         &self.live
     }
 
-    /// API keys.
+    /// Returns the cache of verified API keys.
     #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
-    /// Sessions of the Unix-socket API.
+    /// Returns the sessions of the Unix-socket API.
     #[must_use]
-    pub fn sessions(&self) -> &Sessions {
+    pub fn sessions(&self) -> &ApiSessions {
         &self.sessions
     }
 
-    /// Whether the signer answered when it was last asked.
+    /// Returns the per-agent limits.
+    #[must_use]
+    pub fn limits(&self) -> &AgentLimits {
+        &self.limits
+    }
+
+    /// Returns whether the signer answered its last request.
     #[must_use]
     pub fn signer_ok(&self) -> bool {
         self.signer_ok.load(Ordering::Relaxed)
     }
 
-    /// Says whether the signer answered.
+    /// Sets whether the signer answered its last request.
     pub fn set_signer_ok(&self, ok: bool) {
         self.signer_ok.store(ok, Ordering::Relaxed);
     }
 
-    /// What the signer said of itself when it was last asked, and answered.
+    /// Returns the last answer of the signer to a ping.
     #[must_use]
     pub fn signer_view(&self) -> Option<Arc<SignerView>> {
         self.signer_view.load_full()
@@ -207,7 +214,7 @@ impl Broker {
         }
     }
 
-    /// Notes that the signer gave no certificate.
+    /// Records that the signer issued no certificate.
     pub fn note_signer_failure(&self, error: &SignerError) {
         if matches!(
             error,
@@ -220,38 +227,38 @@ impl Broker {
             .note(record.with_detail("error", error.to_string()));
     }
 
-    /// When it started.
+    /// Returns the start time.
     #[must_use]
     pub fn started(&self) -> Timestamp {
         self.started
     }
 
-    /// Where MCP is served over TCP, once it is.
+    /// Returns the TCP address of the MCP listener, once it listens.
     #[must_use]
     pub fn mcp_address(&self) -> Option<SocketAddr> {
         self.mcp_address.get().copied()
     }
 
-    /// Says where MCP is served over TCP; only the first word counts.
+    /// Sets the TCP address of the MCP listener; later calls have no effect.
     pub fn set_mcp_address(&self, address: SocketAddr) {
         let _ = self.mcp_address.set(address);
     }
 
-    /// Counts something that a caller looked at.
-    pub fn note_read(&self, caller: &AgentCaller, what: What) {
-        if let Some(record) = self.reads.count(caller, what, self.policy_hash()) {
+    /// Counts a read for the audit log.
+    pub fn note_read(&self, caller: &AgentCaller, read: ReadKind) {
+        if let Some(record) = self.reads.count(caller, read, self.policy_hash()) {
             self.audit().note(record);
         }
     }
 
-    /// Passes what was looked at on to the audit log.
+    /// Passes the counted reads to the audit log.
     pub fn flush_reads(&self) {
         for record in self.reads.flush() {
             self.audit().note(record);
         }
     }
 
-    /// The hash of the policy in force.
+    /// Returns the hash of the policy in force.
     #[must_use]
     pub fn policy_hash(&self) -> Digest {
         self.policy().hash()

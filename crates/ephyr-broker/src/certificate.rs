@@ -1,4 +1,4 @@
-//! Certificates for an agent's own use, and signing under a permit.
+//! Issues certificates for an agent's own SSH client, and signs under a permit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,58 +15,58 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::records::finish;
 
-/// While a reload passes from the signer to the broker their policies differ for a moment: how often a
-/// decision is taken anew, and how long to wait before it.
+/// During a reload the policies of signer and broker differ for a moment: the number of retries of a decision, and
+/// the wait before each.
 pub(crate) const RELOAD_TRIES: u32 = 15;
 pub(crate) const RELOAD_WAIT: Duration = Duration::from_millis(200);
 
 /// A certificate for an agent's own use.
 pub struct IssuedToAgent {
-    /// The certificate, an OpenSSH line.
+    /// The certificate as an OpenSSH line.
     pub certificate: String,
-    /// Its serial.
+    /// The serial number.
     pub serial: Serial,
-    /// When it ends.
+    /// The expiry time.
     pub expires: Timestamp,
-    /// Where it opens what.
+    /// The target and role that it opens.
     pub target: ResolvedTarget,
 }
 
-/// Why no certificate was issued.
+/// The reasons why no certificate was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
-    /// The policy says no.
+    /// The policy denies the certificate.
     #[error("{0}")]
     Denied(Denial),
-    /// The audit log cannot be written.
+    /// The audit log could not be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// The state cannot be written.
+    /// The state could not be written.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The signer gave none.
+    /// The signer issued none.
     #[error(transparent)]
     Signer(SignerError),
-    /// The task was revoked after the request had arrived.
-    #[error("task {task} was revoked at {at}; no certificate was given out")]
+    /// The task was revoked after the request arrived.
+    #[error("task {task} was revoked at {at}; no certificate was issued")]
     Revoked {
         /// The task.
         task: TaskId,
-        /// When.
+        /// The time of the revocation.
         at: Timestamp,
     },
-    /// A certificate was made, or may have been, and the agent does not get it.
+    /// A certificate was or may have been signed, but the agent does not get it.
     #[error(
-        "{cause}; a certificate may have been made for it and counts until {until}, or until the same is \
-         asked for again"
+        "{cause}; a certificate may have been signed nevertheless and counts until {until} against the agent's \
+         limit, or until the same one is requested again"
     )]
     Withheld {
-        /// Why.
+        /// The reason why the agent does not get it.
         cause: Box<CertificateError>,
-        /// When it ends.
+        /// The expiry time of the certificate.
         until: Timestamp,
     },
-    /// The public key is not one that certificates are made for.
+    /// The public key is not a usable Ed25519 key.
     #[error(
         "public_key is not an OpenSSH line `ssh-ed25519 AAAA…`; make one with `ssh-keygen -t ed25519`"
     )]
@@ -74,7 +74,7 @@ pub enum CertificateError {
 }
 
 impl CertificateError {
-    /// Why, for programs.
+    /// Returns the reason code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -90,10 +90,10 @@ impl CertificateError {
     }
 }
 
-/// Requests the certificate that a permit stands for.
+/// Requests the certificate that a permit allows.
 ///
 /// # Errors
-/// [`SignerError`], which is recorded.
+/// [`SignerError`], which is also recorded.
 pub(crate) async fn sign(
     broker: &Broker,
     permit: &SshPermit,
@@ -107,7 +107,7 @@ pub(crate) async fn sign(
 /// Issues a certificate to an agent for its own SSH client.
 ///
 /// # Errors
-/// [`CertificateError`]; the agent has none then.
+/// [`CertificateError`]; the agent received no certificate.
 pub async fn issue(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
@@ -137,8 +137,8 @@ pub async fn issue(
     }
 }
 
-/// Decision, attempt on disk, signature, slot, outcome: in this order, so that nothing is signed that is not recorded,
-/// and nothing is given out that is not counted.
+/// Decides, records the attempt on disk, signs, counts the certificate, records the outcome. This order ensures that
+/// nothing unrecorded is signed and nothing uncounted is handed out.
 async fn issue_once(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
@@ -151,7 +151,7 @@ async fn issue_once(
         broker.note_denial(caller, action, &denial);
         CertificateError::Denied(denial)
     })?;
-    still_standing(broker, caller)?;
+    refuse_revoked(broker, caller)?;
     let record = broker.ssh_record(Event::CertAttempt, caller, action);
     let attempt = broker.attempt(AttemptKind::Certificate, record).await?;
     let issued = sign_and_count(broker, caller, held, &attempt, public_key).await;
@@ -160,48 +160,47 @@ async fn issue_once(
             record.serial = Some(issued.serial);
             record
         }
-        Err(unissued) => {
-            record.serial = unissued.serial;
-            record.with_detail("error", unissued.cause.to_string())
+        Err(failure) => {
+            record.serial = failure.serial;
+            record.with_detail("error", failure.cause.to_string())
         }
     });
     issued.map_err(CertificateError::from)
 }
 
-/// Why an attempt gave the agent no certificate.
-struct Unissued {
+/// A failed issue, with what is known of a certificate that exists nevertheless.
+struct IssueFailure {
     cause: CertificateError,
-    /// The certificate that exists all the same.
+    /// The serial number, if the certificate was signed.
     serial: Option<Serial>,
-    /// The end of the certificate that exists, or may.
+    /// The expiry time of a certificate that was or may have been signed.
     until: Option<Timestamp>,
 }
 
-impl From<Unissued> for CertificateError {
-    fn from(unissued: Unissued) -> Self {
-        match unissued.until {
-            None => unissued.cause,
+impl From<IssueFailure> for CertificateError {
+    fn from(failure: IssueFailure) -> Self {
+        match failure.until {
+            None => failure.cause,
             Some(until) => Self::Withheld {
-                cause: Box::new(unissued.cause),
+                cause: Box::new(failure.cause),
                 until,
             },
         }
     }
 }
 
-/// Signs, and counts the certificate.
+/// Signs the certificate and counts it against the agent's limit.
 ///
-/// It counts until it ends, also where the agent does not get it: it is for a key that the agent has, so
-/// that a process that finds its text can log in with it, and nothing takes it back. One too many that counts
-/// costs the agent a slot for that time, and none if it asks for the same again; one too few would exceed
-/// the limit.
+/// It counts until it expires, even if the agent does not get it: it certifies a key that the agent holds, so any
+/// process that obtains its text can log in, and it cannot be revoked. Counting one too many costs the agent a slot
+/// until then, or none if it requests the same certificate again; counting one too few would exceed the limit.
 async fn sign_and_count(
     broker: &Broker,
     caller: &AgentCaller,
     held: Held,
     attempt: &Attempt,
     public_key: &str,
-) -> Result<IssuedToAgent, Unissued> {
+) -> Result<IssuedToAgent, IssueFailure> {
     let signed = sign(broker, held.permit(), attempt, public_key.to_owned()).await;
     let SignedCertificate {
         certificate,
@@ -215,14 +214,14 @@ async fn sign_and_count(
             if may_exist {
                 held.keep_unseen(until);
             }
-            return Err(Unissued {
+            return Err(IssueFailure {
                 cause: CertificateError::Signer(error),
                 serial: None,
                 until: may_exist.then_some(until),
             });
         }
     };
-    let withheld = |cause| Unissued {
+    let withheld = |cause| IssueFailure {
         cause,
         serial: Some(serial),
         until: Some(expires),
@@ -232,8 +231,8 @@ async fn sign_and_count(
         let kept = broker.state().add_certificate(issued);
         kept.map_err(|error| withheld(error.into()))?;
     }
-    // A caller that revoked the task meanwhile was told that nothing of it is left.
-    still_standing(broker, caller).map_err(withheld)?;
+    // The task may have been revoked while the signer worked, and the revocation reported complete.
+    refuse_revoked(broker, caller).map_err(withheld)?;
     Ok(IssuedToAgent {
         certificate,
         serial,
@@ -243,7 +242,7 @@ async fn sign_and_count(
 }
 
 /// Refuses a caller whose lineage was revoked after its request arrived.
-fn still_standing(broker: &Broker, caller: &AgentCaller) -> Result<(), CertificateError> {
+fn refuse_revoked(broker: &Broker, caller: &AgentCaller) -> Result<(), CertificateError> {
     let lineage: Vec<TaskId> = caller.lineage().collect();
     match broker.state().revoked(&lineage) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! The broker's only clock. What decides or stores takes the time as an argument.
+//! The broker's only clock. Code that decides or stores takes the time as an argument.
 
 #[cfg(test)]
 use std::cell::Cell;
@@ -11,13 +11,13 @@ thread_local! {
     static SET: Cell<Option<Timestamp>> = const { Cell::new(None) };
 }
 
-/// Sets the time of this test's thread.
+/// Sets the time for the current test thread.
 #[cfg(test)]
 pub(crate) fn set(now: Timestamp) {
     SET.with(|set| set.set(Some(now)));
 }
 
-/// Returns the present time.
+/// Returns the current time.
 #[must_use]
 pub fn now() -> Timestamp {
     #[cfg(test)]

@@ -60,10 +60,6 @@ pub struct Config {
     #[arg(long, env = "EPHYR_ALLOW_STATE_ON_DISK")]
     pub allow_state_on_disk: bool,
 
-    /// Directory for what outlives a reboot.
-    #[arg(long, env = "EPHYR_DATA_DIR", default_value = "/var/lib/ephyr-broker")]
-    pub data_dir: PathBuf,
-
     /// Directory of credentials, one file each (systemd's `$CREDENTIALS_DIRECTORY` where it is set).
     #[arg(long, env = "CREDENTIALS_DIRECTORY")]
     pub credentials_dir: Option<PathBuf>,

@@ -19,6 +19,7 @@ pub mod policy;
 pub mod reads;
 pub mod records;
 pub mod reload;
+pub mod response;
 pub mod run;
 pub mod run_command;
 #[cfg(test)]

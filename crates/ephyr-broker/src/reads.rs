@@ -1,5 +1,5 @@
-//! Reads, counted: what looks and changes nothing is recorded within a second, the same read of the same
-//! caller as one record with a count. Counting is all that happens while the caller waits.
+//! Counts reads, requests that change nothing. Repeated reads of one caller become one audit record with a count,
+//! written within a second, so that the caller does not wait for the log.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,13 +12,13 @@ use ephyr_names::{AgentName, Digest, TaskId, Timestamp};
 
 use crate::clock;
 
-/// Different reads between two flushes; more are recorded one by one.
-const MOST: usize = 4096;
+/// The maximum of distinct reads between two flushes; any more are recorded one by one.
+const MAX_DISTINCT_READS: usize = 4096;
 
-/// What was read.
+/// The kind and name of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct What {
-    /// Its kind: a tool, a resource or a path of the API.
+pub struct ReadKind {
+    /// A tool, a resource or a path of the API.
     pub kind: ActionKind,
     /// The tool's name, the resource's URI or the path.
     pub name: &'static str,
@@ -28,32 +28,33 @@ pub struct What {
 #[derive(Default)]
 pub struct Reads {
     hasher: RandomState,
-    counts: Mutex<HashMap<u64, Read>>,
+    counts: Mutex<HashMap<u64, ReadCount>>,
 }
 
-struct Read {
+/// A read with the number of its repetitions.
+struct ReadCount {
     agent: AgentName,
     lineage: Vec<TaskId>,
-    what: What,
+    read: ReadKind,
     policy: Digest,
     first: Timestamp,
     count: u32,
 }
 
-impl Read {
-    fn of(caller: &AgentCaller, what: What, policy: Digest) -> Self {
+impl ReadCount {
+    fn new(caller: &AgentCaller, read: ReadKind, policy: Digest) -> Self {
         Self {
             agent: caller.agent().clone(),
             lineage: caller.lineage().collect(),
-            what,
+            read,
             policy,
             first: clock::now(),
             count: 1,
         }
     }
 
-    fn is(&self, caller: &AgentCaller, what: What, policy: Digest) -> bool {
-        self.what == what
+    fn matches(&self, caller: &AgentCaller, read: ReadKind, policy: Digest) -> bool {
+        self.read == read
             && self.agent == *caller.agent()
             && self.lineage.last().copied() == caller.task()
             && self.policy == policy
@@ -69,10 +70,10 @@ impl Read {
         record = record.with_lineage(self.lineage);
         record.agent = Some(self.agent);
         record.count = (self.count > 1).then_some(self.count);
-        let mut action = ActionInfo::new(self.what.kind);
-        match self.what.kind {
-            ActionKind::Tool => action.tool = self.what.name.parse().ok(),
-            _ => action.url = Some(self.what.name.into()),
+        let mut action = ActionInfo::new(self.read.kind);
+        match self.read.kind {
+            ActionKind::Tool => action.tool = self.read.name.parse().ok(),
+            _ => action.url = Some(self.read.name.into()),
         }
         record.action = Some(action);
         record
@@ -80,34 +81,34 @@ impl Read {
 }
 
 impl Reads {
-    /// Counts a read. Gives a record back only where there is no room to count it.
+    /// Counts a read. Returns a record to write at once if the read cannot be counted.
     #[must_use]
-    pub fn count(&self, caller: &AgentCaller, what: What, policy: Digest) -> Option<Record> {
+    pub fn count(&self, caller: &AgentCaller, read: ReadKind, policy: Digest) -> Option<Record> {
         let key = self
             .hasher
-            .hash_one((caller.agent().as_str(), caller.task(), what, policy));
+            .hash_one((caller.agent().as_str(), caller.task(), read, policy));
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = counts.len() < MOST;
+        let room = counts.len() < MAX_DISTINCT_READS;
         match counts.get_mut(&key) {
-            Some(read) if read.is(caller, what, policy) => {
-                read.count = read.count.saturating_add(1);
+            Some(counted) if counted.matches(caller, read, policy) => {
+                counted.count = counted.count.saturating_add(1);
                 None
             }
             None if room => {
-                counts.insert(key, Read::of(caller, what, policy));
+                counts.insert(key, ReadCount::new(caller, read, policy));
                 None
             }
-            // Two reads with one hash, or too many.
-            _ => Some(Read::of(caller, what, policy).into_record()),
+            // A hash collision, or too many distinct reads.
+            _ => Some(ReadCount::new(caller, read, policy).into_record()),
         }
     }
 
-    /// The records of what was counted so far.
+    /// Returns the records of all reads since the last flush, in order of time.
     pub fn flush(&self) -> Vec<Record> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let reads = std::mem::take(&mut *counts);
         drop(counts);
-        let mut records: Vec<Record> = reads.into_values().map(Read::into_record).collect();
+        let mut records: Vec<Record> = reads.into_values().map(ReadCount::into_record).collect();
         records.sort_by_key(|record| record.id);
         records
     }

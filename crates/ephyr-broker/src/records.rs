@@ -1,4 +1,4 @@
-//! What the broker writes into the audit log: who, in which task, what, and how it was decided.
+//! Builds audit records: caller, lineage, action and decision.
 
 use ephyr_audit::{
     ActionInfo, ActionKind, Appended, Attempt, AttemptKind, AuditError, DecisionInfo, Event, Record,
@@ -12,14 +12,14 @@ use crate::broker::Broker;
 use crate::clock;
 
 impl Broker {
-    /// Returns a record of something that the broker itself did.
+    /// Returns a record of an action of the broker itself.
     #[must_use]
     pub fn own_record(&self, event: Event) -> Record {
         let now = clock::now();
         Record::new(ids::record_id(now), now, event, self.policy_hash())
     }
 
-    /// Returns a record of something that a caller did.
+    /// Returns a record of an action of a caller.
     #[must_use]
     pub fn record(&self, event: Event, caller: &AgentCaller) -> Record {
         let mut record = self.own_record(event).with_lineage(caller.lineage());
@@ -27,7 +27,7 @@ impl Broker {
         record
     }
 
-    /// Returns a record of a login that the decision path allowed.
+    /// Returns a record of a permitted login.
     pub(crate) fn ssh_record(
         &self,
         event: Event,
@@ -44,7 +44,7 @@ impl Broker {
         record
     }
 
-    /// Records a denial with its true cause, which the caller's answer may hide.
+    /// Records a denial with its true cause, which the response to the caller may hide.
     pub(crate) fn note_denial(&self, caller: &AgentCaller, action: &SshAction, denial: &Denial) {
         let cause = denial.cause();
         let mut record = self.record(Event::Denied, caller);
@@ -60,7 +60,7 @@ impl Broker {
     /// Records an attempt; returns once it is on disk.
     ///
     /// # Errors
-    /// [`AuditError`]: nothing of the attempt may happen then.
+    /// [`AuditError`]: the attempt must not be carried out.
     pub(crate) async fn attempt(
         &self,
         kind: AttemptKind,
@@ -69,7 +69,7 @@ impl Broker {
         self.audit().attempt(kind, record).await
     }
 
-    /// Signs that a record was on disk before the effect that it announces; `None` where no epoch can sign.
+    /// Signs a receipt: the attempt record was on disk before its effect. `None` if no epoch can sign.
     #[must_use]
     pub fn receipt(&self, appended: Appended) -> Option<Receipt> {
         let epoch = self.state().newest_epoch()?;
@@ -77,13 +77,13 @@ impl Broker {
     }
 }
 
-/// Records the outcome of an attempt; `fill` adds what came of it. Returns the attempt's own record.
+/// Records the outcome of an attempt, completed by `fill`. Returns the id and hash of the attempt record.
 pub(crate) fn finish(attempt: Attempt, fill: impl FnOnce(Record) -> Record) -> Appended {
     let now = clock::now();
     attempt.finish(ids::record_id(now), now, fill)
 }
 
-/// Describes a login for a record.
+/// Returns the audit description of a login.
 #[must_use]
 pub fn action_info(action: &SshAction) -> ActionInfo {
     let kind = match action.purpose {

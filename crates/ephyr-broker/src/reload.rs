@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ephyr_audit::Event;
+use ephyr_core::signer::{Signer, SignerError};
 use ephyr_names::Digest;
 use ephyr_sandbox::{Notifier, SandboxError, log, require_abi};
 use tokio::signal::unix::Signal;
@@ -13,7 +14,6 @@ use tokio::task::{JoinError, JoinHandle};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::policy::{LoadError, Loaded};
-use ephyr_core::signer::{Signer, SignerError};
 
 /// Timeout for reading the policy.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);

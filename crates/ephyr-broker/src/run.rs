@@ -11,6 +11,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use ephyr_audit::{Event, Inbox};
+use ephyr_core::audit::Audit;
+use ephyr_core::ids;
+use ephyr_core::live::Ended;
+use ephyr_core::signer::Signer;
+use ephyr_core::state::{Opened, State};
 use ephyr_http::{Listener, MAX_BLOCKING_THREADS, Workers, serve};
 use ephyr_mcp::SessionKey;
 use ephyr_sandbox::{
@@ -26,14 +31,9 @@ use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
 use crate::config::{Config, Listen};
 use crate::deadline::{self, StopDeadline};
-use crate::http::{Router, Way};
+use crate::http::{Entrypoint, Router};
 use crate::policy::{self, Loaded};
 use crate::reload::{reload_on, wait_for_signer};
-use ephyr_core::audit::Audit;
-use ephyr_core::ids;
-use ephyr_core::live::Ended;
-use ephyr_core::signer::Signer;
-use ephyr_core::state::{Opened, State};
 
 pub use error::RunError;
 
@@ -229,7 +229,6 @@ fn confine(config: &Config, minimum_abi: u32) -> Result<ephyr_sandbox::LandlockR
         .name_resolution()
         .read(parent(&config.policy))
         .write(&config.state_dir)
-        .write(&config.data_dir)
         .write(parent(&config.audit_log))
         .connect_unix(parent(&config.signer_socket));
     if let Some(dir) = &config.credentials_dir {
@@ -330,7 +329,7 @@ fn listen(
     log::info(&format!("listening socket={}", config.socket.display()));
     let mut serving = vec![tokio::spawn(serve(
         unix,
-        router(Way::Unix)?,
+        router(Entrypoint::Unix)?,
         Arc::clone(&workers),
         stopping.clone(),
         DRAIN + CLEAN_UP,
@@ -343,7 +342,7 @@ fn listen(
         let tcp = Listener::Tcp(tokio::net::TcpListener::from_std(tcp)?);
         serving.push(tokio::spawn(serve(
             tcp,
-            router(Way::Tcp { origins })?,
+            router(Entrypoint::Tcp { origins })?,
             workers,
             stopping.clone(),
             DRAIN + CLEAN_UP,

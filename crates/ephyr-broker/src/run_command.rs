@@ -1,8 +1,8 @@
-//! One command on one target, from permit to receipt.
+//! Runs one command on one target, from permit to receipt.
 //!
-//! The order is the point: the permit first; then the place among what runs, and a look whether the task
-//! was revoked meanwhile; then the attempt, on disk; and only then the first packet and the first
-//! signature. Whatever happens after the attempt, an outcome follows it.
+//! The order of the steps is a security property: first the permit; then the registration among the running
+//! actions, which fails if the task was revoked in the meantime; then the attempt record, on disk; only then the first
+//! packet to the target and the first request to the signer. An outcome record follows every attempt.
 
 mod error;
 mod pieces;
@@ -29,25 +29,25 @@ use crate::certificate::{self, RELOAD_TRIES, RELOAD_WAIT};
 use crate::clock;
 use crate::records::finish;
 
-pub use error::{Failed, RunError};
+pub use error::{RunError, RunFailure};
 
-/// How a command went.
+/// The result of a command that ran.
 pub struct Outcome {
     output: ExecOutput,
-    /// From permit to outcome.
+    /// Milliseconds from the permit to the outcome.
     pub duration_ms: u64,
     /// Proof that the attempt was recorded.
     pub receipt: Option<Receipt>,
 }
 
 impl Outcome {
-    /// The command's output; truncated text ends with a complete character.
+    /// Returns the command's output; truncated text ends with a complete character.
     #[must_use]
     pub fn written(&self, encoding: Encoding) -> CommandOutput<'_> {
         written::written(&self.output, encoding)
     }
 
-    /// The exit code; -1 when there is none.
+    /// Returns the exit code; -1 if the command ended without one.
     #[must_use]
     pub fn exit_code(&self) -> i64 {
         match &self.output.exit {
@@ -60,7 +60,7 @@ impl Outcome {
         }
     }
 
-    /// The signal that ended it.
+    /// Returns the name of the signal that ended the command.
     #[must_use]
     pub fn signal(&self) -> Option<&str> {
         match &self.output.exit {
@@ -71,7 +71,7 @@ impl Outcome {
         }
     }
 
-    /// Whether its time was up.
+    /// Returns whether the command was ended by its timeout.
     #[must_use]
     pub fn timed_out(&self) -> bool {
         self.output.exit == Exit::Timeout
@@ -81,7 +81,7 @@ impl Outcome {
 /// Runs a command on behalf of a caller.
 ///
 /// # Errors
-/// [`Failed`] with the reason and the output received so far. A command that ran and failed is not an
+/// [`RunFailure`] with the reason and the output received so far. A command that ran and failed is not an
 /// error.
 pub async fn run(
     broker: &Arc<Broker>,
@@ -89,7 +89,7 @@ pub async fn run(
     action: &SshAction,
     terms: Terms,
     context: CallContext,
-) -> Result<Outcome, Box<Failed>> {
+) -> Result<Outcome, Box<RunFailure>> {
     let mut gone = context.cancel.into_receiver();
     let mut tries = 0;
     loop {
@@ -113,9 +113,9 @@ pub async fn run(
 /// The options for running a command.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// The timeout.
+    /// The time after which the command is ended.
     pub timeout: Duration,
-    /// The encoding of its output while it runs.
+    /// The encoding of the output in progress messages.
     pub encoding: Encoding,
 }
 
@@ -128,17 +128,17 @@ struct Request<'a> {
     progress: &'a Progress,
 }
 
-/// What is known of a run when it ends, however it ends.
+/// Details of the login, for the outcome record.
 #[derive(Default)]
-struct Facts {
+struct LoginFacts {
     serial: Option<Serial>,
     host_key: Option<HostKeySeen>,
 }
 
 impl Request<'_> {
-    async fn once(&self, gone: &mut watch::Receiver<bool>) -> Result<Outcome, Box<Failed>> {
+    async fn once(&self, gone: &mut watch::Receiver<bool>) -> Result<Outcome, Box<RunFailure>> {
         let begun = Instant::now();
-        let held = self.authorize().map_err(Failed::from)?;
+        let held = self.authorize().map_err(RunFailure::from)?;
         let running = self
             .broker
             .live()
@@ -151,15 +151,15 @@ impl Request<'_> {
                 task: revoked.task,
                 at: revoked.at,
             })
-            .map_err(Failed::from)?;
+            .map_err(RunFailure::from)?;
         let record = self
             .broker
             .ssh_record(Event::ExecAttempt, self.caller, self.action)
             .with_detail("timeout_s", self.terms.timeout.as_secs().to_string());
         let attempt = self.broker.attempt(AttemptKind::Exec, record).await;
-        let attempt = attempt.map_err(|error| Failed::from(RunError::from(error)))?;
+        let attempt = attempt.map_err(|error| RunFailure::from(RunError::from(error)))?;
 
-        let mut facts = Facts::default();
+        let mut facts = LoginFacts::default();
         let mut ended = running.ended();
         let (canceller, cancel) = ephyr_ssh::cancellation();
         let (result, why) = {
@@ -185,27 +185,28 @@ impl Request<'_> {
                 })
             }
             Err(failed) => {
-                let Failed { error, output } = &*failed;
+                let RunFailure { error, output } = &*failed;
                 self.finish(attempt, &facts, duration_ms, output.as_ref(), Some(error));
                 Err(failed)
             }
         }
     }
 
-    /// Whether it came to an end of its own; where it did not, whether the target was asked to run it.
+    /// Returns the output of a command that ended by itself or by its timeout. Any other end is an error that
+    /// says whether the target had been asked to run the command.
     fn settle(
         &self,
         result: Result<Option<ExecOutput>, RunError>,
         why: Option<Ended>,
-    ) -> Result<ExecOutput, Box<Failed>> {
-        let without = |error| Box::new(Failed::from(error));
-        let not_begun = || without(RunError::NotBegun(why.unwrap_or(Ended::Shutdown)));
-        let output = result.map_err(without)?.ok_or_else(not_begun)?;
+    ) -> Result<ExecOutput, Box<RunFailure>> {
+        let without_output = |error| Box::new(RunFailure::from(error));
+        let not_begun = || without_output(RunError::NotBegun(why.unwrap_or(Ended::Shutdown)));
+        let output = result.map_err(without_output)?.ok_or_else(not_begun)?;
         let error = match &output.exit {
             Exit::Cancelled if !output.asked => return Err(not_begun()),
             Exit::Cancelled => RunError::Ended(why.unwrap_or(Ended::Shutdown)),
             Exit::Timeout if !output.asked => {
-                return Err(without(RunError::Ssh(SshError::TimedOut {
+                return Err(without_output(RunError::Ssh(SshError::TimedOut {
                     target: self.action.target.clone(),
                     stage: Stage::Start,
                     after: self.terms.timeout,
@@ -215,7 +216,7 @@ impl Request<'_> {
             Exit::Unproven(reported) => RunError::Unproven(reported.clone()),
             Exit::Code(_) | Exit::Signal(_) | Exit::Timeout => return Ok(output),
         };
-        Err(Box::new(Failed {
+        Err(Box::new(RunFailure {
             error,
             output: Some(output),
         }))
@@ -232,14 +233,13 @@ impl Request<'_> {
         })
     }
 
-    /// Connects while the signer works, logs in, runs the command. Gives nothing where it was cancelled
-    /// before the command.
+    /// Logs in and runs the command. Returns `None` if cancelled before the command was sent.
     async fn execute(
         &self,
         held: &Held,
         attempt: &Attempt,
         cancel: ephyr_ssh::Cancel,
-        facts: &mut Facts,
+        facts: &mut LoginFacts,
     ) -> Result<Option<ExecOutput>, RunError> {
         let mut cancelled = cancel.clone();
         let logged_in = tokio::select! {
@@ -256,11 +256,12 @@ impl Request<'_> {
         Ok(Some(output.await?))
     }
 
+    /// Connects to the target while the signer issues the certificate, then authenticates.
     async fn log_in(
         &self,
         held: &Held,
         attempt: &Attempt,
-        facts: &mut Facts,
+        facts: &mut LoginFacts,
     ) -> Result<LoggedIn, RunError> {
         let options = ephyr_ssh::Options {
             strict_host_keys: self.broker.policy().global().host_key_strict,
@@ -288,11 +289,11 @@ impl Request<'_> {
         Ok(connection.authenticate(identity).await?)
     }
 
-    /// Records the outcome, and what was noticed of the host key.
+    /// Records the outcome, and an unpinned or changed host key.
     fn finish(
         &self,
         attempt: Attempt,
-        facts: &Facts,
+        facts: &LoginFacts,
         duration_ms: u64,
         output: Option<&ExecOutput>,
         error: Option<&RunError>,
@@ -328,7 +329,7 @@ impl Request<'_> {
     }
 }
 
-/// Adds how the command ended and how much it wrote.
+/// Adds how the command ended and how many bytes it wrote.
 fn with_output(record: Record, output: &ExecOutput) -> Record {
     let exit = match &output.exit {
         Exit::Code(code) => code.to_string(),
@@ -344,26 +345,26 @@ fn with_output(record: Record, output: &ExecOutput) -> Record {
         .with_detail("stderr_bytes", output.stderr_bytes.to_string())
 }
 
-/// Waits until something outside ends the action.
+/// Waits until the action is ended by a revocation, a policy change, shutdown, or the caller going away.
 async fn ended_by(
     ended: &mut watch::Receiver<Option<Ended>>,
     gone: &mut watch::Receiver<bool>,
 ) -> Ended {
-    let told = async {
+    let by_broker = async {
         let why = ended.wait_for(Option::is_some).await.map(|why| *why);
         match why {
             Ok(why) => why.unwrap_or(Ended::Shutdown),
             Err(_) => std::future::pending().await,
         }
     };
-    let left = async {
+    let by_caller = async {
         let never = gone.wait_for(|gone| *gone).await.is_err();
         if never {
             std::future::pending::<()>().await;
         }
     };
     tokio::select! {
-        why = told => why,
-        () = left => Ended::CallerGone,
+        why = by_broker => why,
+        () = by_caller => Ended::CallerGone,
     }
 }

@@ -1,4 +1,4 @@
-//! Making, finding and revoking tasks: the rules of the tree, whichever way the request came in.
+//! Creates, finds, binds and revokes tasks, with the same rules on every entrypoint.
 
 mod bind;
 mod child;
@@ -22,22 +22,22 @@ pub use self::root::{NewRoot, create_root, preview_root};
 use crate::broker::Broker;
 use crate::records::finish;
 
-/// A child's life where none is asked for.
+/// The default lifetime of a child.
 pub const CHILD_TTL: Ttl = Ttl::from_secs(600);
-/// How long a child that must be bound may stay unbound.
+/// The time within which a child that must be bound has to be bound.
 pub const BIND_TIME: Ttl = Ttl::from_secs(30);
 
-/// A task that was made.
+/// A newly created task.
 pub struct Created {
     /// The task.
     pub record: Arc<TaskRecord>,
     /// Its first token.
     pub token: Token,
-    /// Proof that it was recorded.
+    /// Proof that the attempt was recorded.
     pub receipt: Option<Receipt>,
 }
 
-/// Creates a task: the attempt on disk, then the task, then the outcome.
+/// Records the attempt on disk, creates the task, then records the outcome.
 async fn create(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
@@ -63,12 +63,12 @@ async fn create(
     })
 }
 
-/// Tokens carry whole seconds.
+/// Rounds down to whole seconds, the resolution of tokens.
 fn token_expiry(expires: Timestamp) -> Timestamp {
     Timestamp::from_unix_seconds(expires.unix_seconds())
 }
 
-/// The caller's token and its task, which must be `task` where that is said.
+/// Returns the caller's token and its task, which must be `task` if that is given.
 fn own_task<'c>(
     broker: &Broker,
     caller: &'c AgentCaller,
@@ -84,8 +84,8 @@ fn own_task<'c>(
         .ok_or(TaskError::NotFound(token.task()))
 }
 
-/// Refuses a token that a holder narrowed. The holder of the full token keeps the task: binding would lock out
-/// holders of a fuller token, and revoking would end their work.
+/// Refuses a token that a holder narrowed: binding would lock out the holders of the fuller token, and revoking
+/// would end their work.
 fn refuse_narrowed(caller: &AgentCaller) -> Result<(), TaskError> {
     if caller.token().is_some_and(VerifiedToken::is_narrowed) {
         return Err(TaskError::NarrowedToken);
@@ -93,8 +93,8 @@ fn refuse_narrowed(caller: &AgentCaller) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// The task of this id, if it is the caller's to see: with a token its own task and those below, else
-/// those of the agent.
+/// Returns a task that is visible to the caller: with a token, its own task and those below; otherwise the tasks of
+/// the agent.
 ///
 /// # Errors
 /// [`TaskError::NotFound`].
@@ -110,8 +110,7 @@ pub fn find(
     record.ok_or(TaskError::NotFound(id))
 }
 
-/// The newest tasks that are the caller's to see, at most `most`, the oldest of them first; and how many
-/// there are.
+/// Returns the newest `most` tasks that are visible to the caller, oldest first, and the count of all of them.
 #[must_use]
 pub fn visible(
     broker: &Broker,
@@ -123,7 +122,7 @@ pub fn visible(
     };
     let mut subtree = broker.state().subtree(task);
     let count = subtree.len();
-    // Ids are in order of time.
+    // Ids sort by creation time.
     subtree.sort_unstable();
     let newest = subtree.split_off(count.saturating_sub(most));
     let found = newest.into_iter().filter_map(|id| broker.state().task(id));
@@ -133,12 +132,12 @@ pub fn visible(
 fn is_visible(caller: &AgentCaller, record: &TaskRecord) -> bool {
     match caller.task() {
         Some(task) => record.lineage.contains(&task),
-        // Its own tasks, and those that grew below them.
+        // Its own tasks, and all below the roots that it created.
         None => record.agent == *caller.agent() || record.initiated_by == *caller.agent(),
     }
 }
 
-/// A record about a task, under that task's own lineage.
+/// Returns a record about a task, under the lineage of that task.
 fn task_record(broker: &Broker, event: Event, caller: &AgentCaller, task: &TaskRecord) -> Record {
     let mut record = broker
         .own_record(event)
@@ -148,7 +147,8 @@ fn task_record(broker: &Broker, event: Event, caller: &AgentCaller, task: &TaskR
     record
 }
 
-fn refused(
+/// Records a refusal; returns its error.
+fn note_refusal(
     broker: &Broker,
     caller: &AgentCaller,
     tool: &'static str,

@@ -1,13 +1,16 @@
-//! A broker within a test: real state, policy, log and router, and a signer that answers what the test
-//! says. What happens between two steps of one request can be brought about here; what needs targets and
-//! users stands in `tests/system`.
+//! A broker for unit tests: real state, policy, audit log and router, and a scripted signer. Tests can change the
+//! state between two steps of one request. Tests that need targets or separate users are in `tests/system`.
 
-use ephyr_core::ids;
 use std::path::Path;
 use std::sync::Arc;
 
+use ephyr_core::audit::Audit;
+use ephyr_core::epoch::{Candidate, EpochEntry};
+use ephyr_core::ids;
+use ephyr_core::signer::Signer;
+use ephyr_core::state::{Quotas, State, TaskRecord};
 use ephyr_names::{TaskId, Timestamp, Ttl};
-use ephyr_signer_ipc::{FrameReader, Reply, Request as Asked, decode, encode};
+use ephyr_signer_ipc::{FrameReader, Reply, Request as SignerRequest, decode, encode};
 use ephyr_token::{DelegationCertificate, DelegationPayload, Envelope, RootSpec, mint_root};
 use http::request::Parts as Head;
 use http::{Method, StatusCode};
@@ -19,33 +22,29 @@ use tokio::net::UnixListener;
 
 use crate::broker::{Broker, Parts, SandboxView};
 use crate::clock;
-use crate::http::{Peer, Request, Router, Way};
+use crate::http::{Entrypoint, Peer, Request, Router};
 use crate::policy::Loaded;
-use ephyr_core::audit::Audit;
-use ephyr_core::epoch::{Candidate, EpochEntry};
-use ephyr_core::signer::Signer;
-use ephyr_core::state::{Quotas, State, TaskRecord};
 
-/// An agent of this host, and its UID.
+/// An agent with a UID on this host.
 pub(crate) const HOME: &str = "home";
 pub(crate) const HOME_UID: u32 = 4001;
-/// A host key that no host has.
+/// A host key that belongs to no host.
 const HOST_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFb0pR5mR0UgbYKcqoUIkxBSF1sNaC/hxrFKJ9XBTHE";
 
-/// A broker and what it lies in.
+/// A broker and its directory.
 pub(crate) struct Bench {
     pub(crate) broker: Arc<Broker>,
     dir: tempfile::TempDir,
 }
 
-/// What came back.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Value,
 }
 
-/// A policy: `home` may be `read` on `web`, where nothing listens; `away` has no UID and may nothing.
+/// Returns a policy: `home` may use `read` on `web`, where nothing listens; `away` has no UID and no grants.
 pub(crate) fn policy() -> Value {
     json!({
         "global": {"max_active_certs": 20, "default_ttl": "5m", "max_ttl": "30m"},
@@ -65,7 +64,7 @@ pub(crate) fn policy() -> Value {
 }
 
 impl Bench {
-    /// With that policy and an epoch that may mint.
+    /// Starts a broker with this policy and an epoch that may mint.
     pub(crate) fn new(policy: &Value) -> Self {
         let bench = Self::without_epoch(policy);
         let entry = epoch(clock::now());
@@ -73,19 +72,19 @@ impl Bench {
         bench
     }
 
-    /// With that policy, before the signer has delegated to it.
+    /// Starts a broker to which the signer has not delegated yet.
     pub(crate) fn without_epoch(policy: &Value) -> Self {
         Self::open(tempfile::tempdir().unwrap(), policy)
     }
 
-    /// The same after a restart.
+    /// Restarts the broker on the same directory.
     pub(crate) fn restart(self, policy: &Value) -> Self {
         self.broker.audit().writer().close().unwrap();
         drop(self.broker);
         Self::open(self.dir, policy)
     }
 
-    /// As [`Bench::new`], with these limits on live tasks.
+    /// Starts a broker as [`Bench::new`], with these quotas of live tasks.
     pub(crate) fn with_quotas(policy: &Value, quotas: Quotas) -> Self {
         let bench = Self::open_with(tempfile::tempdir().unwrap(), policy, quotas);
         let entry = epoch(clock::now());
@@ -93,7 +92,7 @@ impl Bench {
         bench
     }
 
-    /// The path of the state journal.
+    /// Returns the path of the state journal.
     pub(crate) fn journal(&self) -> std::path::PathBuf {
         self.dir.path().join("state.journal")
     }
@@ -123,52 +122,52 @@ impl Bench {
         Self { broker, dir }
     }
 
-    /// Writes another policy; gives where it lies.
+    /// Writes another policy; returns its path.
     pub(crate) fn write_policy(&self, policy: &Value) -> std::path::PathBuf {
         let path = self.dir.path().join("policy.json");
         std::fs::write(&path, policy.to_string()).unwrap();
         path
     }
 
-    /// Starts a signer that answers with `answer`.
-    pub(crate) fn signer(&self, answer: impl Fn(Asked) -> Reply + Send + 'static) {
+    /// Starts a signer that responds with `answer`.
+    pub(crate) fn signer(&self, answer: impl Fn(SignerRequest) -> Reply + Send + 'static) {
         let listener = UnixListener::bind(self.dir.path().join("signer.sock")).unwrap();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let (mut reader, mut buffer) = (FrameReader::new(), [0; 4096]);
-                let asked = loop {
+                let request = loop {
                     let n = stream.read(&mut buffer).await.unwrap();
                     if let Some(body) = reader.feed(&buffer[..n]).unwrap() {
                         break decode(body).unwrap();
                     }
                 };
-                let frame = encode(&answer(asked)).unwrap();
+                let frame = encode(&answer(request)).unwrap();
                 stream.write_all(&frame).await.unwrap();
             }
         });
     }
 
-    /// A signer that takes connections and says nothing, as long as it is kept.
+    /// Starts a signer that never responds. It listens until dropped.
     pub(crate) fn silent_signer(&self) -> UnixListener {
         UnixListener::bind(self.dir.path().join("signer.sock")).unwrap()
     }
 
-    /// The router of a way in.
-    pub(crate) fn router(&self, way: Way) -> Arc<Router> {
+    /// Returns the router of an entrypoint.
+    pub(crate) fn router(&self, entrypoint: Entrypoint) -> Arc<Router> {
         let key = ephyr_mcp::SessionKey::from_bytes([7; 32]);
-        Arc::new(Router::new(Arc::clone(&self.broker), way, key).unwrap())
+        Arc::new(Router::new(Arc::clone(&self.broker), entrypoint, key).unwrap())
     }
 
-    /// A root task of `agent`, changed by `edit` before it is kept, and a token for what it was before.
+    /// Stores a root task of `agent` after `edit` changed it; returns its id and a token of the unchanged task.
     pub(crate) fn task(
         &self,
         agent: &str,
-        lives: Ttl,
+        ttl: Ttl,
         edit: impl FnOnce(&mut TaskRecord),
     ) -> (TaskId, String) {
         let now = clock::now();
         let epoch = self.broker.state().newest_epoch().unwrap();
-        let (id, expires) = (ids::task_id(now), now.after(lives));
+        let (id, expires) = (ids::task_id(now), now.after(ttl));
         let spec = RootSpec {
             task: id,
             agent: agent.parse().unwrap(),
@@ -196,7 +195,7 @@ impl Bench {
         (id, token.as_text())
     }
 
-    /// The records in the log so far, once all of them are there.
+    /// Flushes the audit log and returns its records.
     pub(crate) fn records(&self) -> Vec<Value> {
         self.broker.audit().writer().flush().unwrap();
         let text = std::fs::read_to_string(self.dir.path().join("audit.jsonl")).unwrap();
@@ -204,21 +203,21 @@ impl Bench {
         text.lines().map(record).collect()
     }
 
-    /// Their kinds.
+    /// Returns the event names of all records.
     pub(crate) fn events(&self) -> Vec<String> {
         let records = self.records();
         let name = |record: &Value| record["event"].as_str().unwrap().to_owned();
         records.iter().map(name).collect()
     }
 
-    /// The last record of a kind.
+    /// Returns the last record of an event.
     pub(crate) fn last(&self, event: &str) -> Value {
         let mut records = self.records().into_iter().rev();
         records.find(|record| record["event"] == event).unwrap()
     }
 }
 
-/// A certified epoch that may mint for an hour.
+/// Returns a certified epoch that may mint for an hour.
 pub(crate) fn epoch(now: Timestamp) -> EpochEntry {
     let candidate = Candidate::generate(now);
     let payload = DelegationPayload {
@@ -239,7 +238,7 @@ pub(crate) fn load(dir: &Path, policy: &Value) -> Loaded {
     Loaded::load(&path, None).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A request's head.
+/// Returns the head of a request.
 pub(crate) fn head(method: Method, path: &str, headers: &[(&str, &str)]) -> Head {
     let mut request = http::Request::builder().method(method).uri(path);
     if !headers.iter().any(|(name, _)| *name == "host") {
@@ -251,7 +250,7 @@ pub(crate) fn head(method: Method, path: &str, headers: &[(&str, &str)]) -> Head
     request.body(()).unwrap().into_parts().0
 }
 
-/// The head and body of an MCP request.
+/// Returns the head and body of an MCP request.
 pub(crate) fn mcp(method: &str, params: Value, headers: &[(&str, &str)]) -> (Head, String) {
     let name = params["name"].as_str().or(params["uri"].as_str());
     let mut all = vec![
@@ -274,7 +273,7 @@ pub(crate) fn mcp(method: &str, params: Value, headers: &[(&str, &str)]) -> (Hea
     (head(Method::POST, "/mcp", &all), body.to_string())
 }
 
-/// The first step of a request.
+/// Runs the first step of a request: admission by its head.
 pub(crate) async fn admit(
     router: &Arc<Router>,
     peer: Peer,
@@ -286,7 +285,7 @@ pub(crate) async fn admit(
     }
 }
 
-/// The second step.
+/// Runs the second step: handling with the body.
 pub(crate) async fn finish(
     router: &Arc<Router>,
     admitted: Request,
@@ -297,7 +296,7 @@ pub(crate) async fn finish(
     answer(Arc::clone(router).answer(admitted, head, body).await).await
 }
 
-/// Both.
+/// Runs both steps.
 pub(crate) async fn ask(router: &Arc<Router>, peer: Peer, (head, body): (Head, String)) -> Answer {
     match admit(router, peer, &head).await {
         Ok(admitted) => finish(router, admitted, head, &body).await,
@@ -305,7 +304,7 @@ pub(crate) async fn ask(router: &Arc<Router>, peer: Peer, (head, body): (Head, S
     }
 }
 
-async fn answer(response: http::Response<crate::http::Body>) -> Answer {
+async fn answer(response: http::Response<crate::response::Body>) -> Answer {
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);

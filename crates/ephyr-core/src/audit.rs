@@ -12,7 +12,7 @@ use ephyr_signer_ipc::ErrorCode;
 use crate::ids;
 use crate::signer::{Signer, SignerError};
 
-/// Most record hashes in one request to the signer.
+/// Maximum number of record hashes in one request to the signer.
 const CHECKPOINT_RECORDS: usize = ephyr_signer_ipc::MAX_CHECKPOINT_HASHES;
 
 /// The audit log.
@@ -21,23 +21,23 @@ pub struct Audit {
     writer: Writer,
 }
 
-/// Why the signer's countersignature is not in the log.
+/// Why the log was not countersigned.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     /// The signer refused or cannot be reached.
     #[error(transparent)]
     Signer(#[from] SignerError),
-    /// What it signed does not fit the log, or the log cannot be written.
+    /// The signed checkpoint does not match the log, or the log cannot be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// The signer has folded records that the log does not have.
+    /// The signer has countersigned records that the log does not have.
     #[error(
-        "the signer has countersigned {signed} records of this log, which has {present}: its end was cut off"
+        "the audit log holds {present} records, but the signer has countersigned {signed}: its end was cut off"
     )]
     Truncated {
-        /// Records that the signer folded.
+        /// Number of records that the signer has countersigned.
         signed: u64,
-        /// Records that are there.
+        /// Number of records in the log.
         present: u64,
     },
 }
@@ -46,7 +46,7 @@ impl Audit {
     /// Opens the log.
     ///
     /// # Errors
-    /// [`OpenError`]; the broker must not start then.
+    /// [`OpenError`]; the broker must not start.
     pub fn open(
         path: &Path,
         rotate_at: u64,
@@ -63,7 +63,7 @@ impl Audit {
     /// Records an attempt and returns once it is on disk.
     ///
     /// # Errors
-    /// [`AuditError`]: nothing of the attempt may happen then.
+    /// [`AuditError`]; the attempted action must not start.
     pub async fn attempt(&self, kind: AttemptKind, record: Record) -> Result<Attempt, AuditError> {
         self.writer.attempt(kind, record).await
     }
@@ -71,33 +71,33 @@ impl Audit {
     /// Appends a record and returns once it is on disk.
     ///
     /// # Errors
-    /// [`AuditError`]: nothing that the record announces may happen then.
+    /// [`AuditError`]; the recorded effect must not happen.
     pub async fn durable(&self, record: &Record) -> Result<Appended, AuditError> {
         self.writer.durable(record).await
     }
 
-    /// Notes a record; it is on disk within a second. What a full queue drops, the log itself counts and
-    /// tells (`audit_gap`).
+    /// Queues a record, which is on disk within a second. Records that a full queue drops are counted in the log
+    /// (`audit_gap`).
     pub fn note(&self, record: Record) {
         let _ = self.writer.append(record);
     }
 
-    /// The writer beneath.
+    /// Returns the underlying writer.
     #[must_use]
     pub fn writer(&self) -> &Writer {
         &self.writer
     }
 
-    /// Whether `wanted` records, or any after a while, wait for the signer's countersignature.
+    /// Returns the number of records that are not countersigned.
     #[must_use]
     pub fn uncountersigned(&self) -> u64 {
         let position = self.writer.position();
         position.count.saturating_sub(position.signed)
     }
 
-    /// Requests the signer's countersignature for all that is on disk now. Records written meanwhile wait for the next
-    /// time: under load there would be no end otherwise, and a signature for every few records. `now` is the time of the
-    /// records about it.
+    /// Requests the signer's countersignature for all records on disk now. Records written meanwhile wait for the next
+    /// call: under load this one would otherwise never return and would sign every few records. `now` is the time of
+    /// the checkpoint records.
     ///
     /// # Errors
     /// [`CheckpointError`].
@@ -123,7 +123,7 @@ impl Audit {
                     self.record_checkpoint(checkpoint, policy, now).await?;
                     from = None;
                 }
-                // A crash kept an earlier checkpoint from being recorded: go on where the signer stands.
+                // A crash kept an earlier checkpoint out of the log: continue at the signer's position.
                 Err(SignerError::Refused {
                     code: ErrorCode::CheckpointMismatch,
                     expected: Some(at),

@@ -17,7 +17,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Returns the caller that a process's UID alone names: an agent, an admin of the policy, or root.
+    /// Returns the caller that a process's UID alone identifies: an agent, an admin of the policy, or root.
     #[must_use]
     pub fn of_uid(policy: &Policy, uid: u32) -> Option<Self> {
         if let Some(agent) = policy.agent_by_uid(uid) {
@@ -28,18 +28,18 @@ impl Caller {
     }
 }
 
-/// A person who operates the appliance, known by the UID of a process.
+/// A person who operates the appliance, identified by the UID of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Operator {
     /// The UID; 0 is root.
     pub uid: u32,
 }
 
-/// An agent as established for one request. Cheap to clone.
+/// An agent, as authenticated for one request. Cheap to clone.
 #[derive(Clone)]
-pub struct AgentCaller(Arc<Established>);
+pub struct AgentCaller(Arc<AuthenticatedAgent>);
 
-struct Established {
+struct AuthenticatedAgent {
     subject: Subject,
     via: Via,
     token: Option<VerifiedToken>,
@@ -50,17 +50,17 @@ struct Established {
 /// The extent to which a caller may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// All that the decision path allows.
+    /// Everything that the decision path allows.
     Full,
-    /// Its task must be bound first: only `task_bind` is accepted, until the deadline.
+    /// The task must be bound first: only `task_bind` is accepted, until the deadline.
     Locked,
-    /// Its task was bound after its token was made: only `task_bind` with the same key is accepted, since its answer
+    /// The task was bound after the token was issued: only `task_bind` with the same key is accepted, since its answer
     /// may have been lost.
     Superseded,
 }
 
-/// An `Ephyr-Proof` that came with an unbound token: by the key that is to be bound. It covers method, path and body of
-/// the request.
+/// An `Ephyr-Proof` sent with an unbound token and made with the key to be bound. It covers method, path and body of the
+/// request.
 pub struct UnboundProof {
     /// The proof.
     pub proof: ephyr_token::Proof,
@@ -72,14 +72,14 @@ pub struct UnboundProof {
     pub body: Digest,
 }
 
-/// The credential that established the caller.
+/// The credential that authenticated the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
     /// The UID of its process, over the Unix socket.
     Uid(u32),
     /// Its API key.
     Key,
-    /// A task token; over the Unix socket its UID fits as well.
+    /// A task token. Over the Unix socket, the process's UID is the agent's too.
     Token,
 }
 
@@ -94,7 +94,7 @@ impl Via {
         }
     }
 
-    /// Returns the credential in words for the caller.
+    /// Returns the credential in words, for messages to the caller.
     #[must_use]
     pub fn what(&self) -> &'static str {
         match self {
@@ -106,19 +106,19 @@ impl Via {
 }
 
 impl AgentCaller {
-    /// An agent known by the UID of its process.
+    /// Returns an agent identified by the UID of its process.
     #[must_use]
     pub fn by_uid(agent: AgentName, uid: u32) -> Self {
         Self::new(Subject::direct(agent), Via::Uid(uid), None, Standing::Full)
     }
 
-    /// An agent known by its API key.
+    /// Returns an agent identified by its API key.
     #[must_use]
     pub fn by_key(agent: AgentName) -> Self {
         Self::new(Subject::direct(agent), Via::Key, None, Standing::Full)
     }
 
-    /// The agent that a token of a live task names.
+    /// Returns the agent that a token of a live task names.
     #[must_use]
     pub fn by_token(token: VerifiedToken, standing: Standing) -> Self {
         let subject = Subject {
@@ -130,7 +130,7 @@ impl AgentCaller {
     }
 
     fn new(subject: Subject, via: Via, token: Option<VerifiedToken>, standing: Standing) -> Self {
-        Self(Arc::new(Established {
+        Self(Arc::new(AuthenticatedAgent {
             subject,
             via,
             token,
@@ -139,12 +139,12 @@ impl AgentCaller {
         }))
     }
 
-    /// Adds the proof that came with an unbound token.
+    /// Adds the proof sent with an unbound token.
     #[must_use]
     pub fn with_proof(mut self, proof: UnboundProof) -> Self {
-        // A caller that was just established has one owner.
-        if let Some(established) = Arc::get_mut(&mut self.0) {
-            established.proof = Some(proof);
+        // A new caller has no clones yet.
+        if let Some(agent) = Arc::get_mut(&mut self.0) {
+            agent.proof = Some(proof);
         }
         self
     }
@@ -172,7 +172,7 @@ impl AgentCaller {
         self.0.subject.lineage.iter().map(|(task, _)| *task)
     }
 
-    /// Returns the credential that established it.
+    /// Returns the credential that authenticated it.
     #[must_use]
     pub fn via(&self) -> Via {
         self.0.via
@@ -190,7 +190,7 @@ impl AgentCaller {
         self.0.token.as_ref()
     }
 
-    /// Returns the proof that came with its unbound token.
+    /// Returns the proof sent with its unbound token.
     #[must_use]
     pub fn unbound_proof(&self) -> Option<&UnboundProof> {
         self.0.proof.as_ref()
@@ -200,7 +200,7 @@ impl AgentCaller {
     #[must_use]
     pub fn key(&self) -> Cow<'_, str> {
         match self.task() {
-            // The task and not the token: a holder may narrow its token and go on with its session.
+            // The task, not the token: a holder may narrow its token and continue its MCP session.
             Some(task) => Cow::Owned(format!("{}/{task}", self.agent())),
             None => Cow::Borrowed(self.agent().as_str()),
         }

@@ -1,4 +1,4 @@
-//! An epoch: the life of one token-minting secret, and of the key that signs receipts.
+//! An epoch: the lifetime of one token-minting secret and of the key that signs receipts.
 
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -15,26 +15,26 @@ use crate::ids;
 #[derive(Serialize, Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct EpochEntry {
-    /// The epoch.
+    /// Its id.
     pub id: EpochId,
     /// The secret from which each tree's root key is derived.
     pub secret: Secret,
     /// The seed of the Ed25519 key that signs receipts.
     pub seed: Secret,
-    /// What the signer said of that key.
+    /// The signer's certificate for that key.
     pub certificate: DelegationCertificate,
 }
 
-/// A usable epoch. The secrets within are zeroized when it goes.
+/// A usable epoch. Its secrets are zeroized on drop.
 pub struct Epoch {
     entry: EpochEntry,
     secret: EpochSecret,
-    /// Signs receipts, one for every call that acts: hence the library that is quickest at it.
+    /// Signs a receipt for every action, hence the fastest library.
     signing: Ed25519KeyPair,
     certificate: Digest,
 }
 
-/// The key material of an epoch that the signer has not yet certified.
+/// The key material of an epoch that the signer has not certified yet.
 pub struct Candidate {
     /// Its id.
     pub id: EpochId,
@@ -43,7 +43,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// New key material.
+    /// Generates new key material.
     #[must_use]
     pub fn generate(now: Timestamp) -> Self {
         Self {
@@ -53,15 +53,15 @@ impl Candidate {
         }
     }
 
-    /// The public key to be certified.
+    /// Returns the public key to be certified.
     ///
     /// # Errors
-    /// Where the library refuses to make a key.
+    /// The library cannot create the key.
     pub fn public_key(&self) -> Result<[u8; 32], NoKey> {
         public_key(&signing_key(&self.seed)?)
     }
 
-    /// The epoch, once certified.
+    /// Adds the signer's certificate.
     #[must_use]
     pub fn certified(self, certificate: DelegationCertificate) -> EpochEntry {
         EpochEntry {
@@ -74,17 +74,17 @@ impl Candidate {
 }
 
 impl Epoch {
-    /// Makes the epoch that an entry describes.
+    /// Creates the epoch that an entry describes.
     ///
     /// # Errors
-    /// When the certificate is for another epoch or key.
+    /// The key cannot be created, or the certificate is for another epoch or key.
     pub fn from_entry(entry: EpochEntry) -> Result<Self, &'static str> {
-        let no_key = |_| "its key cannot be made";
+        let no_key = |_| "the epoch's key cannot be created";
         let signing = signing_key(&entry.seed).map_err(no_key)?;
         let public = public_key(&signing).map_err(no_key)?;
         let payload = &entry.certificate.payload;
         if payload.epoch != entry.id || payload.public_key != public {
-            return Err("the delegation certificate is for another epoch");
+            return Err("the delegation certificate is for another epoch or key");
         }
         Ok(Self {
             secret: EpochSecret::from_bytes(entry.secret.0),
@@ -94,25 +94,25 @@ impl Epoch {
         })
     }
 
-    /// Its id.
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> EpochId {
         self.entry.id
     }
 
-    /// From when on it mints no more.
+    /// Returns the time from which it mints no tokens.
     #[must_use]
     pub fn mint_until(&self) -> Timestamp {
         self.entry.certificate.payload.mint_until
     }
 
-    /// From when on all its tokens are dead.
+    /// Returns the time from which none of its tokens is valid.
     #[must_use]
     pub fn valid_until(&self) -> Timestamp {
         self.entry.certificate.payload.valid_until
     }
 
-    /// When a successor is due: at 5/6 of the minting time.
+    /// Returns the time at which a successor is due: 5/6 of the minting time.
     #[must_use]
     pub fn renew_at(&self) -> Timestamp {
         let payload = &self.entry.certificate.payload;
@@ -123,16 +123,16 @@ impl Epoch {
         Timestamp::from_unix_millis(until - (until - from) / 6)
     }
 
-    /// The key of one task tree.
+    /// Returns the root key of one task tree.
     #[must_use]
     pub fn root_key(&self, root: TaskId) -> RootKey {
         self.secret.root_key(root)
     }
 
-    /// The receipt for a record that is in the log.
+    /// Signs the receipt for a record that is in the log.
     ///
     /// # Errors
-    /// Where the library refuses to sign.
+    /// The library cannot sign.
     pub fn receipt(&self, record: RecordId, hash: Digest) -> Result<Receipt, NoKey> {
         Receipt::sign(record, hash, self.certificate, |message| {
             let signature = self.signing.try_sign(message)?;
@@ -140,14 +140,14 @@ impl Epoch {
         })
     }
 
-    /// What the journal keeps of it.
+    /// Returns its journal entry.
     #[must_use]
     pub fn entry(&self) -> &EpochEntry {
         &self.entry
     }
 }
 
-/// The cryptographic library refused to make or to use a key, which it does for no key of 32 random bytes.
+/// The cryptographic library cannot create or use a key. Does not happen for 32 random bytes.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the epoch's key cannot be used")]
 pub struct NoKey;
@@ -166,7 +166,7 @@ fn public_key(key: &Ed25519KeyPair) -> Result<[u8; 32], NoKey> {
     key.public_key().as_ref().try_into().map_err(|_| NoKey)
 }
 
-/// 32 secret bytes. Written only into the journal, which lies on tmpfs; never shown.
+/// 32 secret bytes. Written only to the journal, which lies on tmpfs; never displayed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(pub [u8; 32]);
 
@@ -184,6 +184,6 @@ impl<'de> Deserialize<'de> for Secret {
         let bytes = bytes.as_slice().try_into();
         bytes
             .map(Self)
-            .map_err(|_| serde::de::Error::custom("32 bytes are expected"))
+            .map_err(|_| serde::de::Error::custom("expected 32 bytes"))
     }
 }

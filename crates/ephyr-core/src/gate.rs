@@ -1,5 +1,5 @@
-//! The decision path with its ledger: every way in builds an action and asks here. The answer is either a permit that
-//! holds its slot until it is dropped, or the denial.
+//! The decision path and its ledger of slots. Every entrypoint builds an action and gets either a permit, which holds its
+//! slot until it is dropped, or a denial.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The decision path together with what it has reserved.
+/// The decision path and the slots that it has reserved.
 #[derive(Default)]
 pub struct Gate {
     slots: Mutex<Slots>,
@@ -22,19 +22,19 @@ pub struct Gate {
 #[derive(Default)]
 struct Slots {
     ledger: Ledger,
-    /// Serials of what was issued for a slot.
+    /// Serial and expiry of the certificate issued for each slot.
     serials: HashMap<SlotId, (Serial, Timestamp)>,
 }
 
-/// A certificate that is out; the state journal holds it in this form.
+/// An issued certificate, as the state journal stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Issued {
-    /// Its slot, with agent, task, target and role.
+    /// Its ledger entry: slot, agent, lineage, target and role.
     pub entry: LedgerEntry,
     /// Its serial.
     pub serial: Serial,
-    /// When it ends.
+    /// Its expiry.
     pub expires: Timestamp,
 }
 
@@ -52,9 +52,9 @@ impl Issued {
     }
 }
 
-/// A permit with its slot. Dropping it gives the slot back: nothing was issued, or its key, which was made
-/// for one command, is gone. Where the key is the agent's own, [`Held::keep`] and [`Held::keep_unseen`] say
-/// that there is, or may be, a certificate.
+/// A permit with its slot. Dropping it frees the slot: either nothing was issued, or the key, made for one command, no
+/// longer exists. If the key is the agent's own, [`Held::keep`] or [`Held::keep_unseen`] keeps the slot while a certificate
+/// exists or may exist.
 pub struct Held {
     permit: SshPermit,
     gate: Arc<Gate>,
@@ -66,7 +66,7 @@ impl Gate {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides, and reserves where the answer is yes.
+    /// Decides on an action and reserves a slot if it is allowed.
     ///
     /// # Errors
     /// The denial.
@@ -89,7 +89,7 @@ impl Gate {
         }
     }
 
-    /// What [`Gate::authorize`] would answer now; reserves nothing.
+    /// Returns the decision that [`Gate::authorize`] would make now, without reserving a slot.
     ///
     /// # Errors
     /// The denial.
@@ -104,12 +104,12 @@ impl Gate {
         ephyr_policy::preview(policy, &slots.ledger, subject, action, now)
     }
 
-    /// Notes what was issued for a slot.
+    /// Records the certificate issued for a slot.
     pub fn issued(&self, slot: SlotId, serial: Serial, expires: Timestamp) {
         self.slots().serials.insert(slot, (serial, expires));
     }
 
-    /// Takes back a certificate that was out before a restart; says whether it still is.
+    /// Restores a certificate issued before a restart. Returns whether it is still valid.
     pub fn restore(&self, issued: &Issued, now: Timestamp) -> bool {
         let mut slots = self.slots();
         let restored = slots.ledger.restore(issued.entry.clone(), now);
@@ -121,7 +121,7 @@ impl Gate {
         restored
     }
 
-    /// The certificates that an agent has out, those of one task's subtree only where `task` says so.
+    /// Returns an agent's valid certificates; with `task`, only those of its subtree.
     #[must_use]
     pub fn certificates(
         &self,
@@ -150,7 +150,7 @@ impl Gate {
             .collect()
     }
 
-    /// Number of certificates that are out.
+    /// Returns the number of slots in use.
     #[must_use]
     pub fn active(&self, now: Timestamp) -> usize {
         let mut slots = self.slots();
@@ -168,14 +168,13 @@ impl Slots {
 }
 
 impl Held {
-    /// The permit.
+    /// Returns the permit.
     pub fn permit(&self) -> &SshPermit {
         &self.permit
     }
 
-    /// The signer has made the certificate: the slot stays taken until it ends, whether or not it is given
-    /// out. Gives what has to be remembered across a restart; nothing where the time that was asked for is
-    /// over already, or a later certificate has taken the place.
+    /// Keeps the slot until `expires`, since the signer has issued the certificate, whether or not it reaches the agent.
+    /// Returns the certificate to journal, or `None` if it has expired already or a later one has replaced it.
     pub fn keep(self, serial: Serial, expires: Timestamp) -> Option<Issued> {
         let entry = self.settle(expires, Some(serial))?;
         Some(Issued {
@@ -185,8 +184,8 @@ impl Held {
         })
     }
 
-    /// The signer may have made a certificate, which then ends by `expires`: the slot stays taken until
-    /// then, unless the same is asked for again. Nobody knows a serial that could be remembered.
+    /// Keeps the slot until `expires` or until the same certificate is requested again, since the signer may have issued
+    /// one. Its serial is unknown, so nothing is journalled.
     pub fn keep_unseen(self, expires: Timestamp) {
         self.settle(expires, None);
     }

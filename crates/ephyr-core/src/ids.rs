@@ -1,4 +1,4 @@
-//! Fresh ids and random bytes from the kernel. Everything else in this crate takes them, and the time, as arguments.
+//! Ids and random bytes from the kernel.
 
 use std::cell::Cell;
 
@@ -9,18 +9,18 @@ const ID_BYTES: usize = 10;
 /// Number of ids whose random bytes are read from the kernel at once.
 const BATCH: usize = 25;
 
-/// Returns fresh random bytes from the kernel.
+/// Returns random bytes from the kernel.
 ///
 /// # Panics
-/// If the kernel gives none: a broker without randomness must not go on.
+/// If the kernel returns none: a broker without randomness must not continue.
 #[must_use]
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0u8; N];
     #[expect(
         clippy::expect_used,
-        reason = "no key may ever be made of anything but randomness"
+        reason = "a key must never be made of anything but random bytes"
     )]
-    getrandom::fill(&mut bytes).expect("the kernel gives random bytes");
+    getrandom::fill(&mut bytes).expect("the kernel returns random bytes");
     bytes
 }
 
@@ -43,7 +43,7 @@ pub fn epoch_id(now: Timestamp) -> EpochId {
 }
 
 thread_local! {
-    /// Random bytes for ids, and how many are used up. Ids must be unique; they are no secrets.
+    /// Random bytes for ids, and how many are used. Ids must be unique but are not secret.
     static ID_POOL: Cell<([u8; ID_BYTES * BATCH], usize)> =
         const { Cell::new(([0; ID_BYTES * BATCH], ID_BYTES * BATCH)) };
 }

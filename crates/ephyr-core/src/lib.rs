@@ -1,13 +1,14 @@
-//! What the broker knows and does whichever way a request came in: state, slots, running actions, attempts, and the
-//! signer's client. No HTTP server, no SSH, no policy of its own.
+//! The broker's core, independent of how a request arrives: state, slots, running actions, attempts, and the signer's
+//! client. It contains no HTTP server, no SSH and no policy.
 //!
-//! - [`state`] outlives a restart: epochs, tasks, revocations, nonces. The journal comes first, then memory, then the
-//!   answer.
-//! - [`tokens`] finds the live task behind a token's text.
+//! - [`state`] survives a restart: epochs, tasks, revocations, nonces. A change is journalled first, then applied in
+//!   memory, then answered.
+//! - [`tokens`] resolves a token to its live task.
 //! - [`gate`] runs the decision path and holds its slots.
-//! - [`live`] registers what runs, so that a revocation or a new policy can end it.
+//! - [`limits`] counts each agent's requests and serializes its walks through task trees.
+//! - [`live`] registers running actions, so that a revocation or a new policy can end them.
 //! - [`caller`] is the agent or operator behind a request.
-//! - [`audit`] records attempts before anything takes effect, and has the signer countersign the log.
+//! - [`audit`] records attempts before any effect, and has the signer countersign the log.
 //! - [`signer`] issues nothing without a permit and a recorded attempt.
 
 pub mod audit;
@@ -15,6 +16,7 @@ pub mod caller;
 pub mod epoch;
 pub mod gate;
 pub mod ids;
+pub mod limits;
 pub mod live;
 pub mod signer;
 pub mod state;

@@ -1,8 +1,7 @@
-//! What runs at this moment for a task, so that revoking the task can end it.
+//! The running actions, registered so that a revocation of their task can end them.
 //!
-//! Order matters: an action registers itself first and asks whether its task is revoked afterwards
-//! ([`Live::begin`]); a revocation is recorded first and looks for running actions afterwards
-//! ([`Live::revoke`]). Whichever comes second sees the other.
+//! The order matters: an action is registered before it checks for a revocation ([`Live::begin`]); a revocation is recorded
+//! before it ends running actions ([`Live::revoke`]). Whichever comes second sees the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,21 +26,21 @@ struct LiveAction {
     end: watch::Sender<Option<Ended>>,
 }
 
-/// Why an action was ended from outside.
+/// Why a running action must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Its task, or one above it, was revoked.
+    /// Its task or one above it was revoked.
     TaskRevoked,
     /// The new policy no longer allows it.
     PolicyChanged,
-    /// Whoever asked for it went away or cancelled.
+    /// The caller disconnected or cancelled.
     CallerGone,
     /// The broker is stopping.
     Shutdown,
 }
 
 impl Ended {
-    /// The reason as it stands in records and answers.
+    /// Returns the reason code for records and answers.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,7 +52,7 @@ impl Ended {
     }
 }
 
-/// One running action's place in the registry; dropping it leaves.
+/// The registration of one running action; dropping it removes the action.
 pub struct Running {
     id: u64,
     running: Arc<Mutex<HashMap<u64, LiveAction>>>,
@@ -61,7 +60,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Tells when the action is to end, and why.
+    /// Returns a receiver of the reason why the action must end.
     #[must_use]
     pub fn ended(&self) -> watch::Receiver<Option<Ended>> {
         self.ended.clone()
@@ -81,7 +80,7 @@ impl Live {
     /// Registers an action, unless its task has been revoked.
     ///
     /// # Errors
-    /// The revocation; the action must not begin then.
+    /// The revocation; the action must not start.
     pub fn begin(
         &self,
         state: &State,
@@ -96,10 +95,10 @@ impl Live {
         }
     }
 
-    /// Revokes a task and ends whatever runs for it or below; tells how much that was.
+    /// Revokes a task and ends all actions of it and of the tasks below. Returns the number of actions ended.
     ///
     /// # Errors
-    /// When the revocation could not be journalled; nothing is revoked or ended then.
+    /// The revocation cannot be journalled; nothing is revoked or ended.
     pub fn revoke(
         &self,
         state: &State,
@@ -110,7 +109,7 @@ impl Live {
         Ok(self.end_task(task.id))
     }
 
-    /// Registers an action.
+    /// Registers an action without checking for revocations.
     #[must_use]
     pub fn enter(&self, subject: Subject, action: impl Into<AnyAction>) -> Running {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -131,14 +130,14 @@ impl Live {
         }
     }
 
-    /// Ends whatever runs for one of these tasks or below; tells how much that was.
+    /// Ends all actions of a task and of the tasks below. Returns the number of actions ended.
     pub fn end_task(&self, task: TaskId) -> usize {
         self.end(Ended::TaskRevoked, |subject, _| {
             subject.lineage.iter().any(|(id, _)| *id == task)
         })
     }
 
-    /// Ends whatever `which` picks; tells how much that was.
+    /// Ends all actions that `which` selects. Returns the number of actions ended.
     pub fn end(&self, why: Ended, mut which: impl FnMut(&Subject, &AnyAction) -> bool) -> usize {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ended = 0;
@@ -146,7 +145,7 @@ impl Live {
             .values()
             .filter(|entry| which(&entry.subject, &entry.action))
         {
-            // The first reason stays.
+            // Keep the first reason.
             let set =
                 |current: &mut Option<Ended>| current.is_none() && current.replace(why).is_none();
             ended += usize::from(entry.end.send_if_modified(set));
@@ -154,7 +153,7 @@ impl Live {
         ended
     }
 
-    /// Number of running actions.
+    /// Returns the number of running actions.
     #[must_use]
     pub fn count(&self) -> usize {
         self.running

@@ -1,6 +1,6 @@
-//! The signer's client: one connection a request.
+//! The signer's client: one connection per request.
 //!
-//! Only [`Signer::sign`] makes something that opens a target, and it requires the permit and the recorded attempt.
+//! Only [`Signer::sign`] returns a credential for a target, and it requires the permit and the recorded attempt.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,23 +17,23 @@ use ephyr_token::{DelegationCertificate, DelegationPayload};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-/// The signer answers within its own deadline of 5 s or not at all.
+/// Time allowed for a reply. The signer answers within its own deadline of 5 s or not at all.
 const TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Talks to the signer.
+/// A client of the signer.
 #[derive(Debug, Clone)]
 pub struct Signer {
     socket: PathBuf,
 }
 
-/// A certificate as the signer made it.
+/// A certificate issued by the signer.
 #[derive(Debug)]
 pub struct SignedCertificate {
     /// The certificate, an OpenSSH line.
     pub certificate: String,
     /// Its serial.
     pub serial: Serial,
-    /// Its end.
+    /// Its expiry.
     pub expires: Timestamp,
 }
 
@@ -42,47 +42,47 @@ pub struct SignedCertificate {
 pub struct Pong {
     /// Its version.
     pub version: String,
-    /// The policy by which it signs.
+    /// The hash of its policy.
     pub policy: Digest,
-    /// What confines it.
+    /// The state of its sandbox.
     pub sandbox: SandboxReport,
 }
 
-/// Why the signer gave nothing.
+/// Why a request to the signer failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// It cannot be reached; nothing was asked.
+    /// The connection failed; nothing was sent.
     #[error("the signer cannot be reached: {0}")]
     Unreachable(io::Error),
-    /// The question is too long; nothing was asked.
-    #[error("the request cannot be put to the signer: {0}")]
+    /// The request is too long; nothing was sent.
+    #[error("the request to the signer cannot be encoded: {0}")]
     Unsendable(FrameError),
-    /// It went away before it had answered.
-    #[error("the signer went away before it had answered: {0}")]
+    /// The connection was lost before the reply.
+    #[error("the connection to the signer was lost before its reply: {0}")]
     Lost(#[from] io::Error),
-    /// It took longer than it may.
+    /// No reply arrived in time.
     #[error("the signer did not answer within {} s", TIMEOUT.as_secs())]
     Timeout,
-    /// What it sent is no reply.
-    #[error("the signer's reply cannot be understood: {0}")]
+    /// The reply is malformed.
+    #[error("the signer's reply is malformed: {0}")]
     Frame(#[from] FrameError),
-    /// It said no.
+    /// The signer refused.
     #[error("the signer refused ({code}): {message}")]
     Refused {
-        /// Why, for programs.
+        /// The reason code.
         code: ErrorCode,
-        /// Why, for people.
+        /// The reason in words.
         message: String,
-        /// With a checkpoint: how many records it has folded.
+        /// For a checkpoint: the number of records that the signer has countersigned.
         expected: Option<u64>,
     },
-    /// It answered another question.
-    #[error("the signer answered another question than was asked")]
+    /// The reply belongs to another kind of request.
+    #[error("the signer's reply does not match the request")]
     Unexpected,
 }
 
 impl SignerError {
-    /// Returns whether the signer refused only because it has another policy at this moment, as during a reload.
+    /// Returns whether the signer refused because it has another policy, as during a reload.
     #[must_use]
     pub fn is_reloading(&self) -> bool {
         matches!(
@@ -94,7 +94,7 @@ impl SignerError {
         )
     }
 
-    /// Whether the signer may have done what it was asked for.
+    /// Returns whether the signer may have carried out the request.
     #[must_use]
     pub fn may_have_acted(&self) -> bool {
         match self {
@@ -105,16 +105,16 @@ impl SignerError {
 }
 
 impl Signer {
-    /// A client of the signer at this socket.
+    /// Returns a client of the signer at this socket.
     #[must_use]
     pub fn new(socket: PathBuf) -> Self {
         Self { socket }
     }
 
-    /// Requests the certificate that a permit stands for, for this public key (an OpenSSH line).
+    /// Requests the certificate that a permit allows, for this public key (an OpenSSH line).
     ///
     /// # Errors
-    /// [`SignerError`]; [`SignerError::may_have_acted`] tells whether a certificate may exist all the same.
+    /// [`SignerError`]; a certificate may exist anyway if [`SignerError::may_have_acted`].
     pub async fn sign(
         &self,
         permit: &SshPermit,
@@ -225,7 +225,7 @@ impl Signer {
         }
     }
 
-    /// Requests a countersignature over the log after these records.
+    /// Requests a countersignature over the log up to the last of these records.
     pub(crate) async fn checkpoint(&self, unsigned: Unsigned) -> Result<Checkpoint, SignerError> {
         let request = Request::Checkpoint {
             log: unsigned.log,
@@ -250,7 +250,7 @@ impl Signer {
         }
     }
 
-    /// Sends one request; a refusal is an error.
+    /// Sends one request. A refusal is an error.
     async fn ask(&self, request: &Request) -> Result<Reply, SignerError> {
         let frame = encode(request).map_err(SignerError::Unsendable)?;
         let reply = tokio::time::timeout(TIMEOUT, self.exchange(&frame));
@@ -279,7 +279,7 @@ impl Signer {
         loop {
             let n = stream.read(&mut buffer).await?;
             if n == 0 {
-                let why = "it closed the connection without a whole reply";
+                let why = "connection closed before the reply was complete";
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why).into());
             }
             if let Some(body) = reader.feed(&buffer[..n])? {

@@ -1,5 +1,5 @@
-//! Locks and counters of the state that several requests share. The modules name them here and nowhere else, so that
-//! the feature `shuttle` can replace them by locks that try one order of events after another.
+//! Locks and counters of state that concurrent requests share. The modeled modules import them only from here, so that
+//! the feature `shuttle` can replace them with versions that run many thread interleavings.
 
 #[cfg(feature = "shuttle")]
 pub use shuttle::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What several tests of this crate need.
+//! Helpers for this crate's tests.
 
 use ephyr_names::{Timestamp, Ttl};
 use ephyr_token::{DelegationCertificate, DelegationPayload};

@@ -1,5 +1,5 @@
-//! From the text of a task token to the live task that it stands for. A valid MAC is not enough: the task must be known
-//! here, with the same holder, and nothing above it revoked.
+//! Resolves the text of a task token to its live task. A valid MAC is not enough: the task must be known, with the same
+//! holder, and neither it nor a task above it may be revoked.
 
 use ephyr_names::{TaskId, Timestamp};
 use ephyr_token::{TokenError, UnverifiedToken, VerifiedToken};
@@ -10,16 +10,16 @@ use crate::state::State;
 /// Why a task token was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefusal {
-    /// It does not verify, or its life is over.
+    /// The token does not verify or has expired.
     #[error(transparent)]
     Invalid(#[from] TokenError),
-    /// Its epoch is unknown here.
-    #[error("the token is from an earlier life of the broker; create a new task")]
+    /// The token's epoch is unknown.
+    #[error("the token's epoch has ended; create a new task")]
     EpochOver,
-    /// Its task has no record.
+    /// The task is unknown.
     #[error("the token's task has ended; create a new one")]
     TaskUnknown,
-    /// Its task, or one above it, was revoked.
+    /// The task or one above it was revoked.
     #[error("task {task} was revoked at {at}; create a new one")]
     TaskRevoked {
         /// The revoked task.
@@ -27,10 +27,10 @@ pub enum TokenRefusal {
         /// The time of the revocation.
         at: Timestamp,
     },
-    /// Its task had to be bound to a key by then.
-    #[error("the task was not bound to a key by {0} and is over")]
+    /// The task was not bound to a key before this deadline.
+    #[error("the task was not bound to a key before {0} and has ended; create a new one")]
     BindDeadlineOver(Timestamp),
-    /// It is bound to another key than its task.
+    /// The token is bound to another key than its task.
     #[error("the token is not bound to its task's key")]
     HolderMismatch,
 }
@@ -49,7 +49,7 @@ impl TokenRefusal {
         }
     }
 
-    /// Returns whether the token may be a guess. One with a valid MAC that is merely over was once held rightly.
+    /// Returns whether the token may be a guess. An expired token with a valid MAC was once issued, so it is none.
     #[must_use]
     pub fn is_guess(&self) -> bool {
         match self {
@@ -63,7 +63,7 @@ impl TokenRefusal {
 /// Verifies a text as the token of a live task.
 ///
 /// # Errors
-/// [`TokenRefusal`]. A task that is found to be over is ended.
+/// [`TokenRefusal`]. A task that is found to have expired is dropped.
 pub fn verify(
     state: &State,
     text: &str,
@@ -71,7 +71,7 @@ pub fn verify(
 ) -> Result<(VerifiedToken, Standing), TokenRefusal> {
     let token = UnverifiedToken::parse(text)?;
     let epoch = state.epoch(token.epoch()).ok_or(TokenRefusal::EpochOver)?;
-    // The MAC comes before everything that depends on what the token says.
+    // The MAC is verified before any claim of the token is used.
     let key = epoch.root_key(token.root());
     let token = token.verify(&key)?;
     if let Err(error) = token.check_expiry(now) {

@@ -2,23 +2,23 @@
 //! one is given.
 
 use ephyr_audit::{DecisionInfo, Event};
+use ephyr_core::caller::AgentCaller;
 use http::StatusCode;
 use http::request::Parts;
 
 use super::error::ApiError;
 use crate::broker::Broker;
 use crate::clock;
-use ephyr_core::caller::AgentCaller;
 
 /// Counts a request against the policy's rate, on whichever listener it arrived.
 ///
 /// # Errors
 /// 429, with the time to wait.
-pub(crate) fn take_turn(broker: &Broker, caller: &AgentCaller) -> Result<(), ApiError> {
+pub(crate) fn count_request(broker: &Broker, caller: &AgentCaller) -> Result<(), ApiError> {
     let rate = broker.policy().global().rate_limit;
     let taken = broker
-        .sessions()
-        .take_turn(caller.agent(), rate, clock::now());
+        .limits()
+        .count_request(caller.agent(), rate, clock::now());
     let Err(seconds) = taken else { return Ok(()) };
     let rule = Some("global.rate_limit");
     note_refusal(broker, caller, Event::RateLimited, "rate_limited", rule);

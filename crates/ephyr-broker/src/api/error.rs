@@ -8,7 +8,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::certificate::CertificateError;
-use crate::http::{Body, json};
+use crate::response::{Body, json};
 use crate::tools::denial_details;
 
 /// An error as the API gives it.

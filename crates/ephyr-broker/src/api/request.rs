@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_api::v1::{CertificateRequest, GrantedCertificate, RequestPreview};
+use ephyr_core::caller::AgentCaller;
 use ephyr_policy::{Purpose, SshAction};
 use http::{Response, StatusCode};
 
@@ -12,8 +13,7 @@ use super::error::ApiError;
 use crate::broker::Broker;
 use crate::certificate;
 use crate::clock;
-use crate::http::{Body, json};
-use ephyr_core::caller::AgentCaller;
+use crate::response::{Body, json};
 
 /// Issues a certificate, or says whether it would.
 pub(super) async fn answer(

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use ephyr_audit::ActionKind;
 
 use super::error::ApiError;
-use crate::reads::What;
+use crate::reads::ReadKind;
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +68,14 @@ impl Route {
 
 impl Route {
     /// Returns the read to record, if the route only reads.
-    pub(super) fn as_read(self) -> Option<What> {
+    pub(super) fn as_read(self) -> Option<ReadKind> {
         let name = match self {
             Self::WhoAmI => "/v1/whoami",
             Self::Targets => "/v1/targets",
             Self::Certs => "/v1/certs",
             Self::OpenSession | Self::Session | Self::Request => return None,
         };
-        Some(What {
+        Some(ReadKind {
             kind: ActionKind::Api,
             name,
         })

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use ephyr_api::v1::{OpenSession, Session, WhoAmI};
 use ephyr_audit::Event;
+use ephyr_core::caller::{AgentCaller, Via};
 use ephyr_policy::Policy;
 use http::{Response, StatusCode};
 
@@ -11,8 +12,7 @@ use super::body::parse;
 use super::error::ApiError;
 use crate::broker::Broker;
 use crate::clock;
-use crate::http::{Body, json};
-use ephyr_core::caller::{AgentCaller, Via};
+use crate::response::{Body, json};
 
 /// Returns what the caller was authenticated as.
 pub(super) fn who_am_i<'a>(policy: &'a Policy, caller: &'a AgentCaller) -> WhoAmI<'a> {

@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ephyr_core::limits::try_take;
 use ephyr_names::{AgentName, Digest, Timestamp, Ttl};
 use ephyr_policy::{Rate, RateWindow};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
-
-use super::throttle::try_take;
 
 /// How long a success is remembered.
 const CACHE_MILLIS: i64 = 60_000;

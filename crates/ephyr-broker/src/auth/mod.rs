@@ -3,10 +3,10 @@
 
 mod error;
 pub mod keys;
-pub(crate) mod throttle;
 mod token;
 
 use ephyr_core::caller::{AgentCaller, UnboundProof};
+use ephyr_http::Peer;
 use ephyr_names::AgentName;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -17,7 +17,6 @@ pub use token::prove_new_holder;
 use self::keys::KeyRefused;
 use crate::broker::Broker;
 use crate::clock;
-use crate::http::Peer;
 
 /// A request whose head was accepted. A bound token still needs its proof, which covers the body.
 pub struct Admitted {

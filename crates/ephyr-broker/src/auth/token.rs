@@ -2,6 +2,7 @@
 
 use ephyr_core::caller::{AgentCaller, Standing};
 use ephyr_core::tokens;
+use ephyr_http::Peer;
 use ephyr_names::AgentName;
 use ephyr_token::{HolderKey, Proof, ProofRequest, proof};
 use http::HeaderMap;
@@ -11,7 +12,6 @@ use sha2::{Digest as _, Sha256};
 use super::{Admitted, AuthError};
 use crate::broker::Broker;
 use crate::clock;
-use crate::http::Peer;
 
 /// Establishes the caller of a request with a token.
 pub(super) fn admit(

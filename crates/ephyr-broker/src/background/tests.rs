@@ -125,7 +125,7 @@ async fn what_earlier_lives_left_is_countersigned_first() {
 }
 
 #[tokio::test]
-async fn what_background_runs_and_has_ended_ends_the_broker() {
+async fn stopped_background_task_ends_the_broker() {
     let mut background = BackgroundTasks(JoinSet::new());
     background.0.spawn(std::future::pending());
     let soon = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! What becomes of the slot and of the agent's certificate, whatever goes wrong on the way.
+//! Slots and certificates after failures at each step of an issue.
 
 use std::sync::Arc;
 
@@ -8,16 +8,16 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::clock;
-use crate::http::{Peer, Router, Way};
+use crate::http::{Entrypoint, Peer, Router};
 use crate::testing::{Bench, HOME_UID, admit, ask, finish, head, policy};
 
 const HOME: Peer = Peer::Uid(HOME_UID);
-const LIFE: Ttl = Ttl::from_secs(600);
-/// A public key that somebody may have.
+const LIFETIME: Ttl = Ttl::from_secs(600);
+/// A valid Ed25519 public key.
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDvXgYTLmHTbmVUfYW58bPtT6NpPYvrf0S6VbT8xRmFn";
-/// One of a kind that no certificate is made for: P-256.
-const OTHER_KEY: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAjHeBil\
+/// A P-256 public key, which is refused.
+const P256_KEY: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBAjHeBil\
                          +ipiEexVX7315yYWvKyAQD6lilNgleGY6cHeSS2H22Kmsij1PdqTEXEVdyyZysMzUPC+GLX0z9KIqGM=";
 
 fn get(path: &str) -> (http::request::Parts, String) {
@@ -33,7 +33,7 @@ fn certified(serial: &str) -> Reply {
     Reply::Certificate {
         certificate: "ssh-ed25519-cert-v01@openssh.com AAAA".to_owned(),
         serial: serde_json::from_value(json!(serial)).unwrap(),
-        expires: clock::now().after(LIFE),
+        expires: clock::now().after(LIFETIME),
     }
 }
 
@@ -45,8 +45,8 @@ fn refuses(code: ErrorCode) -> impl Fn(ephyr_signer_ipc::Request) -> Reply + Sen
     }
 }
 
-/// How many slots are taken, and the serials that the agent is told of.
-async fn out(bench: &Bench, router: &Arc<Router>) -> (usize, Vec<String>) {
+/// Returns the number of occupied slots, and the serials listed to the agent.
+async fn slots_and_serials(bench: &Bench, router: &Arc<Router>) -> (usize, Vec<String>) {
     let listed = ask(router, HOME, get("/v1/certs")).await.body;
     let certs = listed["certs"].as_array().unwrap().iter();
     let serials = certs.map(|cert| cert["serial"].as_str().unwrap().to_owned());
@@ -54,16 +54,16 @@ async fn out(bench: &Bench, router: &Arc<Router>) -> (usize, Vec<String>) {
 }
 
 #[tokio::test]
-async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
+async fn task_revoked_during_signing_gets_no_certificate() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
-    let (early, early_token) = bench.task("home", LIFE, |_| {});
-    let (late, late_token) = bench.task("home", LIFE, |_| {});
-    let kept_token = bench.task("home", LIFE, |_| {}).1;
+    let unix = bench.router(Entrypoint::Unix);
+    let (early, early_token) = bench.task("home", LIFETIME, |_| {});
+    let (late, late_token) = bench.task("home", LIFETIME, |_| {});
+    let kept_token = bench.task("home", LIFETIME, |_| {}).1;
     let state = Arc::clone(&bench.broker);
-    bench.signer(move |asked| {
-        let ephyr_signer_ipc::Request::Sign { intent } = asked else {
-            panic!("another question")
+    bench.signer(move |signer_request| {
+        let ephyr_signer_ipc::Request::Sign { intent } = signer_request else {
+            panic!("not a signing request")
         };
         if intent.task == Some(late) {
             let task = state.state().task(late).unwrap();
@@ -83,7 +83,7 @@ async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
             &[("authorization", bearer.as_str())],
         );
         let Ok(admitted) = admit(&unix, HOME, &head).await else {
-            panic!("a good token")
+            panic!("the token was refused")
         };
         if bench.broker.state().revoked(&[early]).is_none() {
             let task = bench.broker.state().task(early).unwrap();
@@ -97,27 +97,31 @@ async fn a_task_revoked_while_its_certificate_is_made_gets_none() {
         );
     }
     let count = |event: &str| bench.events().iter().filter(|e| *e == event).count();
-    assert_eq!(count("cert_attempt"), 2, "the first was refused before");
+    assert_eq!(
+        count("cert_attempt"),
+        2,
+        "the early one was refused before its attempt"
+    );
     assert_eq!(count("cert_outcome"), 2);
     assert_eq!(
         bench.broker.gate().active(clock::now()),
         2,
-        "a certificate that was made counts until it ends"
+        "a signed certificate counts until it expires"
     );
 }
 
-const OF_SMALL_ORDER: &str =
+const SMALL_ORDER_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 #[tokio::test]
-async fn certificates_are_made_for_ed25519_keys_alone() {
+async fn certificates_are_issued_for_ed25519_keys_only() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     bench.signer(refuses(ErrorCode::RateLimited));
     for (key, code) in [
-        (OTHER_KEY, "bad_public_key"),
+        (P256_KEY, "bad_public_key"),
         ("ssh-ed25519 AAAA", "bad_public_key"),
-        (OF_SMALL_ORDER, "bad_public_key"),
+        (SMALL_ORDER_KEY, "bad_public_key"),
         (KEY, "rate_limited"),
     ] {
         let answer = ask(&unix, HOME, request(key)).await;
@@ -126,15 +130,15 @@ async fn certificates_are_made_for_ed25519_keys_alone() {
     assert_eq!(
         bench.broker.gate().active(clock::now()),
         0,
-        "no slot is left"
+        "no slot is occupied"
     );
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_out_keeps_its_slot_across_a_restart_and_a_renewed_one_only_one() {
+async fn restart_keeps_the_slot_and_renewal_shares_it() {
     let bench = Bench::new(&policy());
     bench.signer(|_| certified("00000000000000aa"));
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     for _ in 0..2 {
         let answer = ask(&unix, HOME, request(KEY)).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
@@ -142,14 +146,14 @@ async fn a_certificate_that_is_out_keeps_its_slot_across_a_restart_and_a_renewed
     drop(unix);
     let bench = bench.restart(&policy());
     assert_eq!(bench.broker.gate().active(clock::now()), 1);
-    let listed = ask(&bench.router(Way::Unix), HOME, get("/v1/certs")).await;
+    let listed = ask(&bench.router(Entrypoint::Unix), HOME, get("/v1/certs")).await;
     assert_eq!(listed.body["certs"][0]["principal"], "web/read");
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_remembered_is_not_given_out_and_counts_since_it_exists() {
+async fn certificate_that_cannot_be_stored_is_withheld_but_counts() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     let made = std::sync::atomic::AtomicU64::new(0);
     bench.signer(move |_| {
         let n = made.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -164,51 +168,55 @@ async fn a_certificate_that_cannot_be_remembered_is_not_given_out_and_counts_sin
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.body["code"], "state_unavailable");
         assert!(answer.body["certificate"].is_null(), "{}", answer.body);
-        let said = answer.body["error"].as_str().unwrap();
-        assert!(said.contains("counts until"), "{said}");
+        let message = answer.body["error"].as_str().unwrap();
+        assert!(message.contains("counts until"), "{message}");
         let record = bench.last("cert_outcome");
         assert_eq!(record["serial"], serial, "{record}");
-        // One place for all of one agent's certificates for the same target and role.
+        // All certificates of an agent for the same target and role share one slot.
         let listed = vec![serial.to_owned()];
-        assert_eq!(out(&bench, &unix).await, (1, listed));
+        assert_eq!(slots_and_serials(&bench, &unix).await, (1, listed));
     }
     drop(unix);
     std::fs::rename(&away, &journal).unwrap();
     let bench = bench.restart(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     let listed = vec!["0000000000000000".to_owned()];
-    assert_eq!(out(&bench, &unix).await, (1, listed), "what the agent has");
+    assert_eq!(
+        slots_and_serials(&bench, &unix).await,
+        (1, listed),
+        "the certificate that the agent received"
+    );
 }
 
-/// What a signer does with the connection on which it was asked.
-enum Breaks {
+/// How the signer fails on the connection of a request.
+enum SignerFault {
     Hangs,
     Closes,
-    Babbles,
-    IsNotThere,
+    SendsGarbage,
+    Absent,
 }
 
 #[tokio::test]
-async fn a_slot_is_given_back_where_nothing_was_issued_and_stays_where_something_may_have_been() {
+async fn slot_is_freed_only_if_no_certificate_can_exist() {
     let too_long = format!("{KEY} {}", "x".repeat(70_000));
-    for (breaks, key, code, slots) in [
-        (Breaks::Hangs, KEY, "signer_unavailable", 1),
-        (Breaks::Closes, KEY, "signer_unavailable", 1),
-        (Breaks::Babbles, KEY, "signer_unavailable", 1),
-        (Breaks::IsNotThere, KEY, "signer_unavailable", 0),
-        (Breaks::Hangs, &too_long, "signer_unavailable", 0),
+    for (fault, key, code, slots) in [
+        (SignerFault::Hangs, KEY, "signer_unavailable", 1),
+        (SignerFault::Closes, KEY, "signer_unavailable", 1),
+        (SignerFault::SendsGarbage, KEY, "signer_unavailable", 1),
+        (SignerFault::Absent, KEY, "signer_unavailable", 0),
+        (SignerFault::Hangs, &too_long, "signer_unavailable", 0),
     ] {
         let bench = Bench::new(&policy());
-        let unix = bench.router(Way::Unix);
-        if !matches!(breaks, Breaks::IsNotThere) {
+        let unix = bench.router(Entrypoint::Unix);
+        if !matches!(fault, SignerFault::Absent) {
             let signer = bench.silent_signer();
             tokio::spawn(async move {
                 let mut held = Vec::new();
                 while let Ok((stream, _)) = signer.accept().await {
-                    match breaks {
-                        Breaks::Babbles => drop(stream.try_write(b"\0\0\0\x02{}")),
-                        Breaks::Closes => continue,
-                        Breaks::Hangs | Breaks::IsNotThere => {}
+                    match fault {
+                        SignerFault::SendsGarbage => drop(stream.try_write(b"\0\0\0\x02{}")),
+                        SignerFault::Closes => continue,
+                        SignerFault::Hangs | SignerFault::Absent => {}
                     }
                     held.push(stream);
                 }
@@ -217,10 +225,14 @@ async fn a_slot_is_given_back_where_nothing_was_issued_and_stays_where_something
         let answer = ask(&unix, HOME, request(key)).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.body["code"], code, "{}", answer.body);
-        let said = answer.body["error"].as_str().unwrap();
-        assert_eq!(said.contains("counts until"), slots == 1, "{said}");
-        assert_eq!(out(&bench, &unix).await, (slots, Vec::new()), "{said}");
-        // Five minutes, as the policy has it where nothing is said.
+        let message = answer.body["error"].as_str().unwrap();
+        assert_eq!(message.contains("counts until"), slots == 1, "{message}");
+        assert_eq!(
+            slots_and_serials(&bench, &unix).await,
+            (slots, Vec::new()),
+            "{message}"
+        );
+        // The default TTL of the policy is five minutes.
         let later = clock::now().after(Ttl::from_secs(301));
         assert_eq!(bench.broker.gate().active(later), 0);
     }

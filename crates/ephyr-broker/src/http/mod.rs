@@ -9,5 +9,4 @@ mod tests;
 pub use ephyr_http::Peer;
 #[cfg(test)]
 pub(crate) use router::Request;
-pub(crate) use router::json;
-pub use router::{Body, Router, Way};
+pub use router::{Entrypoint, Router};

@@ -5,7 +5,7 @@
 use http::{Response, StatusCode};
 use serde::Serialize;
 
-use super::router::{Body, json};
+use crate::response::{Body, json};
 
 /// Not a code of RFC 6749: some of those make clients discard stored data or retry.
 const CODE: &str = "oauth_not_supported";

@@ -1,28 +1,24 @@
 //! Which path means what, and who may ask.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use ephyr_audit::{DecisionInfo, Event};
+use ephyr_core::caller::Caller;
 use ephyr_http::{BodyError, Peer, Service, UnreadBody};
 use ephyr_mcp::{
     Config, Guard, INVALID_REQUEST, MAX_BODY, Origin, Server, SessionKey, SourceError,
 };
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use serde::Serialize;
 
 use super::{head, oauth};
 use crate::api::{self, ApiError, Route};
 use crate::auth::{self, Admitted, AuthError};
 use crate::broker::Broker;
+use crate::response::{Body, json};
 
 /// The path of MCP.
 const MCP: &str = "/mcp";
@@ -31,55 +27,18 @@ const GUESS_DELAY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1
 /// How long MCP clients may keep the list of tools: a reload can change it.
 const LIST_TTL: Duration = Duration::from_secs(30);
 
-/// The body of every response.
-pub enum Body {
-    /// One JSON text.
-    Full(Full<Bytes>),
-    /// What MCP answers.
-    Mcp(ephyr_mcp::Body),
-}
-
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(cx),
-            Self::Mcp(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(body) => body.is_end_stream(),
-            Self::Mcp(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(body) => body.size_hint(),
-            Self::Mcp(body) => body.size_hint(),
-        }
-    }
-}
-
-/// Which way in a router serves.
-pub enum Way {
-    /// The Unix socket: everything.
+/// The listener that a router serves.
+pub enum Entrypoint {
+    /// The Unix socket: MCP and the API.
     Unix,
-    /// A loopback port: MCP, and what says whether the broker is there.
+    /// A loopback port: MCP, health and whoami.
     Tcp {
         /// Web origins that may call.
         origins: Vec<Origin>,
     },
 }
 
-/// Serves one way in.
+/// Routes the requests of one entrypoint.
 pub struct Router {
     broker: Arc<Broker>,
     mcp: Server<Broker>,
@@ -95,14 +54,18 @@ pub(crate) enum Request {
 }
 
 impl Router {
-    /// A router for one way in.
+    /// Returns a router for one entrypoint.
     ///
     /// # Errors
     /// Never in practice: what is serialised here is fixed.
-    pub fn new(broker: Arc<Broker>, way: Way, session_key: SessionKey) -> serde_json::Result<Self> {
-        let (guard, api) = match way {
-            Way::Unix => (Guard::unix_socket(), true),
-            Way::Tcp { origins } => (
+    pub fn new(
+        broker: Arc<Broker>,
+        entrypoint: Entrypoint,
+        session_key: SessionKey,
+    ) -> serde_json::Result<Self> {
+        let (guard, api) = match entrypoint {
+            Entrypoint::Unix => (Guard::unix_socket(), true),
+            Entrypoint::Tcp { origins } => (
                 Guard {
                     origins,
                     ..Guard::loopback()
@@ -154,11 +117,12 @@ impl Router {
         self.broker.audit().note(record);
     }
 
-    /// The UID of an agent, an admin or root: who may see the particulars of health.
-    fn is_insider(&self, peer: Peer) -> bool {
-        let Peer::Uid(uid) = peer else { return false };
-        let policy = self.broker.policy();
-        uid == 0 || policy.agent_by_uid(uid).is_some() || policy.admin_by_uid(uid).is_some()
+    /// Returns whether the peer sees the details of health: any agent or operator, known by its UID.
+    fn sees_details(&self, peer: Peer) -> bool {
+        match peer {
+            Peer::Uid(uid) => Caller::of_uid(&self.broker.policy(), uid).is_some(),
+            Peer::Ip(_) => false,
+        }
     }
 
     /// Returns the response to a request that ends at its head, on any path: a refusal or a browser's preflight.
@@ -213,7 +177,7 @@ impl Router {
             }
             // Needs no authentication, so no body is read.
             "/v1/health" if head.method == Method::GET => {
-                let health = api::health(&self.broker, self.is_insider(peer));
+                let health = api::health(&self.broker, self.sees_details(peer));
                 Err(json(StatusCode::OK, &health))
             }
             path if oauth::asks(path) => Err(oauth::refusal()),
@@ -240,7 +204,7 @@ impl Router {
         };
         match request {
             Request::Mcp(peer, admitted) => match proven(admitted) {
-                Ok(caller) => match api::take_turn(&self.broker, &caller) {
+                Ok(caller) => match api::count_request(&self.broker, &caller) {
                     Ok(()) => self.mcp.handle(&caller, &head, &body).await.map(Body::Mcp),
                     Err(error) => error.response(),
                 },
@@ -314,20 +278,6 @@ fn refusal(
     } else {
         ApiError::new(status, code, message).response()
     }
-}
-
-/// A JSON response.
-pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
-    let (status, bytes) = match serde_json::to_vec(value) {
-        Ok(bytes) => (status, bytes),
-        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, b"{}".to_vec()),
-    };
-    let mut response = Response::new(Body::Full(Full::new(Bytes::from(bytes))));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 fn unauthorised(error: &AuthError) -> Response<Body> {

@@ -40,7 +40,10 @@ fn reason(answer: &Answer) -> &Value {
 async fn over_tcp_there_is_no_api_but_whoami() {
     let bench = Bench::new(&policy());
     let origins = Vec::new();
-    let (unix, tcp) = (bench.router(Way::Unix), bench.router(Way::Tcp { origins }));
+    let (unix, tcp) = (
+        bench.router(Entrypoint::Unix),
+        bench.router(Entrypoint::Tcp { origins }),
+    );
     let (_, token) = bench.task("away", LIFE, |_| {});
     let bearer = format!("Bearer {token}");
     let headers = [("authorization", bearer.as_str())];
@@ -57,7 +60,7 @@ async fn over_tcp_there_is_no_api_but_whoami() {
 #[tokio::test]
 async fn health_has_particulars_for_insiders_only() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     for (peer, inside) in [
         (HOME, true),
         (Peer::Uid(0), true),
@@ -77,7 +80,7 @@ async fn health_has_particulars_for_insiders_only() {
 async fn whoever_may_ask_without_a_name_is_answered_before_a_body_is_read() {
     let bench = Bench::new(&policy());
     let origins = Vec::new();
-    let tcp = bench.router(Way::Tcp { origins });
+    let tcp = bench.router(Entrypoint::Tcp { origins });
     let headers = [("content-length", "1048576")];
     let asked = head(Method::GET, "/v1/health", &headers);
     let Err(answer) = admit(&tcp, FAR, &asked).await else {
@@ -92,7 +95,7 @@ async fn the_rate_of_the_policy_holds_for_the_api_and_for_mcp_together() {
     let mut policy = policy();
     policy["global"]["rate_limit"] = json!("3/1m");
     let bench = Bench::new(&policy);
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     for _ in 0..2 {
         assert_eq!(
             ask(&unix, HOME, get("/v1/whoami", &[])).await.status,
@@ -116,7 +119,7 @@ async fn the_rate_of_the_policy_holds_for_the_api_and_for_mcp_together() {
 #[tokio::test]
 async fn a_session_token_counts_where_it_is_given_and_the_name_is_ones_own() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     let wrong = ask(
         &unix,
         HOME,
@@ -167,7 +170,7 @@ async fn a_session_token_counts_where_it_is_given_and_the_name_is_ones_own() {
 #[tokio::test]
 async fn a_token_that_must_be_bound_first_opens_neither_api_nor_resources() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     let deadline = clock::now().after(Ttl::from_secs(30));
     let locked = bench
         .task("home", LIFE, |record| record.bind_deadline = Some(deadline))
@@ -196,7 +199,7 @@ async fn a_token_that_must_be_bound_first_opens_neither_api_nor_resources() {
 #[tokio::test]
 async fn a_token_is_worth_nothing_after_its_time_or_with_a_key_that_is_not_its_tasks() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     let refused = async |token: &str, headers: &[(&str, &str)]| {
         let bearer = format!("Bearer {token}");
         let mut all = vec![("authorization", bearer.as_str())];
@@ -234,9 +237,9 @@ async fn who_makes_roots_and_how_long_they_live_is_the_policys_word() {
     text["agents"]["home"]["accept_delegation_from"] = json!(["away"]);
     let (open, closed) = (Bench::new(&policy()), Bench::new(&text));
     let create = |ttl: &str| call("task_create", &json!({"description": "x", "ttl": ttl}), "");
-    let answer = ask(&closed.router(Way::Unix), HOME, create("1m")).await;
+    let answer = ask(&closed.router(Entrypoint::Unix), HOME, create("1m")).await;
     assert_eq!(reason(&answer), "delegated_only");
-    let unix = open.router(Way::Unix);
+    let unix = open.router(Entrypoint::Unix);
     for ttl in ["0s", "3601s"] {
         let answer = ask(&unix, HOME, create(ttl)).await;
         assert_eq!(reason(&answer), "ttl_out_of_range", "{ttl}");
@@ -252,7 +255,7 @@ async fn a_child_of_an_agent_that_must_prove_possession_must_be_bound() {
         policy["agents"]["away"]["require_pop"] = json!(must);
         policy["agents"]["away"]["accept_delegation_from"] = json!(["home"]);
         let bench = Bench::new(&policy);
-        let unix = bench.router(Way::Unix);
+        let unix = bench.router(Entrypoint::Unix);
         let token = bench.task("home", LIFE, |_| {}).1;
         let arguments = json!({"description": "x", "agent": "away"});
         let made = call("task_delegate", &arguments, &token);
@@ -264,7 +267,7 @@ async fn a_child_of_an_agent_that_must_prove_possession_must_be_bound() {
 #[tokio::test]
 async fn a_task_revoked_between_a_commands_arrival_and_its_start_starts_nothing() {
     let bench = Bench::new(&policy());
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     let arguments = json!({"target": "web", "role": "read", "command": "id"});
     for revoked in [true, false] {
         let (id, token) = bench.task("home", LIFE, |_| {});
@@ -300,7 +303,7 @@ async fn revoking_a_task_ends_its_command_also_while_the_target_does_not_answer(
     policy["targets"]["web"]["port"] = json!(target.local_addr().unwrap().port());
     let bench = Bench::new(&policy);
     let _signer = bench.silent_signer();
-    let unix = bench.router(Way::Unix);
+    let unix = bench.router(Entrypoint::Unix);
     let (id, token) = bench.task("home", LIFE, |_| {});
     let arguments = json!({"target": "web", "role": "read", "command": "id"});
     let (request, router) = (call("exec", &arguments, &token), unix.clone());

@@ -1,4 +1,4 @@
-//! Why a command did not run, or did not run to its end; and whether it may have run all the same.
+//! Errors of a command that did not run to its end, and whether it may have had effects.
 
 use std::borrow::Cow;
 
@@ -15,39 +15,39 @@ use super::written;
 /// Why a command did not run, or did not run to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The policy says no.
+    /// The policy denies the command.
     #[error("{0}")]
     Denied(Denial),
-    /// The task was revoked between the request's arrival and its start.
+    /// The task was revoked after the request arrived and before the command started.
     #[error("task {task} was revoked at {at}; nothing was run")]
     Revoked {
         /// The task.
         task: TaskId,
-        /// When.
+        /// The time of the revocation.
         at: Timestamp,
     },
-    /// It was ended from outside after the target had been asked to run it.
+    /// The command was ended after the target had been asked to run it.
     #[error(
-        "the command was ended ({}) after the target had been asked to run it; what it did until then stands",
+        "the command was ended ({}) after the target had been asked to run it; effects it had until then remain",
         .0.as_str()
     )]
     Ended(Ended),
-    /// It was ended from outside before the target was asked to run it.
+    /// The command was cancelled before the target was asked to run it.
     #[error("nothing was run: {}", .0.as_str())]
     NotBegun(Ended),
     /// The audit log cannot be written.
     #[error("nothing was run: {0}")]
     Audit(#[from] AuditError),
-    /// The signer gave no certificate.
+    /// The signer issued no certificate.
     #[error("nothing was run: {0}")]
     Signer(SignerError),
-    /// The target could not be used, or said no.
+    /// The connection or the login to the target failed.
     #[error("nothing was run: {0}")]
     Ssh(#[from] SshError),
     /// The connection broke after the target had been asked to run the command.
     #[error(
         "the connection to the target broke after it had been asked to run the command ({0}): the command \
-         may have run, in part or to its end; look before you ask for it again"
+         may have run, partly or completely; check its effects before you retry"
     )]
     Lost(String),
     /// The target reported an exit, but no proof that the command started.
@@ -62,13 +62,13 @@ pub enum RunError {
 
 /// A command that did not run to its end, with the output received so far.
 #[derive(Debug)]
-pub struct Failed {
-    /// Why.
+pub struct RunFailure {
+    /// The cause.
     pub error: RunError,
     pub(super) output: Option<ExecOutput>,
 }
 
-impl From<RunError> for Failed {
+impl From<RunError> for RunFailure {
     fn from(error: RunError) -> Self {
         Self {
             error,
@@ -77,8 +77,8 @@ impl From<RunError> for Failed {
     }
 }
 
-impl Failed {
-    /// Returns the message for people, followed by the output so far if output is text.
+impl RunFailure {
+    /// Returns the message for people, followed by the output so far if the encoding is text.
     #[must_use]
     pub fn message(&self, encoding: Encoding) -> String {
         let mut message = self.error.to_string();
@@ -88,7 +88,7 @@ impl Failed {
         message
     }
 
-    /// The particulars for programs.
+    /// Returns the details for programs.
     #[must_use]
     pub fn details(&self, encoding: Encoding) -> ExecFailure<'_> {
         let output = self.output.as_ref();
@@ -101,7 +101,7 @@ impl Failed {
 }
 
 impl RunError {
-    /// Why, for programs.
+    /// Returns the reason code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -117,13 +117,12 @@ impl RunError {
         }
     }
 
-    /// Whether the signer is only reloading its policy, so that the same request may succeed when
-    /// retried.
+    /// Returns whether the signer is reloading its policy, so that a retry may succeed.
     pub(super) fn is_reloading(&self) -> bool {
         matches!(self, Self::Signer(error) if error.is_reloading())
     }
 
-    /// Whether the target was asked to run the command: it may have run then, in part or to its end.
+    /// Returns whether the target was asked to run the command, which may then have run, partly or completely.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
         match self {

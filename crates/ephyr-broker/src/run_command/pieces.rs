@@ -1,5 +1,5 @@
-//! Output in pieces. As text, no piece ends inside a character; as base64, each has its offset, so that a
-//! reader notices gaps.
+//! Relays output as progress messages, piece by piece. No piece of text ends inside a character; a base64 piece
+//! carries its offset, so that a reader notices gaps.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,22 +8,22 @@ use ephyr_mcp::Progress;
 use ephyr_ssh::{Chunk, Stream};
 use tokio::sync::mpsc;
 
-/// Pieces of output that wait for a caller who wants progress; who is slower misses some.
-const WAITING: usize = 16;
+/// The number of pieces queued for a caller; a slower reader misses pieces, and the command does not wait.
+const QUEUE_LENGTH: usize = 16;
 
-/// Passes output on to a caller that wants to see it as it comes.
+/// Starts a relay of output to the caller; `None` if the caller requested no progress.
 pub(super) fn relay(progress: &Progress, encoding: Encoding) -> Option<mpsc::Sender<Chunk>> {
     if !progress.is_wanted() {
         return None;
     }
-    let (pieces, mut arriving) = mpsc::channel::<Chunk>(WAITING);
+    let (pieces, mut arriving) = mpsc::channel::<Chunk>(QUEUE_LENGTH);
     let progress = progress.clone();
     tokio::spawn(async move {
-        let (mut stdout, mut stderr) = (Text::default(), Text::default());
+        let (mut stdout, mut stderr) = (TextDecoder::default(), TextDecoder::default());
         while let Some(piece) = arriving.recv().await {
             let text = match (encoding, piece.stream) {
-                (Encoding::Text, Stream::Stdout) => stdout.take(&piece),
-                (Encoding::Text, Stream::Stderr) => stderr.take(&piece),
+                (Encoding::Text, Stream::Stdout) => stdout.push(&piece),
+                (Encoding::Text, Stream::Stderr) => stderr.push(&piece),
                 (Encoding::Base64, stream) => {
                     let name = match stream {
                         Stream::Stdout => "stdout",
@@ -45,25 +45,29 @@ pub(super) fn relay(progress: &Progress, encoding: Encoding) -> Option<mpsc::Sen
     Some(pieces)
 }
 
-/// Output that was cut off, without the character that was cut through.
-pub(super) fn cut(output: &[u8], truncated: bool) -> &[u8] {
-    let surplus = if truncated { unfinished(output) } else { 0 };
+/// Returns truncated output without the incomplete character at its end.
+pub(super) fn trim_partial_character(output: &[u8], truncated: bool) -> &[u8] {
+    let surplus = if truncated {
+        partial_character_len(output)
+    } else {
+        0
+    };
     &output[..output.len() - surplus]
 }
 
-/// One of a command's outputs on its way to a reader of text.
+/// Decodes one output stream piece by piece.
 #[derive(Default)]
-struct Text {
-    /// The beginning of a character: at most three bytes.
+struct TextDecoder {
+    /// The first bytes of an incomplete character: at most three.
     held: Vec<u8>,
-    /// Where the next piece begins if none was missed.
+    /// The offset of the next piece, if none was missed.
     next: u64,
 }
 
-impl Text {
-    /// What can be shown after this piece.
-    fn take(&mut self, piece: &Chunk) -> String {
-        // What goes on after a gap has nothing to do with what was held back.
+impl TextDecoder {
+    /// Returns the complete characters up to the end of this piece.
+    fn push(&mut self, piece: &Chunk) -> String {
+        // After a gap, the held bytes do not belong to the same character as the new ones.
         let mut text = if piece.offset == self.next {
             String::new()
         } else {
@@ -71,22 +75,22 @@ impl Text {
         };
         self.held.extend_from_slice(&piece.data);
         self.next = piece.offset + piece.data.len() as u64;
-        let whole = self.held.len() - unfinished(&self.held);
+        let whole = self.held.len() - partial_character_len(&self.held);
         let rest = self.held.split_off(whole);
         text.push_str(&String::from_utf8_lossy(&self.held));
         self.held = rest;
         text
     }
 
-    /// What is left when nothing more comes.
+    /// Returns the held bytes at the end of the stream.
     fn rest(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
         String::from_utf8_lossy(&held).into_owned()
     }
 }
 
-/// How many bytes at the end are the beginning of a character and no more.
-fn unfinished(bytes: &[u8]) -> usize {
+/// Returns the length of the incomplete character at the end.
+fn partial_character_len(bytes: &[u8]) -> usize {
     let begins = |length: &usize| {
         let end = &bytes[bytes.len() - length..];
         std::str::from_utf8(end)
@@ -110,14 +114,14 @@ mod tests {
     }
 
     #[test]
-    fn wherever_output_is_cut_the_pieces_are_the_whole() {
+    fn pieces_join_to_the_whole_output_wherever_it_is_split() {
         let output = "aé漢🦀z".as_bytes();
         for first in 0..=output.len() {
             for second in first..=output.len() {
-                let mut text = Text::default();
+                let mut text = TextDecoder::default();
                 let mut shown = String::new();
                 for (from, to) in [(0, first), (first, second), (second, output.len())] {
-                    shown += &text.take(&piece(from as u64, &output[from..to]));
+                    shown += &text.push(&piece(from as u64, &output[from..to]));
                     assert!(!shown.contains('\u{fffd}'), "{first} {second}: {shown}");
                 }
                 shown += &text.rest();
@@ -127,27 +131,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_shown_as_such_and_not_held_back() {
-        let mut text = Text::default();
-        assert_eq!(text.take(&piece(0, b"a\xffb\x80")), "a\u{fffd}b\u{fffd}");
-        assert_eq!(text.take(&piece(4, b"\xe6A")), "\u{fffd}A");
-        assert_eq!(text.take(&piece(6, b"c\xe6\xbc")), "c");
+    fn invalid_utf8_is_replaced_and_not_held_back() {
+        let mut text = TextDecoder::default();
+        assert_eq!(text.push(&piece(0, b"a\xffb\x80")), "a\u{fffd}b\u{fffd}");
+        assert_eq!(text.push(&piece(4, b"\xe6A")), "\u{fffd}A");
+        assert_eq!(text.push(&piece(6, b"c\xe6\xbc")), "c");
         assert_eq!(text.rest(), "\u{fffd}", "the end of the output");
     }
 
     #[test]
-    fn a_missed_piece_joins_no_halves_of_two_characters() {
-        let mut text = Text::default();
-        assert_eq!(text.take(&piece(0, b"\xe6\xbc")), "");
-        assert_eq!(text.take(&piece(9, b"\xa2.")), "\u{fffd}\u{fffd}.");
-        assert_eq!(text.take(&piece(11, "é".as_bytes())), "é");
+    fn missed_piece_does_not_join_halves_of_two_characters() {
+        let mut text = TextDecoder::default();
+        assert_eq!(text.push(&piece(0, b"\xe6\xbc")), "");
+        assert_eq!(text.push(&piece(9, b"\xa2.")), "\u{fffd}\u{fffd}.");
+        assert_eq!(text.push(&piece(11, "é".as_bytes())), "é");
     }
 
     #[test]
-    fn output_that_was_cut_off_ends_with_a_whole_character() {
-        assert_eq!(cut(b"ab\xe6\xbc", true), b"ab");
-        assert_eq!(cut(b"ab\xe6\xbc", false), b"ab\xe6\xbc");
-        assert_eq!(cut("aé".as_bytes(), true), "aé".as_bytes());
-        assert_eq!(cut(b"", true), b"");
+    fn truncated_output_ends_with_a_whole_character() {
+        assert_eq!(trim_partial_character(b"ab\xe6\xbc", true), b"ab");
+        assert_eq!(trim_partial_character(b"ab\xe6\xbc", false), b"ab\xe6\xbc");
+        assert_eq!(
+            trim_partial_character("aé".as_bytes(), true),
+            "aé".as_bytes()
+        );
+        assert_eq!(trim_partial_character(b"", true), b"");
     }
 }

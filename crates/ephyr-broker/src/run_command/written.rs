@@ -1,4 +1,4 @@
-//! A command's output in results: text for models, base64 for programs that need every byte.
+//! Encodes a command's output for results: text for models, base64 for programs that need every byte.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -26,7 +26,7 @@ pub(super) fn written(output: &ExecOutput, encoding: Encoding) -> CommandOutput<
     }
 }
 
-/// Appends the output to an error message, if it is text.
+/// Appends the output to an error message, if the encoding is text.
 pub(super) fn append(output: &CommandOutput<'_>, message: &mut String) {
     if output.encoding != Encoding::Text {
         return;
@@ -44,12 +44,12 @@ pub(super) fn append(output: &CommandOutput<'_>, message: &mut String) {
     }
 }
 
-/// Returns the encoded bytes, and whether some could not be represented.
+/// Returns the encoded bytes, and whether some were replaced because they are not UTF-8.
 fn encode(bytes: &[u8], truncated: bool, encoding: Encoding) -> (Cow<'_, str>, bool) {
     match encoding {
         Encoding::Base64 => (STANDARD.encode(bytes).into(), false),
         Encoding::Text => {
-            let text = String::from_utf8_lossy(pieces::cut(bytes, truncated));
+            let text = String::from_utf8_lossy(pieces::trim_partial_character(bytes, truncated));
             let lossy = matches!(text, Cow::Owned(_));
             (text, lossy)
         }

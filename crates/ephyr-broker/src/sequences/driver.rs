@@ -1,4 +1,4 @@
-//! Does each step to the broker and to the model, and compares.
+//! Applies each step to the broker and to the model, and compares the results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::Step;
-use super::model::{AGENTS, ALL, Asked, Caveat, Model, Pairs, ROLES, Rules, TARGETS, Wanted};
+use super::model::{AGENTS, ALL, Caveat, Model, Pairs, ROLES, Rules, Scope, TARGETS, TaskRequest};
 use crate::clock;
-use crate::http::{Peer, Router, Way};
+use crate::http::{Entrypoint, Peer, Router};
 use crate::testing::{Answer, Bench, ask, epoch, load, mcp};
 
-// Writes caveats without the broker's code, as a holder would.
+// Appends caveats without the broker's code, as a holder would.
 #[path = "../../../ephyr-token/tests/support/forge.rs"]
 #[allow(dead_code, reason = "the part that appends is used")]
 mod forge;
@@ -64,7 +64,7 @@ fn policy(rules: &Rules) -> Value {
 
 fn by_target(pairs: Pairs) -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut map: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for (target, role, bit) in places() {
+    for (target, role, bit) in all_pairs() {
         if pairs & bit != 0 {
             map.entry(target).or_default().push(role);
         }
@@ -72,7 +72,7 @@ fn by_target(pairs: Pairs) -> BTreeMap<&'static str, Vec<&'static str>> {
     map
 }
 
-fn places() -> impl Iterator<Item = (&'static str, &'static str, Pairs)> {
+fn all_pairs() -> impl Iterator<Item = (&'static str, &'static str, Pairs)> {
     (0..4).map(|n| (TARGETS[n / 2], ROLES[n % 2], 1 << n))
 }
 
@@ -81,15 +81,15 @@ fn some_of(names: [&'static str; 2], bits: u8) -> Vec<&'static str> {
     chosen.map(|n| names[n]).collect()
 }
 
-fn envelope(asked: Asked) -> Value {
+fn envelope(scope: Scope) -> Value {
     let mut envelope = json!({});
-    if let Some(pairs) = asked.ssh {
+    if let Some(pairs) = scope.ssh {
         envelope["ssh"] = json!(by_target(pairs));
     }
-    if let Some(targets) = asked.targets {
+    if let Some(targets) = scope.targets {
         envelope["targets"] = json!(some_of(TARGETS, targets));
     }
-    if let Some(roles) = asked.roles {
+    if let Some(roles) = scope.roles {
         envelope["roles"] = json!(some_of(ROLES, roles));
     }
     envelope
@@ -104,7 +104,7 @@ fn public(seed: u8) -> String {
     HolderKey::from_bytes(key).unwrap().to_string()
 }
 
-/// The broker, the model, and what ties their tasks and tokens together.
+/// The broker, the model, and the tasks and tokens of both under the same indexes.
 pub(super) struct Driver {
     bench: Option<Bench>,
     router: Option<Arc<Router>>,
@@ -123,7 +123,7 @@ impl Driver {
             b_must_prove: false,
         };
         let bench = Bench::new(&policy(&rules));
-        let router = bench.router(Way::Unix);
+        let router = bench.router(Entrypoint::Unix);
         Self {
             bench: Some(bench),
             router: Some(router),
@@ -143,53 +143,56 @@ impl Driver {
         self.bench.as_ref().unwrap()
     }
 
-    /// Does one step; both sides must agree whether it succeeds.
+    /// Applies one step; both sides must agree whether it succeeds.
     pub(super) async fn step(&mut self, step: &Step) {
-        let round = |n: usize, of: usize| (of > 0).then(|| n % of);
+        let wrap = |n: usize, of: usize| (of > 0).then(|| n % of);
         let (tokens, tasks) = (self.tokens.len(), self.tasks.len());
         match step {
-            Step::Create(wanted) => self.create(wanted).await,
+            Step::Create(request) => self.create(request).await,
             Step::CreateWithToken(with) => {
-                let Some(with) = round(*with, tokens) else {
+                let Some(with) = wrap(*with, tokens) else {
                     return;
                 };
-                let arguments = json!({"description": "a way out"});
+                let arguments = json!({"description": "an escape"});
                 let answer = self.with_token(with, "task_create", &arguments, None).await;
-                assert!(done(&answer).is_none(), "a token made a root: {step:?}");
+                assert!(
+                    success(&answer).is_none(),
+                    "a token created a root: {step:?}"
+                );
             }
-            Step::Delegate { with, wanted, own } => {
-                let Some(with) = round(*with, tokens) else {
+            Step::Delegate { with, request, own } => {
+                let Some(with) = wrap(*with, tokens) else {
                     return;
                 };
-                self.delegate(with, wanted, *own).await;
+                self.delegate(with, request, *own).await;
             }
             Step::Append { to, caveat } => {
-                let Some(to) = round(*to, tokens) else { return };
+                let Some(to) = wrap(*to, tokens) else { return };
                 self.append(to, *caveat);
             }
             Step::Bind { with, key } => {
-                let Some(with) = round(*with, tokens) else {
+                let Some(with) = wrap(*with, tokens) else {
                     return;
                 };
                 self.bind(with, *key).await;
             }
             Step::RevokeWith { with, task } => {
-                let (Some(with), Some(task)) = (round(*with, tokens), round(*task, tasks)) else {
+                let (Some(with), Some(task)) = (wrap(*with, tokens), wrap(*task, tasks)) else {
                     return;
                 };
                 let arguments = json!({"task_id": self.tasks[task]});
                 let answer = self.with_token(with, "task_revoke", &arguments, None).await;
                 let expected = self.model.revoke_with(with, task);
-                agree(step, &answer, expected);
+                assert_outcome(step, &answer, expected);
             }
             Step::RevokeAs { agent, task } => {
-                let Some(task) = round(*task, tasks) else {
+                let Some(task) = wrap(*task, tasks) else {
                     return;
                 };
                 let arguments = json!({"task_id": self.tasks[task]});
                 let answer = self.as_agent(*agent, "task_revoke", &arguments).await;
                 let expected = self.model.revoke_as(*agent, task);
-                agree(step, &answer, expected);
+                assert_outcome(step, &answer, expected);
             }
             Step::Reload(rules) => {
                 self.model.rules = *rules;
@@ -205,57 +208,63 @@ impl Driver {
                     .take()
                     .unwrap()
                     .restart(&policy(&self.model.rules));
-                self.router = Some(bench.router(Way::Unix));
+                self.router = Some(bench.router(Entrypoint::Unix));
                 self.bench = Some(bench);
             }
         }
     }
 
-    async fn create(&mut self, wanted: &Wanted) {
+    async fn create(&mut self, request: &TaskRequest) {
         let mut arguments = json!({
-            "description": "a root", "ttl": format!("{}s", wanted.ttl),
-            "can_delegate": wanted.may_delegate, "envelope": envelope(wanted.asked),
+            "description": "a root", "ttl": format!("{}s", request.ttl),
+            "can_delegate": request.may_delegate, "envelope": envelope(request.scope),
         });
-        if let Some(key) = wanted.key {
+        if let Some(key) = request.key {
             arguments["holder_pub_key"] = json!(public(key));
         }
-        let answer = self.as_agent(wanted.agent, "task_create", &arguments).await;
-        let expected = self.model.create(wanted);
-        agree(wanted, &answer, expected);
+        let answer = self
+            .as_agent(request.agent, "task_create", &arguments)
+            .await;
+        let expected = self.model.create(request);
+        assert_outcome(request, &answer, expected);
         self.keep(&answer);
     }
 
-    async fn delegate(&mut self, with: usize, wanted: &Wanted, own: bool) {
-        let mut wanted = *wanted;
+    async fn delegate(&mut self, with: usize, request: &TaskRequest, own: bool) {
+        let mut request = *request;
         if own {
-            wanted.agent = self.model.tasks[self.model.tokens[with].task].agent;
+            request.agent = self.model.tasks[self.model.tokens[with].task].agent;
         }
         let mut arguments = json!({
-            "description": "a child", "agent": AGENTS[wanted.agent], "ttl": format!("{}s", wanted.ttl),
-            "can_delegate": wanted.may_delegate, "must_bind": wanted.must_bind,
-            "envelope": envelope(wanted.asked), "dry_run": true,
+            "description": "a child", "agent": AGENTS[request.agent], "ttl": format!("{}s", request.ttl),
+            "can_delegate": request.may_delegate, "must_bind": request.must_bind,
+            "envelope": envelope(request.scope), "dry_run": true,
         });
-        if let Some(key) = wanted.key {
+        if let Some(key) = request.key {
             arguments["holder_pub_key"] = json!(public(key));
         }
         let before = self.bench().broker.state().task_count();
-        let asked = self
+        let dry_run = self
             .with_token(with, "task_delegate", &arguments, None)
             .await;
         assert_eq!(
             self.bench().broker.state().task_count(),
             before,
-            "a dry run made a task"
+            "a dry run created a task"
         );
-        let would = done(&asked).is_some_and(|value| value["decision"]["allowed"] == true);
+        let would = success(&dry_run).is_some_and(|value| value["decision"]["allowed"] == true);
         arguments["dry_run"] = json!(false);
         let answer = self
             .with_token(with, "task_delegate", &arguments, None)
             .await;
-        let expected = self.model.delegate(with, &wanted);
-        agree((with, wanted), &answer, expected);
-        assert_eq!(would, expected, "the dry run: {wanted:?}: {}", asked.body);
-        if let (Some(preview), Some(made)) = (done(&asked), done(&answer)) {
+        let expected = self.model.delegate(with, &request);
+        assert_outcome((with, request), &answer, expected);
+        assert_eq!(
+            would, expected,
+            "the dry run: {request:?}: {}",
+            dry_run.body
+        );
+        if let (Some(preview), Some(made)) = (success(&dry_run), success(&answer)) {
             assert_eq!(
                 preview["envelope"], made["envelope"],
                 "the dry run's envelope"
@@ -286,7 +295,7 @@ impl Driver {
             Caveat::Generations(most) => (caveat, format!("delegation_depth <= {most}")),
         };
         let token = forge::append(&self.tokens[to], text.as_bytes());
-        // One that grew too long is of no use to anybody.
+        // A token that grew too long is invalid for both sides.
         if RealToken::from_text(&token).is_ok() {
             self.tokens.push(token);
             self.model.append(to, caveat);
@@ -299,13 +308,13 @@ impl Driver {
         let unproven = self
             .with_token(with, "task_bind", &arguments, Some(9))
             .await;
-        assert!(done(&unproven).is_none(), "bound without the key");
+        assert!(success(&unproven).is_none(), "bound without the key");
         let answer = self
             .with_token(with, "task_bind", &arguments, Some(seed))
             .await;
         let expected = self.model.bind(with, seed);
-        agree((with, seed), &answer, expected);
-        if let Some(value) = done(&answer) {
+        assert_outcome((with, seed), &answer, expected);
+        if let Some(value) = success(&answer) {
             self.tokens
                 .push(value["token"].as_str().unwrap().to_owned());
         }
@@ -316,7 +325,7 @@ impl Driver {
         let now = Timestamp::from_unix_seconds(self.model.now);
         clock::set(now);
         let state = self.bench().broker.state();
-        // What the broker does by itself while it runs.
+        // The background tasks of the broker.
         state.sweep(now);
         state.compact().unwrap();
         if state.minting_epoch(now).is_none() {
@@ -325,7 +334,7 @@ impl Driver {
     }
 
     fn keep(&mut self, answer: &Answer) {
-        if let Some(value) = done(answer) {
+        if let Some(value) = success(answer) {
             self.tasks
                 .push(value["task_id"].as_str().unwrap().to_owned());
             self.tokens
@@ -333,32 +342,33 @@ impl Driver {
         }
     }
 
-    /// Looks at a few tokens.
-    pub(super) async fn look(&mut self, seed: usize) {
+    /// Checks a few tokens.
+    pub(super) async fn check_some(&mut self, seed: usize) {
         for n in 0..3 {
             if !self.tokens.is_empty() {
-                self.look_at((seed * 7 + n * 13) % self.tokens.len()).await;
+                self.check((seed * 7 + n * 13) % self.tokens.len()).await;
             }
         }
     }
 
-    /// Looks at all; gives how many pairs they are good for together.
-    pub(super) async fn look_at_all(&mut self) -> u32 {
+    /// Checks all tokens; returns the number of pairs that they allow together.
+    pub(super) async fn check_all(&mut self) -> u32 {
         let mut sum = 0;
         for token in 0..self.tokens.len() {
-            sum += self.look_at(token).await.count_ones();
+            sum += self.check(token).await.count_ones();
         }
         sum
     }
 
-    /// Whether a token is good for exactly what the model says, and for nobody but its agent.
-    async fn look_at(&mut self, token: usize) -> Pairs {
+    /// Checks that a token allows exactly what the model says, and works for its own agent only.
+    async fn check(&mut self, token: usize) -> Pairs {
         let expected = self.model.allows(token);
         let mut found = 0;
-        for (target, role, bit) in places() {
+        for (target, role, bit) in all_pairs() {
             let arguments = exec(target, role);
             let answer = self.with_token(token, "exec", &arguments, None).await;
-            let allowed = done(&answer).is_some_and(|value| value["decision"]["allowed"] == true);
+            let allowed =
+                success(&answer).is_some_and(|value| value["decision"]["allowed"] == true);
             found |= if allowed { bit } else { 0 };
         }
         assert_eq!(
@@ -369,14 +379,14 @@ impl Driver {
         assert_eq!(
             found & !self.model.parent_pairs(token),
             0,
-            "more than its parent's"
+            "more than its parent allows"
         );
-        self.look_who(token).await;
+        self.check_identity(token).await;
         found
     }
 
-    /// That it stands for its own task and agent, and is worth nothing elsewhere or twice.
-    async fn look_who(&mut self, token: usize) {
+    /// Checks that a token identifies its task and agent, and that no other agent can use it and no proof works twice.
+    async fn check_identity(&mut self, token: usize) {
         let works = self.model.works(token);
         let task = self.model.tokens[token].task;
         let agent = self.model.tasks[task].agent;
@@ -385,11 +395,11 @@ impl Driver {
         let again = (clone(&head), body.clone());
         let stranger = Peer::Uid(FIRST_UID + u32::try_from((agent + 1) % 4).unwrap());
         let stolen = ask(&router, stranger, (clone(&head), body.clone())).await;
-        assert!(done(&stolen).is_none(), "another agent used it");
+        assert!(success(&stolen).is_none(), "another agent used the token");
         let peer = Peer::Uid(FIRST_UID + u32::try_from(agent).unwrap());
         let answer = ask(&router, peer, (head, body)).await;
-        agree(("task_info", token), &answer, works);
-        if let Some(value) = done(&answer) {
+        assert_outcome(("task_info", token), &answer, works);
+        if let Some(value) = success(&answer) {
             assert_eq!(value["task"]["id"], json!(self.tasks[task]));
             assert_eq!(value["task"]["agent"], json!(AGENTS[agent]));
         }
@@ -398,7 +408,7 @@ impl Driver {
             assert_eq!(
                 replay.status,
                 StatusCode::UNAUTHORIZED,
-                "a proof was good twice"
+                "a proof was accepted twice"
             );
         }
     }
@@ -410,7 +420,7 @@ impl Driver {
         ask(self.router.as_ref().unwrap(), peer, request).await
     }
 
-    /// Calls a tool with a token, and a proof by its key, or by another one.
+    /// Calls a tool with a token, and a proof by its key if it is bound, otherwise by `prove_by`.
     async fn with_token(
         &mut self,
         token: usize,
@@ -465,19 +475,19 @@ fn clone(head: &Head) -> Head {
     request.body(()).unwrap().into_parts().0
 }
 
-/// What a tool gave, if it did not refuse.
-fn done(answer: &Answer) -> Option<&Value> {
+/// Returns the structured result of a tool, unless it is an error.
+fn success(answer: &Answer) -> Option<&Value> {
     let result = &answer.body["result"];
     let good = answer.status == StatusCode::OK && result["isError"] != true;
     good.then(|| &result["structuredContent"])
         .filter(|value| value.is_object())
 }
 
-fn agree(what: impl std::fmt::Debug, answer: &Answer, expected: bool) {
-    let found = done(answer).is_some();
+fn assert_outcome(step: impl std::fmt::Debug, answer: &Answer, expected: bool) {
+    let found = success(answer).is_some();
     assert_eq!(
         found, expected,
-        "{what:?}: {} {}",
+        "{step:?}: {} {}",
         answer.status, answer.body
     );
 }

@@ -1,5 +1,5 @@
-//! Random sequences of what agents, holders, operators and time do to tasks, on the real router, state and
-//! journal; after each step the broker's answers are held against [`model`].
+//! Model-based tests: random sequences of steps by agents, holders, operators and the clock, on the real router,
+//! state and journal. After each step the broker's responses are compared with [`model`].
 
 mod driver;
 mod model;
@@ -7,16 +7,16 @@ mod model;
 use proptest::prelude::*;
 
 use driver::Driver;
-use model::{Asked, Caveat, Pairs, Rules, Wanted};
+use model::{Caveat, Pairs, Rules, Scope, TaskRequest};
 
-/// One step. Tasks and tokens are those that there are, counted round.
+/// One step. Indexes of tasks and tokens are taken modulo the number of existing ones.
 #[derive(Debug, Clone)]
 enum Step {
-    Create(Wanted),
+    Create(TaskRequest),
     CreateWithToken(usize),
     Delegate {
         with: usize,
-        wanted: Wanted,
+        request: TaskRequest,
         own: bool,
     },
     Append {
@@ -44,39 +44,41 @@ fn pairs() -> impl Strategy<Value = Pairs> {
     0..=model::ALL
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn scope() -> impl Strategy<Value = Scope> {
     use proptest::option::weighted;
     (
         weighted(0.4, pairs()),
         weighted(0.2, 0..4_u8),
         weighted(0.2, 0..4_u8),
     )
-        .prop_map(|(ssh, targets, roles)| Asked {
+        .prop_map(|(ssh, targets, roles)| Scope {
             ssh,
             targets,
             roles,
         })
 }
 
-fn wanted() -> impl Strategy<Value = Wanted> {
+fn task_request() -> impl Strategy<Value = TaskRequest> {
     let ttl = prop_oneof![6 => 60..3600_i64, 1 => Just(3601_i64), 1 => Just(0_i64), 2 => 1..60_i64];
     let key = proptest::option::weighted(0.25, 1..4_u8);
     (
         0..4_usize,
-        asked(),
+        scope(),
         ttl,
         prop::bool::weighted(0.8),
         key,
         prop::bool::weighted(0.3),
     )
-        .prop_map(|(agent, asked, ttl, may_delegate, key, must_bind)| Wanted {
-            agent,
-            asked,
-            ttl,
-            may_delegate,
-            key,
-            must_bind,
-        })
+        .prop_map(
+            |(agent, scope, ttl, may_delegate, key, must_bind)| TaskRequest {
+                agent,
+                scope,
+                ttl,
+                may_delegate,
+                key,
+                must_bind,
+            },
+        )
 }
 
 fn caveat() -> impl Strategy<Value = Caveat> {
@@ -84,7 +86,7 @@ fn caveat() -> impl Strategy<Value = Caveat> {
         2 => pairs().prop_map(Caveat::Ssh),
         1 => (0..4_u8).prop_map(Caveat::Targets),
         1 => (0..4_u8).prop_map(Caveat::Roles),
-        // Seconds from now; the driver makes a time of it.
+        // Seconds from now; the driver converts them to a time.
         1 => (0..900_i64).prop_map(Caveat::Expires),
         1 => Just(Caveat::NoDelegation),
         1 => (0..3_u8).prop_map(Caveat::Generations),
@@ -108,10 +110,10 @@ fn rules() -> impl Strategy<Value = Rules> {
 fn step() -> impl Strategy<Value = Step> {
     let any = || 0..1000_usize;
     prop_oneof![
-        3 => wanted().prop_map(Step::Create),
+        3 => task_request().prop_map(Step::Create),
         1 => any().prop_map(Step::CreateWithToken),
-        7 => (any(), wanted(), prop::bool::ANY)
-            .prop_map(|(with, wanted, own)| Step::Delegate { with, wanted, own }),
+        7 => (any(), task_request(), prop::bool::ANY)
+            .prop_map(|(with, request, own)| Step::Delegate { with, request, own }),
         3 => (any(), caveat()).prop_map(|(to, caveat)| Step::Append { to, caveat }),
         3 => (any(), 1..4_u8).prop_map(|(with, key)| Step::Bind { with, key }),
         1 => (any(), any()).prop_map(|(with, task)| Step::RevokeWith { with, task }),
@@ -122,7 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn play(steps: &[Step]) {
+fn run(steps: &[Step]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -131,9 +133,9 @@ fn play(steps: &[Step]) {
         let mut driver = Driver::new();
         for (n, step) in steps.iter().enumerate() {
             driver.step(step).await;
-            driver.look(n).await;
+            driver.check_some(n).await;
         }
-        driver.look_at_all().await;
+        driver.check_all().await;
     });
 }
 
@@ -145,29 +147,29 @@ proptest! {
     })]
 
     #[test]
-    fn no_sequence_of_steps_gives_a_token_anything_that_the_model_does_not(
+    fn tokens_never_allow_more_than_the_model(
         steps in prop::collection::vec(step(), 1..40)
     ) {
-        play(&steps);
+        run(&steps);
     }
 }
 
 #[test]
-fn the_model_and_the_broker_agree_where_a_token_is_good_and_where_it_is_not() {
-    let asked = Asked {
+fn a_fixed_sequence_allows_exactly_the_expected_pairs() {
+    let scope = Scope {
         ssh: None,
         targets: None,
         roles: None,
     };
-    let wanted = |agent, key| Wanted {
+    let task_request = |agent, key| TaskRequest {
         agent,
-        asked,
+        scope,
         ttl: 600,
         may_delegate: true,
         key,
         must_bind: true,
     };
-    // A sequence in which everything happens, so that a driver that does nothing is seen.
+    // The sequence covers most steps, so that a driver that does nothing is noticed.
     let seen = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -175,10 +177,10 @@ fn the_model_and_the_broker_agree_where_a_token_is_good_and_where_it_is_not() {
         .block_on(async {
             let mut driver = Driver::new();
             let steps = [
-                Step::Create(wanted(0, None)),
+                Step::Create(task_request(0, None)),
                 Step::Delegate {
                     with: 0,
-                    wanted: wanted(1, None),
+                    request: task_request(1, None),
                     own: false,
                 },
                 Step::Bind { with: 1, key: 1 },
@@ -188,7 +190,7 @@ fn the_model_and_the_broker_agree_where_a_token_is_good_and_where_it_is_not() {
                 },
                 Step::Delegate {
                     with: 3,
-                    wanted: wanted(2, Some(2)),
+                    request: task_request(2, Some(2)),
                     own: false,
                 },
                 Step::Restart,
@@ -198,11 +200,11 @@ fn the_model_and_the_broker_agree_where_a_token_is_good_and_where_it_is_not() {
             let mut seen = Vec::new();
             for step in &steps {
                 driver.step(step).await;
-                seen.push(driver.look_at_all().await);
+                seen.push(driver.check_all().await);
             }
             seen
         });
-    // How many pairs all tokens together are good for, step by step: the root's four; the child's none
-    // before it is bound and four after; two of a narrowed one, and two of its child; and the root's in the end.
+    // The pairs that all tokens together allow after each step: four of the root; none of the child before it is bound,
+    // then four; two of the narrowed token; two of its child; finally those of the root alone.
     assert_eq!(seen, [4, 4, 8, 10, 12, 12, 12, 4]);
 }

@@ -1,19 +1,20 @@
-//! What should happen, in the plainest words: four agents, four pairs of target and role, seconds. It knows
-//! nothing of tokens, journals or envelopes and shares no code with what it is compared with.
+//! The reference model: four agents, four pairs of target and role, whole seconds. It does not model the formats of
+//! tokens, journals or envelopes, and shares no code with the broker.
 
-/// `a` makes roots, `b` may take `a`'s delegations, `c` acts only by those of `a` and `b`, `d` takes none.
+/// `a` creates roots, `b` may accept delegations from `a`, `c` acts only with delegations from `a` and `b`, `d` accepts
+/// none.
 pub(super) const AGENTS: [&str; 4] = ["a", "b", "c", "d"];
 pub(super) const TARGETS: [&str; 2] = ["web", "db"];
 pub(super) const ROLES: [&str; 2] = ["read", "operator"];
 const HOUR: i64 = 3600;
 const BIND_TIME: i64 = 30;
-const GENERATIONS: usize = 5;
+const MAX_DEPTH: usize = 5;
 
 /// A set of pairs: bit `2 * target + role`.
 pub(super) type Pairs = u8;
 pub(super) const ALL: Pairs = 0b1111;
 
-/// The pairs on a set of targets, as which roles.
+/// Returns all pairs of these targets and roles.
 fn product(targets: u8, roles: u8) -> Pairs {
     let mut pairs = 0;
     for target in 0..2 {
@@ -26,22 +27,22 @@ fn product(targets: u8, roles: u8) -> Pairs {
     pairs
 }
 
-/// What is asked to be kept: pairs, targets, roles.
+/// The requested restrictions: pairs, targets, roles; `None` does not restrict.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct Scope {
     pub(super) ssh: Option<Pairs>,
     pub(super) targets: Option<u8>,
     pub(super) roles: Option<u8>,
 }
 
-impl Asked {
+impl Scope {
     fn of(self, above: Pairs) -> Pairs {
         above
             & self.ssh.unwrap_or(ALL)
             & product(self.targets.unwrap_or(3), self.roles.unwrap_or(3))
     }
 
-    /// Whether it names anything that is of no use above.
+    /// Returns whether it names anything that the parent does not allow.
     fn exceeds(self, above: Pairs) -> bool {
         let useless = |named: Option<u8>, with: fn(u8) -> Pairs| {
             let one = |bit: u8| named.unwrap_or(0) & (1 << bit) != 0 && above & with(1 << bit) == 0;
@@ -80,14 +81,14 @@ impl Rules {
 pub(super) struct Task {
     pub(super) parent: Option<usize>,
     pub(super) agent: usize,
-    made_by_root: usize,
+    root_agent: usize,
     expires: i64,
     deadline: Option<i64>,
     pub(super) key: Option<u8>,
     revoked: bool,
 }
 
-/// What a token is worth: a task's first one, or one that was narrowed or bound since.
+/// A token: the first of a task, or one narrowed or bound from another.
 #[derive(Debug, Clone)]
 pub(super) struct Token {
     pub(super) task: usize,
@@ -98,7 +99,7 @@ pub(super) struct Token {
     generations: usize,
     /// Whether a holder has appended a caveat.
     narrowed: bool,
-    /// The token that it was made of.
+    /// The token from which it was derived.
     from: Option<usize>,
 }
 
@@ -113,11 +114,11 @@ pub(super) enum Caveat {
     Generations(u8),
 }
 
-/// A task that is asked for.
+/// A request for a task.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wanted {
+pub(super) struct TaskRequest {
     pub(super) agent: usize,
-    pub(super) asked: Asked,
+    pub(super) scope: Scope,
     pub(super) ttl: i64,
     pub(super) may_delegate: bool,
     pub(super) key: Option<u8>,
@@ -133,68 +134,67 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// The task and all above it.
-    fn line(&self, task: usize) -> Vec<usize> {
-        let mut line = vec![task];
-        while let Some(above) = self.tasks[line[line.len() - 1]].parent {
-            line.push(above);
+    /// Returns the task and all its ancestors.
+    fn lineage(&self, task: usize) -> Vec<usize> {
+        let mut lineage = vec![task];
+        while let Some(above) = self.tasks[lineage[lineage.len() - 1]].parent {
+            lineage.push(above);
         }
-        line
+        lineage
     }
 
     pub(super) fn is_revoked(&self, task: usize) -> bool {
-        self.line(task)
+        self.lineage(task)
             .iter()
             .any(|above| self.tasks[*above].revoked)
     }
 
-    /// Whether the broker still keeps it.
+    /// Returns whether the broker still keeps the task.
     pub(super) fn is_kept(&self, task: usize) -> bool {
         let task = &self.tasks[task];
         let missed = task.key.is_none() && task.deadline.is_some_and(|end| end <= self.now);
         self.now < task.expires && !missed
     }
 
-    /// Whether a token is of any use, if only to be bound.
-    fn counts(&self, token: &Token) -> bool {
+    /// Returns whether a token is valid, if only to be bound.
+    fn is_valid(&self, token: &Token) -> bool {
         self.now < token.expires && self.is_kept(token.task) && !self.is_revoked(token.task)
     }
 
-    /// Whether a token can be used for more than binding.
+    /// Returns whether a token is valid for more than binding.
     pub(super) fn works(&self, token: usize) -> bool {
         let token = &self.tokens[token];
         let task = &self.tasks[token.task];
-        self.counts(token)
+        self.is_valid(token)
             && token.key == task.key
             && (task.key.is_some()
                 || (task.deadline.is_none() && !self.rules.must_prove(task.agent)))
     }
 
-    /// What a token can be used for at this moment.
+    /// Returns the pairs that a token allows now.
     pub(super) fn allows(&self, token: usize) -> Pairs {
         if !self.works(token) {
             return 0;
         }
         let token = &self.tokens[token];
-        let line = self.line(token.task);
-        // Whoever no longer takes delegations from another does not act on those of before either.
-        let taken = |task: &usize| {
+        let lineage = self.lineage(token.task);
+        // An agent that no longer accepts delegations from another cannot use earlier ones either.
+        let accepted = |task: &usize| {
             let task = &self.tasks[*task];
             task.parent.is_none_or(|parent| {
                 let from = self.tasks[parent].agent;
                 from == task.agent || self.rules.accepts(task.agent, from)
             })
         };
-        if !line.iter().all(taken) {
+        if !lineage.iter().all(accepted) {
             return 0;
         }
-        line.iter().fold(token.pairs, |pairs, task| {
+        lineage.iter().fold(token.pairs, |pairs, task| {
             pairs & self.rules.grants[self.tasks[*task].agent]
         })
     }
 
-    /// What the token that it was made of, narrowed or bound, would be allowed if nothing but its own pairs
-    /// and today's grants counted.
+    /// Returns the pairs of the token from which it was derived, regardless of grants and expiry.
     pub(super) fn parent_pairs(&self, token: usize) -> Pairs {
         self.tokens[token]
             .from
@@ -206,11 +206,11 @@ impl Model {
         self.tokens.push(token);
     }
 
-    /// `task_create`: whether it succeeds.
-    pub(super) fn create(&mut self, wanted: &Wanted) -> bool {
-        let Wanted {
+    /// `task_create`: returns whether it succeeds.
+    pub(super) fn create(&mut self, request: &TaskRequest) -> bool {
+        let TaskRequest {
             agent, ttl, key, ..
-        } = *wanted;
+        } = *request;
         let delegated_only = agent == 2;
         let unproven = self.rules.must_prove(agent) && key.is_none();
         if delegated_only || unproven || !(1..=HOUR).contains(&ttl) {
@@ -221,7 +221,7 @@ impl Model {
             Task {
                 parent: None,
                 agent,
-                made_by_root: agent,
+                root_agent: agent,
                 expires,
                 deadline: None,
                 key,
@@ -230,10 +230,10 @@ impl Model {
             Token {
                 task: self.tasks.len(),
                 key,
-                pairs: wanted.asked.of(ALL),
+                pairs: request.scope.of(ALL),
                 expires,
-                may_delegate: wanted.may_delegate,
-                generations: if wanted.may_delegate { GENERATIONS } else { 0 },
+                may_delegate: request.may_delegate,
+                generations: if request.may_delegate { MAX_DEPTH } else { 0 },
                 narrowed: false,
                 from: None,
             },
@@ -241,26 +241,31 @@ impl Model {
         true
     }
 
-    /// `task_delegate`: whether it succeeds.
-    pub(super) fn delegate(&mut self, with: usize, wanted: &Wanted) -> bool {
+    /// `task_delegate`: returns whether it succeeds.
+    pub(super) fn delegate(&mut self, with: usize, request: &TaskRequest) -> bool {
         let token = self.tokens[with].clone();
-        let Wanted {
+        let TaskRequest {
             agent, ttl, key, ..
-        } = *wanted;
+        } = *request;
         let from = self.tasks[token.task].agent;
-        let taken = agent == from || self.rules.accepts(agent, from);
-        let room = token.may_delegate && token.generations > 0;
+        let accepted = agent == from || self.rules.accepts(agent, from);
+        let may_delegate = token.may_delegate && token.generations > 0;
         let fits = ttl >= 1 && self.now + ttl <= token.expires;
-        if !self.works(with) || !taken || !room || !fits || wanted.asked.exceeds(token.pairs) {
+        if !self.works(with)
+            || !accepted
+            || !may_delegate
+            || !fits
+            || request.scope.exceeds(token.pairs)
+        {
             return false;
         }
-        let must_bind = key.is_none() && (wanted.must_bind || self.rules.must_prove(agent));
+        let must_bind = key.is_none() && (request.must_bind || self.rules.must_prove(agent));
         let expires = self.now + ttl;
         self.add(
             Task {
                 parent: Some(token.task),
                 agent,
-                made_by_root: self.tasks[token.task].made_by_root,
+                root_agent: self.tasks[token.task].root_agent,
                 expires,
                 deadline: must_bind.then_some(self.now + BIND_TIME),
                 key,
@@ -269,10 +274,10 @@ impl Model {
             Token {
                 task: self.tasks.len(),
                 key,
-                pairs: wanted.asked.of(token.pairs),
+                pairs: request.scope.of(token.pairs),
                 expires,
-                may_delegate: wanted.may_delegate,
-                generations: if wanted.may_delegate {
+                may_delegate: request.may_delegate,
+                generations: if request.may_delegate {
                     token.generations - 1
                 } else {
                     0
@@ -284,7 +289,7 @@ impl Model {
         true
     }
 
-    /// A holder appends a caveat; nobody is asked.
+    /// A holder appends a caveat, without the broker.
     pub(super) fn append(&mut self, to: usize, caveat: Caveat) {
         let mut token = Token {
             narrowed: true,
@@ -304,14 +309,14 @@ impl Model {
         self.tokens.push(token);
     }
 
-    /// `task_bind`: whether it succeeds.
+    /// `task_bind`: returns whether it succeeds.
     pub(super) fn bind(&mut self, with: usize, key: u8) -> bool {
         let token = self.tokens[with].clone();
         let task = &self.tasks[token.task];
         let free = task.key.is_none_or(|own| own == key) && token.key.is_none();
         let late_rule =
             task.key.is_none() && task.deadline.is_none() && self.rules.must_prove(task.agent);
-        if !self.counts(&token) || !free || late_rule || token.narrowed {
+        if !self.is_valid(&token) || !free || late_rule || token.narrowed {
             return false;
         }
         self.tasks[token.task].key = Some(key);
@@ -329,16 +334,16 @@ impl Model {
         done
     }
 
-    /// `task_revoke` with a token: whether it succeeds.
+    /// `task_revoke` with a token: returns whether it succeeds.
     pub(super) fn revoke_with(&mut self, with: usize, task: usize) -> bool {
-        let below = self.line(task).contains(&self.tokens[with].task);
+        let below = self.lineage(task).contains(&self.tokens[with].task);
         let may = self.works(with) && below && !self.tokens[with].narrowed;
         self.revoke(task, may)
     }
 
-    /// `task_revoke` by an agent without one.
+    /// `task_revoke` by an agent without a token: returns whether it succeeds.
     pub(super) fn revoke_as(&mut self, agent: usize, task: usize) -> bool {
-        let seen = self.tasks[task].agent == agent || self.tasks[task].made_by_root == agent;
+        let seen = self.tasks[task].agent == agent || self.tasks[task].root_agent == agent;
         self.revoke(task, seen)
     }
 }

@@ -1,4 +1,4 @@
-//! Binding a task to a key that its holder proves to have.
+//! Binds a task to a key, with proof that the caller holds it.
 
 use std::sync::Arc;
 
@@ -8,29 +8,29 @@ use ephyr_core::state::{Binding, TaskRecord};
 use ephyr_names::{TaskId, Timestamp};
 use ephyr_token::{HolderKey, Receipt, Token, rebind};
 
-use super::{TaskError, own_task, refuse_narrowed, refused, task_record};
+use super::{TaskError, note_refusal, own_task, refuse_narrowed, task_record};
 use crate::auth::prove_new_holder;
 use crate::broker::Broker;
 use crate::clock;
 use crate::records::finish;
 
-/// A task that was bound.
+/// A newly bound task.
 pub struct Bound {
     /// The task.
     pub record: Arc<TaskRecord>,
-    /// Its token from here on.
+    /// The bound token, which replaces the unbound one.
     pub token: Token,
-    /// When.
+    /// The time of the binding.
     pub at: Timestamp,
-    /// Proof that it was recorded.
+    /// Proof that the attempt was recorded.
     pub receipt: Option<Receipt>,
 }
 
-/// Binds the task of the caller's token to a key that the caller proves to have. The unbound token is
-/// dead from here on; binding again with the same key gives the same answer.
+/// Binds the task of the caller's token to a key that the caller proves to hold. The unbound token then works only to
+/// repeat the binding, which returns the same token.
 ///
 /// # Errors
-/// [`TaskError`]; nothing was bound then.
+/// [`TaskError`]; the task was not bound.
 pub async fn bind(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
@@ -38,7 +38,7 @@ pub async fn bind(
     holder: HolderKey,
 ) -> Result<Bound, TaskError> {
     let (token, record) = prepare(broker, caller, task, holder)
-        .map_err(|error| refused(broker, caller, "task_bind", error))?;
+        .map_err(|error| note_refusal(broker, caller, "task_bind", error))?;
     let attempt = task_record(broker, Event::TaskBindAttempt, caller, &record)
         .with_detail("holder", holder.to_string());
     let attempt = broker.attempt(AttemptKind::TaskBind, attempt).await?;
@@ -66,7 +66,7 @@ fn prepare(
 ) -> Result<(Token, Arc<TaskRecord>), TaskError> {
     let (token, record) = own_task(broker, caller, Some(task))?;
     refuse_narrowed(caller)?;
-    // Last of the checks that refuse: it uses up the proof's nonce.
+    // The last check that can refuse, because it consumes the nonce of the proof.
     prove_new_holder(broker, caller, &holder)
         .map_err(|error| TaskError::Proof(error.to_string()))?;
     let epoch = broker

@@ -1,4 +1,4 @@
-//! Child tasks: made of their parent's token, for the same agent or one that accepts its delegations.
+//! Creates child tasks from the token of their parent, for the same agent or one that accepts its delegations.
 
 use std::sync::Arc;
 
@@ -8,35 +8,36 @@ use ephyr_core::state::TaskRecord;
 use ephyr_names::{AgentName, TaskId, Timestamp, Ttl};
 use ephyr_token::{ChildSpec, HolderKey, MintError, Narrowing, Token, mint_child};
 
-use super::{BIND_TIME, CHILD_TTL, Created, TaskError, create, own_task, refused, token_expiry};
+use super::{
+    BIND_TIME, CHILD_TTL, Created, TaskError, create, note_refusal, own_task, token_expiry,
+};
 use crate::broker::Broker;
 use crate::clock;
 
-/// What a new task below another should be.
+/// A request for a child task.
 pub struct NewChild {
-    /// The task that it is asked to be below; that of the caller's token if it is not said.
+    /// The parent; by default the task of the caller's token, and it can be no other.
     pub parent: Option<TaskId>,
-    /// Whose it is; the caller's own agent if it is not said.
+    /// The agent that gets the task; by default the caller's own.
     pub agent: Option<AgentName>,
-    /// What it is for.
+    /// The purpose, for people.
     pub description: String,
-    /// How long it lives; [`CHILD_TTL`], or what is left of its parent, if it is not said.
+    /// The lifetime; by default [`CHILD_TTL`] or the remaining lifetime of the parent's token, if shorter.
     pub ttl: Option<Ttl>,
     /// Whether it may have children.
     pub can_delegate: bool,
     /// The key to bind it to.
     pub holder: Option<HolderKey>,
-    /// Whether it must be bound within [`BIND_TIME`], where no key is given.
+    /// Whether it must be bound within [`BIND_TIME`]; no effect if `holder` is given.
     pub must_bind: bool,
-    /// What it keeps of its parent's authority.
+    /// The restrictions applied to the parent's envelope.
     pub narrowing: Narrowing,
 }
 
-/// Makes a task below the one of the caller's token, for the same agent or for one that takes its
-/// delegations.
+/// Creates a task below that of the caller's token, for the same agent or for one that accepts its delegations.
 ///
 /// # Errors
-/// [`TaskError`]; nothing was made then.
+/// [`TaskError`]; no task was created.
 pub async fn delegate(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
@@ -46,24 +47,24 @@ pub async fn delegate(
     let (token, record) = match prepare_child(broker, caller, wanted, now) {
         Ok(prepared) => prepared,
         Err(error) => {
-            let error = refused(broker, caller, "task_delegate", error);
-            return Err(error.told(caller.agent()));
+            let error = note_refusal(broker, caller, "task_delegate", error);
+            return Err(error.redacted_for(caller.agent()));
         }
     };
     create(broker, caller, record, token).await
 }
 
-/// What [`delegate`] would make, without making it.
+/// Returns the task that [`delegate`] would create, without creating it.
 ///
 /// # Errors
-/// [`TaskError`] as [`delegate`] would give it.
+/// [`TaskError`] as [`delegate`] would return it.
 pub fn preview_child(
     broker: &Broker,
     caller: &AgentCaller,
     wanted: NewChild,
 ) -> Result<TaskRecord, TaskError> {
     let (_, record) = prepare_child(broker, caller, wanted, clock::now())
-        .map_err(|error| error.told(caller.agent()))?;
+        .map_err(|error| error.redacted_for(caller.agent()))?;
     let texts = record.description.len() + record.envelope.len();
     broker
         .state()
@@ -97,7 +98,7 @@ fn prepare_child(
     if ttl.is_zero() || ttl > left {
         return Err(TaskError::ChildTtl(left));
     }
-    // Minting needs a delegation that is in force, also where the tree is of an older epoch.
+    // Minting needs a delegation certificate in force, even if the tree belongs to an older epoch.
     broker
         .state()
         .minting_epoch(now)

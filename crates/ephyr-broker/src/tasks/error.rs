@@ -1,72 +1,72 @@
-//! Why a task was not made, found or revoked: for people, and as a code for programs. What a caller may not
-//! know (whether somebody else's task is there) does not stand in it.
+//! Errors of task operations, with a message for people and a code for programs. They do not reveal whether the task
+//! of another caller exists.
 
 use ephyr_audit::AuditError;
 use ephyr_core::state::StateError;
 use ephyr_names::{AgentName, TaskId, Ttl};
 use ephyr_token::{MAX_ROOT_TTL, MintError};
 
-/// Why a task was not made, found or revoked.
+/// An error of a task operation.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
-    /// Not there, over, or somebody else's: the three look alike.
-    #[error("task {0} is not there: it never was, has ended, or is not yours; see task_list")]
+    /// Unknown, ended, or not visible to the caller: these three are indistinguishable.
+    #[error("task {0} not found: it does not exist, has ended, or is not yours; see task_list")]
     NotFound(TaskId),
-    /// A token's holder asked for a root.
+    /// A root task was requested with a task token.
     #[error(
-        "a task token makes no root task: call task_create with your API key, or over the Unix socket without a token"
+        "a task token cannot create a root task: call task_create with your API key, or over the Unix socket without a token"
     )]
     TokenMakesNoRoot,
-    /// The agent acts only by delegated tokens.
-    #[error("agent {0} acts only by tokens that another agent delegates to it (delegated_only)")]
+    /// The agent may act only with delegated tokens.
+    #[error(
+        "agent {0} can act only with tokens that another agent delegates to it (delegated_only)"
+    )]
     DelegatedOnly(AgentName),
     /// Tokens of this agent must be bound.
-    #[error("agent {0} needs bound tokens (require_pop): give holder_pub_key")]
+    #[error("agent {0} needs bound tokens (require_pop): set holder_pub_key")]
     HolderRequired(AgentName),
-    /// The policy does not know the agent any more.
-    #[error("the policy does not know agent {0}")]
+    /// The agent is not in the policy.
+    #[error("agent {0} is not in the policy")]
     AgentUnknown(AgentName),
-    /// Delegation and binding need the token of the task that they are about.
+    /// Delegation and binding need the token of the task in question.
     #[error(
-        "call it with the token of the task itself: a child is made of its parent's token, a bound token of the unbound one"
+        "a task token is required: delegate with the token of the parent, bind with the unbound token of the task"
     )]
     TokenRequired,
-    /// The token is another task's.
-    #[error(
-        "the token is for task {0}; a child is made below, and a key bound to, the token's own task"
-    )]
+    /// The token belongs to another task.
+    #[error("the token is for task {0}; it can delegate below and bind only that task")]
     NotYourTask(TaskId),
-    /// The token was narrowed by a holder, so it can neither bind nor revoke.
+    /// A holder narrowed the token, so it can neither bind nor revoke.
     #[error(
         "a narrowed token can neither bind nor revoke a task: use the token as the broker issued it, or revoke \
-         without a token, as the agent that started the task; delegate a task of its own to a helper that must \
-         bind or revoke (task_delegate with envelope)"
+         without a token, as the agent that started the task; for a helper that must bind or revoke, delegate a \
+         separate task (task_delegate with envelope)"
     )]
     NarrowedToken,
-    /// The agent does not take delegations from this one.
-    #[error("agent {to} accepts no delegation from {from} (accept_delegation_from)")]
+    /// The agent does not accept delegations from this one.
+    #[error("agent {to} does not accept delegations from {from} (accept_delegation_from)")]
     DelegationNotAccepted {
-        /// Who delegates.
+        /// The delegating agent.
         from: AgentName,
-        /// To whom.
+        /// The agent that should get the task.
         to: AgentName,
     },
-    /// The child would live longer than its parent.
-    #[error("ttl must be between 1s and what is left of the parent, {0}")]
+    /// The child would outlive its parent.
+    #[error("ttl must be between 1s and the parent's remaining lifetime, {0}")]
     ChildTtl(Ttl),
-    /// Whoever binds must prove that it has the key.
+    /// The proof that the caller holds the key is missing or invalid.
     #[error("{0}")]
     Proof(String),
-    /// Too long, or no time at all.
+    /// The lifetime is zero or too long.
     #[error("ttl must be between 1s and {MAX_ROOT_TTL}")]
     Ttl,
-    /// No epoch may mint.
+    /// No delegation certificate allows minting now.
     #[error(
-        "no token can be made now: the signer has not delegated to this broker; is ephyr-signer running?"
+        "cannot issue tokens: the signer has not delegated to this broker; check that ephyr-signer is running"
     )]
     NoEpoch,
-    /// The token could not be made.
-    #[error("the token cannot be made: {0}")]
+    /// The token could not be minted.
+    #[error("cannot mint the token: {0}")]
     Mint(#[from] MintError),
     /// The state could not be changed.
     #[error(transparent)]
@@ -77,7 +77,7 @@ pub enum TaskError {
 }
 
 impl TaskError {
-    /// Why, for programs.
+    /// Returns the reason code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ impl TaskError {
     /// Returns the error as shown to `caller`. It hides which other agents exist: an unknown agent looks like one
     /// that does not accept the delegation.
     #[must_use]
-    pub fn told(self, caller: &AgentName) -> Self {
+    pub fn redacted_for(self, caller: &AgentName) -> Self {
         match self {
             Self::AgentUnknown(to) if to != *caller => Self::DelegationNotAccepted {
                 from: caller.clone(),

@@ -1,4 +1,4 @@
-//! Revoking a task with everything below it.
+//! Revokes a task and all tasks below it.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use ephyr_core::state::TaskRecord;
 use ephyr_names::TaskId;
 use ephyr_token::Receipt;
 
-use super::{TaskError, find, refuse_narrowed, refused, task_record};
+use super::{TaskError, find, note_refusal, refuse_narrowed, task_record};
 use crate::broker::Broker;
 use crate::clock;
 use crate::records::finish;
 
-/// A task that was revoked.
+/// The result of a revocation.
 pub struct Revoked {
-    /// How many tasks fell, itself included.
+    /// The number of revoked tasks, the task itself included.
     pub cascade: usize,
-    /// How many running actions were ended.
+    /// The number of running actions that were ended.
     pub ended: usize,
-    /// Proof that it was recorded.
+    /// Proof that the attempt was recorded.
     pub receipt: Option<Receipt>,
 }
 
@@ -37,18 +37,18 @@ pub fn find_to_revoke(
     Ok(record)
 }
 
-/// Revokes a task and all below it and ends what runs for them. Revoking again answers the same. A
-/// certificate that is in the agent's own hands keeps its slot until it ends, since nothing takes it away.
+/// Revokes a task and all tasks below it, and ends their running actions. Revoking again succeeds as well. A
+/// certificate that the agent itself holds keeps its slot until it expires, because it cannot be revoked.
 ///
 /// # Errors
-/// [`TaskError`]; nothing was revoked then.
+/// [`TaskError`]; nothing was revoked.
 pub async fn revoke(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
     id: TaskId,
 ) -> Result<Revoked, TaskError> {
     let record = find_to_revoke(broker, caller, id)
-        .map_err(|error| refused(broker, caller, "task_revoke", error))?;
+        .map_err(|error| note_refusal(broker, caller, "task_revoke", error))?;
     let attempt = task_record(broker, Event::TaskRevokeAttempt, caller, &record);
     let attempt = broker.attempt(AttemptKind::TaskRevoke, attempt).await?;
     let revoked = broker.live().revoke(broker.state(), &record, clock::now());
@@ -74,17 +74,17 @@ pub async fn revoke(
     })
 }
 
-/// The task and all below it, found without holding up a thread that serves others.
+/// Returns the task and all tasks below it. A large tree is walked on the blocking pool, one walk at a time per agent.
 pub async fn below(broker: &Arc<Broker>, caller: &AgentCaller, id: TaskId) -> Vec<TaskId> {
     if broker.state().is_leaf(id) {
         return vec![id];
     }
-    let turn = broker.sessions().walk(caller.agent()).await;
+    let turn = broker.limits().walk(caller.agent()).await;
     let walking = Arc::clone(broker);
     let walk = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         walking.state().subtree(id)
     });
-    // It fails where the broker ends, and nobody is answered any more.
+    // The walk fails only during shutdown, when no response is sent.
     walk.await.unwrap_or_else(|_| vec![id])
 }

@@ -1,4 +1,4 @@
-//! Root tasks: made by an agent in its own name, never with a token.
+//! Creates root tasks: by an agent in its own name, never with a task token.
 
 use std::sync::Arc;
 
@@ -9,48 +9,48 @@ use ephyr_core::state::TaskRecord;
 use ephyr_names::{Timestamp, Ttl};
 use ephyr_token::{Envelope, HolderKey, MAX_DEPTH, MAX_ROOT_TTL, Narrowing, RootSpec, mint_root};
 
-use super::{Created, TaskError, create, refused, token_expiry};
+use super::{Created, TaskError, create, note_refusal, token_expiry};
 use crate::broker::Broker;
 use crate::clock;
 
-/// What a new root task should be.
+/// A request for a root task.
 pub struct NewRoot {
-    /// What it is for.
+    /// The purpose, for people.
     pub description: String,
-    /// How long it lives.
+    /// The lifetime.
     pub ttl: Ttl,
     /// Whether it may have children.
     pub can_delegate: bool,
     /// The key to bind it to.
     pub holder: Option<HolderKey>,
-    /// What it is held to from the start.
+    /// The restrictions of its envelope.
     pub narrowing: Narrowing,
 }
 
-/// What [`create_root`] would answer, without making anything.
+/// Checks whether [`create_root`] would succeed, without creating a task.
 ///
 /// # Errors
-/// [`TaskError`] as [`create_root`] would give it.
+/// [`TaskError`] as [`create_root`] would return it.
 pub fn preview_root(
     broker: &Broker,
     caller: &AgentCaller,
     wanted: &NewRoot,
 ) -> Result<(), TaskError> {
     check_root(broker, caller, wanted, clock::now())?;
-    // Of the envelope's length nothing is known before it is made.
+    // The length of the envelope is not known before it is built.
     let texts = wanted.description.len();
     broker.state().check_room(caller.agent(), &[], texts)?;
     Ok(())
 }
 
-/// Whether a caller may make such a root; gives the epoch to make it in.
+/// Checks that the caller may create the root task; returns the epoch to mint in.
 fn check_root(
     broker: &Broker,
     caller: &AgentCaller,
     wanted: &NewRoot,
     now: Timestamp,
 ) -> Result<Arc<Epoch>, TaskError> {
-    // A token that could make a root would outlive its own task and shed its lineage.
+    // A token that could create a root would outlive its own task and escape its lineage.
     if caller.via() == Via::Token {
         return Err(TaskError::TokenMakesNoRoot);
     }
@@ -71,10 +71,10 @@ fn check_root(
     epoch.ok_or(TaskError::NoEpoch)
 }
 
-/// Makes a root task.
+/// Creates a root task.
 ///
 /// # Errors
-/// [`TaskError`]; nothing was made then.
+/// [`TaskError`]; no task was created.
 pub async fn create_root(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
@@ -83,7 +83,7 @@ pub async fn create_root(
     let now = clock::now();
     let epoch = match check_root(broker, caller, &wanted, now) {
         Ok(epoch) => epoch,
-        Err(error) => return Err(refused(broker, caller, "task_create", error)),
+        Err(error) => return Err(note_refusal(broker, caller, "task_create", error)),
     };
     let id = ids::task_id(now);
     let expires = now.after(wanted.ttl).min(epoch.valid_until());
@@ -121,7 +121,7 @@ fn initiator(caller: &AgentCaller) -> String {
     }
 }
 
-/// Everything that the policy gives the agent, now or later, but for what the task is held to.
+/// Returns an envelope of all that the policy grants the agent, now or later, with the requested restrictions.
 fn root_envelope(expires: Timestamp, can_delegate: bool, narrowing: Narrowing) -> Envelope {
     let depth = if can_delegate { MAX_DEPTH } else { 0 };
     narrowing.of(Envelope::any(token_expiry(expires), can_delegate, depth))

@@ -8,6 +8,7 @@ use ephyr_api::{
     CreatedTask, DenialDetails, EnvelopeJson, FailureReason, ReceiptView, TOKEN_TYPE, TaskPreview,
     TaskSummary,
 };
+use ephyr_core::state::TaskRecord;
 use ephyr_mcp::{ToolError, ToolOutput};
 use ephyr_names::Timestamp;
 use ephyr_policy::Denial;
@@ -15,7 +16,6 @@ use ephyr_token::Receipt;
 
 use crate::broker::Broker;
 use crate::tasks::{Created, TaskError};
-use ephyr_core::state::TaskRecord;
 
 /// Tasks in one answer of `task_list`, or of `task_revoke` as a dry run.
 pub(super) const MOST_LISTED: usize = 1000;

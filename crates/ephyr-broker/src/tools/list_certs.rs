@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_api::{CertificateList, CertificateView, ListCertsArguments, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::gate::Issued;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{Call, Effects, Tool, ToolError, ToolOutput};
 use ephyr_policy::CertificateKind;
@@ -13,8 +15,6 @@ use super::schema::{name, text, time};
 use super::tool::{BrokerTool, read};
 use crate::broker::Broker;
 use crate::clock;
-use ephyr_core::caller::AgentCaller;
-use ephyr_core::gate::Issued;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
     declare,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_api::{ListTargetsArguments, TargetList, TargetView, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{Call, Effects, Tool, ToolError, ToolOutput};
 use ephyr_policy::{Reachable, reachable};
@@ -12,7 +13,6 @@ use serde_json::value::RawValue;
 use super::schema::{name, text};
 use super::tool::{BrokerTool, read};
 use crate::broker::Broker;
-use ephyr_core::caller::AgentCaller;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
     declare,

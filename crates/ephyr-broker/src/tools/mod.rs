@@ -22,6 +22,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use ephyr_audit::ActionKind;
+use ephyr_core::caller::{AgentCaller, Standing};
 use ephyr_mcp::{
     Backend, Call, ResourceError, ResourceSet, ResourceText, ServerInfo, ToolError, ToolSet,
 };
@@ -32,8 +33,7 @@ pub(crate) use list_certs::certificate_list;
 pub(crate) use list_targets::target_list;
 
 use crate::broker::Broker;
-use crate::reads::What;
-use ephyr_core::caller::{AgentCaller, Standing};
+use crate::reads::ReadKind;
 use tool::BrokerTool;
 
 static INFO: LazyLock<ServerInfo> = LazyLock::new(|| ServerInfo {
@@ -103,7 +103,7 @@ impl Backend for Broker {
         let (name, text) = resources::read(self, caller, uri).ok_or(ResourceError::NotFound)?;
         self.note_read(
             caller,
-            What {
+            ReadKind {
                 kind: ActionKind::Resource,
                 name,
             },

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::{Resource, ResourceSet, ResourceText};
 use ephyr_policy::reachable;
 
 use super::table;
 use crate::broker::Broker;
 use crate::clock;
-use ephyr_core::caller::AgentCaller;
 
 const MARKDOWN: &str = "text/markdown";
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_api::{BoundTask, TOKEN_TYPE, TaskBindArguments, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{CallContext, Effects, Tool, ToolError, ToolOutput};
 
@@ -12,7 +13,6 @@ use super::tool::{BrokerTool, work};
 use super::{answer, arguments as read};
 use crate::broker::Broker;
 use crate::tasks;
-use ephyr_core::caller::AgentCaller;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
     declare,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ephyr_api::{DEFAULT_TTL, Decision, TaskCreateArguments, TaskPreview, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{CallContext, Tool, ToolError, ToolOutput};
 
@@ -11,7 +12,6 @@ use super::tool::{BrokerTool, work};
 use super::{answer, arguments as read, narrowing};
 use crate::broker::Broker;
 use crate::tasks;
-use ephyr_core::caller::AgentCaller;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
     declare,

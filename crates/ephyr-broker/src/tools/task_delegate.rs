@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_api::{Decision, TaskDelegateArguments, TaskPreview, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
+use ephyr_core::state::TaskRecord;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{CallContext, Tool, ToolError, ToolOutput};
 
@@ -12,8 +14,6 @@ use super::tool::{BrokerTool, work};
 use super::{answer, arguments as read, narrowing};
 use crate::broker::Broker;
 use crate::tasks;
-use ephyr_core::caller::AgentCaller;
-use ephyr_core::state::TaskRecord;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
     declare,

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_api::{TaskDetails, TaskInfo, TaskInfoArguments, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{Call, Effects, Tool, ToolError, ToolOutput};
 use serde_json::value::RawValue;
@@ -14,7 +15,6 @@ use super::{answer, arguments as read};
 use crate::broker::Broker;
 use crate::clock;
 use crate::tasks;
-use ephyr_core::caller::AgentCaller;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
     declare,

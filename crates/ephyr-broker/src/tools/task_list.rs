@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ephyr_api::{TaskList, TaskListArguments, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{Call, Effects, Tool, ToolError, ToolOutput};
 use serde_json::value::RawValue;
@@ -13,7 +14,6 @@ use super::tool::{BrokerTool, note_read, read};
 use crate::broker::Broker;
 use crate::clock;
 use crate::tasks;
-use ephyr_core::caller::AgentCaller;
 
 /// Bytes of descriptions in one answer.
 const MOST_DESCRIBED: usize = 256 * 1024;
@@ -61,7 +61,7 @@ fn handle(broker: &Arc<Broker>, caller: &AgentCaller, _: &RawValue) -> Call {
     note_read(broker, caller, TaskListArguments::TOOL);
     let (broker, caller) = (Arc::clone(broker), caller.clone());
     Call::run(move |_| async move {
-        let turn = broker.sessions().walk(caller.agent()).await;
+        let turn = broker.limits().walk(caller.agent()).await;
         let list = move || {
             let _turn = turn;
             list(&broker, &caller)

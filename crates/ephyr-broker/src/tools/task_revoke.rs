@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ephyr_api::{RevokedTask, TaskRevokeArguments, ToolArguments as _};
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::schema::{Object, Schema};
 use ephyr_mcp::{CallContext, Effects, Tool, ToolError, ToolOutput};
 use ephyr_names::TaskId;
@@ -14,7 +15,6 @@ use super::schema::{dry_run, receipt, text};
 use super::tool::{BrokerTool, work};
 use crate::broker::Broker;
 use crate::tasks;
-use ephyr_core::caller::AgentCaller;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
     declare,

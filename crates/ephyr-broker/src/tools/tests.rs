@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock;
-use crate::http::{Peer, Router, Way};
+use crate::http::{Entrypoint, Peer, Router};
 use crate::testing::{Answer, Bench, HOME, HOME_UID, ask, head, load, mcp, policy};
 
 const PEER: Peer = Peer::Uid(HOME_UID);
@@ -38,7 +38,7 @@ fn two_targets() -> Value {
 impl Desk {
     fn new() -> Self {
         let bench = Bench::new(&two_targets());
-        let router = bench.router(Way::Unix);
+        let router = bench.router(Entrypoint::Unix);
         Self { bench, router }
     }
 
@@ -347,7 +347,7 @@ async fn w17_a_proof_is_refused_after_a_restart_too() {
     let Desk { bench, router } = desk;
     drop(router);
     let bench = bench.restart(&two_targets());
-    let router = bench.router(Way::Unix);
+    let router = bench.router(Entrypoint::Unix);
     let desk = Desk { bench, router };
     assert_eq!(
         again(&desk).await,
@@ -421,7 +421,7 @@ async fn a_denial_does_not_tell_whether_a_target_exists() {
         .unwrap()
         .remove("db");
     let bench = Bench::new(&text);
-    let router = bench.router(Way::Unix);
+    let router = bench.router(Entrypoint::Unix);
     let desk = Desk { bench, router };
     let (_, token) = desk.create(json!({})).await;
     let (_, web_only) = desk.create(json!({"targets": ["web"]})).await;

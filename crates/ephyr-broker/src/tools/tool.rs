@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use ephyr_audit::ActionKind;
+use ephyr_core::caller::AgentCaller;
 use ephyr_mcp::{Call, CallContext, Tool, ToolError, ToolOutput};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::arguments::parse;
 use crate::broker::Broker;
-use crate::reads::What;
-use ephyr_core::caller::AgentCaller;
+use crate::reads::ReadKind;
 
 /// A tool: its declaration and its handler.
 pub struct BrokerTool {
@@ -28,7 +28,7 @@ pub struct BrokerTool {
 pub(super) fn note_read(broker: &Broker, caller: &AgentCaller, tool: &'static str) {
     broker.note_read(
         caller,
-        What {
+        ReadKind {
             kind: ActionKind::Tool,
             name: tool,
         },

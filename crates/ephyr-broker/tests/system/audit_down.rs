@@ -1,14 +1,14 @@
-//! Nothing takes effect that is not recorded.
+//! Without a working audit log, no action takes effect.
 
 use ephyr_testkit::{Value, World, json, run, skip};
 
 use crate::helpers::{eventually, exec};
 
 #[test]
-fn w25_with_a_full_disk_nothing_runs_and_afterwards_it_does() {
+fn w25_full_disk_stops_commands_until_space_is_freed() {
     let mut world = World::builder().prepare().unwrap();
     if !world.accounts().are_separate() {
-        return skip("needs a small file system of its own, which only root can mount");
+        return skip("needs a small file system, which only root can mount");
     }
     let account = world.accounts().get("ephyr-broker").unwrap();
     let options = format!(
@@ -28,7 +28,7 @@ fn w25_with_a_full_disk_nothing_runs_and_afterwards_it_does() {
     let mut scout = world.mcp_with_key("scout").unwrap();
     assert!(!exec(&mut scout, "web", "read", "true").is_error);
 
-    // As the world's own namespace sees it, where the small file system is.
+    // The path in the mount namespace of the world, where the small file system is mounted.
     let inside = world.state_dir().parent().unwrap().join("audit");
     let filler = inside.join("filler");
     assert!(
@@ -36,7 +36,7 @@ fn w25_with_a_full_disk_nothing_runs_and_afterwards_it_does() {
         "the disk is full"
     );
     let marker = std::env::temp_dir().join(format!("ephyr-never-{}", std::process::id()));
-    // What is left of the last page takes a few records yet.
+    // The last page still has space for a few records.
     let refused = eventually("a full log", || {
         let ran = exec(&mut scout, "web", "read", "true");
         ran.is_error.then_some(ran)
@@ -57,7 +57,7 @@ fn w25_with_a_full_disk_nothing_runs_and_afterwards_it_does() {
     );
     assert!(
         !scout.tool("list_targets", json!({})).unwrap().is_error,
-        "what only looks goes on"
+        "reads still work"
     );
     std::fs::remove_file(&filler).unwrap();
     eventually("the log's recovery", || {
@@ -71,7 +71,7 @@ fn w25_with_a_full_disk_nothing_runs_and_afterwards_it_does() {
     );
 }
 
-/// Returns the broker's health as an operator sees it.
+/// Returns the broker's health with the details.
 #[cfg(test)]
 fn health(world: &World) -> Value {
     let builder = world.unix("builder").unwrap();
@@ -80,13 +80,13 @@ fn health(world: &World) -> Value {
 }
 
 #[test]
-fn a_log_taken_away_stops_actions_until_it_is_continued() {
+fn removed_log_stops_actions_until_it_is_continued() {
     let mut world = World::start().unwrap();
     let log = world.audit_log();
     let mut scout = world.mcp_with_key("scout").unwrap();
     assert!(!exec(&mut scout, "web", "read", "true").is_error);
     let taken: [&dyn Fn(); 2] = [&|| std::fs::remove_file(&log).unwrap(), &|| {
-        // As logrotate does: rename, create.
+        // The way logrotate does it: rename and create.
         std::fs::rename(&log, log.with_extension("1")).unwrap();
         std::fs::write(&log, "").unwrap();
     }];
@@ -102,19 +102,19 @@ fn a_log_taken_away_stops_actions_until_it_is_continued() {
         let ran = exec(&mut scout, "web", "read", "true");
         assert!(
             ran.text.contains("nothing is done unrecorded") || file(&log) != there,
-            "it ran without a file: {}",
+            "a command ran without a log file: {}",
             ran.text
         );
         eventually("the log's continuation", || {
             let ran = exec(&mut scout, "web", "read", "true");
             (!ran.is_error && file(&log).is_some() && file(&log) != before).then_some(())
         });
-        let told = eventually("what the service's log says", || {
-            let said = world.broker().unwrap().log();
-            let told = said.matches("exclude it from logrotate").count();
-            (told == times + 1).then_some(said)
+        let log_text = eventually("the warning in the service log", || {
+            let text = world.broker().unwrap().log();
+            let warnings = text.matches("exclude it from logrotate").count();
+            (warnings == times + 1).then_some(text)
         });
-        assert!(told.contains("can be written again"), "{told}");
+        assert!(log_text.contains("can be written again"), "{log_text}");
         eventually("health", || {
             (health(&world)["status"] == "ok").then_some(())
         });
@@ -131,12 +131,12 @@ fn a_log_taken_away_stops_actions_until_it_is_continued() {
     assert_eq!(verified.code, 0, "{}", verified.err);
     let report: Value = verified.out.parse().unwrap();
     assert_eq!(report["taken_away"], 2, "{report}");
-    // The checkpoint's own record is the last one.
+    // The record of the checkpoint itself is the last one.
     assert_eq!(report["unsigned"], 0, "{report}");
 }
 
 #[test]
-fn a_log_that_cannot_be_continued_shows_in_health() {
+fn log_that_cannot_be_continued_degrades_health() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (log, dir) = (
@@ -169,7 +169,7 @@ fn a_log_that_cannot_be_continued_shows_in_health() {
 }
 
 #[test]
-fn the_log_verifies_with_the_ca_key_alone_after_a_stop() {
+fn stopped_log_verifies_with_the_ca_key_alone() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     for _ in 0..5 {
@@ -199,7 +199,7 @@ fn the_log_verifies_with_the_ca_key_alone_after_a_stop() {
 }
 
 #[test]
-fn w25_a_log_that_was_only_cut_at_its_end_does_not_verify() {
+fn w25_log_cut_at_its_end_does_not_verify() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     for _ in 0..3 {
@@ -228,7 +228,7 @@ fn w25_a_log_that_was_only_cut_at_its_end_does_not_verify() {
 }
 
 #[test]
-fn under_load_the_signer_countersigns_many_records_at_a_time() {
+fn signer_countersigns_many_records_at_once_under_load() {
     const CALLERS: usize = 8;
     let mut world = World::start().unwrap();
     let callers: Vec<_> = (0..CALLERS)
@@ -248,7 +248,7 @@ fn under_load_the_signer_countersigns_many_records_at_a_time() {
     world.broker().unwrap().stop().unwrap();
     let text = std::fs::read_to_string(world.audit_log()).unwrap();
     let signed = text.matches(r#""event":"checkpoint""#).count();
-    // The broker looks twice a second; a round is one request for each thousand records.
+    // The broker checks twice a second; each round sends one request per thousand records.
     let rounds = usize::try_from(began.elapsed().as_millis() / 500).unwrap() + 2;
     let most = rounds + text.lines().count() / 1000 + 1;
     assert!((1..=most).contains(&signed), "{signed} of at most {most}");

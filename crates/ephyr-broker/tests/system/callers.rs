@@ -1,4 +1,4 @@
-//! Who counts as whom.
+//! Authentication: UIDs, API keys and task tokens.
 
 use ephyr_api::{ListTargetsArguments, TaskInfoArguments, TaskListArguments};
 use ephyr_testkit::http::Endpoint;
@@ -7,7 +7,7 @@ use ephyr_testkit::{Mcp, World, json, skip};
 use crate::helpers::{exec, task};
 
 #[test]
-fn an_agent_is_known_by_its_uid_its_key_or_its_token_and_gets_what_the_policy_gives_it() {
+fn agents_authenticate_by_uid_api_key_or_task_token() {
     let world = World::start().unwrap();
     let mut by_key = world.mcp_with_key("scout").unwrap();
     let (_, token) = task(&mut by_key);
@@ -28,7 +28,7 @@ fn an_agent_is_known_by_its_uid_its_key_or_its_token_and_gets_what_the_policy_gi
 }
 
 #[test]
-fn nobody_else_gets_in() {
+fn requests_without_valid_credentials_get_401() {
     let world = World::start().unwrap();
     let tcp = world.tcp().unwrap();
     for bearer in [
@@ -53,10 +53,10 @@ fn nobody_else_gets_in() {
 }
 
 #[test]
-fn on_the_socket_the_uid_alone_says_who_it_is() {
+fn uid_alone_identifies_the_caller_on_the_socket() {
     let world = World::start().unwrap();
     if !world.accounts().are_separate() {
-        return skip("needs users of their own, which only root can make");
+        return skip("needs separate users, which only root can create");
     }
     let stranger = world.unix("stranger").unwrap();
     let refused = stranger.request("GET", "/v1/whoami", &[], b"").unwrap();
@@ -73,10 +73,10 @@ fn on_the_socket_the_uid_alone_says_who_it_is() {
 }
 
 #[test]
-fn a_token_serves_only_its_own_agent_and_leaves_the_appliance_only_with_a_key() {
+fn token_of_a_uid_agent_works_only_with_its_uid() {
     let world = World::start().unwrap();
     if !world.accounts().are_separate() {
-        return skip("needs users of their own, which only root can make");
+        return skip("needs separate users, which only root can create");
     }
     let (_, token) = task(&mut world.mcp_by_uid("builder").unwrap());
     let status = |endpoint: Endpoint| {
@@ -98,19 +98,19 @@ fn a_token_serves_only_its_own_agent_and_leaves_the_appliance_only_with_a_key() 
     assert_eq!(
         status(world.tcp().unwrap()),
         401,
-        "over TCP, where its token alone proves nothing"
+        "over TCP, where the UID is not known"
     );
     let (_, elsewhere) = task(&mut world.mcp_with_key("scout").unwrap());
     let mut scout = world.mcp_with_token(&elsewhere).unwrap();
     assert_eq!(
         scout.call("list_targets", json!({})).unwrap().status,
         200,
-        "its agent lives elsewhere"
+        "an agent without a UID, over TCP"
     );
 }
 
 #[test]
-fn a_token_makes_no_root_task() {
+fn token_cannot_create_a_root_task() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (_, token) = task(&mut scout);
@@ -120,14 +120,14 @@ fn a_token_makes_no_root_task() {
         .tool("task_create", json!({"description": "x"}))
         .unwrap();
     assert!(
-        refused.is_error && refused.text.contains("makes no root task"),
+        refused.is_error && refused.text.contains("cannot create a root task"),
         "{}",
         refused.text
     );
 }
 
 #[test]
-fn a_token_sees_its_own_task_and_a_key_all_of_its_agents() {
+fn token_sees_its_own_task_and_key_all_tasks_of_the_agent() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (one, token) = task(&mut scout);
@@ -157,6 +157,6 @@ fn a_token_sees_its_own_task_and_a_key_all_of_its_agents() {
             .tool("task_info", json!({"task_id": one}))
             .unwrap()
             .is_error,
-        "another agent's"
+        "a task of another agent"
     );
 }

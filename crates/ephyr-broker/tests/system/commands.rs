@@ -1,4 +1,4 @@
-//! Commands: what they give, how they are refused, how they end.
+//! Commands: results, refusals, timeouts and broken connections.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use ephyr_testkit::{World, json};
 use crate::helpers::{details, eventually, exec, record};
 
 #[test]
-fn a_command_gives_its_output_exit_code_and_receipt() {
+fn command_returns_output_exit_code_and_receipt() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let ran = exec(
@@ -30,7 +30,7 @@ fn a_command_gives_its_output_exit_code_and_receipt() {
 }
 
 #[test]
-fn a_refusal_names_step_rule_and_what_would_be_allowed() {
+fn refusal_names_step_rule_and_alternatives() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let refused =
@@ -44,27 +44,27 @@ fn a_refusal_names_step_rule_and_what_would_be_allowed() {
     assert_eq!(
         (&target["step"], &target["reason"]),
         (&json!(3), &json!("role_not_granted")),
-        "as of a target that is not for it"
+        "indistinguishable from a target without a grant"
     );
-    let asked = scout
+    let dry_run = scout
         .tool(
             "exec",
             json!({"target": "web", "role": "operator", "command": "id", "dry_run": true}),
         )
         .unwrap();
     assert!(
-        !asked.is_error && asked.value["decision"]["allowed"] == false,
+        !dry_run.is_error && dry_run.value["decision"]["allowed"] == false,
         "{}",
-        asked.text
+        dry_run.text
     );
-    let asked = scout
+    let dry_run = scout
         .tool(
             "exec",
             json!({"target": "web", "role": "read", "command": "id", "dry_run": true}),
         )
         .unwrap();
-    assert_eq!(asked.value["decision"]["allowed"], true);
-    assert!(asked.value.get("exit_code").is_none(), "nothing was run");
+    assert_eq!(dry_run.value["decision"]["allowed"], true);
+    assert!(dry_run.value.get("exit_code").is_none(), "nothing was run");
     for reason in ["role_not_granted", "target_unknown"] {
         record(&world, "the denial", |r| {
             r["event"] == "denied" && r["decision"]["reason"] == reason
@@ -73,7 +73,7 @@ fn a_refusal_names_step_rule_and_what_would_be_allowed() {
 }
 
 #[test]
-fn a_command_that_takes_too_long_is_ended_on_the_target() {
+fn timed_out_command_is_ended_on_the_target() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let command = "echo $$; trap '' TERM; sleep 600 & wait; sleep 600";
@@ -98,13 +98,13 @@ fn a_command_that_takes_too_long_is_ended_on_the_target() {
     });
 }
 
-/// Target and test share the machine, so the remote process can be seen.
+/// Returns whether a process runs; target and test share the machine.
 pub(crate) fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
-fn output_is_bounded_and_the_command_still_ends_by_itself() {
+fn output_is_bounded_without_ending_the_command() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let ran = exec(
@@ -144,7 +144,7 @@ fn non_utf8_output_is_marked_lossy_or_returned_as_base64() {
 }
 
 #[test]
-fn the_certificate_opens_one_role_on_one_target_and_sshd_logs_its_key_id() {
+fn sshd_logs_the_key_id_of_the_certificate() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let ran = exec(&mut scout, "web", "read", "true");
@@ -161,7 +161,7 @@ fn the_certificate_opens_one_role_on_one_target_and_sshd_logs_its_key_id() {
 }
 
 #[test]
-fn a_receipt_is_checked_offline_with_the_ca_key_and_the_log() {
+fn receipt_verifies_offline_with_ca_key_and_log() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let ran = exec(&mut scout, "web", "read", "true");
@@ -187,20 +187,20 @@ fn a_receipt_is_checked_offline_with_the_ca_key_and_the_log() {
 }
 
 #[test]
-fn a_command_whose_connection_broke_may_have_run_and_one_whose_target_is_down_has_not() {
+fn broken_connection_and_unreachable_target_are_told_apart() {
     let world = World::builder()
         .edit(|policy, _| {
             policy["agents"]["builder"]["ssh"] =
                 json!({"web": {"roles": ["read"]}, "db": {"roles": ["read"]}});
-            // Reserved, and served by nobody.
+            // A reserved port on which nothing listens.
             policy["targets"]["db"]["port"] = json!(1);
         })
         .start()
         .unwrap();
     let mut builder = world.mcp_by_uid("builder").unwrap();
-    // The shell's parent is what sshd keeps for the connection.
+    // The shell's parent is the sshd process of the connection.
     let breaks = "echo begun; sleep 1; kill -9 $PPID; sleep 20";
-    for (target, command, reason, started, exit, said) in [
+    for (target, command, reason, started, exit, message) in [
         ("web", breaks, "connection_lost", true, 74, "may have run"),
         (
             "db",
@@ -214,20 +214,20 @@ fn a_command_whose_connection_broke_may_have_run_and_one_whose_target_is_down_ha
         let arguments = json!({"target": target, "role": "read", "command": command});
         let refused = builder.tool("exec", arguments.clone()).unwrap();
         assert!(
-            refused.is_error && refused.text.contains(said),
+            refused.is_error && refused.text.contains(message),
             "{}",
             refused.text
         );
-        let told = details(&mut builder, "exec", arguments);
-        assert_eq!(told["reason"], reason, "{told}");
-        assert_eq!(told["started"], started, "{told}");
+        let error = details(&mut builder, "exec", arguments);
+        assert_eq!(error["reason"], reason, "{error}");
+        assert_eq!(error["started"], started, "{error}");
         if started {
             let until_then = "standard output until then:\nbegun\n";
             assert!(refused.text.contains(until_then), "{}", refused.text);
-            assert_eq!(told["stdout"], "begun\n", "{told}");
-            assert_eq!(told["truncated"], false);
+            assert_eq!(error["stdout"], "begun\n", "{error}");
+            assert_eq!(error["truncated"], false);
         } else {
-            assert!(told.get("stdout").is_none(), "{told}");
+            assert!(error.get("stdout").is_none(), "{error}");
         }
         let outcome = record(&world, "the outcome", |r| {
             r["event"] == "exec_outcome" && r["detail"]["error"] == reason
@@ -241,6 +241,6 @@ fn a_command_whose_connection_broke_may_have_run_and_one_whose_target_is_down_ha
             .unwrap();
         let text = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(exit), "{text}");
-        assert!(text.contains(said), "{text}");
+        assert!(text.contains(message), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Tasks below tasks, and tokens that need their holder's key.
+//! Child tasks, and tokens bound to a key of their holder.
 
 use ed25519_dalek::SigningKey;
 use ephyr_api::{
@@ -22,7 +22,7 @@ fn public(key: &SigningKey) -> String {
         .to_string()
 }
 
-/// A call with a proof by `key` over `covered`; what is sent is `body`.
+/// Sends `body` with a proof by `key` over `covered`.
 fn send(
     agent: &mut Mcp,
     tool: &str,
@@ -74,7 +74,7 @@ fn body(tool: &str, arguments: &Value) -> Vec<u8> {
         .into_bytes()
 }
 
-/// A call with a good proof; gives the tool's result.
+/// Calls a tool with a valid proof; returns its result.
 fn call(agent: &mut Mcp, tool: &str, token: &str, key: &SigningKey, arguments: &Value) -> Value {
     let body = body(tool, arguments);
     let response = send(agent, tool, token, key, &body, &body);
@@ -88,22 +88,25 @@ fn parent(world: &World) -> (String, String) {
         can_delegate: true,
         ..TaskCreateArguments::new("root")
     };
-    let made = scout.invoke(&root).unwrap();
-    (made.task_id.to_string(), made.token.as_str().to_owned())
+    let created = scout.invoke(&root).unwrap();
+    (
+        created.task_id.to_string(),
+        created.token.as_str().to_owned(),
+    )
 }
 
 fn delegate(world: &World, token: &str, arguments: Value) -> CreatedTask<'static> {
-    let made = world
+    let created = world
         .mcp_with_token(token)
         .unwrap()
         .tool("task_delegate", arguments)
         .unwrap();
-    assert!(!made.is_error, "{}", made.text);
-    serde_json::from_value(made.value).unwrap()
+    assert!(!created.is_error, "{}", created.text);
+    serde_json::from_value(created.value).unwrap()
 }
 
 #[test]
-fn a_child_does_no_more_than_its_parent_and_falls_with_it() {
+fn child_is_limited_by_and_revoked_with_its_parent() {
     let world = World::builder()
         .edit(|policy, _| {
             policy["agents"]["scout"]["ssh"]["web"]["roles"] = json!(["read", "operator"]);
@@ -144,7 +147,7 @@ fn a_child_does_no_more_than_its_parent_and_falls_with_it() {
     let listed = above.invoke(&TaskListArguments {}).unwrap();
     assert_eq!(listed.count, 2, "the parent sees its child");
     let listed = acting.invoke(&TaskListArguments {}).unwrap();
-    assert_eq!(listed.count, 1, "the child not its parent");
+    assert_eq!(listed.count, 1, "the child does not see its parent");
     let revoke = TaskRevokeArguments {
         task_id: root,
         dry_run: false,
@@ -154,7 +157,7 @@ fn a_child_does_no_more_than_its_parent_and_falls_with_it() {
 }
 
 #[test]
-fn w13_w15_a_child_is_made_with_its_parents_token_alone_and_harms_no_other_token() {
+fn w13_w15_delegation_needs_and_preserves_the_parents_token() {
     let world = World::start().unwrap();
     let (root, token) = parent(&world);
     let mut scout = world.mcp_with_key("scout").unwrap();
@@ -191,7 +194,7 @@ fn w13_w15_a_child_is_made_with_its_parents_token_alone_and_harms_no_other_token
 }
 
 #[test]
-fn another_agent_gets_a_task_only_if_it_takes_the_delegation_and_only_what_both_may() {
+fn cross_agent_child_needs_acceptance_and_both_grants() {
     let world = World::builder()
         .edit(|policy, _| {
             policy["agents"]["worker"]["ssh"] =
@@ -231,7 +234,7 @@ fn another_agent_gets_a_task_only_if_it_takes_the_delegation_and_only_what_both_
 }
 
 #[test]
-fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_token_is_then_dead() {
+fn w16_must_bind_child_is_locked_until_bound_to_a_proven_key() {
     let mut world = World::start().unwrap();
     let (root, token) = parent(&world);
     let child = delegate(
@@ -265,13 +268,13 @@ fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_to
     );
     assert_eq!(
         forged["isError"], true,
-        "a proof by another key than the one to be bound"
+        "the proof is by another key than the one to bind"
     );
     let parents = json!({"task_id": root, "holder_pub_key": public(&mine)});
     assert_eq!(
         call(&mut acting, "task_bind", unbound, &mine, &parents)["isError"],
         true,
-        "not the parent"
+        "the token does not bind its parent"
     );
 
     let bound = call(&mut acting, "task_bind", unbound, &mine, &arguments.clone());
@@ -284,7 +287,7 @@ fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_to
     assert_eq!(
         again["structuredContent"]["token"],
         bound.as_str(),
-        "the same answer again"
+        "repeating the binding returns the same token"
     );
     let stolen = json!({"task_id": id, "holder_pub_key": public(&other)});
     assert_eq!(
@@ -321,7 +324,7 @@ fn w16_a_child_that_must_bind_is_locked_until_it_proves_a_key_and_its_unbound_to
 }
 
 #[test]
-fn w17_a_proof_is_good_for_one_request_and_once() {
+fn w17_proof_is_valid_for_one_request_and_once() {
     let world = World::start().unwrap();
     let mine = key(3);
     let mut scout = world.mcp_with_key("scout").unwrap();
@@ -329,8 +332,8 @@ fn w17_a_proof_is_good_for_one_request_and_once() {
         holder_pub_key: Some(public(&mine)),
         ..TaskCreateArguments::new("bound")
     };
-    let made = scout.invoke(&bound).unwrap();
-    let (id, token) = (made.task_id, made.token.as_str());
+    let created = scout.invoke(&bound).unwrap();
+    let (id, token) = (created.task_id, created.token.as_str());
     let mut holder = world.mcp_with_token(token).unwrap();
     let info = body("task_info", &json!({"task_id": id}));
     let revoke = body("task_revoke", &json!({"task_id": id}));
@@ -353,7 +356,7 @@ fn w17_a_proof_is_good_for_one_request_and_once() {
     assert_eq!(
         prove(&mut holder, "task_info", token, &mine, nonce, &info, &info).status,
         401,
-        "a nonce again"
+        "a repeated nonce"
     );
     let info = TaskInfoArguments {
         task_id: Some(id.to_string()),
@@ -362,7 +365,7 @@ fn w17_a_proof_is_good_for_one_request_and_once() {
 }
 
 #[test]
-fn an_agent_that_must_prove_possession_gets_no_token_without_a_key() {
+fn require_pop_agent_gets_no_token_without_a_key() {
     let world = World::builder()
         .edit(|policy, _| policy["agents"]["scout"]["require_pop"] = json!(true))
         .start()
@@ -377,7 +380,7 @@ fn an_agent_that_must_prove_possession_gets_no_token_without_a_key() {
 }
 
 #[test]
-fn an_unbound_child_is_over_after_its_deadline() {
+fn unbound_child_ends_at_its_bind_deadline() {
     let world = World::start().unwrap();
     let (_, token) = parent(&world);
     let child = delegate(
@@ -389,7 +392,7 @@ fn an_unbound_child_is_over_after_its_deadline() {
     assert_eq!(
         acting.call("list_targets", json!({})).unwrap().status,
         200,
-        "locked, but there"
+        "locked, but alive"
     );
     std::thread::sleep(std::time::Duration::from_secs(29));
     eventually("the end of the child", || {

@@ -1,5 +1,4 @@
-//! Faults of the system before this one that need the whole broker to be seen; `docs/faults.md` lists
-//! them all.
+//! Faults of the predecessor that only the whole broker can show; `docs/faults.md` lists all of them.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use ephyr_testkit::{Mcp, World, json, skip};
 use crate::helpers::{details, exec, task};
 
 #[test]
-fn w3_a_token_keeps_each_targets_own_roles() {
+fn w3_token_keeps_the_roles_of_each_target() {
     let world = World::builder()
         .edit(|policy, _| {
             policy["agents"]["scout"]["ssh"] =
@@ -18,7 +17,7 @@ fn w3_a_token_keeps_each_targets_own_roles() {
         .start()
         .unwrap();
     if !world.accounts().have_role_accounts() {
-        return skip("needs an account for each role, which only root can make");
+        return skip("needs an account for each role, which only root can create");
     }
     let (_, token) = task(&mut world.mcp_with_key("scout").unwrap());
     let mut scout = world.mcp_with_token(&token).unwrap();
@@ -35,7 +34,7 @@ fn w3_a_token_keeps_each_targets_own_roles() {
 }
 
 #[test]
-fn w4_mcp_exec_passes_the_policy_engine_with_approval_ttl_force_command_and_limits() {
+fn w4_mcp_exec_obeys_approval_and_force_command() {
     let world = World::builder()
         .edit(|policy, _| {
             policy["targets"]["db"]["auto_approve"] = json!(false);
@@ -61,7 +60,7 @@ fn w4_mcp_exec_passes_the_policy_engine_with_approval_ttl_force_command_and_limi
 }
 
 #[test]
-fn w5_the_unix_api_obeys_the_grants() {
+fn w5_unix_api_obeys_the_grants() {
     let world = World::start().unwrap();
     let builder = world.unix("builder").unwrap();
     let key = world.ca().public_line().unwrap();
@@ -85,7 +84,7 @@ fn w5_the_unix_api_obeys_the_grants() {
 }
 
 #[test]
-fn w6_an_empty_intersection_of_roles_is_none_and_not_all() {
+fn w6_empty_intersection_of_roles_grants_none() {
     let world = World::builder()
         .edit(|policy, _| {
             policy["agents"]["scout"]["ssh"] =
@@ -107,7 +106,7 @@ fn w6_an_empty_intersection_of_roles_is_none_and_not_all() {
 }
 
 #[test]
-fn w19_the_last_slot_is_given_once() {
+fn w19_last_slot_is_granted_once() {
     let world = World::builder()
         .edit(|policy, _| policy["agents"]["scout"]["max_concurrent_certs"] = json!(1))
         .start()
@@ -136,12 +135,12 @@ fn w19_the_last_slot_is_given_once() {
             "true"
         )
         .is_error,
-        "and comes back"
+        "the slot is free again"
     );
 }
 
 #[test]
-fn w26_wrong_keys_cost_the_one_who_tries_them_time_and_others_none() {
+fn w26_wrong_keys_delay_only_the_caller_that_tries_them() {
     let world = World::start().unwrap();
     let tcp = world.tcp().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
@@ -152,28 +151,28 @@ fn w26_wrong_keys_cost_the_one_who_tries_them_time_and_others_none() {
             let mut attacker = Mcp::new(tcp.clone(), Some(&wrong));
             std::thread::spawn(move || {
                 let begun = Instant::now();
-                let mut tries = 0;
+                let mut attempts = 0;
                 while begun.elapsed() < Duration::from_secs(3) {
                     let status = attacker.call("list_targets", json!({})).unwrap().status;
                     assert!(matches!(status, 401 | 429), "{status}");
-                    tries += 1;
+                    attempts += 1;
                 }
-                tries
+                attempts
             })
         })
         .collect();
     for _ in 0..50 {
         assert!(!scout.tool("list_targets", json!({})).unwrap().is_error);
     }
-    let tries: u32 = attackers
+    let attempts: u32 = attackers
         .into_iter()
         .map(|attacker| attacker.join().unwrap())
         .sum();
-    assert!(tries <= 16 * 5, "{tries} tries in 3 s");
+    assert!(attempts <= 16 * 5, "{attempts} attempts in 3 s");
 }
 
 #[test]
-fn w37_a_typing_error_in_the_policy_is_no_silent_default() {
+fn w37_typo_in_the_policy_is_an_error() {
     let mut world = World::builder()
         .edit(|policy, _| policy["targets"]["web"]["force_comand"] = json!("true"))
         .prepare()

@@ -1,4 +1,4 @@
-//! What several of these tests do.
+//! Steps shared by several tests.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,16 @@ pub(crate) fn exec(agent: &mut Mcp, target: &str, role: &str, command: &str) -> 
         .unwrap()
 }
 
-/// Makes a task; gives its id and token.
+/// Creates a task; returns its id and token.
 pub(crate) fn task(agent: &mut Mcp) -> (String, String) {
-    let made = agent.invoke(&TaskCreateArguments::new("a test")).unwrap();
-    (made.task_id.to_string(), made.token.as_str().to_owned())
+    let created = agent.invoke(&TaskCreateArguments::new("a test")).unwrap();
+    (
+        created.task_id.to_string(),
+        created.token.as_str().to_owned(),
+    )
 }
 
-/// Asks again until the answer is there; ten seconds at most.
+/// Polls until `ask` returns a value; fails after ten seconds.
 pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -36,23 +39,23 @@ pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// The records of the audit log so far.
+/// Returns the complete records of the audit log.
 pub(crate) fn records(world: &World) -> Vec<Value> {
     let text = std::fs::read_to_string(world.audit_log()).unwrap();
-    // The last line may still be in the making.
+    // The last line may be incomplete.
     text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect()
 }
 
-/// Waits for a record.
+/// Waits for a matching record.
 pub(crate) fn record(world: &World, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     eventually(what, || {
         records(world).into_iter().find(|record| wanted(record))
     })
 }
 
-/// The particulars that a refusal gives programs.
+/// Calls a tool that must refuse; returns the details for programs.
 pub(crate) fn details(agent: &mut Mcp, tool: &str, arguments: Value) -> Value {
     let answer = agent.call(tool, arguments).unwrap().ok().unwrap();
     assert_eq!(answer["isError"], true, "{answer}");

@@ -1,4 +1,4 @@
-//! The command `ephyr` as a task's holder: it delegates, binds and proves.
+//! The command `ephyr` as the holder of a task: delegation, binding and proofs.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Output, Stdio};
@@ -57,7 +57,7 @@ const CHILD: [&str; 8] = [
 ];
 
 #[test]
-fn a_child_is_delegated_bound_and_used_from_the_command_line() {
+fn cli_delegates_binds_and_uses_a_child() {
     let world = World::start().unwrap();
     let root = delegating_token(&world);
     let child = printed(&ephyr(&world, &root, &CHILD));
@@ -113,7 +113,7 @@ fn a_child_is_delegated_bound_and_used_from_the_command_line() {
 }
 
 #[test]
-fn the_stdio_bridge_binds_a_token_to_a_key_that_only_it_has() {
+fn stdio_bridge_binds_the_token_to_its_own_key() {
     let world = World::start().unwrap();
     let root = delegating_token(&world);
     let child = printed(&ephyr(&world, &root, &CHILD));
@@ -151,12 +151,12 @@ fn the_stdio_bridge_binds_a_token_to_a_key_that_only_it_has() {
     let dead = ephyr(&world, &child, &["targets"]);
     assert!(
         !dead.status.success(),
-        "whoever stole the token has nothing"
+        "a stolen copy of the token is useless"
     );
 }
 
 #[test]
-fn what_would_be_made_and_what_would_fall_is_shown_without_doing_it() {
+fn dry_runs_preview_delegation_and_revocation() {
     let world = World::start().unwrap();
     let root = delegating_token(&world);
     let preview = |keep: &str| {
@@ -173,7 +173,7 @@ fn what_would_be_made_and_what_would_fall_is_shown_without_doing_it() {
     };
     let shown = printed(&preview("web:read"));
     assert!(
-        shown.contains("nothing was made; it would live for"),
+        shown.contains("the task would be created with a lifetime of"),
         "{shown}"
     );
     assert!(shown.contains("web: read"), "{shown}");
@@ -181,14 +181,14 @@ fn what_would_be_made_and_what_would_fall_is_shown_without_doing_it() {
     let narrow = |arguments: &[&str]| ephyr(&world, &child, arguments);
     assert!(
         !narrow(&["task", "list"]).status.success(),
-        "it is to be bound first"
+        "the child must be bound first"
     );
     let info = printed(&ephyr(&world, &root, &["task", "info", "--json"]));
     let id = id_of(&info);
-    let falls = printed(&ephyr(&world, &root, &["task", "revoke", &id, "--dry-run"]));
+    let preview = printed(&ephyr(&world, &root, &["task", "revoke", &id, "--dry-run"]));
     assert!(
-        falls.contains("2 tasks would fall") && falls.contains(&id),
-        "{falls}"
+        preview.contains("2 tasks would be revoked") && preview.contains(&id),
+        "{preview}"
     );
     let tree = printed(&ephyr(&world, &root, &["task", "tree"]));
     assert_eq!(
@@ -206,7 +206,7 @@ fn id_of(info: &str) -> String {
 }
 
 #[test]
-fn the_records_of_a_tree_come_in_order_of_time_and_show_their_depth() {
+fn audit_query_shows_a_tree_in_time_order_with_depth() {
     let world = World::start().unwrap();
     let root = delegating_token(&world);
     let id = id_of(&printed(&ephyr(&world, &root, &["task", "info", "--json"])));
@@ -249,7 +249,7 @@ fn the_records_of_a_tree_come_in_order_of_time_and_show_their_depth() {
     let lines: Vec<&str> = text.lines().collect();
     assert!(
         lines[0].contains("task_create_attempt"),
-        "the root first: {text}"
+        "the root is first: {text}"
     );
     let depth = |line: &str| line.find("└─ ").map_or(0, |at| 1 + at / 3);
     for (event, expected) in [("task_created", vec![0, 1, 2]), ("exec_attempt", vec![2])] {
@@ -260,7 +260,7 @@ fn the_records_of_a_tree_come_in_order_of_time_and_show_their_depth() {
     let times: Vec<String> = query(&["--json"])
         .lines()
         .map(|line| line.parse::<Value>().unwrap())
-        .inspect(|record| assert_eq!(record["lineage"][0], json!(id), "of this tree alone"))
+        .inspect(|record| assert_eq!(record["lineage"][0], json!(id), "only records of this tree"))
         .map(|record| record["time"].as_str().unwrap().to_owned())
         .collect();
     assert!(times.len() == lines.len() && times.is_sorted(), "{times:?}");

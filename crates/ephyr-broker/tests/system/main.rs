@@ -1,5 +1,5 @@
-//! The broker with all its neighbours as they are: the signer, real sshd targets, agents with UIDs of
-//! their own. Each refusal has a twin beside it that succeeds.
+//! System tests: the broker with the real signer, real sshd targets and agents with their own UIDs. Each refusal has
+//! a counterpart that succeeds.
 
 mod audit_down;
 mod callers;

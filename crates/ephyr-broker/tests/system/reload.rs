@@ -1,4 +1,4 @@
-//! A new policy holds for everything at once; an invalid one for nothing.
+//! Policy reload: a valid policy applies to everything at once, an invalid one to nothing.
 
 use ephyr_testkit::{ApiKey, Mcp, World, json, skip};
 
@@ -9,10 +9,10 @@ fn allowed(agent: &mut Mcp) -> Option<()> {
 }
 
 #[test]
-fn w18_a_reload_reaches_roles_and_api_keys_of_connected_clients() {
+fn w18_reload_applies_to_connected_clients() {
     let mut world = World::start().unwrap();
     if !world.accounts().have_role_accounts() {
-        return skip("needs an account for each role, which only root can make");
+        return skip("needs an account for each role, which only root can create");
     }
     let mut scout = world.mcp_with_key("scout").unwrap();
     assert!(allowed(&mut scout).is_none());
@@ -35,7 +35,7 @@ fn w18_a_reload_reaches_roles_and_api_keys_of_connected_clients() {
 }
 
 #[test]
-fn an_invalid_policy_changes_nothing_and_is_reported() {
+fn invalid_policy_is_reported_and_changes_nothing() {
     let mut world = World::start().unwrap();
     let before = world.policy().clone();
     world
@@ -60,7 +60,7 @@ fn an_invalid_policy_changes_nothing_and_is_reported() {
 }
 
 #[test]
-fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
+fn reload_refuses_a_policy_that_is_not_a_regular_file() {
     let mut world = World::start().unwrap();
     let policy = world.policy_path();
     let put: [(&str, &dyn Fn()); 4] = [
@@ -86,15 +86,15 @@ fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
         let _ = std::fs::remove_file(&policy);
         let _ = std::fs::remove_dir(&policy);
         put();
-        // The signer is asked as well: it keeps its own.
+        // The signer is told to reload as well, and keeps its policy.
         world.reload().unwrap();
         record(&world, why, |r| {
             let error = r["detail"]["error"].as_str().unwrap_or_default();
             r["event"] == "policy_reload_failed" && error.contains(why)
         });
-        let (status, said) = check(&world);
-        assert_eq!(status, Some(78), "{said}");
-        assert!(said.contains(why), "{said}");
+        let (status, text) = check(&world);
+        assert_eq!(status, Some(78), "{text}");
+        assert!(text.contains(why), "{text}");
         assert!(!exec(&mut scout, "web", "read", "true").is_error);
     }
     std::fs::remove_file(&policy).unwrap();
@@ -107,7 +107,7 @@ fn a_policy_that_is_no_file_is_refused_and_a_later_one_loaded() {
 }
 
 #[test]
-fn what_the_new_policy_no_longer_allows_is_ended() {
+fn reload_ends_actions_that_are_no_longer_allowed() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let thread = std::thread::spawn(move || {
@@ -138,17 +138,17 @@ fn what_the_new_policy_no_longer_allows_is_ended() {
         .unwrap();
     assert!(
         !tools["tools"].to_string().contains("\"exec\""),
-        "no target, no exec"
+        "without a target there is no exec"
     );
 }
 
 #[test]
-fn a_stop_does_not_wait_for_a_reload() {
+fn stop_does_not_wait_for_a_reload() {
     let mut world = World::start().unwrap();
     world
         .change_policy(|policy| policy["global"]["max_ttl"] = json!("29m"))
         .unwrap();
-    // The signer is not told, so this reload can only wait and fail.
+    // The signer is not told to reload, so this reload waits until it fails.
     let broker = world.broker().unwrap();
     broker.signal(rustix::process::Signal::HUP).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(500));
@@ -156,16 +156,16 @@ fn a_stop_does_not_wait_for_a_reload() {
     let log = records(&world);
     let has = |event: &str| log.iter().any(|record| record["event"] == event);
     assert!(has("shutdown"));
-    assert!(!has("policy_reload_failed"), "it was given up");
+    assert!(!has("policy_reload_failed"), "the reload was abandoned");
 }
 
 #[test]
-fn an_action_needs_both_daemons_to_have_the_same_policy() {
+fn action_needs_the_same_policy_in_both_daemons() {
     let mut world = World::start().unwrap();
     world
         .change_policy(|policy| policy["global"]["max_ttl"] = json!("29m"))
         .unwrap();
-    // The signer alone: the broker still decides by the old policy, which the signer refuses.
+    // Only the signer reloads: the broker still decides by the old policy, and the signer refuses.
     world
         .signer()
         .unwrap()
@@ -191,7 +191,7 @@ fn an_action_needs_both_daemons_to_have_the_same_policy() {
     });
 }
 
-/// What `ephyr-broker --check` says, run as the broker's user.
+/// Runs `ephyr-broker --check` as the broker's user; returns exit status and output.
 #[cfg(test)]
 fn check(world: &World) -> (Option<i32>, String) {
     let mut command = world.command("bin/ephyr-broker", "ephyr-broker").unwrap();
@@ -203,30 +203,30 @@ fn check(world: &World) -> (Option<i32>, String) {
         .arg(world.signer_socket())
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    (output.status.code(), said)
+    let text = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), text)
 }
 
 #[test]
-fn a_check_says_what_a_reload_would_say() {
+fn check_reports_the_same_errors_as_a_reload() {
     let mut world = World::start().unwrap();
     assert_eq!(check(&world), (Some(0), String::new()));
     let before = world.policy().clone();
     world
         .change_policy(|policy| policy["agents"]["scout"]["shh"] = json!({}))
         .unwrap();
-    let (status, said) = check(&world);
-    assert_eq!(status, Some(78), "{said}");
-    assert!(said.contains("agents.scout.shh"), "{said}");
+    let (status, text) = check(&world);
+    assert_eq!(status, Some(78), "{text}");
+    assert!(text.contains("agents.scout.shh"), "{text}");
     world.change_policy(|policy| *policy = before).unwrap();
-    // A good one that the signer has not been told of.
+    // A valid policy that the signer has not loaded.
     world
         .change_policy(|policy| policy["global"]["max_ttl"] = json!("29m"))
         .unwrap();
-    let (status, said) = check(&world);
-    assert_eq!(status, Some(78), "{said}");
-    assert!(said.contains("reload ephyr-signer first"), "{said}");
-    // What the service alone can see is no reason to fail.
+    let (status, text) = check(&world);
+    assert_eq!(status, Some(78), "{text}");
+    assert!(text.contains("reload ephyr-signer first"), "{text}");
+    // A credential that only the service can read is not an error.
     world
         .change_policy(|policy| {
             policy["agents"]["far"] = json!({"api_key_hash_credential": "far"});
@@ -238,10 +238,10 @@ fn a_check_says_what_a_reload_would_say() {
 }
 
 #[test]
-fn health_tells_what_confines_the_signer_and_by_which_policy_it_signs() {
+fn health_reports_the_signers_sandbox_and_policy() {
     let world = World::start().unwrap();
     let builder = world.unix("builder").unwrap();
-    let signer = eventually("the signer's own words", || {
+    let signer = eventually("the signer's answer to a ping", || {
         let health = builder.request("GET", "/v1/health", &[], b"").unwrap();
         let details = health.json().unwrap()["details"].clone();
         (!details["signer"].is_null()).then_some(details)

@@ -1,11 +1,11 @@
-//! What was answered is still true after a restart, a crash, or the signer's absence.
+//! State after a restart, a crash, or without the signer.
 
 use ephyr_testkit::{CaKey, World, json};
 
 use crate::helpers::{eventually, exec, record, task};
 
 #[test]
-fn tasks_answered_before_a_kill_work_after_it_and_revoked_ones_stay_dead() {
+fn tasks_and_revocations_survive_a_kill() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (_, kept) = task(&mut scout);
@@ -33,14 +33,14 @@ fn tasks_answered_before_a_kill_work_after_it_and_revoked_ones_stay_dead() {
 }
 
 #[test]
-fn a_state_journal_taken_away_is_written_anew() {
+fn removed_state_journal_is_rewritten() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (_, before) = task(&mut scout);
     let journal = world.state_dir().join("state.journal");
     std::fs::remove_file(&journal).unwrap();
-    eventually("the journal", || journal.exists().then_some(()));
-    let restored = record(&world, "the record of it", |r| {
+    eventually("the rewritten journal", || journal.exists().then_some(()));
+    let restored = record(&world, "the record of the rewrite", |r| {
         r["event"] == "state_restored"
     });
     assert_eq!(restored["detail"]["taken_away"], "removed", "{restored}");
@@ -55,7 +55,7 @@ fn a_state_journal_taken_away_is_written_anew() {
 }
 
 #[test]
-fn a_broker_that_lives_shortly_leaves_no_tail_uncountersigned() {
+fn short_lived_broker_leaves_no_record_uncountersigned() {
     let mut world = World::start().unwrap();
     let position = |world: &World| {
         let builder = world.unix("builder").unwrap();
@@ -73,14 +73,14 @@ fn a_broker_that_lives_shortly_leaves_no_tail_uncountersigned() {
         world.broker().unwrap().kill().unwrap();
         world.start_broker().unwrap();
         scout = world.mcp_with_key("scout").unwrap();
-        eventually("what the life before left", || {
+        eventually("countersigning of the records before the kill", || {
             (position(&world).1 >= before).then_some(())
         });
     }
 }
 
 #[test]
-fn without_its_state_the_broker_starts_afresh_and_old_tokens_are_dead() {
+fn lost_state_invalidates_old_tokens_but_allows_new_ones() {
     let mut world = World::start().unwrap();
     let (_, token) = task(&mut world.mcp_with_key("scout").unwrap());
     world.broker().unwrap().stop().unwrap();
@@ -93,12 +93,12 @@ fn without_its_state_the_broker_starts_afresh_and_old_tokens_are_dead() {
         .unwrap();
     assert_eq!(refused.status, 401);
     let (_, fresh) = eventually("a new epoch", || {
-        let made = world
+        let created = world
             .mcp_with_key("scout")
             .unwrap()
             .tool("task_create", json!({"description": "new"}))
             .unwrap();
-        (!made.is_error).then(|| ((), made.value["token"].as_str().unwrap().to_owned()))
+        (!created.is_error).then(|| ((), created.value["token"].as_str().unwrap().to_owned()))
     });
     assert_eq!(
         world
@@ -112,7 +112,7 @@ fn without_its_state_the_broker_starts_afresh_and_old_tokens_are_dead() {
 }
 
 #[test]
-fn while_the_signer_is_down_nothing_runs_and_what_only_looks_goes_on() {
+fn signer_outage_stops_commands_but_not_reads() {
     let mut world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     assert!(!exec(&mut scout, "web", "read", "true").is_error);
@@ -129,14 +129,14 @@ fn while_the_signer_is_down_nothing_runs_and_what_only_looks_goes_on() {
             .tool("task_create", json!({"description": "x"}))
             .unwrap()
             .is_error,
-        "within the delegation"
+        "the delegation certificate is still in force"
     );
     world.start_signer().unwrap();
     assert!(!exec(&mut scout, "web", "read", "true").is_error);
 }
 
 #[test]
-fn a_signer_whose_key_is_not_pinned_makes_no_token_and_one_of_several_pins_is_enough() {
+fn unpinned_signer_is_refused_and_one_matching_pin_suffices() {
     let mut world = World::builder().prepare().unwrap();
     world.start_signer().unwrap();
     let own = std::fs::read_to_string(world.ca_pub()).unwrap();
@@ -144,11 +144,11 @@ fn a_signer_whose_key_is_not_pinned_makes_no_token_and_one_of_several_pins_is_en
     std::fs::write(world.ca_pub(), format!("{other}\n")).unwrap();
     world.start_broker().unwrap();
     let create = |world: &World| {
-        let made = world
+        let created = world
             .mcp_with_key("scout")
             .unwrap()
             .tool("task_create", json!({"description": "pins"}));
-        !made.unwrap().is_error
+        !created.unwrap().is_error
     };
     assert!(!create(&world));
     world.broker().unwrap().stop().unwrap();

@@ -1,4 +1,4 @@
-//! A revoked task starts nothing more, and what it started is ended.
+//! A revoked task starts no actions, and its running actions are ended.
 
 use ephyr_api::TaskRevokeArguments;
 use ephyr_testkit::{World, json};
@@ -7,11 +7,11 @@ use crate::commands::is_alive;
 use crate::helpers::{eventually, exec, record, task};
 
 #[test]
-fn revoking_a_task_ends_its_running_command_and_kills_its_token() {
+fn revocation_ends_the_running_command_and_the_token() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (id, token) = task(&mut scout);
-    let (_, beside) = task(&mut scout);
+    let (_, other_token) = task(&mut scout);
     let pid_file = world.dir().join("targets").join("pid");
     let pid_file = if pid_file.parent().unwrap().is_dir() {
         pid_file
@@ -60,31 +60,31 @@ fn revoking_a_task_ends_its_running_command_and_kills_its_token() {
         .call("list_targets", json!({}))
         .unwrap();
     assert_eq!(refused.status, 401);
-    let alive = exec(
-        &mut world.mcp_with_token(&beside).unwrap(),
+    let unaffected = exec(
+        &mut world.mcp_with_token(&other_token).unwrap(),
         "web",
         "read",
         "echo still here",
     );
     assert_eq!(
-        alive.value["stdout"], "still here\n",
-        "the task beside it goes on"
+        unaffected.value["stdout"], "still here\n",
+        "the other task still works"
     );
     let again = scout.invoke(&revoke).unwrap();
-    assert!(again.revoked, "revoking twice is once");
+    assert!(again.revoked, "revoking again succeeds");
 }
 
 #[test]
-fn a_dry_run_of_a_revocation_revokes_nothing() {
+fn dry_run_revocation_revokes_nothing() {
     let world = World::start().unwrap();
     let mut scout = world.mcp_with_key("scout").unwrap();
     let (id, token) = task(&mut scout);
-    let asked = TaskRevokeArguments {
+    let preview = TaskRevokeArguments {
         task_id: id,
         dry_run: true,
     };
-    let asked = scout.invoke(&asked).unwrap();
-    assert_eq!((asked.revoked, asked.cascade_count), (false, 1));
+    let preview = scout.invoke(&preview).unwrap();
+    assert_eq!((preview.revoked, preview.cascade_count), (false, 1));
     assert_eq!(
         world
             .mcp_with_token(&token)

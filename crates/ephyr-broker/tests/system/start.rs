@@ -1,4 +1,4 @@
-//! What the broker does not start with. It is refused before anyone is asked, so there is no signer here.
+//! Startup refusals. They happen before the first request to the signer, so no signer runs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use ephyr_testkit::http::Endpoint;
 
-/// Starts a broker in this directory, with a socket for MCP if it is given one, until it is ready or has
-/// ended. Gives what it said, and what `look` made of it when it was ready.
+/// Runs a broker in this directory, with `mcp` passed as a systemd socket, until it is ready or has exited. Returns
+/// its log, and the result of `look` if it became ready.
 fn start<T>(
     dir: &Path,
     mcp: Option<TcpListener>,
@@ -19,7 +19,7 @@ fn start<T>(
 ) -> (String, Option<T>) {
     let at = |name: &str| dir.join(name);
     fs::write(at("policy.yaml"), "agents: {scout: {uid: 1500}}\n").unwrap();
-    // The variables must name the process that reads them, so the shell becomes it.
+    // LISTEN_PID must be the PID of the broker, so the shell sets it and execs the broker.
     let script = match mcp {
         None => "exec \"$@\"",
         Some(_) => "exec 3<&0 && LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=mcp exec \"$@\"",
@@ -35,43 +35,41 @@ fn start<T>(
         .arg(at("signer.sock"))
         .arg("--audit-log")
         .arg(at("audit.jsonl"))
-        .arg("--data-dir")
-        .arg(dir)
         .args(more)
         .env_clear()
         .stdin(mcp.map_or(Stdio::null(), |socket| OwnedFd::from(socket).into()))
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = String::new();
+    let mut log = String::new();
     let mut look = Some(look);
-    let mut seen = None;
+    let mut looked = None;
     for line in BufReader::new(child.stderr.take().unwrap()).lines() {
-        said.push_str(&line.unwrap());
-        said.push('\n');
-        if said.ends_with("; ready\n")
+        log.push_str(&line.unwrap());
+        log.push('\n');
+        if log.ends_with("; ready\n")
             && let Some(look) = look.take()
         {
-            seen = Some(look());
+            looked = Some(look());
             child.kill().unwrap();
         }
     }
     let ended = child.wait().unwrap();
     assert!(
-        seen.is_some() || ended.code() == Some(78),
-        "{ended}: {said}"
+        looked.is_some() || ended.code() == Some(78),
+        "{ended}: {log}"
     );
-    (said, seen)
+    (log, looked)
 }
 
 #[test]
-fn a_state_directory_that_is_no_memory_is_refused_unless_it_is_accepted() {
+fn state_on_disk_is_refused_unless_allowed() {
     let dir = tempfile::tempdir().unwrap();
-    // Never a tmpfs, wherever the tests run.
-    let (said, ready) = start(dir.path(), None, &["--state-dir", "/proc"], || ());
+    // /proc is never a tmpfs.
+    let (log, ready) = start(dir.path(), None, &["--state-dir", "/proc"], || ());
     assert!(
-        ready.is_none() && said.contains("/proc is not on tmpfs"),
-        "{said}"
+        ready.is_none() && log.contains("/proc is not on tmpfs"),
+        "{log}"
     );
     assert!(
         !dir.path().join("broker.sock").exists(),
@@ -79,12 +77,12 @@ fn a_state_directory_that_is_no_memory_is_refused_unless_it_is_accepted() {
     );
     let own = dir.path().to_str().unwrap();
     let accepted = ["--allow-state-on-disk", "--state-dir", own];
-    let (said, ready) = start(dir.path(), None, &accepted, || ());
-    assert!(ready.is_some(), "{said}");
+    let (log, ready) = start(dir.path(), None, &accepted, || ());
+    assert!(ready.is_some(), "{log}");
 }
 
 #[test]
-fn a_socket_from_systemd_is_served_on_loopback_alone() {
+fn systemd_socket_is_served_only_on_loopback() {
     let dir = tempfile::tempdir().unwrap();
     let own = dir.path().to_str().unwrap();
     let more = ["--allow-state-on-disk", "--state-dir", own];
@@ -92,15 +90,18 @@ fn a_socket_from_systemd_is_served_on_loopback_alone() {
         let socket = TcpListener::bind(SocketAddr::from((address, 0))).unwrap();
         let address = socket.local_addr().unwrap();
         start(dir.path(), Some(socket), &more, || {
-            let way = Endpoint::Tcp(address);
-            way.request("GET", "/v1/health", &[], b"").unwrap().status
+            let endpoint = Endpoint::Tcp(address);
+            endpoint
+                .request("GET", "/v1/health", &[], b"")
+                .unwrap()
+                .status
         })
     };
-    let (said, served) = serve([0, 0, 0, 0]);
+    let (log, served) = serve([0, 0, 0, 0]);
     assert!(
-        served.is_none() && said.contains("not a loopback one"),
-        "{said}"
+        served.is_none() && log.contains("not a loopback one"),
+        "{log}"
     );
-    let (said, served) = serve([127, 0, 0, 1]);
-    assert_eq!(served, Some(200), "{said}");
+    let (log, served) = serve([127, 0, 0, 1]);
+    assert_eq!(served, Some(200), "{log}");
 }
