@@ -20,7 +20,7 @@ in
   services.ephyr = {
     enable = true;
     caKeyFile = "/var/lib/ephyr-ca/ca_key";
-    # Nobody has the private half of this one. The first boot puts its own key in the list's place.
+    # The private half does not exist. The first boot replaces the list with its own key.
     caPublicKeys = [
       "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBFb0pR5mR0UgbYKcqoUIkxBSF1sNaC/hxrFKJ9XBTHE placeholder"
     ];

@@ -33,7 +33,7 @@ let
     });
 in
 rec {
-  # Small, and gone at the first panic.
+  # The signer: small, and aborts on a panic.
   ephyr-signer = program {
     crate = "ephyr-signer";
     profile = "signer";

@@ -1,4 +1,4 @@
-# What the programs are built and tested from: a change of anything else builds nothing anew.
+# The source of the programs and tests: a change of any other file rebuilds nothing.
 { lib }:
 lib.fileset.toSource {
   root = ../.;

@@ -1,4 +1,4 @@
-# Agents of the appliance: what the policy says of them, on its targets too, and on it their users and directories.
+# The appliance's agents: their part of the policy, on targets too, and on the appliance their users and directories.
 { config, lib, ... }:
 let
   inherit (lib)
@@ -15,7 +15,7 @@ let
 in
 {
   config = {
-    # Broker and firewall know an agent by its UID; so both have it from here.
+    # Broker and firewall identify an agent by its UID, so both get it from here.
     services.ephyr.settings.agents = mapAttrs (
       _: agent:
       { inherit (agent) uid; } // (if agent.egress == [ ] then { } else { inherit (agent) egress; })

@@ -1,4 +1,4 @@
-# What would make the promises hollow is refused while the configuration is evaluated, with what to do instead.
+# Refuses, during evaluation, configurations that would break a guarantee, with what to do instead.
 { config, lib, ... }:
 let
   inherit (lib)
@@ -17,7 +17,7 @@ let
   cfg = config.services.ephyr;
   inherit (config.users) users groups;
 
-  # Whoever is in one of these is root, or can become it.
+  # Members of these groups can become root.
   mighty = [
     "root"
     "wheel"
@@ -52,7 +52,7 @@ let
     uid:
     attrNames (filterAttrs (_: user: user.uid == uid) (filterAttrs (_: user: user.uid != null) users));
 
-  # Users of Ephyr's own units; with one of their UIDs an agent would be them.
+  # Users of Ephyr's own units. An agent with one of their UIDs could act as that daemon.
   daemons = [
     "ephyr-signer"
     "ephyr-broker"
@@ -100,7 +100,7 @@ let
   inlineHashes =
     section: attrNames (filterAttrs (_: entry: entry ? api_key_hash) (cfg.settings.${section} or { }));
 
-  # Every credential that the policy names, wherever it does.
+  # Every credential that the policy names.
   named = filter (name: name != null) (
     map (entry: entry.api_key_hash_credential or null) (attrValues cfg.settings.agents)
     ++
@@ -113,12 +113,12 @@ let
   );
   missing = filter (name: !cfg.credentials ? ${name}) (lib.unique named);
 
-  # In a unit they stand before a colon.
+  # LoadCredential= separates name and path by a colon.
   unsound = filter (name: builtins.match "[A-Za-z0-9_-][A-Za-z0-9._-]*" name == null) (
     attrNames cfg.credentials
   );
 
-  # An agent's root is empty so that nothing is in it by accident.
+  # These would put all of the host's sockets into an agent's empty root.
   whole = filter (path: builtins.match "/*(run|var)?[/.]*" path != null) cfg.readable;
 
   withoutUser = filter (name: !cfg.agents ? ${name}) (

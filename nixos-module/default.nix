@@ -33,12 +33,12 @@ let
   disabled = lib.optional (!cfg.mcp.enable) "ephyr-mcp.socket";
   units = toUnits (removeAttrs rendered.units disabled);
 
-  # A changed policy reloads and keeps what runs.
+  # A changed policy reloads the daemons; running commands and tasks stay.
   daemon = {
     reloadTriggers = [ config.environment.etc."ephyr/policy.yaml".source ];
     stopIfChanged = false;
   };
-  # The list of CA keys is read when they start.
+  # The list of CA keys is read at startup only.
   withKeys = daemon // {
     restartTriggers = [ config.environment.etc."ephyr/ca.pub".source ];
   };
@@ -84,10 +84,10 @@ in
         ephyr-broker = withKeys;
         ephyr-netguard = daemon // {
           path = [ pkgs.nftables ];
-          # Without the port there is none that an agent may reach.
+          # While the MCP port is off, no agent may send to it.
           environment = mkIf (!cfg.mcp.enable) { EPHYR_MCP_LISTEN = "off"; };
         };
-        # Stopping it takes the table away. That is for when it leaves the configuration, not for when it changes.
+        # Stopping it removes the table, which is meant for its removal and not for a change.
         ephyr-netguard-table.restartIfChanged = false;
       }
       (mapAttrs' agentUnit (filterAttrs (_: agent: agent.command != [ ]) cfg.agents))

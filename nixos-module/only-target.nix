@@ -1,5 +1,4 @@
-# A target alone: the options, of which it reads the policy and the CA's keys, what the policy says of agents, and the
-# target.
+# A target without an appliance. It reads the policy, the agents' part of it, and the CA's keys from the options.
 {
   imports = [
     ./options.nix

@@ -1,4 +1,4 @@
-# What can be set. Declarations only; docs/options.md is made of them.
+# Declarations of all options; docs/options.md is generated from them.
 {
   config,
   lib,
@@ -9,7 +9,7 @@ let
   inherit (lib) mkEnableOption mkOption types;
   inherit (config.services) ephyr;
 
-  # What the policy's own check knows better is left to it: it runs in the build.
+  # Other keys are left to the policy's own check, which runs in the build.
   policyPart =
     options:
     types.submodule {
@@ -17,16 +17,16 @@ let
       inherit options;
     };
 
-  # What stands in a unit as it is: nothing in it may mean more to systemd than it says.
+  # Texts that are copied into units: no character may have a meaning to systemd.
   plain = "[A-Za-z0-9/._+,=-]*";
 
-  # A file that is there at run time only. In the store everyone could read it.
+  # A file that exists at run time only: the store is world-readable.
   secretFile = types.addCheck (types.pathWith {
     absolute = true;
     inStore = false;
   }) (path: builtins.match plain path != null);
 
-  # The same of what agents read, which may be in the store.
+  # A path that agents read, which may be in the store.
   shownPath = types.addCheck types.path (path: builtins.match plain (toString path) != null);
 
   publicKey = types.strMatching "ssh-ed25519 [A-Za-z0-9+/=]+( .*)?";
@@ -66,7 +66,7 @@ let
     {
       options = {
         uid = mkOption {
-          # Beyond are those that systemd gives away while it runs (DynamicUser=, homes, containers).
+          # systemd assigns higher UIDs dynamically (DynamicUser=, homes, containers).
           type = types.ints.between 100 60000;
           example = 1501;
           description = ''

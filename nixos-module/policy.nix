@@ -1,12 +1,12 @@
-# What is made of the settings while the system is built. Evaluation never reads it.
+# Derivations made from the settings. Evaluation never reads their results.
 { lib, pkgs }:
 let
-  # JSON is YAML. What is null is left to the policy's own default.
+  # JSON is YAML. For null the policy's own default applies.
   json = settings: builtins.toJSON (lib.filterAttrsRecursive (_: value: value != null) settings);
 in
 {
-  # What sshd and sudo of a target read, below $out as below /. The accounts are those that the configuration
-  # makes: should the program mean others, the build fails.
+  # A target's files for sshd and sudo, below $out as below /. `accounts` are those of the configuration: if the
+  # program renders others, the build fails.
   target =
     {
       package,
@@ -42,7 +42,7 @@ in
             mkdir -p "$out/$(dirname "$path")"
             base64 --decode <<< "$content" > "$out/$path"
           done
-        # Without rules there is no such file; what includes it need not know.
+        # Without rules no such file is rendered, but the configuration includes it in any case.
         mkdir -p "$out/etc/sudoers.d"
         touch "$out/etc/sudoers.d/ephyr-${authority}"
       '';
@@ -76,8 +76,8 @@ in
         touch "$out"
       '';
 
-  # The checked policy and what is compiled of it, by the program of the machine that builds. A mistake fails the
-  # build with the key that it stands in.
+  # The checked policy and its compiled parts, made by the build machine's program. A mistake fails the build and
+  # names its key.
   compiled =
     { package, settings }:
     pkgs.runCommand "ephyr-policy"
@@ -88,10 +88,10 @@ in
       }
       ''
         cp "$settingsPath" services.ephyr.settings
-        # 1: there are warnings, which the log of the build keeps.
+        # Exit status 1 means warnings, which stay in the build log.
         ephyr policy build services.ephyr.settings --out "$out" || [ $? -eq 1 ]
       '';
 
-  # A list as sshd's TrustedUserCAKeys and the daemons' --ca-pub take it.
+  # CA keys in the format of sshd's TrustedUserCAKeys and the daemons' --ca-pub.
   keys = list: pkgs.writeText "ephyr-ca.pub" (lib.concatMapStrings (key: "${key}\n") list);
 }

@@ -1,5 +1,5 @@
-# Units of units.nix as NixOS takes them. Each directive is a default, so that a configuration may say
-# otherwise; what orders and binds units is a list, to which a configuration may add.
+# Converts the units of units.nix to NixOS options. Each directive is a default that a configuration may
+# override; relations between units are lists to which a configuration may add.
 { lib }:
 units:
 let
@@ -12,7 +12,7 @@ let
     removeSuffix
     ;
 
-  # What NixOS has options of its own for, all of them lists of units.
+  # Directives with NixOS options of their own, all of them lists of units.
   relations = {
     After = "after";
     Before = "before";

@@ -1,5 +1,5 @@
-# A target: the accounts of its roles, and what sshd and sudo are told about them. The files come from
-# `ephyr target render` while the system is built; only accounts are computed here.
+# A target: its roles' accounts and their configuration of sshd and sudo. The build makes the files with
+# `ephyr target render`; only accounts are computed here.
 {
   config,
   lib,
@@ -29,8 +29,8 @@ let
   inherit (config.users) users;
   policy = import ./policy.nix { inherit lib pkgs; };
 
-  # Of one appliance: { "<account>" = <role>; }. One may be `root`, which is the operator's own: certificates open it
-  # too, and nothing else about it changes.
+  # The accounts of one appliance: { "<account>" = <role>; }. `root` is the operator's own account: certificates open
+  # it too, and nothing else about it changes.
   accountsOf =
     authority:
     let
@@ -69,7 +69,7 @@ let
     in
     value != null && value != false && value != [ ];
 
-  # The policy's default is a file that NixOS does not have.
+  # NixOS has no /bin/bash, the policy's default.
   shell =
     role:
     let
@@ -95,7 +95,7 @@ let
   unknown = filterAttrs (
     _: authority: !(authority.settings.targets or { }) ? ${authority.target}
   ) authorities;
-  # Who has a UID only where the appliance is configured is nobody in the policy that is read here.
+  # Agents whose UID only the appliance's configuration has cannot be identified by the policy that is read here.
   nobodies = attrNames (
     filterAttrs (
       _: agent:
@@ -112,13 +112,14 @@ let
     lib.unique everyAccount
   );
 
-  # Settings of sshd that name who may log in at all.
+  # Settings of sshd that restrict logins to a list.
   gates = lib.filter (gate: (config.services.openssh.settings.${gate} or null) != null) [
     "AllowUsers"
     "AllowGroups"
   ];
 
-  # What everyone may use unless a list says otherwise. Both lists are made when their services first start.
+  # Adds the accounts to a deny list of cron or at, which every user not listed may use. The services create the lists
+  # at their first start.
   denied = list: ''
     for account in ${lib.escapeShellArgs (lib.unique everyAccount)}; do
       grep -qxF -- "$account" ${list} || echo "$account" >> ${list}
@@ -186,14 +187,14 @@ in
           group = account;
           shell = shell role;
           home = "/var/lib/ephyr-target/${account}";
-          # No password opens it. To sshd `!` would be a locked account, which it lets nobody into without PAM.
+          # No password fits `*`. sshd treats `!` as locked and, without PAM, refuses the account even with a certificate.
           hashedPassword = "*";
           description = "Ephyr role (${name})";
         }) (ownAccountsOf authority)
       );
       users.groups = genAttrs everyAccount (_: { });
 
-      # Root's, so that nothing in it makes sshd or a shell do more than the certificate says.
+      # Owned by root, so that an agent cannot add files that sshd or a shell reads.
       systemd.tmpfiles.settings.ephyr-target = lib.listToAttrs (
         map (
           account:
@@ -205,7 +206,7 @@ in
             };
           }
         ) everyAccount
-        # Without the list sshd refuses every certificate. It grows; only the first, empty one is made here.
+        # Without the list sshd refuses every certificate. An existing list is kept.
         ++ map (
           name:
           nameValuePair "/var/lib/ephyr-target/${name}.revoked_keys" {
@@ -231,7 +232,7 @@ in
           account: _:
           nameValuePair "${own}/principals/${account}" {
             source = "${tree}/etc/${own}/principals/${account}";
-            # A copy: sshd reads it only where every directory above it is root's alone, and the store is not.
+            # A copy: sshd requires that only root can write the directories above it, which is not so for the store.
             mode = "0444";
           }
         ) (accountsOf authority)
@@ -259,7 +260,7 @@ in
         ) authorities
       );
 
-      # Behind all other rules: of those that match, the last one counts.
+      # After all other rules, since sudo applies the last one that matches.
       security.sudo.extraConfig = mkAfter (
         concatMapStrings (name: ''
           @include ${files name authorities.${name}}/etc/sudoers.d/ephyr-${name}

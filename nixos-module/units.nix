@@ -1,5 +1,5 @@
 # The units of one host, from units.toml: { "<file name>" = { Unit = …; Service = …; Install = …; }; }.
-# Builtins only, so that a test can compare it with what `ephyr units render` reads in the same file.
+# Builtins only, so that a test can compare the result with that of `ephyr units render`.
 settings:
 let
   table = fromTOML (builtins.readFile ./units.toml);
@@ -16,7 +16,7 @@ let
     "@ca_key_encrypted@" = credentials { inherit (settings) ca_key; } true;
     "@credentials@" = credentials settings.credentials false;
     "@credentials_encrypted@" = credentials settings.credentials true;
-    # Not what every unit has of its own.
+    # Without the directories that every unit has of its own.
     "@shown@" = map (path: "-${path}") (
       builtins.filter (path: builtins.match "/(proc|sys|dev)(/.*)?" path == null) settings.readable
     );
@@ -33,7 +33,7 @@ let
       "@agent@" = name;
       "@user@" = agent.user;
       "@uid@" = toString agent.uid;
-      # Each port once, and in order.
+      # Each port once, in ascending order.
       "@connect@" = builtins.concatStringsSep "" (
         map (port: " --connect ${toString port}") (
           builtins.sort builtins.lessThan (
@@ -55,7 +55,7 @@ let
     };
   };
 
-  # A word as ExecStart= takes it: nothing in it is a specifier or a variable.
+  # Quotes a word for ExecStart=, with specifiers and variables escaped.
   quoted =
     word:
     let

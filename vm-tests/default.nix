@@ -14,7 +14,7 @@ let
 
   topology = name: builtins.fromJSON (builtins.readFile (./topologies + "/${name}.json"));
 
-  # What is in the first lines: `# topology: site`, `# only: debian`.
+  # The value of a header line such as `# topology: site` or `# only: debian`.
   header =
     text: key:
     let
@@ -24,8 +24,8 @@ let
     in
     if found == [ ] then null else lib.head (lib.head found);
 
-  # UIDs and ways out of agents that live on the appliance are given with the agent; the module puts them into the
-  # policy, there and on the targets.
+  # UIDs and `egress` of agents on the appliance are options of the agent; the module adds them to the policy, there and
+  # on the targets.
   policy =
     data: local:
     data.policy
@@ -120,7 +120,7 @@ let
         pkgs.python3
         pkgs.netcat-openbsd
       ];
-      # Copies with a mode of their own, not links into the store: sshd and the signer refuse those.
+      # Copies with their own modes: sshd and the signer refuse links into the store.
       environment.etc = lib.mapAttrs' (
         file: _:
         lib.nameValuePair "ephyr-vm/keys/${file}" {
@@ -130,7 +130,7 @@ let
       ) (builtins.readDir keys);
       services.openssh = {
         enable = true;
-        # Scenarios fail to log in more often than sshd would put up with from one address.
+        # Scenarios have more failed logins from one address than sshd would accept.
         settings.PerSourcePenalties = "no";
         hostKeys = lib.mkIf (builtins.pathExists (keys + "/host_${name}")) [
           {
@@ -141,7 +141,7 @@ let
       };
     };
 
-  # What the Debian runner's driver has besides; there the page of known skips is checked.
+  # Functions that only the Debian runner's driver has; that one checks skips against the list of known ones.
   skip = ''
     def skip(what: str, why: str) -> None:
         print(f"SKIP {what}: {why}")

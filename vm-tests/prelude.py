@@ -1,11 +1,11 @@
-# Stands before every scenario, in both runners: what an agent, the operator and a hostile broker do.
+# Helpers that run before every scenario, in both runners: actions of agents, the operator and a hostile broker.
 import itertools
 import json
 import shlex
 from collections.abc import Callable
 
 KEYS = "/etc/ephyr-vm/keys"
-#: A client that uses no configuration and asks nothing.
+#: A client without configuration or prompts.
 SSH = (
     "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/root/known_hosts "
     "-o IdentitiesOnly=yes -o ConnectTimeout=600"
@@ -18,16 +18,16 @@ def as_agent(name: str, command: str) -> str:
 
 
 def exec_as(name: str, target: str, role: str, command: str, options: str = "") -> str:
-    """What an agent types to run a command on a target."""
+    """The command by which an agent runs a command on a target."""
     return as_agent(name, f"ephyr exec {target} --role {role} {options} -- {shlex.quote(command)} 2>&1")
 
 
-#: What the broker says of a target that took longer than ten seconds. Where a processor is emulated a key exchange may.
+#: The broker's message if a target took longer than ten seconds, as a key exchange under emulation may.
 TOO_SLOW = "nothing was run: target `web`: no answer within"
 
 
 def exits(machine: Machine, command: str, status: int, says: str = "") -> str:
-    """Runs a command that must exit with this status and say this; its output. Asks again where only time was short."""
+    """Runs a command that must exit with this status and print this; its output. Retries if the target was only too slow."""
     found, output = answered(machine, command)
     t.assertEqual(found, status, f"{command}: {output}")
     t.assertIn(says, output, command)
@@ -35,7 +35,7 @@ def exits(machine: Machine, command: str, status: int, says: str = "") -> str:
 
 
 def answered(machine: Machine, command: str) -> tuple[int, str]:
-    """Runs a command until its time was not too short; its exit status and output."""
+    """Runs a command, again if the target was too slow; its exit status and output."""
     found: tuple[int, str] = (-1, "")
 
     def in_time(_last: bool) -> bool:
@@ -48,16 +48,16 @@ def answered(machine: Machine, command: str) -> tuple[int, str]:
 
 
 def runs(machine: Machine, command: str) -> str:
-    """Runs a command that must succeed; its output. Asks again where only time was short."""
+    """Runs a command that must succeed; its output. Retries if the target was only too slow."""
     return exits(machine, command, 0)
 
 
 def in_unit(machine: Machine, name: str, command: str) -> tuple[int, str]:
-    """Runs a command inside the agent's unit; its exit status and all that it printed."""
+    """Runs a command inside the agent's unit; its exit status and output."""
     home = f"/var/lib/ephyr-agents/{name}"
     found = machine.succeed(
         f"cd {home}; f=$(mktemp -u -p in); n=${{f##*/}}; printf %s {shlex.quote(command)} > $n; chown ephyr-agent-{name} $n; mv $n in/$n; "
-        # Opened for both, so that nothing waits where nobody reads.
+        # Opened for reading and writing, so that it does not block without a reader.
         "[ ! -p wake ] || echo 1<> wake; until [ -e out/$n ]; do sleep 0.1; done; cat out/$n.status out/$n",
         timeout=600,
     )
@@ -71,12 +71,12 @@ def wait_for_appliance(machine: Machine) -> None:
 
 
 def reload_policy(machine: Machine) -> None:
-    """Has all three daemons take the policy that lies there; done when it is."""
+    """Reloads the policy in all three daemons and waits for the end."""
     machine.succeed("systemctl reload ephyr-broker.service", timeout=300)
 
 
 def journal(machine: Machine, options: str) -> str:
-    """What a machine's journal has, with all that was logged before."""
+    """A machine's journal, complete up to this moment."""
     return machine.succeed(f"journalctl --sync; journalctl --no-pager -o cat {options}")
 
 
@@ -123,12 +123,12 @@ def mcp_begin(place: str, *headers: str) -> str:
 
 
 def count_logins(target: Machine) -> None:
-    """Has a target count the connections to its sshd."""
+    """Makes a target count the connections to its sshd."""
     target.succeed("nft 'table inet logins { counter begun {}; chain in { type filter hook input priority 0; tcp dport 22 tcp flags == syn counter name begun; }; }'")
 
 
 def logins_begun(target: Machine) -> int:
-    """How many connections to its sshd were begun since `count_logins`."""
+    """The number of connections to its sshd since `count_logins`."""
     found = json.loads(target.succeed("nft -j list counter inet logins begun"))["nftables"]
     return int(next(entry["counter"]["packets"] for entry in found if "counter" in entry))
 
@@ -140,7 +140,7 @@ def make_certificate(
     validity: str = "-1h:+1h",
     ca: str = f"{KEYS}/ca",
 ) -> None:
-    """Makes a key and a certificate for it by hand, at /root/key."""
+    """Makes a key and a certificate for it with ssh-keygen, at /root/key."""
     machine.succeed(
         "rm -f /root/key /root/key.pub /root/key-cert.pub; ssh-keygen -q -t ed25519 -N '' -f /root/key; "
         f"ssh-keygen -q -s {ca} -I by-hand -z 7 -n {principal} -V {validity} {options} /root/key.pub"
@@ -148,13 +148,13 @@ def make_certificate(
 
 
 def make_key(machine: Machine) -> str:
-    """Makes a key at /root/key; its public half as the signer takes it."""
+    """Makes a key at /root/key; its public half in the signer's format."""
     machine.succeed("rm -f /root/key /root/key.pub /root/key-cert.pub; ssh-keygen -q -t ed25519 -N '' -f /root/key")
     return " ".join(machine.succeed("cat /root/key.pub").split()[:2])
 
 
 def signing(key: str, policy: str, **changes: object) -> dict[str, object]:
-    """The signer's request for what the policy grants scout, as the broker would make it, but for what is changed about it."""
+    """The broker's request to the signer for scout's grant, with changes."""
     intent: dict[str, object] = {
         "policy": policy,
         "agent": "scout",
@@ -169,22 +169,22 @@ def signing(key: str, policy: str, **changes: object) -> dict[str, object]:
 
 
 def ask_to_sign(machine: Machine, key: str, policy: str, **changes: object) -> dict[str, object]:
-    """Asks the signer for what the policy grants scout, but for what is changed about it."""
+    """Asks the signer for scout's grant, with changes to the request."""
     return ask_signer(machine, signing(key, policy, **changes))
 
 
 def policy_hash(machine: Machine) -> str:
-    """The hash of the policy that lies there."""
+    """The hash of the policy file."""
     return machine.succeed("ephyr policy hash").strip()
 
 
 def know_host(machine: Machine, name: str, address: str) -> None:
-    """Puts a target's host key where the client looks for it."""
+    """Adds a target's host key to the client's known hosts."""
     machine.succeed(f"echo {address} $(cut -d' ' -f1,2 {KEYS}/host_{name}.pub) > /root/known_hosts")
 
 
 def write_policy(machine: Machine, change: str) -> None:
-    """Changes the policy by a line of Python over `policy`, and puts it in place by rename."""
+    """Changes the policy by a line of Python over `policy`, and replaces the file by rename."""
     script = (
         "import json; path = '/etc/ephyr/policy.yaml'; policy = json.load(open(path)); "
         f"{change}; json.dump(policy, open(path + '.new', 'w'))"
@@ -193,7 +193,7 @@ def write_policy(machine: Machine, change: str) -> None:
 
 
 def log_is_whole(appliance: Machine) -> None:
-    """Checks the audit log, once what is being written is written; what is wrong with it is told with its last records."""
+    """Checks the audit log after pending writes; a failure includes its last records."""
     said = ""
 
     def whole(_last: bool) -> bool:
@@ -202,15 +202,15 @@ def log_is_whole(appliance: Machine) -> None:
         return status == 0
 
     try:
-        # Only a line that is being written would be whole a moment later.
+        # A line that is being written is complete a moment later.
         retry(whole, 15)
     except Exception:
         records = appliance.succeed("cat /var/log/ephyr/audit.jsonl.checkpoint; tail -n 25 /var/log/ephyr/audit.jsonl | cut -c 1-600")
         raise AssertionError(f"{said}\n{records}") from None
-    t.assertIn("is whole", said)
+    t.assertIn("is intact", said)
 
 
-#: Kinds of packets that `SEND` sends, and how nftables knows each on the machine that gets it.
+#: Kinds of packets that `SEND` sends, with an nftables match for the receiving machine.
 PACKETS = {
     "tcp": "ip daddr 192.168.1.9 tcp dport 7001",
     "tcp6": "ip6 daddr 2001:db8:1::9 tcp dport 7001",
@@ -227,8 +227,8 @@ PACKETS = {
     "target": "ip daddr 192.168.1.2 tcp dport 22",
 }
 
-#: A program that sends all of them, whatever becomes of each, and ends with a line `sent` and its user id. Given a number, it
-#: marks its packets with it: it is their source port, or the id of an echo request.
+#: A program that tries to send all of them and ends with a line `sent` and its user id. A number as argument marks its packets: it
+#: is their source port, or the id of an echo request.
 SEND = """
 import os, socket, struct, sys, time
 
@@ -245,7 +245,7 @@ def send(family, kind, protocol, address, port, data):
             opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened[-1].bind(("", mark))
         if kind == tcp:
-            # Closed by a reset, so that nothing is left to be sent by the kernel afterwards.
+            # Closed by a reset, so that the kernel sends nothing afterwards.
             opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             opened[-1].connect_ex((address, port))
         else:
@@ -276,21 +276,21 @@ print("sent", os.geteuid())
 
 
 def marked(mark: int) -> dict[str, str]:
-    """Kinds of packets that `SEND` sends with this mark, by names of their own."""
+    """Kinds of packets that `SEND` sends with this mark."""
     of_ping = {"ping": f"icmp id {mark}", "ping6": f"icmpv6 id {mark}"}
     return {f"marked_{kind}": f"{match} {of_ping.get(kind, f'th sport {mark}')}" for kind, match in PACKETS.items()}
 
 
-#: The port of the packets that tell `arrived` what has come before them, each time another.
+#: Ports of the marker packets by which `arrived` knows that all earlier ones have come.
 MARKERS = itertools.count(30000)
 
 
 def count_packets(appliance: Machine, receivers: list[Machine], **more: str) -> None:
-    """Has machines count what comes from the appliance: `more` kinds, PACKETS, and as `other` all that is none of them."""
-    # As on most systems; without it no user may send echo requests, agent or not.
+    """Makes machines count packets from the appliance: `more` kinds, PACKETS, and all others as `other`."""
+    # As on most systems: without it no user may send echo requests.
     appliance.succeed("sysctl -qw net.ipv4.ping_group_range='0 2147483647'")
     kinds = {**more, **PACKETS}
-    # Prefixed, for some of them are words of nft's own.
+    # Prefixed, since some of the names are nft keywords.
     lines = [
         "table inet count {",
         "set markers {",
@@ -301,7 +301,7 @@ def count_packets(appliance: Machine, receivers: list[Machine], **more: str) -> 
         *(f"counter n_{kind} {{}}" for kind in ("other", *kinds)),
         "chain in {",
         "type filter hook prerouting priority raw",
-        # What the kernel asks its neighbours in its own name.
+        # The kernel's own neighbour discovery.
         "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld2-listener-report } return",
         "ip saddr 192.168.1.1 jump appliance",
         "ip6 saddr 2001:db8:1::1 jump appliance",
@@ -319,17 +319,17 @@ def count_packets(appliance: Machine, receivers: list[Machine], **more: str) -> 
 
 
 def arrived(appliance: Machine, receivers: list[Machine]) -> set[str]:
-    """Which kinds came from the appliance since the last call, with all that was sent before this one."""
+    """The kinds of packets that came from the appliance since the last call, including all sent before this one."""
     last = {"outside": 9, "web": 2}
     mark = next(MARKERS)
     markers = {
         to.name: "; ".join(f"echo > /dev/udp/{prefix}{last[to.name]}/{mark} || true" for prefix in ("192.168.1.", "2001:db8:1::"))
         for to in receivers
     }
-    # A connection that is being closed still sends something; what it sends belongs to what was before.
+    # A closing connection still sends packets, which belong to the earlier ones.
     closing = "ss -Htn state fin-wait-1 state fin-wait-2 state closing state last-ack"
     appliance.succeed(f'for n in $(seq 600); do [ -n "$({closing})" ] || break; sleep 0.1; done; {"; ".join(markers.values())}')
-    # The wire keeps the order of packets: what was sent before these two is there when they are.
+    # The wire keeps the order of packets: all earlier ones have arrived when these two have.
     look = f"nft get element inet count markers '{{ ipv4 . {mark}, ipv6 . {mark} }}' > /dev/null 2>&1"
     command = f"for n in $(seq 50); do if {look}; then nft -j reset counters table inet count; exit; fi; sleep 0.1; done; exit 1"
     seen: set[str] = set()
@@ -340,7 +340,7 @@ def arrived(appliance: Machine, receivers: list[Machine]) -> set[str]:
             nonlocal text
             status, text = machine.execute(command)
             if status != 0:
-                # A neighbour that is slow to say where it is costs the packets that wait for it.
+                # Packets that wait for a slow neighbour discovery are lost.
                 appliance.succeed(markers[machine.name])
             return status == 0
 
@@ -351,10 +351,10 @@ def arrived(appliance: Machine, receivers: list[Machine]) -> set[str]:
 
 
 def arrives(appliance: Machine, receivers: list[Machine], wanted: set[str], send: Callable[[], object]) -> None:
-    """Sends until all that is wanted has arrived, or does not after many times; nothing else may.
+    """Sends, at most eight times, until all wanted kinds have arrived; no other kind may.
 
-    A neighbour that is slow to say where it is costs the packets that wait for it: that is no wall. What must not arrive
-    is asked of `arrived`, once.
+    Packets that wait for a slow neighbour discovery are lost, which is not a rejection. To check that nothing arrives,
+    call `arrived` once.
     """
     seen: set[str] = set()
     for _ in range(8):
@@ -366,19 +366,19 @@ def arrives(appliance: Machine, receivers: list[Machine], wanted: set[str], send
 
 
 def put_sender(appliance: Machine) -> str:
-    """Puts `SEND` where every user finds it; the command that runs it."""
+    """Installs `SEND` for all users; the command that runs it."""
     appliance.succeed(f"install -d /usr/local/lib/vm; printf %s {shlex.quote(SEND)} > /usr/local/lib/vm/send.py")
     return "python3 /usr/local/lib/vm/send.py"
 
 
-#: Agents that have a unit, and what of their directories tells that the first work has been done.
+#: Agents that have a unit, with the file that shows that the first work is done.
 FIRST_DONE = {agent: f"/var/lib/ephyr-agents/{agent}/out/first" for agent in ("worker", "caller")}
 
 
 def put_first_work(appliance: Machine, outside: Machine) -> None:
-    """Stops the agents' units, and has them send all that they can, three times, as the first thing when they start again.
+    """Stops the agents' units. At their next start they first send all kinds of packets, three times.
 
-    The one with an `egress` entry then goes on until that lets it through: its network may come up after it.
+    The agent with an `egress` entry then retries until it gets through, since the network may come up after it.
     """
     outside.succeed("systemd-run --quiet nc -lk 8080")
     outside.wait_for_open_port(8080, timeout=60)
@@ -394,7 +394,7 @@ def put_first_work(appliance: Machine, outside: Machine) -> None:
 
 
 def power_cycle(appliance: Machine, receivers: list[Machine]) -> None:
-    """Switches the appliance off as when the power fails, and on again. What arrived before is not counted."""
+    """Switches the appliance off like a power cut, and on again. Packets from before are not counted."""
     arrived(appliance, receivers)
     appliance.succeed("sync")
     appliance.crash()
@@ -403,12 +403,12 @@ def power_cycle(appliance: Machine, receivers: list[Machine]) -> None:
 
 
 def same_time(machine: Machine, other: Machine) -> None:
-    """Sets a machine's clock by another's: one that was booted has its time from the host, and the other may have lost some."""
+    """Sets a machine's clock by another's: a booted machine has the host's time, and a restored one may be behind."""
     machine.succeed(f"date -s @{other.succeed('date +%s').strip()}")
 
 
 def start_process(machine: Machine, unit: str, words: str) -> str:
-    """Starts a program in a unit of its own, and waits until it is that program; its process id."""
+    """Starts a program in a unit of its own and waits until it is executed; its process id."""
     machine.succeed(f"systemd-run --quiet --unit={unit} --property=Type=exec {words}")
     return machine.get_unit_property(f"{unit}.service", "MainPID")
 

@@ -1,4 +1,4 @@
-# Configurations and what becomes of them: sound, refused by an assertion (`fails`: a part of its message), or
+# Configurations with the expected result: sound, refused by an assertion (`fails`: a part of its message), or
 # refused by a type (`throws`).
 { lib }:
 let
@@ -370,7 +370,7 @@ in
       security.sudo.extraConfig = "alice ALL=(ALL) ALL";
     };
     policies = rec {
-      # Nobody uses the role.
+      # No target allows the role.
       warned = {
         roles.read.principal = "agent-read";
         agents.deploy.uid = 1501;

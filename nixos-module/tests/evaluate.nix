@@ -88,7 +88,7 @@ let
     path = made.outPath;
     inherit (made) text;
   };
-  # What a derivation of the module would run, to be run without Nix.
+  # The script of a derivation of the module, to be run without Nix.
   # (JSON would take what has an `outPath` for that path.)
   recipe = made: {
     path = made.outPath;

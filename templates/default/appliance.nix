@@ -1,4 +1,4 @@
-# The one host that can reach the others.
+# The appliance: the only host that can reach the targets.
 { pkgs, ... }:
 {
   imports = [ ./hardware-appliance.nix ];
@@ -7,10 +7,10 @@
 
   services.ephyr = {
     enable = true;
-    # Brought there by whatever brings your secrets; root alone needs to read it.
+    # Deployed with your other secrets; only root needs to read it.
     caKeyFile = "/var/lib/secrets/ephyr_ca_key";
 
-    # Its unit has no network: it uses hosts by `ephyr exec` or `ephyr mcp`, and needs no key for it.
+    # The agent's unit has no network. It runs commands by `ephyr exec` or `ephyr mcp`, without a key.
     agents.deploy.command = [
       "${pkgs.bash}/bin/bash"
       "-c"

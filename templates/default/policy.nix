@@ -1,10 +1,10 @@
-# Who may do what, where. The appliance and its targets both import it, and so cannot disagree.
+# The policy. The appliance and its targets import the same file, so they cannot disagree.
 {
   services.ephyr = {
-    # What `ephyr ca init --out ca_key` printed.
+    # The output of `ephyr ca init --out ca_key`.
     caPublicKeys = [ "ssh-ed25519 AAAA… ephyr CA" ];
 
-    # Who asks, by the UID of its user on the appliance.
+    # An agent, identified by the UID of its user on the appliance.
     agents.deploy.uid = 1501;
 
     settings = {
@@ -18,7 +18,7 @@
       };
       targets.web = {
         host = "web.internal.example";
-        # What `ephyr host-key web.internal.example` prints.
+        # The output of `ephyr host-key web.internal.example`.
         host_key = "ssh-ed25519 AAAA…";
         allowed_roles = [ "read" ];
         auto_approve = true;

@@ -1,4 +1,4 @@
-# A host that agents may use. Its own logins stay as they are.
+# A target: a host that agents may use. Its other logins do not change.
 {
   imports = [ ./hardware-web.nix ];
   networking.hostName = "web";

@@ -1,4 +1,4 @@
-"""`python3 -m driver`: what `cargo xtask vm` runs once the programs are built."""
+"""`python3 -m driver`, which `cargo xtask vm` runs once the programs are built."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ CACHE_VARIABLE = "EPHYR_VM_CACHE"
 def main(words: list[str]) -> int:
     """Runs the command line; 0 when something passed and nothing failed, 1 otherwise, 2 for errors of use."""
     parser = argparse.ArgumentParser(prog="driver", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios; all if left out")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios; default: all")
     parser.add_argument("--list", action="store_true", help="name the scenarios and their topologies")
     parser.add_argument("--keep", action="store_true", help="keep disks, consoles and network capture")
-    parser.add_argument("--mutate", action="store_true", help="take mechanisms out and see their scenarios fail")
+    parser.add_argument("--mutate", action="store_true", help="remove mechanisms, one at a time, and check that their scenarios fail")
     parser.add_argument("--check", action="store_true", help="check the driver and the scripts, without a guest")
     parser.add_argument("--core", action="store_true", help="run the core scenarios alone")
     parser.add_argument("--turn", metavar="N", help="run the core scenarios and the Nth third of the others; `commit`: by the commit")
-    parser.add_argument("--prepare", action="store_true", help="make what needs no program of Ephyr's: the guests' image")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="scenarios at the same time")
-    parser.add_argument("--programs", type=Path, help="where the built programs lie")
+    parser.add_argument("--prepare", action="store_true", help="build the guests' image, which needs none of Ephyr's programs, and exit")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="number of scenarios that run at the same time")
+    parser.add_argument("--programs", type=Path, help="directory of the built programs")
     options = parser.parse_args(words)
-    # So that the guests are ended on these signals too.
+    # The default action of these signals would leave the guests running.
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGHUP, end)
     try:
@@ -76,7 +76,7 @@ def main(words: list[str]) -> int:
 
 
 def end(number: int, _frame: FrameType | None) -> None:
-    """Ends the run; a second signal, from a parent that ends its whole group, does not interrupt the cleaning up."""
+    """Ends the run. A second signal, sent to the whole process group, does not interrupt the cleanup."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sys.exit(128 + number)
@@ -97,13 +97,13 @@ def listing(names: list[str]) -> None:
             say(f"{change.name:<24} {'mutation':<12} {change.what}")
 
 
-# Which command of the CLI makes the files that a machine of a role is set up with.
+# The CLI commands that make the files for a machine of each role.
 SET_UP_BY = (("appliance", "units render"), ("appliance", "nft render"), ("target", "target render"))
 
 
 @dataclass(frozen=True)
 class Work:
-    """A scenario, or a mutation's, that is to be run."""
+    """A scenario to be run, with or without a mutation."""
 
     name: str
     topology: str
@@ -116,14 +116,14 @@ class Child:
 
     pid: int
     name: str
-    #: What it says.
+    #: Its standard output and error.
     output: IO[bytes]
-    #: How many passed, failed and were skipped, once it has ended as it should.
+    #: Numbers of passed, failed and skipped checks; empty if it did not end normally.
     counts: IO[bytes]
 
 
 class Run:
-    """One run of scenarios, and how many came to what."""
+    """One run of scenarios, with its counts."""
 
     def __init__(self, programs: Path, keep: bool) -> None:
         self.programs = programs
@@ -137,9 +137,9 @@ class Run:
         self._snapshots: dict[str, world.Snapshot] = {}
 
     def scenarios(self, chosen: list[Scenario], jobs: int) -> None:
-        """Runs scenarios, at most `jobs` at the same time; what each says comes when it has ended."""
+        """Runs scenarios, at most `jobs` at the same time; each prints its output when it has ended."""
         if jobs > 1:
-            # The long ones first, so that none is left alone at the end.
+            # Long ones first, so that none runs alone at the end.
             chosen = sorted(chosen, key=lambda one: (one.limit, one.weight()), reverse=True)
         self.all([Work(one.name, one.topology, partial(self.scenario, one)) for one in chosen], jobs)
 
@@ -149,12 +149,12 @@ class Run:
         self.all([Work(one.name, known[one.scenario].topology, partial(self.take_out, one)) for one in chosen], jobs)
 
     def all(self, works: list[Work], jobs: int) -> None:
-        """Does what is to be done, at most `jobs` at the same time."""
+        """Runs works, at most `jobs` at the same time."""
         if jobs < 2 or len(works) < 2:
             for work in works:
                 work.run()
             return
-        # Made before there are processes that would each make them.
+        # Before the fork, since otherwise each process would make them.
         for name in dict.fromkeys(work.topology for work in works):
             if not self.missing(name):
                 self.snapshot(name)
@@ -169,12 +169,12 @@ class Run:
                     running.remove(child)
                     self.count(child)
         finally:
-            # Interrupted: each ends its machines.
+            # Only if interrupted: each process ends its machines.
             for child in running:
                 os.kill(child.pid, signal.SIGTERM)
 
     def begin(self, work: Work) -> Child:
-        """Does it in a process of its own."""
+        """Starts a work in a process of its own."""
         output = tempfile.TemporaryFile()
         counts = tempfile.TemporaryFile()
         sys.stdout.flush()
@@ -197,7 +197,7 @@ class Run:
         return Child(pid, work.name, output, counts)
 
     def count(self, child: Child) -> None:
-        """Tells what a process said and adds up what came of it."""
+        """Prints a process's output and adds its counts."""
         for file in (child.output, child.counts):
             file.seek(0)
         say(child.output.read().decode(errors="replace").rstrip("\n"))
@@ -208,7 +208,7 @@ class Run:
         self.passed, self.failed, self.skipped = self.passed + passed, self.failed + failed, self.skipped + skipped
 
     def scenario(self, chosen: Scenario) -> None:
-        """Runs one scenario and tells what came of it."""
+        """Runs one scenario and prints its result."""
         say(f"== {chosen.name} ({chosen.topology})")
         if missing := self.missing(chosen.topology):
             self.skipped += 1
@@ -235,14 +235,14 @@ class Run:
             say(f"FAIL {chosen.name} ({seconds:.1f} s)")
 
     def take_out(self, change: mutation.Mutation) -> None:
-        """Takes a mechanism out and runs its scenario: it must fail, and where it is said to."""
+        """Removes a mechanism and runs its scenario, which must fail in the expected subtest."""
         say(f"== {change.name}: {change.what}")
         start = time.monotonic()
         try:
             chosen = scenario.find(HERE / "scenarios", [change.scenario])[0]
             outcome, seconds = self.play(chosen, change)
         except (DriverError, MachineError, RequestError) as error:
-            # What was to be taken out did not come out: that is no scenario's failure.
+            # The mutation could not be applied, which does not count as a failure of the scenario.
             outcome, seconds = Outcome(failure=str(error)), time.monotonic() - start
         if outcome.failure is not None and outcome.failed_in == change.expect:
             self.passed += 1
@@ -254,7 +254,7 @@ class Run:
             say(f"FAIL {change.name}: {change.scenario} should fail in {change.expect!r}, and fails {where}")
 
     def missing(self, name: str) -> str | None:
-        """The first command that setting up the topology's machines needs and the program lacks."""
+        """The first command that the topology's set-up needs and the program lacks, if any."""
         found = self.topologies.get(name)
         roles = {node.role for node in found.nodes} if found else set()
         for command in (command for role, command in SET_UP_BY if role in roles):
@@ -264,7 +264,7 @@ class Run:
         return None
 
     def play(self, chosen: Scenario, change: mutation.Mutation | None) -> tuple[Outcome, float]:
-        """Runs a scenario, on machines that a mutation has changed if there is one; its outcome and seconds."""
+        """Runs a scenario, after applying a mutation if there is one; returns outcome and duration in seconds."""
         snapshot = self.snapshot(chosen.topology)
         start = time.monotonic()
         asleep = chosen.cold and change is None
@@ -292,7 +292,7 @@ class Run:
         return self._snapshots[name]
 
     def base_image(self) -> image.Image:
-        """What all guests boot from, built if it is not in the cache."""
+        """The base image of all guests, built if it is not in the cache."""
         if self._image is None:
             packages = {package for each in self.topologies.values() for package in each.packages}
             self._image = image.ensure(self.cache, packages)
@@ -300,13 +300,13 @@ class Run:
 
 
 def shortened(failure: str) -> str:
-    """What a person needs of a failure that was to be: its first line, whose end tells more than its middle."""
+    """The first line of an expected failure, shortened in the middle."""
     line = failure.strip().splitlines()[0]
     return line if len(line) <= 200 else f"{line[:60]} … {line[-140:]}"
 
 
 def chosen_scenarios(names: list[str], core: bool, turn: str | None) -> tuple[list[Scenario], list[Scenario]]:
-    """The scenarios to be run, and those that are left out of this run. Raises DriverError for words that make no sense."""
+    """The scenarios of this run, and the others. Raises DriverError for contradictory options."""
     every = scenario.find(HERE / "scenarios", names)
     if not core and turn is None:
         return every, []
@@ -325,7 +325,7 @@ def chosen_scenarios(names: list[str], core: bool, turn: str | None) -> tuple[li
 
 
 def turn_of_commit(place: Path) -> int | None:
-    """A number that changes with each commit: how many there are, or in a shallow clone the commit's own. None without git."""
+    """A number that changes with each commit: their number, or in a shallow clone the commit's hash. None without git."""
     def git(*words: str) -> str:
         command = ["git", "-C", str(place), *words]
         try:
@@ -342,7 +342,7 @@ def turn_of_commit(place: Path) -> int | None:
 
 
 def chosen_mutations(names: list[str]) -> list[mutation.Mutation]:
-    """The mutations of these names or scenarios, or all of them. Raises DriverError for a name that is neither's."""
+    """The mutations with these names or for these scenarios; all without names. Raises DriverError for an unknown name."""
     found = mutation.load(HERE / "mutations.json")
     if unknown := set(names) - {name for change in found for name in (change.name, change.scenario)}:
         raise DriverError(f"no mutation, nor one of a scenario, is called {sorted(unknown)[0]!r}")
@@ -350,7 +350,7 @@ def chosen_mutations(names: list[str]) -> list[mutation.Mutation]:
 
 
 def documented_skips(path: Path) -> set[str]:
-    """What the page lists as not tested, in lines `- SKIP <what>: <why>`."""
+    """The skips that the page allows, in lines `- SKIP <what>: <why>`."""
     text = path.read_text() if path.exists() else ""
     marks = (line.removeprefix("- SKIP ") for line in text.splitlines() if line.startswith("- SKIP "))
     return {mark.split(":", 1)[0].strip("`* ") for mark in marks}

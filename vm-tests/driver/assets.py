@@ -1,4 +1,4 @@
-"""What a topology's machines get on their extra disk: our programs, and the files that Ephyr renders.
+"""The contents of the machines' extra disk: our programs, and the files that Ephyr renders.
 
 Everything is made by the commands that an operator would run, from the topology's policy; nothing is written
 by hand here, so that what the scenarios test is what is shipped.
@@ -51,7 +51,7 @@ def _programs(programs: Path, out: Path) -> None:
         if not source.is_file():
             raise DriverError(f"{source} is not built")
         shutil.copy(source, out / name)
-        # Debugging information is most of a test build, and no scenario reads it.
+        # Debugging information is most of a test build's size, and no scenario reads it.
         if strip := shutil.which("strip"):
             image.run([strip, "--strip-debug", str(out / name)], timeout=120)
 

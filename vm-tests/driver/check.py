@@ -17,7 +17,7 @@ from . import scenario, topology
 from .log import say
 
 HERE = Path(__file__).resolve().parent.parent
-#: What a driver puts before a script.
+#: The names that a driver defines for a script.
 HEADER = """\
 from contextlib import AbstractContextManager
 from typing import Callable
@@ -35,7 +35,7 @@ GLOBALS = ("start_all", "subtest", "skip", "retry", "machines", "t")
 
 
 def run() -> tuple[int, int, int]:
-    """How many checks passed, failed and were skipped."""
+    """The numbers of passed, failed and skipped checks."""
     passed = failed = skipped = 0
     for name, command in (("unit tests", _unit_tests()), ("mypy", _mypy()), ("pyflakes", _pyflakes())):
         if command is None:

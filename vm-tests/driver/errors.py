@@ -1,4 +1,4 @@
-"""What can go wrong, by whose fault."""
+"""Errors, by cause."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class DriverError(Exception):
 
 
 class RequestError(Exception):
-    """A scenario asked for something that did not come true: a command failed, a unit did not start."""
+    """A scenario's request failed: a command failed, a unit did not start."""
 
 
 class MachineError(Exception):

@@ -1,4 +1,4 @@
-"""One Ethernet segment in this process: what a guest sends, all other guests on it receive.
+"""One Ethernet segment in this process: each frame of a guest reaches all other guests on it.
 
 Each port is a pair of Unix datagram sockets (`-netdev dgram`): no tap, no bridge, no right, and nothing of the
 machine's own network. The last frames are kept, for a capture when a scenario fails.
@@ -17,9 +17,9 @@ from pathlib import Path
 
 #: Frames kept for a capture.
 KEPT = 20_000
-#: Frames kept for one guest that does not take them, before more are dropped as Ethernet would.
+#: Frames queued for one guest that does not receive; further ones are dropped, as on Ethernet.
 WAITING = 10_000
-#: Seconds until a guest that did not take a frame is asked again: the kernel tells nobody when there is room.
+#: Seconds until a refused frame is sent again: the kernel does not report when the socket has room.
 AGAIN = 0.005
 #: Larger than any frame of a guest, offloading included.
 LARGEST = 70_000
@@ -36,14 +36,14 @@ class Frame:
 
 @dataclass
 class Port:
-    """Where one guest is connected."""
+    """The connection of one guest."""
 
     owner: str
     socket: socket.socket
     peer: str
     plugged: bool = True
-    #: What the guest has not taken yet. A socket holds ten datagrams on many systems (`net.unix.max_dgram_qlen`),
-    #: and a guest whose processor others use takes longer than that to come round.
+    #: Queued frames. A socket holds ten datagrams on many systems (`net.unix.max_dgram_qlen`), too few while the
+    #: guest gets no processor.
     waiting: deque[bytes] = field(default_factory=lambda: deque(maxlen=WAITING))
 
 
@@ -80,7 +80,7 @@ class Hub:
         return f"dgram,local.type=unix,local.path={there},remote.type=unix,remote.path={here}"
 
     def plug(self, owner: str, plugged: bool) -> None:
-        """Plugs the owner's cable in or pulls it out: what it sends or would get is then lost."""
+        """Plugs the owner's cable in or out; without it all its frames are lost."""
         with self._lock:
             for port in self._ports:
                 if port.owner == owner:
@@ -97,7 +97,7 @@ class Hub:
                 out.write(struct.pack("<IIII", seconds, rest, size, size) + frame.data)
 
     def close(self) -> None:
-        """Ends it and closes its sockets."""
+        """Stops the hub and closes its sockets."""
         self._closed = True
         self._wake.send(b".")
         self._thread.join(10)
@@ -118,7 +118,7 @@ class Hub:
                 try:
                     data = port.socket.recv(LARGEST)
                 except OSError:
-                    # The guest is gone; its port stays for when it comes back.
+                    # The guest is off; its port stays for its next start.
                     continue
                 self._pass(port, data)
             if late:
@@ -137,7 +137,7 @@ class Hub:
                     self._give(port)
 
     def _give(self, port: Port) -> None:
-        """Gives a guest what waits for it, in its order, as far as it takes it."""
+        """Sends a guest its queued frames, in order, until its socket is full."""
         while port.waiting:
             try:
                 port.socket.sendto(port.waiting[0], port.peer)

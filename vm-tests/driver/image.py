@@ -45,7 +45,7 @@ class Image:
     disk: Path
     kernel: Path
     initrd: Path
-    #: Hash of what it was made of.
+    #: Hash of its inputs.
     key: str
 
 
@@ -73,7 +73,7 @@ def lines(path: Path) -> list[str]:
 def _key(packages: list[str]) -> str:
     digest = hashlib.sha256()
     for path in [*sorted(GUEST.glob("*")), Path(__file__)]:
-        # How a node is set up is not part of the image.
+        # A node's set-up is not part of the image.
         if not path.name.startswith("provision"):
             digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(" ".join(packages).encode())
@@ -136,7 +136,7 @@ def _build(place: Path, packages: list[str]) -> None:
 
 
 def _customize(root: Path) -> None:
-    """Makes a plain Debian tree into one that the driver can talk to and that boots fast."""
+    """Prepares a plain Debian tree for the driver and for a fast boot."""
     (root / "etc/hostname").write_text("vm\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     # Set on the kernel's command line, so that each guest has its own.
@@ -173,7 +173,7 @@ def _link(target: str, path: Path) -> None:
 
 
 def _kernel(root: Path, out: Path) -> None:
-    """Takes the kernel out of its self-extracting file: the emulator boots it sooner so."""
+    """Unpacks the kernel from its self-extracting file, so that the emulator boots it faster."""
     [path] = root.glob("boot/vmlinuz-*")
     data = path.read_bytes()
     offset, length = struct.unpack_from("<II", data, 0x248)

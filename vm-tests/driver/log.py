@@ -1,4 +1,4 @@
-"""What the user sees while it runs."""
+"""Output while the driver runs."""
 
 from __future__ import annotations
 

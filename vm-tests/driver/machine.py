@@ -18,7 +18,7 @@ from .hub import Hub
 from .pace import PACE, WORK
 from .shell import STDERR, Shell
 
-#: A guest that is not up after this many seconds does not come up. The first ones boot before anything was measured.
+#: Boot timeout in seconds. The first guests boot before the pace was measured.
 BOOT = 900.0
 
 
@@ -57,13 +57,13 @@ class Machine:
     # Power
 
     def start(self, allow_reboot: bool = False) -> None:
-        """Switches it on. `allow_reboot`: it may be rebooted from within by `reboot`."""
+        """Switches it on. `allow_reboot` permits `reboot`."""
         self._may_reboot = self._may_reboot or allow_reboot
         if self._emulator is None:
             self._switch_on(incoming=False)
 
     def wake(self) -> None:
-        """Brings it into the state of its saved memory, without running yet; `go_on` lets it run."""
+        """Restores its saved memory; `go_on` lets it run."""
         if self._memory is None:
             raise MachineError(f"{self.name}: there is no saved memory")
         self._switch_on(incoming=True).restore(self._memory)
@@ -116,7 +116,7 @@ class Machine:
     ) -> tuple[int, str]:
         """Runs a command in bash with `set -euo pipefail`; its exit status and standard output.
 
-        Without `check_output` nobody waits: the status is -2 and the output empty. Without `check_return` the
+        Without `check_output` it does not wait: the status is -2 and the output empty. Without `check_return` the
         status is -1. A job left in the background that keeps the output open is waited for: use `systemd-run`.
         """
         shell = self._connected()
@@ -127,7 +127,7 @@ class Machine:
         return (status if check_return else -1, output)
 
     def pace(self) -> float:
-        """How many seconds a fixed piece of work takes in this guest just now; 0 while it is off."""
+        """The seconds that a fixed piece of work takes in this guest now; 0 while it is off."""
         if self._shell is None:
             return 0.0
         began = time.monotonic()
@@ -157,11 +157,11 @@ class Machine:
         return output
 
     def wait_until_succeeds(self, command: str, timeout: int = 900) -> str:
-        """Runs a command again and again until it exits with 0; its standard output."""
+        """Repeats a command until it exits with 0; its standard output."""
         return self._until(command, lambda status: status == 0, timeout)
 
     def wait_until_fails(self, command: str, timeout: int = 900) -> str:
-        """Runs a command again and again until it does not exit with 0; its standard output."""
+        """Repeats a command until it does not exit with 0; its standard output."""
         return self._until(command, lambda status: status != 0, timeout)
 
     def systemctl(self, q: str, user: str | None = None) -> tuple[int, str]:
@@ -174,7 +174,7 @@ class Machine:
     # Waiting
 
     def wait_for_unit(self, unit: str, user: str | None = None, timeout: int = 900) -> None:
-        """Waits until a unit is active. Fails at once when it failed, or is off with nothing about to start it."""
+        """Waits until a unit is active. Fails at once if it failed, or is inactive without a job to start it."""
 
         def active(_last: bool) -> bool:
             info = self.get_unit_info(unit, user)
@@ -212,19 +212,19 @@ class Machine:
             raise RequestError(f"{self.name}: unit {unit} is {state}, not {require_state}")
 
     def wait_for_file(self, filename: str, timeout: int = 900) -> None:
-        """Waits until a file is there."""
+        """Waits until a file exists."""
         self.wait_until_succeeds(f"test -e {shlex.quote(filename)}", timeout)
 
     def wait_for_open_port(self, port: int, addr: str = "localhost", timeout: int = 900) -> None:
-        """Waits until a TCP port, as seen from this machine, takes connections."""
+        """Waits until a TCP port, as seen from this machine, accepts connections."""
         self.wait_until_succeeds(f"nc -z {shlex.quote(addr)} {port}", timeout)
 
     def wait_for_closed_port(self, port: int, addr: str = "localhost", timeout: int = 900) -> None:
-        """Waits until a TCP port, as seen from this machine, takes none."""
+        """Waits until a TCP port, as seen from this machine, accepts none."""
         self.wait_until_fails(f"nc -z {shlex.quote(addr)} {port}", timeout)
 
     def wait_for_open_unix_socket(self, addr: str, is_datagram: bool = False, timeout: int = 900) -> None:
-        """Waits until a Unix socket takes connections."""
+        """Waits until a Unix socket accepts connections."""
         kind = "-uU" if is_datagram else "-U"
         self.wait_until_succeeds(f"nc -z {kind} {shlex.quote(addr)}", timeout)
 
@@ -256,7 +256,7 @@ class Machine:
         self._emulator = emulator
         self._shell = None
         if incoming:
-            # A guest that wakes up has its shell open already.
+            # In a restored guest the shell is open already.
             self._shell = Shell(emulator.shell, emulator.alive, self.name)
         return emulator
 

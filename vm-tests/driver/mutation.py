@@ -1,7 +1,7 @@
-"""Mutations: a mechanism is taken out of a running appliance, and its scenario must notice.
+"""Mutations: a mechanism is removed from a running appliance, and its scenario must fail.
 
-A scenario that passes without its mechanism proves nothing. Each entry of `mutations.json` says what to take out
-and in which subtest the scenario then has to fail, so that it fails for the right reason.
+A scenario that passes without its mechanism proves nothing. Each entry of `mutations.json` names what to remove and
+the subtest in which the scenario must then fail, so that it fails for the right reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .machine import Machine
 
 @dataclass(frozen=True)
 class Edit:
-    """One change of a file: what the pattern matches is replaced."""
+    """One change of a file: a pattern and its replacement."""
 
     path: str
     find: str
@@ -28,16 +28,16 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutation:
-    """One mechanism to take out."""
+    """One mechanism to remove."""
 
     name: str
-    #: For people.
+    #: A description, for the output.
     what: str
     scenario: str
     #: The machine that is changed.
     node: str
     edits: tuple[Edit, ...]
-    #: Commands that let the change take effect.
+    #: Commands that put the change into effect.
     then: tuple[str, ...]
     #: The subtest in which the scenario has to fail.
     expect: str

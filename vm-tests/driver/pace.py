@@ -1,16 +1,16 @@
-"""How slow the guests are just now. Time limits are there for what hangs: each is multiplied by it, so that nothing
-fails because the machine is slow or busy elsewhere.
+"""The guests' slowness. Time limits detect hangs: each is multiplied by this factor, so that nothing fails because the
+machine is slow or busy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: A fixed piece of a guest's work: it starts programs, which is what most of a scenario's time goes into.
+#: A fixed piece of work in a guest: it starts programs, as scenarios do most of the time.
 WORK = "for n in $(seq 60); do /bin/true; done; python3 -c 'import json, socket'"
-#: Seconds that it takes in a guest that has just woken up, beside another scenario, on two processors with nothing else to do.
+#: Seconds that WORK takes in a guest that just woke up, beside another scenario, on two otherwise idle processors.
 NOMINAL = 2.0
-#: The factor's bound; a machine as slow as that has other troubles.
+#: The largest factor.
 MOST = 20.0
 
 
@@ -19,20 +19,20 @@ class Pace:
 
     def __init__(self) -> None:
         self.factor = 1.0
-        #: Does WORK in a guest and returns the seconds that it took; none while no guest is up.
+        #: Runs WORK in a guest and returns its seconds; None while no guest is up.
         self.work: Callable[[], float] | None = None
 
     def limit(self, seconds: float) -> float:
-        """A time limit as it holds on this machine; `seconds` is what it is on one at rest."""
+        """The time limit on this machine; `seconds` is the limit on an idle one."""
         return seconds * self.factor
 
     def begin(self, seconds: float, work: Callable[[], float] | None = None) -> None:
-        """Takes the factor from the seconds that WORK took; `work` does it again."""
+        """Sets the factor from the seconds that WORK took; `work` measures again."""
         self.factor = factor(seconds)
         self.work = work
 
     def slower(self) -> bool:
-        """Measures again: whether limits have grown. To be asked before something fails because its time is over."""
+        """Measures again and returns whether limits have grown. Call it before a timeout counts as a failure."""
         if self.work is None:
             return False
         before = self.factor
@@ -41,9 +41,9 @@ class Pace:
 
 
 def factor(seconds: float) -> float:
-    """By what limits are multiplied where WORK takes so many seconds: never less than 1."""
+    """The factor for limits if WORK takes so many seconds: at least 1."""
     return min(max(seconds / NOMINAL, 1.0), MOST)
 
 
-#: Of the guests of this process: each scenario has a process of its own, or follows another in the same one.
+#: The factor of this process: scenarios run in separate processes, or one after another.
 PACE = Pace()

@@ -19,21 +19,21 @@ from .image import Image
 CMDLINE = (
     "root=/dev/vda rw console=ttyS0 panic=-1 net.ifnames=0 quiet mitigations=off nokaslr cryptomgr.notests "
     "audit=0 no_timer_check random.trust_cpu=on rcupdate.rcu_expedited=1 systemd.show_status=0 "
-    # The emulated HPET counts nanoseconds. How fast the processor's own counter runs is measured at boot, and by a guest that is
-    # held up just then so wrongly that its clock runs three times too fast for as long as it lives.
+    # The emulated HPET counts nanoseconds. The guest measures the rate of the processor's own counter at boot; if it is held up
+    # then, its clock runs up to three times too fast until it is switched off.
     "tsc=unstable clocksource=hpet "
-    # A machine that is busy elsewhere holds a guest up; that is no fault of the guest's.
+    # A busy machine may hold a guest up, which must not count as a lockup.
     "nowatchdog rcupdate.rcu_cpu_stall_suppress=1 systemd.service_watchdogs=0 systemd.default_timeout_start_sec=1800"
 )
 #: MiB per guest.
 MEMORY = 384
-#: Part of a snapshot's key: a guest is restored only under the command line under which it was saved.
+#: Part of a snapshot's key: a guest can be restored only with the command line with which it was saved.
 MACHINE = ("-M", "pc,usb=off,vmport=off,hpet=on", "-cpu", "qemu64", "-smp", "1", "-m", str(MEMORY))
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What one guest is made of."""
+    """The hardware of one guest."""
 
     name: str
     number: int
@@ -42,9 +42,9 @@ class Hardware:
     disk: Path
     #: A second, read-only disk.
     extra: Path
-    #: What the hub's port answers.
+    #: QEMU's `-netdev` option for the hub's port.
     netdev: str
-    #: Words for the kernel's command line.
+    #: Parameters for the kernel's command line.
     arguments: str
     #: Sockets, console and logs; short enough for a Unix address.
     directory: Path
@@ -94,21 +94,21 @@ class Emulator:
             raise DriverError(f"restoring a guest failed: it is {status}")
 
     def _mapped_memory(self) -> None:
-        # Each page has its place in the file: smaller, and nothing is streamed.
+        # mapped-ram writes each page at a fixed place of the file: smaller, and not streamed.
         capability = {"capability": "mapped-ram", "state": True}
         self.command("migrate-set-capabilities", capabilities=[capability])
 
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Returns whether the process runs."""
         return self.process.poll() is None
 
     def kill(self) -> None:
-        """Ends it at once, as a power cut would."""
+        """Kills it, like a power cut."""
         self.process.kill()
         self.wait(60)
 
     def wait(self, timeout: float) -> None:
-        """Waits for its end and closes the channels. Raises MachineError when it goes on."""
+        """Waits for its end and closes the channels. Raises MachineError on a timeout."""
         try:
             self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -157,7 +157,7 @@ def _command(hardware: Hardware, clock: float, incoming: bool) -> list[str]:
     base = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(clock))
     mac = f"52:54:00:12:01:{hardware.number:02x}"
     options = f"{CMDLINE} systemd.hostname={hardware.name} systemd.machine_id={hardware.number:032x}"
-    # A driver that is killed takes its guests along.
+    # A killed driver leaves no guest behind.
     guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
     return [
         *guard,

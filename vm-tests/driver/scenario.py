@@ -1,4 +1,4 @@
-"""Scenarios: finding them, reading their first lines, running them, and what came of it."""
+"""Finds scenarios, reads their headers and runs them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .machine import Machine, retry
 from .pace import PACE
 
 HERE = Path(__file__).resolve().parent.parent
-#: Helpers that stand before every scenario, in both runners.
+#: Helpers that run before every scenario, in both runners.
 PRELUDE = HERE / "prelude.py"
-#: Seconds that a scenario may take on a machine at rest, unless its header says otherwise: for those that hang.
+#: Default time limit of a scenario, in seconds on an idle machine.
 LIMIT = 900
 
 
@@ -35,11 +35,11 @@ class Scenario:
     name: str
     path: Path
     topology: str
-    #: Machines are off when it begins, instead of awake with everything running.
+    #: Whether the machines are off at the beginning; otherwise they are awake with all units running.
     cold: bool
-    #: Seconds.
+    #: Time limit in seconds.
     limit: int
-    #: It is part of every run; the others take turns.
+    #: Whether it is part of every run; the others take turns.
     core: bool
 
     def title(self) -> str:
@@ -49,22 +49,22 @@ class Scenario:
 
 
     def weight(self) -> int:
-        """How long it takes, roughly and in no unit: the length of its text, and a boot is like a page of it."""
+        """A rough measure of its duration: the length of its text; a boot counts like a page of text."""
         text = self.path.read_text()
         return len(text) + 4000 * len(re.findall(r"\b(?:power_cycle|crash|reboot|shutdown)\(", text))
 
 
 @dataclass
 class Outcome:
-    """What came of a run."""
+    """The outcome of a run."""
 
     seconds: float = 0.0
-    #: Why it failed.
+    #: The reason of a failure.
     failure: str | None = None
-    #: In which subtest.
+    #: The subtest that failed.
     failed_in: str | None = None
     subtests: int = 0
-    #: What could not be tested, and why.
+    #: Skipped checks with reasons.
     skips: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -91,7 +91,7 @@ def load(path: Path) -> Scenario:
 
 
 def find(directory: Path, names: list[str]) -> list[Scenario]:
-    """The scenarios of these names, or all of them, in the order of topologies so that each is set up once."""
+    """The scenarios with these names, or all, ordered by topology so that each topology is set up once."""
     found = {path.stem: load(path) for path in sorted(directory.glob("*.py"))}
     unknown = [name for name in names if name not in found]
     if unknown:
@@ -100,19 +100,19 @@ def find(directory: Path, names: list[str]) -> list[Scenario]:
     return sorted(chosen, key=lambda scenario: (scenario.topology, scenario.name))
 
 
-#: How many turns there are until each scenario has been run.
+#: Number of turns until each scenario has run.
 TURNS = 3
 
 
 def in_turn(scenarios: list[Scenario], turn: int) -> list[Scenario]:
-    """The core scenarios, and every third one of the others: any three turns that follow each other run all."""
+    """The core scenarios and one third of the others: any three successive turns run all."""
     others = sorted(one.name for one in scenarios if not one.core)
     mine = {name for number, name in enumerate(others) if number % TURNS == turn % TURNS}
     return [one for one in scenarios if one.core or one.name in mine]
 
 
 def run(scenario: Scenario, machines: dict[str, Machine]) -> Outcome:
-    """Runs it. The machines are as its header wants them; afterwards they are in any state."""
+    """Runs a scenario on machines in the state that its header names. Their state afterwards is undefined."""
     outcome = Outcome()
     scope = _scope(scenario, machines, outcome)
     start = time.monotonic()
@@ -123,7 +123,7 @@ def run(scenario: Scenario, machines: dict[str, Machine]) -> Outcome:
     except (RequestError, MachineError, AssertionError) as error:
         outcome.failure = f"{_line(error, scenario)}: {error}"
     except Exception as error:
-        # A mistake in the scenario itself; its trace shows where.
+        # A mistake in the scenario itself: print the trace.
         trace = "".join(traceback.format_exception(error))
         outcome.failure = f"{_line(error, scenario)}: {trace}"
     outcome.seconds = time.monotonic() - start
@@ -165,7 +165,7 @@ def _scope(scenario: Scenario, machines: dict[str, Machine], outcome: Outcome) -
 
 
 def _line(error: BaseException, scenario: Scenario) -> str:
-    """Where in the scenario's file it happened."""
+    """The line of the scenario where an error happened."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(scenario.path)]
     return f"{scenario.path.name}:{lines[-1]}" if lines else scenario.path.name
@@ -176,7 +176,7 @@ def _time_limit(seconds: int) -> Iterator[None]:
     began = time.monotonic()
 
     def expire(_number: int, _frame: types.FrameType | None) -> None:
-        # The pace may have been measured again since.
+        # The limit grows if the pace was measured again.
         left = began + PACE.limit(seconds) - time.monotonic()
         if left > 1:
             signal.alarm(math.ceil(left))

@@ -1,4 +1,4 @@
-"""The root shell in a guest: a command goes in, its output in base64 and its exit status come back."""
+"""The root shell in a guest: sends a command, receives its output in base64 and its exit status."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from .errors import MachineError
 from .pace import PACE
 
-#: What the guest prints once when its shell is there.
+#: Printed by the guest once its shell is ready.
 READY = b"driver shell ready"
-#: Added to a command's own limit before the guest counts as hung, in seconds of a machine at rest.
+#: Added to a command's own limit before the guest counts as hung, in seconds on an idle machine.
 GRACE = 90.0
-#: Where a command's standard error is kept in the guest, for the report of a failure.
+#: The guest's file with a command's standard error, for failure reports.
 STDERR = "/run/vm-stderr"
-#: Bytes sent at once; the console's buffer in the guest is small, the rest waits in the socket.
+#: Bytes sent at once: the console's buffer in the guest is small.
 CHUNK = 1 << 16
 
 
@@ -25,7 +25,7 @@ class Shell:
     """A connection to the shell of one guest."""
 
     def __init__(self, connection: socket.socket, alive: Callable[[], bool], name: str) -> None:
-        """`alive` tells whether the guest still runs, so that waiting for a dead one ends."""
+        """`alive` returns whether the guest runs, so that waiting for a dead one ends."""
         self._connection = connection
         self._alive = alive
         self._name = name
@@ -56,11 +56,11 @@ class Shell:
         try:
             return int(status), base64.b64decode(encoded).decode(errors="replace")
         except ValueError:
-            # The command itself wrote to the console.
+            # The command wrote to the console.
             raise MachineError(f"{self._name}: `{command}` has garbled its answer: {encoded!r}") from None
 
     def write_file(self, path: str, data: bytes) -> None:
-        """Makes a file in the guest."""
+        """Writes a file in the guest."""
         encoded = base64.b64encode(data)
         self._send(f"head -c {len(encoded)} | base64 -d > {shlex.quote(path)}; echo $?\n".encode())
         for start in range(0, len(encoded), CHUNK):
@@ -70,7 +70,7 @@ class Shell:
             raise MachineError(f"{self._name}: writing {path} failed with {status!r}")
 
     def send_line(self, command: str) -> None:
-        """Sends a command whose answer nobody waits for."""
+        """Sends a command without waiting for its answer."""
         self._send(command.encode() + b"\n")
 
     def close(self) -> None:

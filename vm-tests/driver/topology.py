@@ -1,4 +1,4 @@
-"""Topologies: which machines there are, what each is, and the one policy that they share."""
+"""Topologies: the machines, their roles, and the policy that they share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Node:
     name: str
     #: `appliance` and `target` are set up with what Ephyr renders; `plain` is bare Debian.
     role: str
-    #: With prefix length, on the one network card.
+    #: Addresses with prefix length, on the one network card.
     addresses: tuple[str, ...]
     #: Default routes.
     via: tuple[str, ...]
@@ -29,7 +29,7 @@ class Node:
     packages: tuple[str, ...]
     #: An appliance: `agents`, as `ephyr units render` takes them. A target: `target`, its name in the policy.
     settings: dict[str, Any]
-    #: Shell commands that end its set-up, the same in both runners.
+    #: Shell commands at the end of its set-up, the same in both runners.
     setup: tuple[str, ...]
 
 
@@ -43,7 +43,7 @@ class Topology:
 
     @property
     def packages(self) -> set[str]:
-        """What its machines need besides the common packages."""
+        """The packages of its machines besides the common ones."""
         return {package for node in self.nodes for package in node.packages}
 
     def hosts(self) -> str:
@@ -101,7 +101,7 @@ def _node(reader: _Reader, name: str, data: Any) -> Node:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Checks forms and names the place of what is wrong."""
+    """Checks values and names the place of an error."""
 
     path: str
 

@@ -22,15 +22,15 @@ from .machine import BOOT, Machine
 from .pace import NOMINAL, PACE
 from .topology import Topology
 
-#: Reads what scenarios use, so that a guest that wakes up has it in its memory: from an emulated disk it takes far longer.
+#: Reads files that scenarios use, so that they are in the saved memory: reading from an emulated disk takes far longer.
 WARM = (
     "for name in ephyr ephyr-netguard bash base64 curl grep nc nft perl pgrep python3 runuser setpriv ss ssh ssh-keygen sleep systemctl "
     "systemd-run journalctl timeout; do cat $(command -v $name || echo /dev/null); done > /dev/null; "
     "python3 -c 'import ctypes, json, mmap, os, pwd, resource, socket, struct, subprocess, tempfile, time'; nft list tables; ssh -V; curl -V > /dev/null"
 )
-#: Where the set-up finds the extra disk.
+#: Mount point of the extra disk during set-up.
 MOUNT = "/run/vm-assets"
-#: Its `mapped-ram` came with this version.
+#: The first QEMU version with `mapped-ram`.
 OLDEST_QEMU = 9
 
 
@@ -41,9 +41,9 @@ class Snapshot:
     topology: Topology
     image: image.Image
     directory: Path
-    #: When they were saved, seconds since 1970; a guest that wakes up believes that it is this time.
+    #: The time of saving, in seconds since 1970; restored guests continue from it.
     saved_at: float
-    #: How long a fixed piece of work took in them then (see `pace`), for those that are off at first.
+    #: The seconds that WORK (see `pace`) took in them then, for scenarios that start with the machines off.
     pace: float = NOMINAL
 
     def memory(self, node: str) -> Path:
@@ -85,7 +85,7 @@ def ensure(topology: Topology, base: image.Image, cache: Path, programs: Path) -
 
 
 def _version() -> str:
-    """What the emulator calls itself. Raises DriverError when it is too old to save a guest to a file."""
+    """The emulator's version. Raises DriverError if it is too old to save a guest to a file."""
     text = image.run(["qemu-system-x86_64", "--version"], timeout=60)
     match = re.search(r"version (\d+)\.", text)
     if not match or int(match[1]) < OLDEST_QEMU:
@@ -124,13 +124,13 @@ def _set_up(topology: Topology, base: image.Image, place: Path, tree: Path) -> N
 
 
 def _ready_all(machines: list[Machine]) -> None:
-    """Sets the machines up at the same time: each has a shell of its own, and what one waits for costs the others nothing."""
+    """Sets the machines up in parallel, each through its own shell."""
     pool = ThreadPoolExecutor(len(machines))
     try:
         for done in [pool.submit(_ready, machine) for machine in machines]:
             done.result()
     except BaseException:
-        # Interrupted, or one has failed: nobody waits for the others.
+        # Interrupted, or one has failed: do not wait for the others.
         for machine in machines:
             machine.crash()
         raise
@@ -139,7 +139,7 @@ def _ready_all(machines: list[Machine]) -> None:
 
 
 def _ready(machine: Machine) -> None:
-    """Sets one machine up and waits until it is at rest."""
+    """Sets one machine up and waits until it is idle."""
     try:
         _provision(machine)
         _settle(machine)
@@ -148,7 +148,7 @@ def _ready(machine: Machine) -> None:
 
 
 def _measured(world: World) -> float:
-    """Measures the guests' pace, by the machine that does most of the work, and makes it that of all limits."""
+    """Measures the guests' pace on the machine that does most of the work, and applies it to all limits."""
     roles = {node.name: node.role for node in world.topology.nodes}
     machine = next((one for one in world.machines.values() if roles[one.name] == "appliance"), next(iter(world.machines.values())))
     seconds = machine.pace()
@@ -180,7 +180,7 @@ def _settle(machine: Machine) -> None:
 
 @contextmanager
 def awake(snapshot: Snapshot, keep: bool) -> Iterator[World]:
-    """The machines of a snapshot, woken up; their disks are thrown away at the end unless `keep`."""
+    """The machines of a snapshot, restored and running; their disks are deleted at the end unless `keep`."""
     with _world(snapshot, own_disks=True, keep=keep) as world:
         for machine in world.machines.values():
             machine.wake()
@@ -219,7 +219,7 @@ def _world(snapshot: Snapshot, own_disks: bool, keep: bool = False) -> Iterator[
                 node.name, number, snapshot.image, disk, snapshot.directory / "assets", hub.port(node.name), words, place
             )
             memory = snapshot.memory(node.name) if own_disks else None
-            # The guests' time goes on from when they were saved, for those that boot afresh too.
+            # The guests' time continues from the moment of saving, also after a boot.
             clock = lambda: snapshot.saved_at + time.monotonic() - began  # noqa: E731
             machines[node.name] = Machine(hardware, hub, clock, memory)
         yield World(snapshot.topology, machines, hub, directory)

@@ -1,11 +1,11 @@
 # topology: site
 # core: yes
-"""From inside its unit an agent reaches the broker's socket and nobody else's; no key, no other's files, no other process."""
+"""From inside its unit an agent reaches the broker's socket and no other; no key, no other user's files, no other process."""
 
 start_all()
 wait_for_appliance(appliance)
 
-#: Where a helper that acts as root might listen. The one of the Nix daemon is a stand-in, as are all others here.
+#: Sockets at which a helper that acts as root might listen, all stand-ins, the Nix daemon's included.
 HELPERS = [
     "/run/helper/socket",
     "/nix/var/nix/daemon-socket/socket",
@@ -20,7 +20,7 @@ HELPERS = [
 ]
 LISTEN = """
 import os, socket, sys, time
-# The abstract one first: where the last of the others is, all are.
+# The abstract one first: once the last of the others exists, all do.
 kept = [socket.socket(socket.AF_UNIX)]
 kept[-1].bind(chr(0) + "helper")
 kept[-1].listen(64)
@@ -32,11 +32,11 @@ for path in sys.argv[1:]:
     kept[-1].listen(64)
 time.sleep(100000)
 """
-#: Tries what its arguments name; prints a mapping of each to `reached`, or to why not.
+#: Tries each of its arguments; prints a mapping of each to `reached` or to the error.
 PROBE = '''
 import json, os, socket, subprocess, sys
 
-# Python as it is here cannot make calls of the kernel by number.
+# The standard library cannot make system calls by number.
 VM_READ = """my ($pid, $from) = map { $_ + 0 } @ARGV; my $to = " " x 8;
 my $here = pack("QQ", unpack("Q", pack("P", $to)), 8); my $there = pack("QQ", $from, 8);
 exit(syscall(310, $pid, $here, 1, $there, 1, 0) != 8);"""
@@ -83,35 +83,35 @@ def probe(words: set[str]) -> str:
 
 
 def inside(agent: str, words: set[str]) -> dict[str, str]:
-    """What becomes of each attempt inside of an agent's unit."""
+    """The result of each attempt inside an agent's unit."""
     status, output = in_unit(appliance, agent, probe(words))
     t.assertEqual(status, 0, output)
     return found(output, words)
 
 
 def outside_of_it(user: str, words: set[str]) -> dict[str, str]:
-    """The same as a user, outside of any unit."""
+    """The same as a user, outside any unit."""
     return found(appliance.succeed(f"cd /; runuser -u {user} -- {probe(words)}"), words)
 
 
 def found(output: str, words: set[str]) -> dict[str, str]:
-    """What a probe has printed."""
+    """The output of a probe."""
     results = json.loads(output)
     t.assertEqual(set(results), words)
     return {word: str(result) for word, result in results.items()}
 
 
 def places(pid: str) -> list[str]:
-    """What to try on a process: its memory by file and by call, and a signal that does nothing."""
+    """The attempts on a process: reading its memory by file and by system call, and sending signal 0."""
     start = appliance.succeed(f"grep -m 1 ' rw-p ' /proc/{pid}/maps").split("-")[0]
     return [f"memory={pid}", f"vm_read={pid}:{int(start, 16)}", f"signal={pid}"]
 
 
-# Everything is set up first and probed at once in each place; each result is checked below, wall by wall.
+# Everything is set up first and probed at once in each place; the results are checked below, one barrier at a time.
 HOMES = "/var/lib/ephyr-agents"
 appliance.succeed(f"systemd-run --quiet --unit=helpers python3 -c {shlex.quote(LISTEN)} {' '.join(HELPERS)}")
 appliance.succeed(
-    # Where their modes would let an agent, the unit must not.
+    # Their modes would allow an agent; the unit must not.
     "chmod 755 /root; chmod a+rw /run/ephyr-signer/signer.sock /run/systemd/private; "
     f"for agent in worker caller; do echo note > {HOMES}/$agent/note; chmod 644 {HOMES}/$agent/note; done; chmod 755 {HOMES}/caller"
 )
@@ -144,12 +144,12 @@ OUTSIDE["root"] = outside_of_it("root", EVERYTHING)
 
 
 def reached(results: dict[str, str], words: list[str]) -> set[str]:
-    """What of it succeeded."""
+    """The attempts that succeeded."""
     return {word for word in words if results[word] == "reached"}
 
 
 def only_outside(words: list[str], agent: str, user: str | None = None) -> None:
-    """Nothing of it succeeds in the unit, and all of it outside: as the same user, unless there is another."""
+    """All attempts fail in the unit and succeed outside it, as the same user unless another is named."""
     t.assertEqual(reached(OUTSIDE[user or f"ephyr-agent-{agent}"], words), set(words))
     t.assertEqual(reached(INSIDE[agent], words), set(), agent)
 

@@ -13,23 +13,23 @@ def command(user: str, text: str) -> str:
 
 
 def refused(text: str, place: str, instead: str, user: str = "ephyr-broker") -> None:
-    """A command fails with what is the signer's, and the same one succeeds with something else."""
+    """A command fails on the signer's files, and the same one succeeds on others."""
     appliance.fail(command(user, text.format(place)))
     appliance.succeed(command(user, text.format(instead)))
 
 
 def writable_page(pid: str) -> int:
-    """Where a process has memory of its own."""
+    """The address of a process's own memory."""
     return int(appliance.succeed(f"grep -m 1 ' rw-p ' /proc/{pid}/maps").split("-")[0], 16)
 
 
 def another_process(unit: str, user: str) -> str:
-    """Starts a process of a user; its id."""
+    """Starts a user's process; its id."""
     return start_process(appliance, unit, f"--uid={user} --property=LoadCredential=own:/etc/ephyr/ca.pub sleep 100000")
 
 
 def files_with(*parts: str) -> list[set[str]]:
-    """In which files the broker's user finds what each of root's commands prints."""
+    """The files in which the broker's user finds the output of each of root's commands."""
     texts = [appliance.succeed(part).strip()[:40] for part in parts]
     words = " ".join(f"-e {shlex.quote(text)}" for text in texts)
     search = f"cd /; runuser -u ephyr-broker -- grep -rosaF {words} /etc /run /var /tmp /home /opt /srv"
@@ -40,7 +40,7 @@ def files_with(*parts: str) -> list[set[str]]:
 with subtest("the key is in no file that the broker's user can read"):
     another_process("own", "ephyr-broker")
     refused("cat {}", "/etc/ephyr/ca_key", "/etc/ephyr/ca.pub")
-    refused("ls {}", "/var/lib/ephyr-signer", "/var/lib/ephyr-broker")
+    refused("ls {}", "/var/lib/ephyr-signer", "/run/ephyr-broker")
     refused("cat {}", f"/run/credentials/{SIGNER}/ca_key", "/run/credentials/own.service/own")
     appliance.succeed(f"test -s /etc/ephyr/ca_key; test -s /var/lib/ephyr-signer/journal; test -s /run/credentials/{SIGNER}/ca_key")
     private, public = files_with("sed -n 5p /etc/ephyr/ca_key", "cut -d' ' -f2 /etc/ephyr/ca.pub")

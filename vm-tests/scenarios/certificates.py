@@ -1,6 +1,6 @@
 # topology: site
 # core: yes
-"""sshd takes a certificate of the CA for exactly the role, host, time and address that it names, and no other."""
+"""sshd accepts a certificate of the CA for exactly the role, host, time and address that it names."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -54,7 +54,7 @@ with subtest("an expired certificate and one of the future are refused"):
     opens()
 
 with subtest("a foreign CA is refused"):
-    # Some other key that is known to be good.
+    # Another valid key.
     make_certificate(outside, "web/operate", ca=f"{KEYS}/host_db")
     is_refused()
     make_certificate(outside, "web/operate")

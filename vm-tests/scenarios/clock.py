@@ -1,5 +1,5 @@
 # topology: site
-"""A clock that jumps opens nothing and ends nothing for good: tasks and certificates go by it, and new ones work at once."""
+"""A clock jump opens no access: tasks and certificates follow the new time, and new ones work at once."""
 
 start_all()
 wait_for_appliance(appliance)

@@ -2,7 +2,7 @@
 # core: yes
 """From power-on, nothing of an agent runs before its firewall is up."""
 
-# The appliance is switched off and on in here: the machine that counts is awake before it, and counts from its first packet on.
+# The scenario itself switches the appliance off and on: the counting machine must be awake before its first packet.
 start_all()
 wait_for_appliance(appliance)
 RECEIVERS = [outside, web]
@@ -10,13 +10,13 @@ count_packets(appliance, RECEIVERS, egress="ip daddr 192.168.1.9 tcp dport 8080"
 
 
 def microseconds(unit: str, moment: str) -> int:
-    """When something of a unit was, since the kernel's start."""
+    """The time of a unit's event, since the kernel's start."""
     when = int(appliance.get_unit_property(unit, f"{moment}Monotonic"))
     t.assertGreater(when, 0, f"{unit} {moment}")
     return when
 
 
-# As `count_packets` has it, after a boot too; where the directory cannot be written, systems have it of themselves.
+# The setting of `count_packets`, kept after a boot; where the directory is read-only, systems have this setting anyway.
 appliance.succeed("! test -w /etc/sysctl.d || echo 'net.ipv4.ping_group_range = 0 2147483647' > /etc/sysctl.d/99-ping.conf")
 put_first_work(appliance, outside)
 power_cycle(appliance, RECEIVERS)

@@ -1,8 +1,8 @@
 # topology: site
 # only: debian
-"""Where the firewall does not come up, no agent's unit starts; once it does, they start too."""
+"""While the firewall does not come up, no agent's unit starts; once it does, they start too."""
 
-# The appliance is switched off and on in here: the machine that counts is awake before it, and counts from its first packet on.
+# The scenario itself switches the appliance off and on: the counting machine must be awake before its first packet.
 start_all()
 wait_for_appliance(appliance)
 RECEIVERS = [outside, web]
@@ -21,7 +21,7 @@ with subtest("without nft there is no firewall, and no agent's unit starts"):
         t.assertNotEqual(appliance.get_unit_property(unit, "ActiveState"), "active")
     appliance.succeed("test -e /var/lib/ephyr-agents/worker/in/first; test -e /var/lib/ephyr-agents/caller/in/first")
     t.assertEqual(arrived(appliance, RECEIVERS), set())
-    # Broker and signer are there, and it is plain to see what is missing.
+    # Broker and signer run, and the cause is reported.
     same_time(appliance, web)
     t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
     t.assertIn("nft", journal(appliance, "-u ephyr-netguard.service"))

@@ -1,5 +1,5 @@
 # topology: site
-"""The driver keeps its promises: what the other scenarios rely on is true of the machines themselves."""
+"""The machines have the properties that the other scenarios rely on."""
 
 start_all()
 
@@ -54,7 +54,7 @@ def time_of(machine: Machine) -> int:
 
 
 def same_time_as(machine: Machine, other: Machine, within: int) -> None:
-    """Asked of one before and after the other, so that it does not matter how long the answers take."""
+    """Asks one machine before and after the other, so that slow answers do not matter."""
     before, between, after = time_of(machine), time_of(other), time_of(machine)
     t.assertLessEqual(before - within, between)
     t.assertLessEqual(between, after + within)
@@ -81,7 +81,7 @@ with subtest("a crash loses the memory and keeps the disk"):
     t.assertEqual(outside.succeed("cat /root/kept"), "kept\n")
     outside.fail("test -e /run/lost")
     t.assertNotEqual(boot_id(outside), of_outside)
-    # It has its time from the host, and the other may have lost some.
+    # It has the host's time, and the other may be behind.
     same_time_as(outside, appliance, within=300)
 
 with subtest("a reboot and a shutdown are clean"):

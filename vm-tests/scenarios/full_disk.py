@@ -7,7 +7,7 @@ t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent
 
 
 def small(directory: str, unit: str) -> None:
-    """Puts a small file system under a daemon's directory, with what is there."""
+    """Mounts a small file system over a daemon's directory, with its files."""
     appliance.succeed(
         f"systemctl stop {unit}.service; cp -a {directory} /root/kept; mount -t tmpfs -o size=2M,mode=755 small {directory}; "
         f"cp -a /root/kept/. {directory}/; chown --reference=/root/kept {directory}; rm -r /root/kept; "
@@ -17,7 +17,7 @@ def small(directory: str, unit: str) -> None:
 
 
 def refused(command: str) -> bool:
-    """Whether the answer is that there is no room."""
+    """Returns whether the answer says that the disk is full."""
     status, output = answered(appliance, command)
     return status == 75 and "No space left on device" in output
 
@@ -26,7 +26,7 @@ with subtest("the signer does not sign what it cannot write down"):
     small("/var/lib/ephyr-signer", "ephyr-signer")
     t.assertEqual(runs(appliance, exec_as("scout", "web", "read", "id -un")), "agent-read\n")
     appliance.execute("head -c 4M /dev/zero > /var/lib/ephyr-signer/filler")
-    # What is left of the journal's last page is used up first.
+    # The rest of the journal's last page is used first.
     retry(lambda _last: refused(exec_as("scout", "web", "read", "id -un")), 180)
     t.assertTrue(refused(exec_as("worker", "web", "operate", "touch /tmp/unsigned")))
     web.fail("test -e /tmp/unsigned")

@@ -1,16 +1,16 @@
 # topology: site
-"""What the units' directives promise is enforced: each is probed inside the unit, and the same probe succeeds outside."""
+"""The units' directives are enforced: each probe fails inside the unit and succeeds outside."""
 
 start_all()
 wait_for_appliance(appliance)
 
 SIGNER, BROKER, GUARD = "ephyr-signer.service", "ephyr-broker.service", "ephyr-netguard.service"
-#: Segments of shared memory are known by numbers.
+#: Keys of shared memory segments are numbers.
 SHARED = 4711
 
 
-#: Tries what its argument names, in a unit or outside of it; prints for each attempt whether it succeeded. Each has a process
-#: of its own, so that none leaves anything to the next.
+#: Tries each probe of its argument and prints whether it succeeded. Each has a process of its own, so that none affects the
+#: next.
 PROBE = """
 import ctypes, errno, json, mmap, os, resource, socket, subprocess, sys, tempfile
 
@@ -18,7 +18,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call(*words):
-    # Filters answer with EPERM before the kernel looks at the call.
+    # Filters return EPERM before the kernel checks the call's arguments.
     ctypes.set_errno(0)
     return libc.syscall(*words) != -1 or ctypes.get_errno() != errno.EPERM
 
@@ -52,7 +52,7 @@ def listens(*address):
 
 
 def six_more():
-    # They wait for this one's end, each of them at once.
+    # All start at once and wait for the end of this one.
     reader, writer = os.pipe()
     for _ in range(6):
         if os.fork() == 0:
@@ -94,7 +94,7 @@ print(json.dumps(found))
 """
 INTERNET = "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
 NETLINK = "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)"
-#: What every unit refuses.
+#: Probes that fail in every unit.
 ALWAYS = {
     "MemoryDenyWriteExecute": "mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)",
     "ProtectHome": "os.path.exists('/home/someone/file')",
@@ -113,7 +113,7 @@ ALWAYS = {
     "LimitCORE": "resource.getrlimit(resource.RLIMIT_CORE)[1] != 0",
     "UMask": "umask() != 0o077",
 }
-#: What each refuses besides.
+#: Further probes that fail in each unit.
 PROBES = {
     SIGNER: {
         **ALWAYS,
@@ -128,7 +128,7 @@ PROBES = {
         **ALWAYS,
         "RestrictAddressFamilies": NETLINK,
         "CapabilityBoundingSet": "int(status('CapBnd'), 16) != 0",
-        "RestrictSUIDSGID": "lends('/var/lib/ephyr-broker')",
+        "RestrictSUIDSGID": "lends('/var/log/ephyr')",
         "IPAddressDeny": "sends('224.0.0.9', 7001)",
         "SocketBindDeny": "listens('127.0.0.1', 7777)",
     },
@@ -138,7 +138,7 @@ PROBES = {
         "CapabilityBoundingSet": "int(status('CapBnd'), 16).bit_count() > 1",
     },
 }
-#: What is let through in each, so that a refusal is none of the unit's not running at all.
+#: Probes that succeed in each unit, so that a failure does not mean that the unit does not run.
 POLICY = "open('/etc/ephyr/policy.yaml')"
 ALLOWED = {
     SIGNER: {"the policy": POLICY, "its key": "os.path.getsize(os.environ['CREDENTIALS_DIRECTORY'] + '/ca_key')"},
@@ -156,12 +156,12 @@ appliance.succeed(
 
 
 def probe(unit: str) -> str:
-    """The command that makes a unit's probes."""
+    """The command that runs a unit's probes."""
     return f"exec python3 /run/probe/probe.py {shlex.quote(json.dumps({**ALLOWED[unit], **PROBES[unit]}))}"
 
 
 def results() -> tuple[dict[str, dict[str, bool]], dict[str, dict[str, bool]]]:
-    """For each unit what becomes of its probes inside of it, and as the same user outside: what succeeds."""
+    """For each unit, the probes that succeed inside it, and outside it as the same user."""
     changed = ("[Unit]", "Requires=", "Wants=", "PropagatesReloadTo=", "[Service]", "Type=oneshot", "ExecStart=", "ExecStartPost=", "ExecReload=")
     inside: dict[str, dict[str, bool]] = {}
     outside_of_it: dict[str, dict[str, bool]] = {}
@@ -193,7 +193,7 @@ with subtest("what nothing forbids succeeds in the units"):
         t.assertEqual({name for name in allowed if not INSIDE[unit][name]}, set(), unit)
 
 for directive in dict.fromkeys(name for probes in PROBES.values() for name in probes):
-    # Refused in each unit that has it, and not to the same user outside.
+    # Fails in each unit that has the directive, and succeeds for the same user outside.
     with subtest(directive):
         units = {unit for unit, probes in PROBES.items() if directive in probes}
         t.assertEqual({unit for unit in units if OUTSIDE[unit][directive]}, units, "outside")

@@ -1,6 +1,6 @@
 # topology: site
 # core: yes
-"""Whoever has the broker gets nothing from the signer beyond the policy, and nobody else gets anything."""
+"""An attacker with the broker's user gets nothing from the signer beyond the policy; other users get nothing."""
 
 start_all()
 appliance.wait_for_unit("ephyr-signer.service")
@@ -9,18 +9,18 @@ HASH = policy_hash(appliance)
 
 
 def ask(policy: str = HASH, **changes: object) -> dict[str, object]:
-    """A request that is granted, but for what is changed about it."""
+    """A granted request, with changes."""
     return signing(KEY, policy, **changes)
 
 
 def countersign(seen: int) -> dict[str, object]:
-    """Asks for a countersignature over two more records of a log of which the signer is said to have seen so many."""
+    """Asks for a countersignature over two more records, claiming that the signer has seen so many of the log."""
     hashes = "A" * 86
     return {"checkpoint": {"log": "01ARZ3NDEKTSV4RRFFQ69G5FAW", "from": seen, "hashes": hashes}}
 
 
 def answers(*wanted: tuple[str, dict[str, object]]) -> None:
-    """Asks the signer, in this order; each answer has this name, or is an error of this code."""
+    """Asks the signer in this order; each answer must have this name, or be an error with this code."""
     found = []
     for answer in ask_signer_all(appliance, [request for _, request in wanted]):
         error = answer.get("error")
@@ -32,7 +32,7 @@ with subtest("nobody but the broker's user is answered"):
     ping = "python3 -c " + shlex.quote(ASK_SIGNER) + " " + shlex.quote('{"ping":{}}')
     for user in ("ephyr-agent-worker", "ephyr-netguard", "nobody"):
         appliance.fail(f"runuser -u {user} -- {ping}")
-    # In the group, but not the broker: the socket opens, the signer closes.
+    # In the group, but not the broker: the connection opens, and the signer closes it.
     group = "$(getent group ephyr-signer-clients | cut -d: -f3)"
     t.assertNotIn("pong", appliance.execute(f"setpriv --reuid=1501 --regid=1501 --groups={group} {ping}")[1])
     t.assertIn("pong", appliance.succeed(f"runuser -u ephyr-broker -- {ping}"))

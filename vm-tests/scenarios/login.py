@@ -15,7 +15,7 @@ with subtest("sshd names the key id and the serial that the signer has recorded"
     entries = appliance.succeed("cat /var/lib/ephyr-signer/journal").splitlines()
     issued = [entry for entry in map(json.loads, entries) if entry["event"] == "issued"]
     log = [line for line in journal(web, "").splitlines() if "Accepted publickey for agent-" in line]
-    # A certificate whose target was too slow is in the journal alone; no login is without one.
+    # A certificate whose target was too slow is in the journal only; each login has one.
     for line in log:
         entry = next(one for one in issued if one["serial"] in line or str(int(one["serial"], 16)) in line)
         t.assertIn("ED25519-CERT", line)

@@ -1,6 +1,6 @@
 # topology: site
 # core: yes
-"""No packet of an agent leaves: not from its unit, not from outside of it, and not over a connection from before the table."""
+"""No packet of an agent leaves: not from its unit, not from outside it, and not over a connection from before the table."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -10,7 +10,7 @@ count_packets(
     RECEIVERS,
     agents_stream="ip daddr 192.168.1.9 tcp dport 7005 tcp flags & psh != 0",
     others_stream="ip daddr 192.168.1.9 tcp dport 7006 tcp flags & psh != 0",
-    # What goes along with them, and with their end.
+    # Packets that accompany these and their end.
     without_data="ip daddr 192.168.1.9 tcp dport { 7005, 7006 }",
 )
 ALL = set(PACKETS)
@@ -18,25 +18,25 @@ PROGRAM = f"python3 -c {shlex.quote(SEND)}"
 
 
 def send(user: str) -> None:
-    """A user sends everything, outside of any unit."""
+    """A user sends all kinds of packets, outside any unit."""
     t.assertIn("sent", appliance.succeed(f"runuser -u {user} -- {PROGRAM}"))
 
 
 def unit_send(agent: str) -> None:
-    """An agent sends everything, inside of its unit."""
+    """An agent sends all kinds of packets, inside its unit."""
     status, output = in_unit(appliance, agent, PROGRAM)
     t.assertEqual(status, 0, output)
     t.assertIn("sent", output)
 
 
 def nothing_of(agent: str) -> None:
-    """Nothing arrives of what an agent sends outside of any unit."""
+    """No packet arrives that an agent sends outside any unit."""
     send(agent)
     t.assertEqual(arrived(appliance, RECEIVERS), set())
 
 
 def nothing_of_unit(agent: str) -> None:
-    """Nothing arrives of what an agent sends inside of its unit."""
+    """No packet arrives that an agent sends inside its unit."""
     unit_send(agent)
     t.assertEqual(arrived(appliance, RECEIVERS), set())
 
@@ -50,7 +50,7 @@ with subtest("outside of a unit the table alone holds an agent's processes, and 
 
 with subtest("inside of their units agents reach nobody"):
     nothing_of_unit("worker")
-    # It has the host's network, and one address and port in it that nothing here is sent to.
+    # It has the host's network, limited to one address and port that nothing here is sent to.
     nothing_of_unit("caller")
 
 with subtest("what is rejected is counted by agent"):
@@ -82,7 +82,7 @@ while True:
 
 
 def streams_until(wanted: set[str]) -> set[str]:
-    """Waits until all that is wanted has arrived; what came, but for packets without data."""
+    """Waits until all wanted data has arrived; the packets with data that came."""
     seen: set[str] = set()
 
     def there(_last: bool) -> bool:
@@ -97,7 +97,7 @@ with subtest("a connection from before the table ends with the next packet, and 
     outside.succeed("for port in 7005 7006; do systemd-run --quiet nc -lk $port; done")
     for port in (7005, 7006):
         outside.wait_for_open_port(port, timeout=60)
-    # The guard is held up, so that there can be a time without a table.
+    # The guard is stopped, so that the table can be missing for a while.
     appliance.succeed("systemctl kill --signal=STOP ephyr-netguard.service; nft delete table inet ephyr")
     for user, port in (("ephyr-agent-scout", 7005), ("nobody", 7006)):
         appliance.succeed(f"systemd-run --quiet --uid={user} --unit=stream{port} python3 -c {shlex.quote(STREAM)} {port}")
@@ -113,7 +113,7 @@ with subtest("without the table, an agent's unit alone holds it, and a process o
     appliance.succeed("systemctl kill --signal=STOP ephyr-netguard.service; nft delete table inet ephyr")
     arrived(appliance, RECEIVERS)
     nothing_of_unit("worker")
-    # A unit with `egress` knows addresses and TCP ports; only the table knows that nothing but TCP may go there.
+    # A unit with `egress` limits addresses and TCP ports; only the table limits it to TCP.
     arrives(appliance, RECEIVERS, {"udp", "ping"}, lambda: unit_send("caller"))
     arrives(appliance, RECEIVERS, ALL, lambda: send("ephyr-agent-worker"))
     appliance.succeed("systemctl kill --signal=CONT ephyr-netguard.service")

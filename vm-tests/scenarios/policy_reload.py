@@ -1,6 +1,6 @@
 # topology: site
 # core: yes
-"""One reload moves broker, signer and firewall to a changed policy and keeps their processes; a bad one moves nothing and fails."""
+"""One reload puts a changed policy in force in broker, signer and firewall and keeps their processes; a bad policy changes nothing and fails."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -9,7 +9,7 @@ KEY = make_key(appliance)
 
 
 def now() -> tuple[dict[str, str], dict[str, str]]:
-    """Each daemon's process, and the hash of the policy that it says it has in force."""
+    """Each daemon's process id, and the hash of the policy that it reports."""
     ping = f"runuser -u ephyr-broker -- python3 -c {shlex.quote(ASK_SIGNER)} {shlex.quote(json.dumps({'ping': {}}))}"
     text = appliance.succeed(
         f"systemctl show -P MainPID {' '.join(f'{name}.service' for name in DAEMONS)}; echo ==; "
@@ -21,18 +21,18 @@ def now() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def all_have(policy: str) -> None:
-    """All three have this policy in force, and are the processes that they were."""
+    """All three have this policy in force, in the same processes as before."""
     t.assertEqual(now(), (before, {name: policy for name in DAEMONS}))
 
 
 def signs(*wanted: tuple[str, str]) -> list[bool]:
-    """For each command and hash of a policy, whether the signer certifies a key for scout to run it as `read` on web."""
+    """For each command and policy hash, whether the signer certifies a key for scout to run it as `read` on web."""
     requests = [signing(KEY, policy, purpose={"exec": {"command": command}}) for command, policy in wanted]
     return ["certificate" in answer for answer in ask_signer_all(appliance, requests)]
 
 
 def held(uid: int) -> bool:
-    """Whether the firewall holds processes of a user."""
+    """Returns whether the firewall rejects packets of a user."""
     command = f"setpriv --reuid={uid} --regid={uid} --clear-groups nc -z -w 20 127.0.0.1 8554"
     return appliance.execute(command, timeout=60)[0] != 0
 
@@ -54,7 +54,7 @@ with subtest("a reload moves all three at once, and their processes stay"):
     t.assertNotEqual(second, first)
     reload_policy(appliance)
     all_have(second)
-    # The broker grants what it refused and refuses what it granted; so does the signer; the firewall holds one more.
+    # Broker and signer grant what they refused and refuse what they granted; the firewall covers one more UID.
     t.assertIn("up", runs(appliance, exec_as("scout", "web", "read", "uptime -p")))
     exits(appliance, exec_as("scout", "web", "read", "id -un"), 77)
     t.assertEqual(signs(("uptime -p", second), ("id -un", second), ("id -un", first)), [True, False, False])
@@ -72,7 +72,7 @@ with subtest("a policy with a mistake moves none, everything keeps the old one, 
     t.assertTrue(held(1504))
     for name in DAEMONS:
         t.assertIn("roles.read.comands", journal(appliance, f"-u {name}.service"), name)
-    # Whoever sends the signal by hand finds it in the audit log.
+    # After a manual signal, the failure is in the audit log.
     count = "grep policy_reload_failed /var/log/ephyr/audit.jsonl | grep -c roles.read.comands || true"
     recorded = int(appliance.succeed(count))
     appliance.succeed("systemctl kill --kill-whom=main --signal=HUP ephyr-broker.service")

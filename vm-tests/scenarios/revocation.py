@@ -1,12 +1,12 @@
 # topology: site
-"""Revoking a task ends its running command on the target, and no other task's."""
+"""Revoking a task ends its running command on the target, and no command of another task."""
 
 start_all()
 wait_for_appliance(appliance)
 
 
 def begin(mark: str) -> tuple[str, str]:
-    """Starts a long command under a task of its own; the task's id and the unit that waits for it."""
+    """Starts a long command in a new task; the task's id and the unit that waits for the command."""
     text = appliance.succeed(as_agent("worker", "ephyr task create --description x --json"))
     made = json.loads(text)
     number = str(made["task_id"])

@@ -1,6 +1,6 @@
 # topology: site
 # core: yes
-"""A certificate that is sealed to a command runs that command alone, whatever the client asks, with stdin closed."""
+"""A sealed certificate runs its command alone, whatever the client requests, with stdin closed."""
 
 start_all()
 wait_for_appliance(appliance)
@@ -21,7 +21,7 @@ def sign(command: str) -> None:
 # The line that proves to the broker that a sealed command started.
 BEGINS = "ephyr-sealed-42\n"
 CLIENT = f"{SSH} -i /root/key agent-operate@192.168.1.2"
-# The end of its input ends a sealed command, so the client has one that never ends.
+# End of input ends a sealed command, so the client's input never ends.
 appliance.succeed("rm -f /root/open; mkfifo /root/open")
 OPEN = "0<>/root/open"
 

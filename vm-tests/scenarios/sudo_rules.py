@@ -5,7 +5,7 @@
 start_all()
 wait_for_appliance(appliance)
 LISTED = "/usr/bin/systemctl restart cron.service"
-#: What differs from it by a little, or by much.
+#: Commands that differ from the listed one, by a little or by much.
 OTHERS = [
     "sudo -n /usr/bin/id",
     "sudo -n /bin/sh -c id",
@@ -20,12 +20,12 @@ OTHERS = [
 
 
 def runs_of(unit: str) -> str:
-    """Which run of a unit this is."""
+    """The invocation id of a unit."""
     return web.get_unit_property(unit, "InvocationID")
 
 
 def restarts_cron() -> None:
-    """The command that is listed does what it says."""
+    """The listed command takes effect."""
     before = runs_of("cron.service")
     runs(appliance, exec_as("worker", "web", "operate", f"sudo -n {LISTED}"))
     t.assertNotEqual(runs_of("cron.service"), before)
@@ -36,7 +36,7 @@ with subtest("the command that is listed runs as root"):
 
 with subtest("no other command, argument, user or environment does"):
     before = (runs_of("cron.service"), runs_of("ssh.service"))
-    # All at once: each would be a login of its own.
+    # All in one command, since each would be a login of its own.
     every = "; ".join(f"{command} && echo let through: {shlex.quote(command)}" for command in OTHERS)
     output = exits(appliance, exec_as("worker", "web", "operate", f"{every}; exit 3"), 3)
     t.assertNotIn("let through", output)

@@ -1,10 +1,10 @@
 # topology: site
-"""Whatever someone does to the firewall's table by hand is seen, said and undone; other tables are nobody's business."""
+"""Manual changes of the firewall's table are detected, reported and undone; other tables are left alone."""
 
 start_all()
 wait_for_appliance(appliance)
 UNIT = "ephyr-netguard.service"
-#: What someone does by hand, what `check` says of it, and whether agents are then free.
+#: A manual change, the report of `check`, and whether agents can then send.
 TAMPERINGS = [
     ("nft flush ruleset", "there is no table inet ephyr", True),
     ("nft delete table inet ephyr", "there is no table inet ephyr", True),
@@ -19,29 +19,29 @@ TAMPERINGS = [
 ]
 
 
-#: Tells whether an agent's process reaches a port of this machine.
+#: Prints whether an agent's process reaches a port of this machine.
 FREE = "if runuser -u ephyr-agent-scout -- nc -z -w 20 127.0.0.1 22; then echo free; else echo held; fi"
 
 
 def free() -> bool:
-    """Whether an agent's process reaches a port of this machine."""
+    """Returns whether an agent's process reaches a port of this machine."""
     return appliance.succeed(FREE) == "free\n"
 
 
 def status(key: str) -> object:
-    """What the guard says of itself."""
+    """The guard's status."""
     found = json.loads(appliance.succeed("cat /run/ephyr-netguard/status.json"))
     assert isinstance(found, dict)
     return found[key]
 
 
 def alerts() -> list[str]:
-    """What the guard's log has at level alert."""
+    """The guard's log at level alert."""
     return journal(appliance, f"-p alert -u {UNIT}").splitlines()
 
 
 def restored(repairs: int) -> None:
-    """Waits until the guard has told of so many repairs: it restores the table first, and speaks of it then."""
+    """Waits until the guard has reported so many repairs: it restores the table first and reports afterwards."""
     retry(lambda _last: int(str(status("repairs"))) >= repairs and len(alerts()) >= repairs, 60)
     t.assertEqual((status("repairs"), len(alerts())), (repairs, repairs))
 
@@ -55,7 +55,7 @@ with subtest("a table that nobody touched is as the policy says"):
 
 with subtest("each change is seen by `check`, undone by the guard, and raises an alert"):
     for done, (command, named, opens) in enumerate(TAMPERINGS, 1):
-        # Held up, the guard leaves time to look.
+        # The guard is stopped, which leaves time to look.
         said = appliance.succeed(
             f"systemctl kill --signal=STOP {UNIT}; {command}; code=0; ephyr-netguard check 2>&1 || code=$?; echo check $code; {FREE}"
         )
@@ -65,7 +65,7 @@ with subtest("each change is seen by `check`, undone by the guard, and raises an
         wait_for_table(appliance)
         t.assertFalse(free(), command)
         restored(done)
-        t.assertIn("someone changed the table inet ephyr; it is restored", alerts()[-1])
+        t.assertIn("table inet ephyr was changed and has been restored", alerts()[-1])
 
 with subtest("so it is when the guard runs all the time"):
     for done, command in enumerate(("nft flush ruleset", "nft insert rule inet ephyr output accept"), len(TAMPERINGS) + 1):
@@ -79,8 +79,8 @@ with subtest("another table is left alone, and is no reason for an alert"):
     before = len(alerts())
     appliance.succeed("nft add table inet mine; nft add chain inet mine output '{ type filter hook output priority 0; }'")
     appliance.succeed("ephyr-netguard check")
-    # The guard looks whenever anything changes, and now and then besides; a look is seen by its time. The second from now on
-    # was begun with the other table there.
+    # The guard checks after each change and periodically; the status has the time of a check. The second check from now on
+    # started with the other table present.
     for _ in range(2):
         looked = status("checked")
         retry(lambda _last: status("checked") != looked, 60)

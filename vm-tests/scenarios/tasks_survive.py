@@ -1,5 +1,5 @@
 # topology: site
-"""Tasks outlive a restart, a kill and a reload of both daemons; a reboot ends them all."""
+"""Tasks survive a restart, a kill and a reload of both daemons; a reboot ends them all."""
 
 start_all()
 wait_for_appliance(appliance)

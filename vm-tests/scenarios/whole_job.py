@@ -1,13 +1,13 @@
 # topology: site
 # core: yes
-"""From inside its unit an agent does a whole job over `ephyr mcp` and can do nothing else; one with `egress` reaches exactly that."""
+"""From inside its unit an agent does a whole job over `ephyr mcp` and nothing else; one with `egress` reaches exactly its destination."""
 
 start_all()
 wait_for_appliance(appliance)
 RECEIVERS = [outside, web]
 count_packets(appliance, RECEIVERS, egress="ip daddr 192.168.1.9 tcp dport 8080")
 
-#: An MCP client of a few lines, and the job.
+#: A small MCP client, and the job.
 JOB = """
 import json, os, subprocess, sys
 
@@ -62,7 +62,7 @@ said["exec after"] = task.call("exec", target="web", role="read", command="id -u
 print(json.dumps(said))
 """
 
-#: What the job tries besides, and why it is refused.
+#: Further attempts of the job, with the reason of each refusal.
 REFUSALS = {
     "another target": "has no role `read` on a target `nowhere`",
     "another role": "agent `worker` has no role `root` on `web`",

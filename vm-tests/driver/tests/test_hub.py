@@ -1,4 +1,4 @@
-"""The hub: who gets which frame."""
+"""The hub: which guest receives which frame."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HubTest(unittest.TestCase):
         self.one.send(b"hello")
         self.assertEqual(self.two.socket.recv(100), b"hello")
         self.assertEqual(self.three.socket.recv(100), b"hello")
-        # What the sender gets first is the answer, not its own frame.
+        # The sender receives the answer first, not its own frame.
         self.two.send(b"answer")
         self.assertEqual(self.one.socket.recv(100), b"answer")
 
@@ -61,7 +61,7 @@ class HubTest(unittest.TestCase):
         self.assertEqual(self.two.socket.recv(100), b"x")
 
     def test_a_guest_that_is_slow_loses_nothing_and_holds_nobody_up(self) -> None:
-        # Far more than the kernel keeps for a socket, and with others' frames in between.
+        # Far more than the kernel queues for a socket, mixed with frames of others.
         sent = [b"%d" % number for number in range(500)]
         for number, data in enumerate(sent):
             self.one.send(data)

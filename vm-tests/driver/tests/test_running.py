@@ -1,4 +1,4 @@
-"""Running scenarios and mutations, with a machine of cardboard."""
+"""Running scenarios and mutations, with a fake machine."""
 
 from __future__ import annotations
 

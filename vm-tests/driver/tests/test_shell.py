@@ -1,4 +1,4 @@
-"""The shell's protocol, against a real bash on this machine in the guest's place."""
+"""The shell's protocol, with a bash of this machine instead of a guest's."""
 
 from __future__ import annotations
 
