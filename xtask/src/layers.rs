@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ephyr-token", &["ephyr-names"]),
     ("ephyr-policy", &["ephyr-names", "ephyr-token"]),
     ("ephyr-render", &["ephyr-names", "ephyr-policy"]),
-    ("ephyr-signer-ipc", &["ephyr-names", "ephyr-token"]),
+    ("ephyr-signer-ipc", &["ephyr-names"]),
     ("ephyr-api", &["ephyr-names", "ephyr-token"]),
     ("ephyr-sandbox", &[]),
     ("ephyr-heap", &[]),
@@ -92,7 +92,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-sandbox",
         ],
     ),
-    ("ephyr-testkit", &["ephyr-names", "ephyr-api"]),
+    ("ephyr-testkit", &["ephyr-api"]),
     (
         "ephyr-bench",
         &[
@@ -106,7 +106,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ephyr-testkit",
         ],
     ),
-    ("ephyr-demo", &["ephyr-names", "ephyr-api", "ephyr-testkit"]),
+    ("ephyr-demo", &["ephyr-api", "ephyr-testkit"]),
     (
         "ephyr-models",
         &[
