@@ -1,5 +1,5 @@
-//! The API on the Unix socket: plain JSON over HTTP for agents of this host and for the CLI. Its messages are those
-//! of [`ephyr_api::v1`].
+//! The API on the Unix socket: JSON over HTTP for agents of this host and the CLI, with the messages of
+//! [`ephyr_api::v1`].
 
 mod admission;
 mod body;

@@ -1,4 +1,4 @@
-//! Background tasks: epochs are renewed, ended tasks dropped, and the log countersigned.
+//! Background tasks: renewing epochs, dropping expired tasks and having the audit log countersigned.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,28 +18,28 @@ use tokio::task::JoinSet;
 use crate::broker::Broker;
 use crate::clock;
 
-/// How often what has ended is dropped.
+/// Interval at which expired state is dropped.
 const SWEEP: Duration = Duration::from_secs(30);
-/// How often reads are passed to the log and is looked whether it wants a countersignature.
+/// Interval at which reads are passed to the log and a due countersignature is requested.
 const LOOK: Duration = Duration::from_millis(500);
-/// The log is countersigned at least this often, where it grew.
+/// Maximum time between countersignatures while the log grows.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-/// So many records are countersigned at once, however young: what one request holds.
+/// Number of records that triggers a countersignature at once: the capacity of one request.
 const CHECKPOINT_RECORDS: u64 = MAX_CHECKPOINT_HASHES as u64;
-/// How often the signer is asked whether it is there.
+/// Interval at which the signer is pinged.
 const PING: Duration = Duration::from_secs(5);
-/// Pause after the signer did not delegate, doubled up to [`RETRY_MOST`].
+/// Pause after a failed delegation, doubled up to [`RETRY_MOST`].
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(10);
 
-/// Why there is no new epoch.
+/// Why a new epoch could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum EpochError {
-    /// The signer gave no delegation.
+    /// The signer refused, or did not answer.
     #[error(transparent)]
     Signer(#[from] SignerError),
-    /// The signer's delegation is not what was asked for, or not signed by the CA.
-    #[error("the signer's delegation is not good: {0}")]
+    /// The signer's delegation does not match the request or is not signed by the CA.
+    #[error("the signer's delegation is invalid: {0}")]
     Delegation(#[from] DelegationFault),
     /// The log cannot be written.
     #[error("the new epoch cannot be recorded: {0}")]
@@ -49,10 +49,10 @@ pub enum EpochError {
     State(#[from] StateError),
 }
 
-/// What is wrong with the signer's delegation.
+/// Why the signer's delegation is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum DelegationFault {
-    /// The epoch's own key cannot be made.
+    /// The epoch's key cannot be created.
     #[error(transparent)]
     Key(#[from] NoKey),
     /// It is for another epoch or key.
@@ -72,14 +72,14 @@ pub enum DelegationFault {
 /// The background tasks, which run for as long as the broker does.
 pub struct BackgroundTasks(JoinSet<()>);
 
-/// A background task stopped by itself. Without it the log would not be countersigned, or nothing would be minted after
-/// a while; a broker that is started again has it back.
+/// A background task stopped before shutdown. Without it the log is not countersigned or epochs expire, so the broker
+/// exits and the service manager restarts it.
 #[derive(Debug, thiserror::Error)]
 #[error("background task stopped ({0}); shutting down")]
 pub struct Stopped(String);
 
 impl BackgroundTasks {
-    /// Starts them.
+    /// Starts all background tasks.
     pub fn start(broker: &Arc<Broker>, stop: &watch::Receiver<bool>) -> Self {
         let mut all = JoinSet::new();
         all.spawn(epochs(Arc::clone(broker), stop.clone()));
@@ -88,22 +88,22 @@ impl BackgroundTasks {
         Self(all)
     }
 
-    /// Waits until one stops, which none does before it is told to.
+    /// Waits until a task stops, which before shutdown is an error.
     pub async fn ended(&mut self) -> Stopped {
         Stopped(match self.0.join_next().await {
             Some(Err(error)) => error.to_string(),
-            Some(Ok(())) | None => "it was not told to".to_owned(),
+            Some(Ok(())) | None => "it returned before shutdown".to_owned(),
         })
     }
 
-    /// Waits for all of them, after they were told to stop.
+    /// Waits until all tasks have stopped, after the stop signal.
     pub async fn finish(mut self) {
         while self.0.join_next().await.is_some() {}
     }
 }
 
-/// Gets an epoch before the first request is taken, if the signer is there. Without it the broker starts
-/// all the same: what only looks can be answered.
+/// Starts an epoch before the first request is accepted. If the signer is unavailable, the broker starts without one,
+/// because reads need none.
 pub async fn first_epoch(broker: &Broker) {
     let now = clock::now();
     if broker.state().minting_epoch(now).is_some() {
@@ -111,11 +111,11 @@ pub async fn first_epoch(broker: &Broker) {
     }
     match new_epoch(broker, now).await {
         Ok(()) => broker.set_signer_ok(true),
-        Err(error) => log::warning(&format!("no token can be made yet: {error}")),
+        Err(error) => log::warning(&format!("tokens cannot be minted yet: {error}")),
     }
 }
 
-/// Keeps an epoch that may mint.
+/// Renews the epoch in time, so that tokens can be minted.
 async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     let mut pause = RETRY;
     loop {
@@ -141,7 +141,7 @@ async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
                 }
             }
         } else {
-            // Short enough to notice a clock that was set.
+            // Short, so that a change of the wall clock is noticed.
             Duration::from_secs(5)
         };
         tokio::select! {
@@ -151,7 +151,7 @@ async fn epochs(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Starts an epoch. It mints only after its delegation is verified and recorded.
+/// Starts an epoch. Its delegation is verified and recorded first, because tokens minted under it depend on both.
 async fn new_epoch(broker: &Broker, now: Timestamp) -> Result<(), EpochError> {
     let candidate = Candidate::generate(now);
     let own_key = candidate.public_key().map_err(DelegationFault::from)?;
@@ -177,7 +177,7 @@ fn broker_id() -> BrokerId {
     BrokerId::new("ephyr-broker").expect("the broker's id is valid")
 }
 
-/// Returns the CA's public key: the one that the signer names, which must be one of those that the operator pinned.
+/// Returns the signer's CA public key, which must be among the operator's pinned keys, if there are any.
 async fn ca_key(broker: &Broker) -> Result<PublicKey, EpochError> {
     let line = broker.signer().root_public_key().await?;
     let key = PublicKey::from_openssh(&line).map_err(|_| DelegationFault::CaUnreadable)?;
@@ -187,7 +187,7 @@ async fn ca_key(broker: &Broker) -> Result<PublicKey, EpochError> {
     }
 }
 
-/// Drops what has ended.
+/// Drops expired state and compacts the journal.
 async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -207,7 +207,7 @@ async fn sweep(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// Has the signer countersign the log, and asks it now and then whether it is there.
+/// Has the signer countersign the log, and pings it.
 async fn countersign(broker: Arc<Broker>, mut stop: watch::Receiver<bool>) {
     // Countersign what earlier processes left: a broker that restarts before each round would
     // accumulate records.

@@ -1,4 +1,4 @@
-//! Where the broker finds things and where it listens: flags with environment twins.
+//! The broker's command line, with an environment variable for each option.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::Parser;
 use ephyr_mcp::Origin;
 
-/// The network side of Ephyr: tells who asks, decides whether it is allowed, and does it.
+/// Authenticates callers, decides on their actions by the policy, and executes them.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "ephyr-broker", version)]
 pub struct Config {
@@ -15,7 +15,7 @@ pub struct Config {
     #[arg(long, env = "EPHYR_POLICY", default_value = "/etc/ephyr/policy.yaml")]
     pub policy: PathBuf,
 
-    /// The Unix socket to serve agents of this host on (taken from systemd where it passes one named `broker`).
+    /// The Unix socket for agents of this host (replaced by systemd's socket named `broker`, if it passes one).
     #[arg(long, env = "EPHYR_SOCKET", default_value = "/run/ephyr/broker.sock")]
     pub socket: PathBuf,
 
@@ -52,7 +52,7 @@ pub struct Config {
     #[arg(long, env = "EPHYR_AUDIT_MAX_BYTES", default_value_t = 256 * 1024 * 1024)]
     pub audit_max_bytes: u64,
 
-    /// Directory of the state journal. It holds the token secret and so must lie on tmpfs.
+    /// Directory of the state journal. It holds the token secret, so it must be on tmpfs.
     #[arg(long, env = "EPHYR_STATE_DIR", default_value = "/run/ephyr-broker")]
     pub state_dir: PathBuf,
 
@@ -60,15 +60,16 @@ pub struct Config {
     #[arg(long, env = "EPHYR_ALLOW_STATE_ON_DISK")]
     pub allow_state_on_disk: bool,
 
-    /// Directory of credentials, one file each (systemd's `$CREDENTIALS_DIRECTORY` where it is set).
+    /// Directory of credentials, one file each (systemd sets `$CREDENTIALS_DIRECTORY`).
     #[arg(long, env = "CREDENTIALS_DIRECTORY")]
     pub credentials_dir: Option<PathBuf>,
 
-    /// The CA public keys, one a line; the signer must have one of them. Without it the signer's own word is taken.
+    /// The CA public keys, one a line; the signer must have one of them. Without it, the key that the signer reports is
+    /// trusted.
     #[arg(long, env = "EPHYR_CA_PUB")]
     pub ca_pub: Option<PathBuf>,
 
-    /// Only say whether a reload would put the policy in force, credentials aside: 0, or 78 with the reasons.
+    /// Check whether a reload would put the policy in force, credentials aside, and exit: 0, or 78 with the reasons.
     #[arg(long)]
     pub check: bool,
 }
@@ -78,7 +79,7 @@ pub struct Config {
 pub enum Listen {
     /// Nowhere.
     Off,
-    /// On this address, which is a loopback one: without TLS nothing else is offered.
+    /// On this loopback address; without TLS no other is allowed.
     On(SocketAddr),
 }
 
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_that_no_browser_sends_is_refused_at_the_start() {
+    fn invalid_web_origins_are_refused() {
         let parse = |origin| Config::try_parse_from(["ephyr-broker", "--mcp-origin", origin]);
         let config = parse("https://Console.example:443,http://localhost:3000").unwrap();
         let origins: Vec<_> = config.mcp_origins.iter().map(Origin::as_str).collect();
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_addresses_are_listened_on() {
+    fn only_loopback_addresses_are_accepted() {
         assert_eq!("off".parse::<Listen>(), Ok(Listen::Off));
         assert!(matches!("127.0.0.1:8554".parse(), Ok(Listen::On(_))));
         assert!(matches!("[::1]:0".parse(), Ok(Listen::On(_))));

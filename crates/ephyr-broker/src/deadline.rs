@@ -79,7 +79,7 @@ mod tests {
 
     const CHILD: &str = "EPHYR_TEST_STOP";
 
-    /// A process with a hanging thread that is stopped in this way.
+    /// Runs as a child with a hanging thread and triggers the shutdown.
     fn hang(way: &str) {
         let soon = Duration::from_millis(50);
         let deadline = StopDeadline::start(soon, end_process).unwrap();
@@ -104,14 +104,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_although_a_thread_hangs() {
+    fn shutdown_ends_although_a_thread_hangs() {
         if let Ok(way) = std::env::var(CHILD) {
             return hang(&way);
         }
         for (way, code) in [("signal", 70), ("error", 70), ("not at all", 0)] {
             let child = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "--nocapture"])
-                .arg("deadline::tests::a_stop_ends_although_a_thread_hangs")
+                .arg("deadline::tests::shutdown_ends_although_a_thread_hangs")
                 .env(CHILD, way)
                 .output()
                 .unwrap();

@@ -1,10 +1,9 @@
-//! The network side of Ephyr: who asks, whether it is allowed, and the doing of it.
+//! The broker: authenticates callers, decides on actions by the policy, and executes them.
 //!
-//! Read it from the outside in: [`http`] takes connections and finds the caller ([`auth`]); [`tools`]
-//! (MCP) and [`api`] (Unix socket) say what is wanted; [`gate`] decides, and nothing reaches a target
-//! without the permit that it gives; [`run_command`] and [`certificate`] do it, each with its attempt on
-//! disk before ([`audit`]); [`state`] is what outlives a restart; [`background`] and [`reload`] are what
-//! happens by itself.
+//! From the outside in: [`http`] routes requests and authenticates the caller ([`auth`]); [`tools`] (MCP) and [`api`]
+//! (Unix socket) parse the action; the gate of `ephyr-core` decides, and no target is reached without its permit;
+//! [`run_command`] and [`certificate`] execute the action after its attempt is on disk. [`background`] and [`reload`]
+//! run independently of requests.
 
 pub mod api;
 pub mod auth;

@@ -1,4 +1,4 @@
-//! The policy in force together with the key hashes that it names.
+//! Loads the policy with the API key hashes that it names.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,10 +11,10 @@ use ephyr_sandbox::{read_regular, read_regular_text};
 
 use crate::auth::keys::KeyHash;
 
-/// A bcrypt hash has 60 characters.
+/// Maximum size of a credential file in bytes; a bcrypt hash has 60.
 const MAX_CREDENTIAL: usize = 4096;
 
-/// A policy with everything it refers to.
+/// A policy with its API key hashes.
 pub struct Loaded {
     policy: Policy,
     hashes: HashMap<AgentName, KeyHash>,
@@ -34,7 +34,7 @@ pub enum LoadError {
     /// The policy has errors.
     #[error("{0}")]
     Invalid(String),
-    /// A credential that the policy names is not to be had.
+    /// A credential that the policy names cannot be read or is invalid.
     #[error("agents.{agent}: {why}")]
     Credential {
         /// The agent.
@@ -44,10 +44,10 @@ pub enum LoadError {
     },
 }
 
-/// Reads the policy file alone.
+/// Reads the policy file without credentials.
 ///
 /// # Errors
-/// [`LoadError`]: it cannot be read, or has errors.
+/// [`LoadError`]: the file cannot be read, or is invalid.
 pub fn read(path: &Path) -> Result<Policy, LoadError> {
     let name = path.display().to_string();
     let source = read_regular(path, MAX_POLICY_BYTES).map_err(|error| LoadError::Read {
@@ -62,7 +62,7 @@ impl Loaded {
     /// Reads the policy file and the credentials that it names.
     ///
     /// # Errors
-    /// [`LoadError`]; nothing is in force then that was not before.
+    /// [`LoadError`]. The policy in force is not affected.
     pub fn load(path: &Path, credentials: Option<&Path>) -> Result<Self, LoadError> {
         let policy = read(path)?;
         let mut hashes = HashMap::new();
@@ -79,7 +79,7 @@ impl Loaded {
         Ok(Self { policy, hashes })
     }
 
-    /// The hash of an agent's API key.
+    /// Returns the hash of an agent's API key.
     #[must_use]
     pub fn key_hash(&self, agent: &AgentName) -> Option<KeyHash> {
         self.hashes.get(agent).cloned()

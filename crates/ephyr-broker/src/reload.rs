@@ -1,5 +1,5 @@
-//! SIGHUP: reloads the policy, as a whole or not at all. The signer loads it first; the broker follows when both have the
-//! same one.
+//! Reloads the policy on SIGHUP, completely or not at all. The signer loads it first; the broker follows once the
+//! signer reports the same policy.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,25 +21,25 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const SIGNER_TIMEOUT: Duration = Duration::from_secs(10);
 const SIGNER_RETRY: Duration = Duration::from_millis(200);
 
-/// Why a policy is not put in force.
+/// Why a policy was not put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The policy or a credential that it names cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The thread of an earlier reload still hangs.
+    /// An earlier reload's thread still hangs.
     #[error("an earlier reload is still reading it: its file system does not answer")]
     StillReading,
     /// The file system does not answer.
     #[error("it could not be read within {} s: its file system does not answer", READ_TIMEOUT.as_secs())]
     ReadTimeout,
-    /// Reading it panicked.
+    /// The reading thread panicked.
     #[error(transparent)]
     Panicked(#[from] JoinError),
-    /// It demands more of the sandbox than is in force.
+    /// The policy requires a newer Landlock ABI than the kernel has.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// The signer has another policy, or cannot be asked.
+    /// The signer has another policy or did not answer.
     #[error(
         "the signer did not load the same policy {hash} ({answer}); reload ephyr-signer first, or ephyr-broker by systemctl, which reloads both"
     )]
@@ -73,8 +73,8 @@ pub async fn reload_on(mut hangup: Signal, broker: &Broker, config: &Config, not
     std::future::pending::<()>().await;
 }
 
-/// Reads policies on a thread that may hang: a dead file system must neither block later reloads nor cost one
-/// thread each.
+/// Reads policies on a thread that may hang. At most one thread hangs on a dead file system, whatever the number of
+/// reloads.
 #[derive(Default)]
 pub struct PolicyReader {
     stuck: Option<JoinHandle<Result<Loaded, LoadError>>>,
@@ -110,8 +110,8 @@ pub async fn reload(broker: &Broker, config: &Config, reader: &mut PolicyReader)
     match result {
         Ok(hash) => log::notice(&format!("policy {hash} is in force")),
         Err(error) => {
-            let text = format!("the new policy was not put in force, the old one stays: {error}");
-            // A policy's findings are a line each.
+            let text = format!("policy reload failed; the previous policy stays in force: {error}");
+            // Policy diagnostics have one line each.
             for line in text.lines() {
                 log::error(line);
             }
@@ -129,7 +129,7 @@ async fn switch(broker: &Broker, policy: Arc<Loaded>) -> Result<Digest, ReloadEr
     }
     require_abi(broker.sandbox().landlock_abi, policy.sandbox().minimum_abi)?;
     wait_for_signer(broker.signer(), hash).await?;
-    // So that health shows the signer's new policy at once.
+    // Updates the signer's policy in the health report.
     broker.note_ping(broker.signer().ping().await);
     broker.replace_policy(policy);
     broker.audit().note(broker.own_record(Event::PolicyReload));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_policy_that_the_signer_does_not_have_is_not_put_in_force() {
+    async fn policy_unknown_to_the_signer_is_not_put_in_force() {
         let bench = Bench::new(&policy());
         let before = bench.broker.policy_hash();
         bench.signer(move |_| has(before));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_policy_that_asks_for_more_than_the_kernel_has_is_not_put_in_force() {
+    async fn policy_needing_a_newer_abi_is_not_put_in_force() {
         let bench = Bench::new(&policy());
         let mut other = policy();
         other["sandbox"]["minimum_abi"] = json!(1);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_read_that_hangs_is_given_up_and_later_ones_are_tried() {
+    async fn hanging_read_times_out_and_does_not_block_later_ones() {
         let dir = tempfile::tempdir().unwrap();
         let loaded = || crate::testing::load(dir.path(), &policy());
         let error_of = |read: Result<Loaded, ReloadError>| read.err().unwrap().to_string();

@@ -1,5 +1,5 @@
-//! Starting, serving, stopping. Everything is opened and checked before the first connection is taken,
-//! and the process confines itself before it has a second thread.
+//! Startup, serving and shutdown. All files and sockets are opened and checked before the first connection is accepted,
+//! and the process confines itself before it starts a second thread.
 
 mod error;
 
@@ -37,22 +37,22 @@ use crate::reload::{reload_on, wait_for_signer};
 
 pub use error::RunError;
 
-/// How long running requests may go on after SIGTERM before they are ended.
+/// Time allowed for running commands to end by themselves after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(8);
-/// How long what was ended then may take to clean up.
+/// Time allowed for the remaining commands to clean up after they were ended.
 const CLEAN_UP: Duration = Duration::from_secs(6);
-/// Time allowed for threads to end after everything else.
+/// Time allowed for threads of the runtime to end at exit.
 const LEFT_OVER: Duration = Duration::from_millis(200);
 /// `f_type` of tmpfs and ramfs (statfs(2)).
 const MEMORY_FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// The program.
+/// Runs the program and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let config = match Config::try_parse() {
         Ok(config) => config,
         Err(error) => {
-            // Also what `--help` prints, which is no error.
+            // clap also returns the text of `--help` as an error.
             let _ = error.print();
             let code = if error.use_stderr() { exit::USAGE } else { 0 };
             return ExitCode::from(code);
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // A policy's findings are a line each.
+            // Policy diagnostics have one line each.
             for line in format!("ephyr-broker: {error}").lines() {
                 log::error(line);
             }
@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Sockets that were opened before the sandbox closed.
+/// Sockets opened before confinement.
 struct Sockets {
     unix: std::os::unix::net::UnixListener,
     tcp: Option<TcpListener>,
@@ -92,7 +92,7 @@ fn start(config: Config) -> Result<(), RunError> {
     let state_in_memory = check_state_dir(&config)?;
     let sockets = open_sockets(&config)?;
     let landlock = confine(&config, policy.sandbox().minimum_abi)?;
-    // The sandbox is closed, so there may be threads.
+    // Landlock confines only the calling thread and its later children, so threads start only now.
     let deadline = StopDeadline::start(deadline::LIMIT, deadline::end_process)?;
     let now = clock::now();
     let (audit, found) = Audit::open(&config.audit_log, config.audit_max_bytes, policy.hash())?;
@@ -130,7 +130,7 @@ fn start(config: Config) -> Result<(), RunError> {
     for warning in broker.warnings() {
         log::warning(&format!("warning: {warning}"));
     }
-    // Connections are served by threads of their own; what is left needs one.
+    // Connections are served by worker threads; the rest runs on this one.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
@@ -141,8 +141,8 @@ fn start(config: Config) -> Result<(), RunError> {
     outcome
 }
 
-/// Says whether a reload would put the policy in force. Of what a reload asks for it leaves out credentials, which systemd
-/// shows to the service's own process and to no other.
+/// Checks whether a reload would put the policy in force. Credentials are not checked: systemd shows them only to the
+/// service's own processes.
 fn check(config: &Config) -> Result<(), RunError> {
     let policy = policy::read(&config.policy)?;
     let mut confinement = Confinement::new(policy.sandbox().minimum_abi).network(Network::Any);
@@ -167,7 +167,7 @@ fn read_ca(path: &Path) -> Result<CaKeys, RunError> {
     CaKeys::parse(&text).map_err(|why| failed(why.to_string()))
 }
 
-/// Whether the state lies in memory; where it does not, the operator must have said so.
+/// Returns whether the state directory is in memory. If it is not, the configuration must allow that.
 fn check_state_dir(config: &Config) -> Result<bool, RunError> {
     let path = config.state_dir.clone();
     let found = match statfs(&path) {
@@ -217,8 +217,8 @@ fn open_sockets(config: &Config) -> Result<Sockets, RunError> {
     Ok(Sockets { unix, tcp })
 }
 
-/// From here on: the policy and credentials can be read, state, data and log written, names resolved and
-/// targets reached. Nothing else of the file system exists.
+/// Confines the process: it can read the policy and credentials, write state and log, connect to the signer, resolve
+/// names and reach targets, and access nothing else in the file system.
 fn confine(config: &Config, minimum_abi: u32) -> Result<ephyr_sandbox::LandlockReport, RunError> {
     let parent = |path: &Path| match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -254,7 +254,7 @@ async fn run(
     background::first_epoch(&broker).await;
     let mut background = BackgroundTasks::start(&broker, &stopping);
     let serving = listen(&broker, &config, sockets, &stopping)?;
-    // Reading policy and log has left more behind than serving needs.
+    // Return the memory that reading policy and log needed.
     ephyr_heap::trim();
     notifier.ready();
     log::notice(&format!(
@@ -267,7 +267,7 @@ async fn run(
             .watchdog_interval()
             .unwrap_or(Duration::from_secs(3600)),
     );
-    // A reload may have to wait for the signer; neither a stop nor the watchdog waits for it.
+    // A reload may wait for the signer, which must delay neither shutdown nor the watchdog.
     let mut reloads = std::pin::pin!(reload_on(hangup, &broker, &config, &notifier));
     let outcome = loop {
         tokio::select! {
@@ -280,7 +280,7 @@ async fn run(
     };
     drop(deadline);
     notifier.stopping();
-    log::notice("stopping: running requests may end");
+    log::notice("stopping: waiting for running requests");
     stop.send_replace(true);
     drain(&broker, serving).await;
     let _ = tokio::time::timeout(CLEAN_UP, background.finish()).await;
@@ -291,16 +291,18 @@ async fn run(
 async fn record_startup(broker: &Broker, opened: &Opened) -> Result<(), RunError> {
     let state = match opened {
         Opened::Fresh => {
-            log::notice("no state from before: earlier tokens are dead");
+            log::notice("no previous state: earlier tokens are invalid");
             "fresh".to_owned()
         }
         Opened::Resumed(tasks) => {
-            log::info(&format!("{tasks} live tasks from before"));
+            log::info(&format!(
+                "recovered the previous state with {tasks} live tasks"
+            ));
             format!("resumed {tasks} tasks")
         }
         Opened::Damaged(why) => {
             log::error(&format!(
-                "the state journal was damaged ({why}): earlier tokens are dead"
+                "the state journal is damaged ({why}): earlier tokens are invalid"
             ));
             format!("damaged: {why}")
         }
@@ -320,9 +322,9 @@ fn listen(
     sockets: Sockets,
     stopping: &watch::Receiver<bool>,
 ) -> Result<Vec<tokio::task::JoinHandle<()>>, RunError> {
-    let router = |way| -> Result<Arc<Router>, RunError> {
+    let router = |entrypoint| -> Result<Arc<Router>, RunError> {
         let key = SessionKey::from_bytes(ids::random());
-        Ok(Arc::new(Router::new(Arc::clone(broker), way, key)?))
+        Ok(Arc::new(Router::new(Arc::clone(broker), entrypoint, key)?))
     };
     let workers = Arc::new(Workers::start(|| Inbox::of_this_thread().hand_out())?);
     let unix = Listener::Unix(tokio::net::UnixListener::from_std(sockets.unix)?);
@@ -351,7 +353,7 @@ fn listen(
     Ok(serving)
 }
 
-/// Lets what runs end by itself for a while, then ends it.
+/// Waits for running commands to end, then ends those that remain.
 async fn drain(broker: &Broker, serving: Vec<tokio::task::JoinHandle<()>>) {
     let idle = async {
         while broker.live().count() > 0 {
@@ -369,7 +371,7 @@ async fn drain(broker: &Broker, serving: Vec<tokio::task::JoinHandle<()>>) {
     };
     let _ = tokio::time::timeout(CLEAN_UP, rest).await;
     for task in serving {
-        // What still talks now only keeps a connection open.
+        // All commands have ended; a listener that is still busy only holds idle connections.
         let _ = tokio::time::timeout(Duration::from_millis(500), task).await;
     }
 }
@@ -387,7 +389,7 @@ async fn shut_down(broker: &Arc<Broker>) {
         tokio::task::spawn_blocking(move || writer.close()).await;
     if let Ok(Err(error)) = closed {
         log::error(&format!(
-            "the audit log could not be closed in order: {error}"
+            "the audit log could not be closed cleanly: {error}"
         ));
     }
 }

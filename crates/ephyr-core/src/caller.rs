@@ -59,8 +59,8 @@ pub enum Standing {
     Superseded,
 }
 
-/// An `Ephyr-Proof` sent with an unbound token and made with the key to be bound. It covers method, path and body of the
-/// request.
+/// An `Ephyr-Proof` sent with an unbound token and made with the key to be bound. It covers method, path and body of
+/// the request.
 pub struct UnboundProof {
     /// The proof.
     pub proof: ephyr_token::Proof,

@@ -1,5 +1,5 @@
-//! The decision path and its ledger of slots. Every entrypoint builds an action and gets either a permit, which holds its
-//! slot until it is dropped, or a denial.
+//! The decision path and its ledger of slots. Every entrypoint builds an action and gets either a permit, which holds
+//! its slot until it is dropped, or a denial.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,8 +53,8 @@ impl Issued {
 }
 
 /// A permit with its slot. Dropping it frees the slot: either nothing was issued, or the key, made for one command, no
-/// longer exists. If the key is the agent's own, [`Held::keep`] or [`Held::keep_unseen`] keeps the slot while a certificate
-/// exists or may exist.
+/// longer exists. If the key is the agent's own, [`Held::keep`] or [`Held::keep_unseen`] keeps the slot while a
+/// certificate exists or may exist.
 pub struct Held {
     permit: SshPermit,
     gate: Arc<Gate>,
@@ -173,8 +173,8 @@ impl Held {
         &self.permit
     }
 
-    /// Keeps the slot until `expires`, since the signer has issued the certificate, whether or not it reaches the agent.
-    /// Returns the certificate to journal, or `None` if it has expired already or a later one has replaced it.
+    /// Keeps the slot until `expires`, since the signer has issued the certificate, whether or not it reaches the
+    /// agent. Returns the certificate to journal, or `None` if it has expired already or a later one has replaced it.
     pub fn keep(self, serial: Serial, expires: Timestamp) -> Option<Issued> {
         let entry = self.settle(expires, Some(serial))?;
         Some(Issued {
@@ -184,8 +184,8 @@ impl Held {
         })
     }
 
-    /// Keeps the slot until `expires` or until the same certificate is requested again, since the signer may have issued
-    /// one. Its serial is unknown, so nothing is journalled.
+    /// Keeps the slot until `expires` or until the same certificate is requested again, since the signer may have
+    /// issued one. Its serial is unknown, so nothing is journalled.
     pub fn keep_unseen(self, expires: Timestamp) {
         self.settle(expires, None);
     }

@@ -1,5 +1,5 @@
-//! Resolves the text of a task token to its live task. A valid MAC is not enough: the task must be known, with the same
-//! holder, and neither it nor a task above it may be revoked.
+//! Resolves the text of a task token to its live task. A valid MAC is not enough: the task must be known, with the
+//! same holder, and neither it nor a task above it may be revoked.
 
 use ephyr_names::{TaskId, Timestamp};
 use ephyr_token::{TokenError, UnverifiedToken, VerifiedToken};

@@ -1,5 +1,4 @@
-//! What a caller's request must pass before its route is looked at: the rate of the policy, and the session token if
-//! one is given.
+//! Checks before a request is handled: the policy's rate limit, and the session token if there is one.
 
 use ephyr_audit::{DecisionInfo, Event};
 use ephyr_core::caller::AgentCaller;
@@ -10,7 +9,7 @@ use super::error::ApiError;
 use crate::broker::Broker;
 use crate::clock;
 
-/// Counts a request against the policy's rate, on whichever listener it arrived.
+/// Counts a request against the policy's rate limit, which covers both listeners.
 ///
 /// # Errors
 /// 429, with the time to wait.
@@ -30,7 +29,7 @@ pub(crate) fn count_request(broker: &Broker, caller: &AgentCaller) -> Result<(),
 /// Checks the session token, if the request has one.
 ///
 /// # Errors
-/// 401 if it is not that of the caller's session.
+/// 401 if the token is not that of the caller's session.
 pub(super) fn check_session(
     broker: &Broker,
     caller: &AgentCaller,

@@ -1,14 +1,14 @@
-//! The bodies of requests.
+//! Parsing of request bodies.
 
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::error::ApiError;
 
-/// Reads a request's body.
+/// Parses a request's body.
 ///
 /// # Errors
-/// 400 if it is not the JSON object that is expected.
+/// 400 if it is not the expected JSON object.
 pub(super) fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
     let bad = |why: &str| {
         ApiError::new(
@@ -17,7 +17,7 @@ pub(super) fn parse<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiE
             format!("the body: {why}"),
         )
     };
-    // Derived parsers would take a list for the members in their order.
+    // Derived parsers also accept an array of the members in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(bad("a JSON object is expected"));
     }

@@ -1,4 +1,4 @@
-//! What the API answers when it does not do what was asked.
+//! Errors of the API.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::certificate::CertificateError;
 use crate::response::{Body, json};
 use crate::tools::denial_details;
 
-/// An error as the API gives it.
+/// An error response of the API.
 #[derive(Debug)]
 pub struct ApiError(Box<Problem>);
 
@@ -25,7 +25,7 @@ struct Problem {
 }
 
 impl ApiError {
-    /// An error.
+    /// Returns an error without retry time.
     #[must_use]
     pub fn new(status: StatusCode, code: impl Into<String>, message: impl Into<String>) -> Self {
         let (error, code) = (message.into(), code.into());
@@ -38,7 +38,7 @@ impl ApiError {
         }))
     }
 
-    /// There is nothing at that path.
+    /// Returns the error for an unknown path.
     #[must_use]
     pub fn not_found() -> Self {
         let message = "there is nothing at this path; MCP is at /mcp, and the API of the Unix socket at \
@@ -46,7 +46,7 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", message)
     }
 
-    /// The same, to be tried again after so many seconds.
+    /// Sets the number of seconds after which to retry.
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.0.retry_after_seconds = Some(seconds);

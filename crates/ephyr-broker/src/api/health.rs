@@ -9,7 +9,7 @@ use ephyr_api::v1::{
 use crate::broker::{Broker, SandboxView, SignerView};
 use crate::clock;
 
-/// Returns whether the broker is well; with the details for callers that may see them.
+/// Returns the broker's health, with details if `full`.
 #[must_use]
 pub fn health(broker: &Broker, full: bool) -> Health {
     let now = clock::now();

@@ -15,7 +15,7 @@ use crate::certificate;
 use crate::clock;
 use crate::response::{Body, json};
 
-/// Issues a certificate, or says whether it would.
+/// Issues a certificate, or on a dry run reports the decision.
 pub(super) async fn answer(
     broker: &Arc<Broker>,
     caller: &AgentCaller,
@@ -32,12 +32,13 @@ pub(super) async fn answer(
         return preview(broker, caller, &action);
     }
     let (owned, caller) = (Arc::clone(broker), caller.clone());
-    // A task of its own: a caller that leaves in the middle leaves an outcome behind all the same.
+    // In its own task, so that the outcome is recorded even if the caller disconnects.
     let issuing = tokio::spawn(async move {
         certificate::issue(&owned, &caller, action, &asked.public_key).await
     });
     let issued = issuing.await.map_err(|_| {
-        let message = "the request broke off; the audit log says how far it came";
+        let message =
+            "issuing the certificate failed unexpectedly; the audit log shows how far it got";
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
     })??;
     let target = &issued.target;

@@ -1,14 +1,13 @@
-//! What can be asked over the API, by method and path.
-
-use http::request::Parts;
-use http::{Method, StatusCode};
+//! The API's routes, by method and path.
 
 use ephyr_audit::ActionKind;
+use http::request::Parts;
+use http::{Method, StatusCode};
 
 use super::error::ApiError;
 use crate::reads::ReadKind;
 
-/// What can be asked.
+/// A route of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
     /// `GET /v1/whoami`.
@@ -26,10 +25,10 @@ pub enum Route {
 }
 
 impl Route {
-    /// The route of a request.
+    /// Returns the route of a request.
     ///
     /// # Errors
-    /// 404, or 405 where the path is known and the method is not.
+    /// 404 for an unknown path, 405 for a wrong method.
     pub fn of(head: &Parts) -> Result<Self, ApiError> {
         let (method, path) = (&head.method, head.uri.path());
         let allowed = |routes: &[(Method, Self)]| {

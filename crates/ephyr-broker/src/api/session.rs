@@ -1,4 +1,4 @@
-//! Who the caller is, and its session: `GET /v1/whoami`, `POST /v1/session` and `GET /v1/session`.
+//! The caller's identity and API session: `GET /v1/whoami`, `POST /v1/session` and `GET /v1/session`.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::response::{Body, json};
 
-/// Returns what the caller was authenticated as.
+/// Returns the authenticated identity.
 pub(super) fn who_am_i<'a>(policy: &'a Policy, caller: &'a AgentCaller) -> WhoAmI<'a> {
     WhoAmI {
         agent: Cow::Borrowed(caller.agent()),
@@ -28,7 +28,7 @@ pub(super) fn who_am_i<'a>(policy: &'a Policy, caller: &'a AgentCaller) -> WhoAm
     }
 }
 
-/// Opens a session.
+/// Opens an API session.
 pub(super) fn open(
     broker: &Broker,
     caller: &AgentCaller,
@@ -64,7 +64,7 @@ pub(super) fn open(
     Ok(json(StatusCode::OK, &session))
 }
 
-/// Shows the caller's session.
+/// Returns the caller's API session, without its token.
 pub(super) fn show(broker: &Broker, caller: &AgentCaller) -> Result<Response<Body>, ApiError> {
     let Some(expires_at) = broker.sessions().expiry(caller.agent(), clock::now()) else {
         let message = "you have no session; POST /v1/session opens one";
@@ -79,7 +79,7 @@ pub(super) fn show(broker: &Broker, caller: &AgentCaller) -> Result<Response<Bod
     Ok(json(StatusCode::OK, &session))
 }
 
-/// Returns the UID that the caller was authenticated by.
+/// Returns the UID, if the caller was authenticated by it.
 fn uid(caller: &AgentCaller) -> Option<u32> {
     match caller.via() {
         Via::Uid(uid) => Some(uid),

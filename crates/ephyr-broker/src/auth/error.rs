@@ -1,4 +1,4 @@
-//! Why a request was not authenticated: the message for people, the code for programs, and whether it looks like guessing.
+//! Authentication errors: message, reason code, and whether the failure looks like guessing.
 
 use ephyr_core::tokens::TokenRefusal;
 use ephyr_names::AgentName;
@@ -6,12 +6,12 @@ use ephyr_names::AgentName;
 /// Why a request was not authenticated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
-    /// No credential where one is needed.
+    /// The request has no credential.
     #[error(
         "no credential: send `Authorization: Bearer` with an API key (eph_…) or a task token (mac_…)"
     )]
     Missing,
-    /// A header that holds neither.
+    /// The header holds neither an API key nor a task token.
     #[error("the Authorization header is not `Bearer eph_…` or `Bearer mac_…`")]
     Malformed,
     /// An API key or a token with an invalid character.
@@ -19,9 +19,9 @@ pub enum AuthError {
         "the {what} has {stray}; was it copied with quotes, or read from a file with a line break?"
     )]
     Stray {
-        /// Which of the two it resembles.
+        /// `API key` or `task token`.
         what: &'static str,
-        /// The invalid characters, and where they are.
+        /// The invalid characters and their position.
         stray: &'static str,
     },
     /// An API key on the Unix socket.
@@ -29,22 +29,22 @@ pub enum AuthError {
         "an API key is not used on the Unix socket: there your UID says who you are; leave the key out"
     )]
     KeyOnSocket,
-    /// A UID that belongs to no agent.
+    /// The UID belongs to no agent.
     #[error("UID {0} is no agent of the policy; an operator adds it under agents.<name>.uid")]
     UnknownUid(u32),
-    /// A wrong API key.
+    /// The API key is wrong.
     #[error("the API key is not valid")]
     WrongKey,
     /// Too many keys are being tried.
     #[error("too many API keys are being tried; try again in {0} s")]
     Busy(u32),
-    /// A token that is refused.
+    /// The token is refused.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
-    /// A token whose agent the policy no longer has.
+    /// The policy no longer contains the token's agent.
     #[error("the policy no longer knows the agent that this token is for")]
     AgentUnknown,
-    /// A token whose agent has another UID than the peer.
+    /// The token's agent has a UID other than the peer's.
     #[error("this token is for agent {0}, whose UID is not yours")]
     NotYourToken(AgentName),
     /// An unbound token over TCP, of an agent that lives on the appliance.

@@ -1,7 +1,7 @@
 //! API keys of agents that live elsewhere: `eph_<agent>_<random>`, so that one bcrypt comparison suffices.
 //!
-//! A success is remembered under SHA-256(key) for a minute. bcrypt runs off the async threads, a few at a
-//! time and within a budget: whoever tries keys waits, and whoever holds a good key does not notice.
+//! A success is cached under SHA-256(key) for a minute. bcrypt runs on blocking threads, one comparison at a time, and
+//! keys that were never valid share a rate limit, so that guessing does not delay holders of valid keys.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,31 +13,31 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-/// How long a success is remembered.
+/// How long a success is cached.
 const CACHE_MILLIS: i64 = 60_000;
-/// How long a key that was good once goes before strangers in the queue for bcrypt.
+/// How long a key that was valid once is exempt from [`UNKNOWN_KEY_RATE`].
 const TRUSTED_MILLIS: i64 = 3_600_000;
-/// Entries kept at once; more than there can be agents in a policy of sane size.
+/// Capacity of the cache; exceeds the number of agents in any realistic policy.
 const CACHE_ENTRIES: usize = 4096;
-/// bcrypt comparisons at once.
+/// Maximum number of concurrent bcrypt comparisons.
 const CONCURRENT: usize = 1;
-/// Comparisons of keys that were never good.
-const STRANGERS: Rate = Rate {
+/// Rate limit for comparisons of keys that were never valid.
+const UNKNOWN_KEY_RATE: Rate = Rate {
     count: 8,
     window: Ttl::from_secs(4),
 };
 
-/// A bcrypt hash. It is a credential: it is neither shown nor compared as text.
+/// A bcrypt hash of an API key. It is a credential, so it has no `Debug` or `Display`.
 #[derive(Clone)]
 pub struct KeyHash(Arc<Zeroizing<String>>);
 
-/// The text is no bcrypt hash.
+/// The text is not a bcrypt hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a bcrypt hash such as `ephyr keys new` prints ($2b$10$…)")]
 pub struct KeyHashError;
 
 impl KeyHash {
-    /// Takes a hash as the policy or a credential gives it.
+    /// Parses a hash from the policy or a credential file.
     ///
     /// # Errors
     /// When it is not a bcrypt hash.
@@ -52,50 +52,49 @@ impl KeyHash {
 /// Why a key was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyRefused {
-    /// It is nobody's key.
+    /// It is not a valid key of any agent.
     Wrong,
-    /// Too many keys are being tried; after this many seconds there is room.
+    /// Too many keys are being tried; retry after this many seconds.
     Busy(u32),
 }
 
-/// Checks API keys.
+/// Verifies API keys.
 pub struct Keys {
-    known: Mutex<Known>,
+    cache: Mutex<KeyCache>,
     running: Semaphore,
 }
 
-struct Known {
-    good: HashMap<Digest, Good>,
-    strangers: RateWindow,
-    /// How often everyone was forgotten: what was compared with a hash of before is not remembered.
-    forgotten: u64,
+struct KeyCache {
+    verified: HashMap<Digest, VerifiedKey>,
+    unknown_rate: RateWindow,
+    /// Incremented by each reload; a comparison with a hash of an older policy is not cached as current.
+    generation: u64,
 }
 
-struct Good {
+struct VerifiedKey {
     agent: AgentName,
     checked: Timestamp,
-    /// What [`Known::forgotten`] was when its agent's hash was looked up.
-    forgotten: u64,
+    /// [`KeyCache::generation`] when the agent's hash was looked up.
+    generation: u64,
 }
 
-/// What is known of a key before it is compared.
-enum Cached {
-    /// It was compared within the last minute.
+/// The cache's answer for a key.
+enum CacheLookup {
+    /// Verified within the last minute, under the policy in force.
     Fresh(AgentName),
-    /// It was good once, and not long ago.
+    /// Verified within the last hour.
     Trusted,
-    /// Nothing.
-    Stranger,
+    /// Not cached.
+    Unknown,
 }
 
 impl Default for Keys {
-    /// Knows no key yet.
     fn default() -> Self {
         Self {
-            known: Mutex::new(Known {
-                good: HashMap::new(),
-                strangers: RateWindow::new(STRANGERS),
-                forgotten: 0,
+            cache: Mutex::new(KeyCache {
+                verified: HashMap::new(),
+                unknown_rate: RateWindow::new(UNKNOWN_KEY_RATE),
+                generation: 0,
             }),
             running: Semaphore::new(CONCURRENT),
         }
@@ -103,21 +102,20 @@ impl Default for Keys {
 }
 
 impl Keys {
-    /// After a reload each key is compared anew. One that was good goes before strangers still: whoever tries
-    /// keys meanwhile does not keep out those who hold one.
+    /// Forces a new comparison for each key, after a reload. Recently verified keys stay exempt from the rate limit, so
+    /// that guessing during a reload does not lock out their holders.
     pub fn forget(&self) {
-        self.known().forgotten += 1;
+        self.cache().generation += 1;
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, KeyCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose key it is. `hash_of` gives an agent's hash in the policy that is in force when it is called.
+    /// Returns the agent that a key belongs to. `hash_of` returns an agent's hash in the policy in force at the call.
     ///
     /// # Errors
-    /// [`KeyRefused`], without a hint whether it was the agent or the key: an agent without a key costs
-    /// what a wrong key costs.
+    /// [`KeyRefused`]. Neither the error nor the time it takes tells an agent without a key from a wrong key.
     pub async fn check(
         &self,
         key: &str,
@@ -125,23 +123,23 @@ impl Keys {
         hash_of: impl Fn(&AgentName) -> Option<KeyHash>,
     ) -> Result<AgentName, KeyRefused> {
         let digest = Digest(Sha256::digest(key.as_bytes()).into());
-        if let Cached::Fresh(agent) = self.cached(digest, now) {
+        if let CacheLookup::Fresh(agent) = self.cached(digest, now) {
             return Ok(agent);
         }
         let agent = named_agent(key).ok_or(KeyRefused::Wrong)?;
-        // Before the hash is looked up: a reload in between then shows.
-        let forgotten = self.known().forgotten;
+        // Read before the hash is looked up, so that a reload in between invalidates the result.
+        let generation = self.cache().generation;
         let own = hash_of(&agent);
-        let (has_key, hash) = (own.is_some(), own.unwrap_or_else(nobodys_hash));
+        let (has_key, hash) = (own.is_some(), own.unwrap_or_else(dummy_hash));
         let Ok(_running) = self.running.acquire().await else {
             return Err(KeyRefused::Busy(1));
         };
-        // Whoever waited behind a comparison of the same key needs none of its own.
+        // A request that waited for a comparison of the same key needs none of its own.
         match self.cached(digest, now) {
-            Cached::Fresh(agent) => return Ok(agent),
-            Cached::Trusted => {}
-            Cached::Stranger => {
-                let taken = try_take(&mut self.known().strangers, now);
+            CacheLookup::Fresh(agent) => return Ok(agent),
+            CacheLookup::Trusted => {}
+            CacheLookup::Unknown => {
+                let taken = try_take(&mut self.cache().unknown_rate, now);
                 taken.map_err(KeyRefused::Busy)?;
             }
         }
@@ -150,55 +148,56 @@ impl Keys {
             bcrypt::non_truncating_verify(key.as_bytes(), &hash.0).unwrap_or(false)
         });
         if !compared.await.unwrap_or(false) || !has_key {
-            // It was good before a reload, if ever.
-            self.known().good.remove(&digest);
+            // A cached entry is from an older policy.
+            self.cache().verified.remove(&digest);
             return Err(KeyRefused::Wrong);
         }
-        self.remember(digest, agent.clone(), now, forgotten);
+        self.remember(digest, agent.clone(), now, generation);
         Ok(agent)
     }
 
-    fn cached(&self, digest: Digest, now: Timestamp) -> Cached {
-        let known = self.known();
-        match known.good.get(&digest) {
-            Some(good) if good.forgotten == known.forgotten && fresh(good, now, CACHE_MILLIS) => {
-                Cached::Fresh(good.agent.clone())
+    fn cached(&self, digest: Digest, now: Timestamp) -> CacheLookup {
+        let cache = self.cache();
+        match cache.verified.get(&digest) {
+            Some(key) if key.generation == cache.generation && fresh(key, now, CACHE_MILLIS) => {
+                CacheLookup::Fresh(key.agent.clone())
             }
-            Some(good) if fresh(good, now, TRUSTED_MILLIS) => Cached::Trusted,
-            _ => Cached::Stranger,
+            Some(key) if fresh(key, now, TRUSTED_MILLIS) => CacheLookup::Trusted,
+            _ => CacheLookup::Unknown,
         }
     }
 
-    fn remember(&self, digest: Digest, agent: AgentName, now: Timestamp, forgotten: u64) {
-        let mut known = self.known();
-        if known.good.len() >= CACHE_ENTRIES {
-            known.good.retain(|_, good| fresh(good, now, CACHE_MILLIS));
+    fn remember(&self, digest: Digest, agent: AgentName, now: Timestamp, generation: u64) {
+        let mut cache = self.cache();
+        if cache.verified.len() >= CACHE_ENTRIES {
+            cache
+                .verified
+                .retain(|_, key| fresh(key, now, CACHE_MILLIS));
         }
-        if known.good.len() < CACHE_ENTRIES {
-            known.good.insert(
+        if cache.verified.len() < CACHE_ENTRIES {
+            cache.verified.insert(
                 digest,
-                Good {
+                VerifiedKey {
                     agent,
                     checked: now,
-                    forgotten,
+                    generation,
                 },
             );
         }
     }
 }
 
-fn fresh(good: &Good, now: Timestamp, millis: i64) -> bool {
-    (0..millis).contains(&now.unix_millis().saturating_sub(good.checked.unix_millis()))
+fn fresh(key: &VerifiedKey, now: Timestamp, millis: i64) -> bool {
+    (0..millis).contains(&now.unix_millis().saturating_sub(key.checked.unix_millis()))
 }
 
-/// What a key for an agent without one is compared with. Nobody knows what it is the hash of, and that
-/// would not help either.
-fn nobodys_hash() -> KeyHash {
+/// Returns the hash that keys of agents without one are compared with, to equalise the time. A match is refused too.
+fn dummy_hash() -> KeyHash {
     const HASH: &str = "$2b$10$AZOz/TtZIVZ4wfLNlBUyYOMM3nzaGrg8JOe7UZKy0c3EJK8gGAzu6";
     KeyHash(Arc::new(Zeroizing::new(HASH.to_owned())))
 }
 
-/// The agent that a key names, if it has the form of one.
+/// Returns the agent that a well-formed key names.
 fn named_agent(key: &str) -> Option<AgentName> {
     let (agent, random) = key.strip_prefix("eph_")?.rsplit_once('_')?;
     if key.len() > 200
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_good_key_is_its_agents_and_a_wrong_one_nobodys() {
+    async fn valid_key_identifies_its_agent() {
         let keys = Keys::default();
         let hash = hash();
         let of = |agent: &AgentName| (agent.as_str() == "claude").then(|| hash.clone());
@@ -248,16 +247,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_success_is_remembered_for_a_minute_and_not_past_a_reload() {
+    async fn success_is_cached_for_a_minute_or_until_a_reload() {
         let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
         let none = |_: &AgentName| None;
         keys.check(KEY, at(0), of).await.unwrap();
-        assert!(
-            keys.check(KEY, at(59_999), none).await.is_ok(),
-            "remembered"
-        );
+        assert!(keys.check(KEY, at(59_999), none).await.is_ok(), "cached");
         assert_eq!(
             keys.check(KEY, at(60_000), none).await,
             Err(KeyRefused::Wrong),
@@ -273,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn strangers_are_held_to_a_budget_while_a_known_key_is_not() {
+    async fn only_unknown_keys_are_rate_limited() {
         let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
@@ -286,15 +282,15 @@ mod tests {
                 busy += 1;
             }
         }
-        assert!(busy >= 30, "{busy} of 40 were put off");
+        assert!(busy >= 30, "{busy} of 40 were rate limited");
         assert!(
             keys.check(KEY, at(90_000), of).await.is_ok(),
-            "good before, so compared at once"
+            "verified before, so exempt"
         );
     }
 
     #[tokio::test]
-    async fn what_has_not_the_form_of_a_key_is_refused_without_a_comparison() {
+    async fn malformed_key_is_refused_without_a_comparison() {
         let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
@@ -304,26 +300,30 @@ mod tests {
             &format!("{KEY}!"),
             &long,
         ] {
-            for _ in 0..2 * STRANGERS.count {
+            for _ in 0..2 * UNKNOWN_KEY_RATE.count {
                 let refused = keys.check(malformed, at(0), of).await;
                 assert_eq!(refused, Err(KeyRefused::Wrong), "{malformed}");
             }
         }
-        for _ in 0..STRANGERS.count {
-            let stranger = keys.check(&format!("{KEY}x"), at(0), of).await;
-            assert_eq!(stranger, Err(KeyRefused::Wrong), "all turns are left");
+        for _ in 0..UNKNOWN_KEY_RATE.count {
+            let unknown = keys.check(&format!("{KEY}x"), at(0), of).await;
+            assert_eq!(
+                unknown,
+                Err(KeyRefused::Wrong),
+                "the rate limit is untouched"
+            );
         }
-        let stranger = keys.check(&format!("{KEY}x"), at(0), of).await;
-        assert_eq!(stranger, Err(KeyRefused::Busy(5)));
+        let unknown = keys.check(&format!("{KEY}x"), at(0), of).await;
+        assert_eq!(unknown, Err(KeyRefused::Busy(5)));
     }
 
     #[test]
-    fn there_is_an_end_to_how_many_keys_are_remembered() {
+    fn key_cache_is_bounded() {
         let keys = Keys::default();
         let remember = |n: usize, now| {
             let digest = Digest(Sha256::digest(n.to_be_bytes()).into());
             keys.remember(digest, "claude".parse().unwrap(), now, 0);
-            matches!(keys.cached(digest, now), Cached::Fresh(_))
+            matches!(keys.cached(digest, now), CacheLookup::Fresh(_))
         };
         assert!((0..CACHE_ENTRIES).all(|n| remember(n, at(0))));
         assert!(!remember(CACHE_ENTRIES, at(0)));
@@ -331,11 +331,11 @@ mod tests {
             remember(CACHE_ENTRIES, at(CACHE_MILLIS)),
             "the others are old"
         );
-        assert_eq!(keys.known().good.len(), 1);
+        assert_eq!(keys.cache().verified.len(), 1);
     }
 
     #[tokio::test]
-    async fn a_reload_makes_no_stranger_of_a_good_key_unless_its_hash_is_gone() {
+    async fn reload_keeps_a_key_exempt_unless_its_hash_is_gone() {
         let keys = Keys::default();
         let hash = hash();
         let of = |_: &AgentName| Some(hash.clone());
@@ -349,16 +349,19 @@ mod tests {
             guess(n).await;
         }
         keys.forget();
-        assert!(keys.check(KEY, at(0), of).await.is_ok(), "compared at once");
+        assert!(
+            keys.check(KEY, at(0), of).await.is_ok(),
+            "exempt from the rate limit"
+        );
         keys.forget();
         let gone = keys.check(KEY, at(0), none).await;
         assert_eq!(gone, Err(KeyRefused::Wrong), "compared anew");
         let again = keys.check(KEY, at(0), none).await;
-        assert_eq!(again, Err(KeyRefused::Busy(5)), "as anyone's");
+        assert_eq!(again, Err(KeyRefused::Busy(5)), "no longer exempt");
     }
 
     #[tokio::test]
-    async fn a_key_compared_while_the_policy_changed_is_not_remembered() {
+    async fn key_compared_during_a_reload_is_not_cached() {
         let keys = Keys::default();
         let hash = hash();
         // The reload comes right after the old hash was looked up.
@@ -372,18 +375,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_without_a_key_looks_like_one_with_another_key() {
+    async fn agent_without_a_key_looks_like_a_wrong_key() {
         let keys = Keys::default();
         let none = |_: &AgentName| None;
-        for _ in 0..STRANGERS.count {
+        for _ in 0..UNKNOWN_KEY_RATE.count {
             assert_eq!(keys.check(KEY, at(0), none).await, Err(KeyRefused::Wrong));
         }
         assert_eq!(keys.check(KEY, at(0), none).await, Err(KeyRefused::Busy(5)));
-        assert!(KeyHash::new(&nobodys_hash().0).is_ok());
+        assert!(KeyHash::new(&dummy_hash().0).is_ok());
     }
 
     #[tokio::test]
-    async fn many_connections_with_one_good_key_are_no_strangers() {
+    async fn concurrent_requests_with_a_valid_key_are_not_limited() {
         let keys = Arc::new(Keys::default());
         let hash = hash();
         let mut waiting = tokio::task::JoinSet::new();
@@ -397,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_checked_when_it_is_read() {
+    fn invalid_bcrypt_hash_is_refused() {
         assert!(KeyHash::new("$2b$10$short").is_err());
         assert!(KeyHash::new("plain").is_err());
     }

@@ -1,5 +1,4 @@
-//! Authentication. Three credentials count: the peer's UID on the Unix socket, an API key over TCP, and a task
-//! token on either, whose task must be alive here. Nothing else names an agent.
+//! Authentication by the peer's UID on the Unix socket, an API key over TCP, or the token of a live task on either.
 
 mod error;
 pub mod keys;
@@ -68,10 +67,10 @@ pub async fn admit(
 }
 
 impl Admitted {
-    /// The caller, once the body has been seen.
+    /// Returns the caller; verifies a bound token's proof, which covers the body.
     ///
     /// # Errors
-    /// [`AuthError::Proof`] where a bound token's proof does not cover this request.
+    /// [`AuthError::Proof`]: a bound token's proof does not cover this request.
     pub fn caller(
         self,
         broker: &Broker,
@@ -81,7 +80,7 @@ impl Admitted {
         let Self { caller, proof } = self;
         let is_unbound = caller.token().is_some_and(|token| token.holder().is_none());
         match proof {
-            // It is by the key that is to be bound, and checked when that key is known.
+            // Made with the key to be bound, which only the arguments of task_bind name; verified then.
             Some(proof) if is_unbound => Ok(caller.with_proof(UnboundProof {
                 proof,
                 method: head.method.as_str().to_owned(),
@@ -97,7 +96,7 @@ impl Admitted {
     }
 }
 
-/// The credential of an `Authorization` header.
+/// Returns the credential in an `Authorization` header.
 fn credential(value: &[u8]) -> Result<&str, AuthError> {
     let text = bearer(value).ok_or(AuthError::Malformed)?;
     match stray(text) {
@@ -149,7 +148,7 @@ mod tests {
     use super::{AuthError, bearer, credential};
 
     #[test]
-    fn stray_characters_of_a_credential_are_told_and_never_repeated() {
+    fn stray_characters_are_reported_without_the_credential() {
         const SECRET: &str = "0123456789abcdefghijklmnop";
         for (text, what, stray) in [
             ("eph_a_@\u{a0}", "API key", "white space at its end"),
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bearer_header_gives_a_credential() {
+    fn only_bearer_headers_give_a_credential() {
         assert_eq!(bearer(b"Bearer abc"), Some("abc"));
         assert_eq!(bearer(b"bearer  abc"), Some("abc"));
         for bad in [

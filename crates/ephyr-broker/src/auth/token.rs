@@ -1,4 +1,4 @@
-//! Callers with a task token: what the policy and the way in require of them besides a live task, and their proofs.
+//! Authentication by task token: requirements of the policy and the listener, and proofs of possession.
 
 use ephyr_core::caller::{AgentCaller, Standing};
 use ephyr_core::tokens;
@@ -34,8 +34,8 @@ pub(super) fn admit(
         }
         _ => {}
     }
-    // The policy may have begun to require keys after the token was made. A task that was made to be bound
-    // says so itself.
+    // A reload may have added require_pop after the token was minted. A task that must be bound is
+    // restricted by its standing.
     if agent.require_pop && token.holder().is_none() && standing == Standing::Full {
         return Err(AuthError::HolderRequired(agent.name.clone()));
     }
@@ -54,7 +54,7 @@ pub(super) fn admit(
     })
 }
 
-/// Checks that a bound token's holder made this very request, and only once.
+/// Verifies that a bound token's holder made this request, and that it is not a replay.
 pub(super) fn prove(
     broker: &Broker,
     caller: &AgentCaller,
@@ -81,11 +81,10 @@ pub(super) fn prove(
     accept(broker, caller.agent(), proof, holder, &request)
 }
 
-/// Checks that the holder of `holder` made the request that its unbound token came with, and that it is no repetition:
-/// what binding requires.
+/// Verifies, before binding, that the owner of `holder` made the request and that it is not a replay.
 ///
 /// # Errors
-/// [`AuthError::Proof`] says what is missing.
+/// [`AuthError::Proof`]: the proof is missing, invalid or a replay.
 pub fn prove_new_holder(
     broker: &Broker,
     caller: &AgentCaller,
@@ -124,14 +123,14 @@ fn accept(
         .map_err(|error| AuthError::Proof(error.to_string()))
 }
 
-/// The request target as proofs cover it.
+/// Returns the request target in the form that proofs cover.
 pub(super) fn target(head: &Parts) -> &str {
     head.uri
         .path_and_query()
         .map_or("/", http::uri::PathAndQuery::as_str)
 }
 
-/// SHA-256 of a body.
+/// Returns the SHA-256 of a body.
 pub(super) fn digest(body: &[u8]) -> ephyr_names::Digest {
     ephyr_names::Digest(Sha256::digest(body).into())
 }

@@ -9,28 +9,29 @@ use ephyr_sandbox::log;
 use crate::broker::Broker;
 use crate::clock;
 
-/// What was already logged, to avoid repeats.
+/// Failures that were already logged, to avoid repeats.
 #[derive(Default)]
 pub(super) struct OpenFiles {
     /// The start of the failure that was logged.
     failing_since: Option<Timestamp>,
     is_failing: bool,
-    /// Why the state cannot be restored.
+    /// Why the state directory cannot be restored.
     state: Option<String>,
 }
 
 impl OpenFiles {
-    /// Checks all files, restores what it can, and logs it.
+    /// Checks all files, restores those of the state directory, and logs changes.
     pub(super) async fn look(&mut self, broker: &Arc<Broker>) {
         broker.audit().writer().look();
-        self.tell_of_log(broker);
+        self.report_audit_log(broker);
         if broker.state().displaced().is_some() {
             self.restore_state(broker).await;
         }
     }
 
-    /// The log's own thread restores it, possibly before this check, hence the last failure.
-    fn tell_of_log(&mut self, broker: &Broker) {
+    /// Logs when writing the audit log fails and recovers. Its writer thread may recover before this check, so the last
+    /// failure counts, not only a current one.
+    fn report_audit_log(&mut self, broker: &Broker) {
         let writer = broker.audit().writer();
         if let Some(last) = writer.last_failure()
             && self.failing_since != Some(last.since)

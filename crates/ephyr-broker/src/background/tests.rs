@@ -1,4 +1,4 @@
-//! The signer's delegation is looked at before it is believed.
+//! Tests of delegation checks, countersignatures and the end of background tasks.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,19 +17,19 @@ fn key(seed: u8) -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
 }
 
-/// How a signer answers otherwise than it should.
+/// A fault in the signer's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lie {
-    Nothing,
+enum Fault {
+    None,
     OtherEpoch,
     OtherKey,
     SignedByAnother,
-    LongOver,
+    Expired,
     UnsignedTimes,
     AnotherAnswer,
 }
 
-fn answer(asked: Request, lie: Lie) -> Reply {
+fn answer(asked: Request, fault: Fault) -> Reply {
     let Request::Delegate {
         epoch,
         public_key,
@@ -42,7 +42,11 @@ fn answer(asked: Request, lie: Lie) -> Reply {
     };
     let now = clock::now();
     let ago = |seconds| Timestamp::from_unix_seconds(now.unix_seconds() - seconds);
-    let begun = if lie == Lie::LongOver { ago(7200) } else { now };
+    let begun = if fault == Fault::Expired {
+        ago(7200)
+    } else {
+        now
+    };
     let mut payload = DelegationPayload {
         epoch,
         broker_id: broker_id.as_str().to_owned(),
@@ -51,19 +55,23 @@ fn answer(asked: Request, lie: Lie) -> Reply {
         mint_until: begun.after(Ttl::from_secs(3600)),
         valid_until: begun.after(Ttl::from_secs(7200)),
     };
-    match lie {
-        Lie::OtherEpoch => payload.epoch = EpochId::from_bits(7),
-        Lie::OtherKey => payload.public_key = key(9).public_key().key_data().ed25519().unwrap().0,
-        Lie::AnotherAnswer => {
+    match fault {
+        Fault::OtherEpoch => payload.epoch = EpochId::from_bits(7),
+        Fault::OtherKey => payload.public_key = key(9).public_key().key_data().ed25519().unwrap().0,
+        Fault::AnotherAnswer => {
             let public_key = String::new();
             return Reply::RootPublicKey { public_key };
         }
         _ => {}
     }
-    let ca = key(if lie == Lie::SignedByAnother { 8 } else { 7 });
+    let ca = key(if fault == Fault::SignedByAnother {
+        8
+    } else {
+        7
+    });
     let signed = DelegationCertificate::sign(payload, &ca).unwrap();
     let mut payload = signed.payload;
-    if lie == Lie::UnsignedTimes {
+    if fault == Fault::UnsignedTimes {
         payload.mint_until = payload.mint_until.after(Ttl::from_secs(60));
         payload.valid_until = payload.valid_until.after(Ttl::from_secs(60));
     }
@@ -79,29 +87,33 @@ fn answer(asked: Request, lie: Lie) -> Reply {
 }
 
 #[tokio::test]
-async fn a_delegation_that_was_not_asked_for_or_not_signed_starts_no_epoch() {
-    for lie in [
-        Lie::OtherEpoch,
-        Lie::OtherKey,
-        Lie::SignedByAnother,
-        Lie::LongOver,
-        Lie::UnsignedTimes,
-        Lie::AnotherAnswer,
-        Lie::Nothing,
+async fn invalid_delegation_starts_no_epoch() {
+    for fault in [
+        Fault::OtherEpoch,
+        Fault::OtherKey,
+        Fault::SignedByAnother,
+        Fault::Expired,
+        Fault::UnsignedTimes,
+        Fault::AnotherAnswer,
+        Fault::None,
     ] {
         let bench = Bench::without_epoch(&policy());
-        bench.signer(move |asked| answer(asked, lie));
+        bench.signer(move |asked| answer(asked, fault));
         let started = new_epoch(&bench.broker, clock::now()).await;
-        assert_eq!(started.is_ok(), lie == Lie::Nothing, "{lie:?}: {started:?}");
+        assert_eq!(
+            started.is_ok(),
+            fault == Fault::None,
+            "{fault:?}: {started:?}"
+        );
         let minting = bench.broker.state().newest_epoch().is_some();
-        assert_eq!(minting, lie == Lie::Nothing, "{lie:?}");
+        assert_eq!(minting, fault == Fault::None, "{fault:?}");
         let recorded = bench.events().iter().any(|event| event == "epoch_started");
-        assert_eq!(recorded, lie == Lie::Nothing, "{lie:?}");
+        assert_eq!(recorded, fault == Fault::None, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn what_earlier_lives_left_is_countersigned_first() {
+async fn records_of_earlier_processes_are_countersigned_first() {
     let bench = Bench::new(&policy());
     let (told, mut asked) = tokio::sync::mpsc::unbounded_channel();
     bench.signer(move |request| {
@@ -139,7 +151,7 @@ async fn stopped_background_task_ends_the_broker() {
     assert!(why.contains("panicked"), "{why}");
 }
 
-/// A signer that says once that it has seen so many records, and countersigns from then on.
+/// Returns a signer that once reports having seen `seen` records, and countersigns afterwards.
 fn forgetful_signer(seen: u64) -> impl Fn(Request) -> Reply {
     let said = AtomicBool::new(false);
     move |asked| {
@@ -169,7 +181,7 @@ fn forgetful_signer(seen: u64) -> impl Fn(Request) -> Reply {
 }
 
 #[tokio::test]
-async fn a_log_of_which_the_signer_has_seen_more_than_there_is_was_cut() {
+async fn log_shorter_than_the_signer_has_seen_is_truncated() {
     for (seen, cut) in [(0, false), (1000, true)] {
         let bench = Bench::new(&policy());
         bench.signer(forgetful_signer(seen));

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_says_who_or_where_stands_once() {
+    fn identifying_headers_must_be_unique() {
         let checked = |headers: &[_]| check_headers(Version::HTTP_11, headers);
         for name in SINGLE.iter().chain(&SINGLE_LINE) {
             let name = name.as_str();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_known_expectation_is_met() {
+    fn only_100_continue_is_accepted() {
         let expect = |version, value| check_headers(version, &[("expect", value)]);
         for good in ["100-continue", "100-Continue"] {
             assert_eq!(expect(Version::HTTP_11, good), Ok(()));

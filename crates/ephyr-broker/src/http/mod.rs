@@ -1,4 +1,4 @@
-//! What the broker serves over HTTP: on the Unix socket for agents of this host, on a loopback port for MCP clients.
+//! The HTTP front end: a Unix socket for agents of this host and a loopback port for MCP clients.
 
 mod head;
 mod oauth;

@@ -59,7 +59,7 @@ mod tests {
     use super::asks;
 
     #[test]
-    fn the_endpoints_of_oauth_are_known_and_no_others() {
+    fn only_oauth_paths_are_recognised() {
         for path in [
             "/register",
             "/token",

@@ -1,4 +1,4 @@
-//! Which path means what, and who may ask.
+//! Routes requests by path and authenticates their callers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,9 @@ use crate::response::{Body, json};
 
 /// The path of MCP.
 const MCP: &str = "/mcp";
-/// How long whoever seems to guess credentials waits for the answer.
+/// Delay of the answer to a failed authentication that looks like guessing.
 const GUESS_DELAY: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 1000 });
-/// How long MCP clients may keep the list of tools: a reload can change it.
+/// How long MCP clients may cache the list of tools; a reload can change it.
 const LIST_TTL: Duration = Duration::from_secs(30);
 
 /// The listener that a router serves.
@@ -45,7 +45,7 @@ pub struct Router {
     api: bool,
 }
 
-/// A request that may go on.
+/// A request whose head was accepted.
 pub(crate) enum Request {
     /// An MCP message.
     Mcp(Peer, Admitted),
@@ -57,7 +57,7 @@ impl Router {
     /// Returns a router for one entrypoint.
     ///
     /// # Errors
-    /// Never in practice: what is serialised here is fixed.
+    /// Never in practice: the serialised values are constant.
     pub fn new(
         broker: Arc<Broker>,
         entrypoint: Entrypoint,
@@ -117,7 +117,7 @@ impl Router {
         self.broker.audit().note(record);
     }
 
-    /// Returns whether the peer sees the details of health: any agent or operator, known by its UID.
+    /// Returns whether the peer sees the details of health: agents and operators, by UID.
     fn sees_details(&self, peer: Peer) -> bool {
         match peer {
             Peer::Uid(uid) => Caller::of_uid(&self.broker.policy(), uid).is_some(),

@@ -1,4 +1,4 @@
-//! What the router refuses, and what becomes of a command whose task is revoked between its steps.
+//! Tests of the router: admission, authentication, and commands whose task is revoked.
 
 use ephyr_names::Ttl;
 use http::{Method, StatusCode};
@@ -11,6 +11,7 @@ use crate::testing::{Answer, Bench, HOME_UID, admit, ask, finish, head, mcp, pol
 const HOME: Peer = Peer::Uid(HOME_UID);
 const FAR: Peer = Peer::Ip(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
 const LIFE: Ttl = Ttl::from_secs(600);
+
 fn get(path: &str, headers: &[(&str, &str)]) -> (http::request::Parts, String) {
     (head(Method::GET, path, headers), String::new())
 }
@@ -30,14 +31,14 @@ fn call(tool: &str, arguments: &Value, token: &str) -> (http::request::Parts, St
     )
 }
 
-/// What a tool's refusal tells programs.
+/// Returns the reason code of a tool's refusal.
 fn reason(answer: &Answer) -> &Value {
     assert_eq!(answer.body["result"]["isError"], true, "{}", answer.body);
     &answer.body["result"]["_meta"]["ephyr/error"]["reason"]
 }
 
 #[tokio::test]
-async fn over_tcp_there_is_no_api_but_whoami() {
+async fn tcp_serves_only_whoami_of_the_api() {
     let bench = Bench::new(&policy());
     let origins = Vec::new();
     let (unix, tcp) = (
@@ -58,7 +59,7 @@ async fn over_tcp_there_is_no_api_but_whoami() {
 }
 
 #[tokio::test]
-async fn health_has_particulars_for_insiders_only() {
+async fn health_details_need_a_known_uid() {
     let bench = Bench::new(&policy());
     let unix = bench.router(Entrypoint::Unix);
     for (peer, inside) in [
@@ -77,21 +78,21 @@ async fn health_has_particulars_for_insiders_only() {
 }
 
 #[tokio::test]
-async fn whoever_may_ask_without_a_name_is_answered_before_a_body_is_read() {
+async fn health_is_answered_without_reading_a_body() {
     let bench = Bench::new(&policy());
     let origins = Vec::new();
     let tcp = bench.router(Entrypoint::Tcp { origins });
     let headers = [("content-length", "1048576")];
     let asked = head(Method::GET, "/v1/health", &headers);
     let Err(answer) = admit(&tcp, FAR, &asked).await else {
-        panic!("a body of 1 MiB would be read for somebody unknown");
+        panic!("a body of 1 MiB would be read from an unknown caller");
     };
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.body["status"], "ok");
 }
 
 #[tokio::test]
-async fn the_rate_of_the_policy_holds_for_the_api_and_for_mcp_together() {
+async fn rate_limit_covers_api_and_mcp_together() {
     let mut policy = policy();
     policy["global"]["rate_limit"] = json!("3/1m");
     let bench = Bench::new(&policy);
@@ -117,7 +118,7 @@ async fn the_rate_of_the_policy_holds_for_the_api_and_for_mcp_together() {
 }
 
 #[tokio::test]
-async fn a_session_token_counts_where_it_is_given_and_the_name_is_ones_own() {
+async fn api_session_checks_token_and_agent_name() {
     let bench = Bench::new(&policy());
     let unix = bench.router(Entrypoint::Unix);
     let wrong = ask(
@@ -168,7 +169,7 @@ async fn a_session_token_counts_where_it_is_given_and_the_name_is_ones_own() {
 }
 
 #[tokio::test]
-async fn a_token_that_must_be_bound_first_opens_neither_api_nor_resources() {
+async fn token_to_be_bound_opens_neither_api_nor_resources() {
     let bench = Bench::new(&policy());
     let unix = bench.router(Entrypoint::Unix);
     let deadline = clock::now().after(Ttl::from_secs(30));
@@ -197,7 +198,7 @@ async fn a_token_that_must_be_bound_first_opens_neither_api_nor_resources() {
 }
 
 #[tokio::test]
-async fn a_token_is_worth_nothing_after_its_time_or_with_a_key_that_is_not_its_tasks() {
+async fn expired_or_wrongly_bound_token_is_refused() {
     let bench = Bench::new(&policy());
     let unix = bench.router(Entrypoint::Unix);
     let refused = async |token: &str, headers: &[(&str, &str)]| {
@@ -208,7 +209,7 @@ async fn a_token_is_worth_nothing_after_its_time_or_with_a_key_that_is_not_its_t
     };
     let good = bench.task("home", LIFE, |_| {}).1;
     assert_eq!(refused(&good, &[]).await, Value::Null);
-    // Its record outlives it here, as it does until the next sweep.
+    // The record still exists, as it does until the next sweep.
     let over = bench.task("home", Ttl::from_secs(0), |_| {}).1;
     assert_eq!(refused(&over, &[]).await, "expired");
 
@@ -231,7 +232,7 @@ async fn a_token_is_worth_nothing_after_its_time_or_with_a_key_that_is_not_its_t
 }
 
 #[tokio::test]
-async fn who_makes_roots_and_how_long_they_live_is_the_policys_word() {
+async fn policy_limits_root_creation_and_ttl() {
     let mut text = policy();
     text["agents"]["home"]["delegated_only"] = json!(true);
     text["agents"]["home"]["accept_delegation_from"] = json!(["away"]);
@@ -249,7 +250,7 @@ async fn who_makes_roots_and_how_long_they_live_is_the_policys_word() {
 }
 
 #[tokio::test]
-async fn a_child_of_an_agent_that_must_prove_possession_must_be_bound() {
+async fn require_pop_makes_a_child_bindable_only() {
     for must in [true, false] {
         let mut policy = policy();
         policy["agents"]["away"]["require_pop"] = json!(must);
@@ -265,7 +266,7 @@ async fn a_child_of_an_agent_that_must_prove_possession_must_be_bound() {
 }
 
 #[tokio::test]
-async fn a_task_revoked_between_a_commands_arrival_and_its_start_starts_nothing() {
+async fn task_revoked_before_the_command_starts_runs_nothing() {
     let bench = Bench::new(&policy());
     let unix = bench.router(Entrypoint::Unix);
     let arguments = json!({"target": "web", "role": "read", "command": "id"});
@@ -297,7 +298,7 @@ async fn a_task_revoked_between_a_commands_arrival_and_its_start_starts_nothing(
 }
 
 #[tokio::test]
-async fn revoking_a_task_ends_its_command_also_while_the_target_does_not_answer() {
+async fn revocation_ends_a_command_on_an_unresponsive_target() {
     let target = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut policy = policy();
     policy["targets"]["web"]["port"] = json!(target.local_addr().unwrap().port());
@@ -308,7 +309,7 @@ async fn revoking_a_task_ends_its_command_also_while_the_target_does_not_answer(
     let arguments = json!({"target": "web", "role": "read", "command": "id"});
     let (request, router) = (call("exec", &arguments, &token), unix.clone());
     let running = tokio::spawn(async move { ask(&router, HOME, request).await });
-    // The target takes the connection and says nothing.
+    // The target accepts the connection and sends nothing.
     let connection = tokio::task::spawn_blocking(move || target.accept().unwrap().0);
     let connection = connection.await.unwrap();
     let revoke = call("task_revoke", &json!({"task_id": id}), "");

@@ -1,4 +1,4 @@
-//! Why the broker ends, by who can mend it.
+//! Errors that end the broker, with their exit codes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use crate::background::Stopped;
 use crate::policy::LoadError;
 use crate::reload::ReloadError;
 
-/// Why the broker does not start, or ends.
+/// Why the broker cannot start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The policy or a credential that it names cannot be used.
@@ -25,15 +25,15 @@ pub enum RunError {
     CaList {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         why: String,
     },
-    /// The state directory is not there.
+    /// The state directory is not accessible.
     #[error("state directory {}: {why}; `--state-dir` names another", path.display())]
     StateDirectory {
         /// The directory.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         why: io::Error,
     },
     /// The token secret would reach the disk.
@@ -42,21 +42,21 @@ pub enum RunError {
          (--state-dir), or accept it with --allow-state-on-disk", .0.display()
     )]
     StateOnDisk(PathBuf),
-    /// systemd passes a TCP socket that other hosts reach.
+    /// The TCP socket passed by systemd is reachable from other hosts.
     #[error("the TCP socket from systemd is not a loopback one; MCP has no TLS")]
     NotLoopback,
     /// The process cannot be confined, or a socket or an account is missing.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     /// The MCP address cannot be listened on.
-    #[error("MCP on {address}: {why}")]
+    #[error("cannot listen for MCP on {address}: {why}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The system's answer.
+        /// The system's error.
         why: io::Error,
     },
-    /// The system has no thread or descriptor left.
+    /// A thread, descriptor or other resource is not available.
     #[error(transparent)]
     System(#[from] io::Error),
     /// The audit log cannot be opened.
@@ -70,7 +70,7 @@ pub enum RunError {
     State {
         /// The directory.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         why: io::Error,
     },
     /// A background task stopped.
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_an_operator_must_change_is_a_configuration_error() {
+    fn exit_codes_separate_configuration_from_system_errors() {
         let io = || io::Error::from(io::ErrorKind::StorageFull);
         let path = || PathBuf::from("/run/x");
         let locked = OpenError::from(ChainOpenError::Locked(path()));

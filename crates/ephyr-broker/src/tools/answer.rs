@@ -1,4 +1,4 @@
-//! Parts that the answers of several tools share.
+//! Parts of results and errors that several tools share.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use ephyr_token::Receipt;
 use crate::broker::Broker;
 use crate::tasks::{Created, TaskError};
 
-/// Tasks in one answer of `task_list`, or of `task_revoke` as a dry run.
+/// Maximum number of tasks in one answer of `task_list`, or of `task_revoke` as a dry run.
 pub(super) const MOST_LISTED: usize = 1000;
 
 /// Returns a denial in its wire format.
@@ -31,7 +31,7 @@ pub(crate) fn denial_details(denial: &Denial) -> DenialDetails<'_> {
     }
 }
 
-/// Returns a denial as a tool's failure: the sentence for the model, the rest for programs.
+/// Returns a denial as a tool error: a message for the model and details for programs.
 pub(super) fn denied(denial: &Denial) -> ToolError {
     let mut message = format!("denied at step {}: {}", denial.step, denial.message);
     if !denial.alternatives.is_empty() {
@@ -41,7 +41,7 @@ pub(super) fn denied(denial: &Denial) -> ToolError {
     ToolError::with_details(message, &denial_details(denial)).unwrap_or_else(ToolError::from)
 }
 
-/// Returns a task tool's failure.
+/// Returns a task error as a tool error.
 pub(super) fn failed(error: &TaskError) -> ToolError {
     let details = FailureReason {
         reason: Cow::Borrowed(error.code()),
@@ -66,7 +66,7 @@ pub(super) fn envelope(record: &TaskRecord) -> Result<EnvelopeJson<'_>, ToolErro
         .map_err(|_| ToolError::internal("the task's envelope is unreadable"))
 }
 
-/// Answers with a task that was made.
+/// Returns the result for a created task.
 pub(super) fn created(created: &Created) -> Result<ToolOutput, ToolError> {
     let record = &created.record;
     Ok(ToolOutput::json(&CreatedTask {
@@ -84,13 +84,13 @@ pub(super) fn created(created: &Created) -> Result<ToolOutput, ToolError> {
     })?)
 }
 
-/// Answers a dry run with the refusal of the task.
+/// Returns the result of a dry run that was refused.
 pub(super) fn would_fail(error: &TaskError) -> Result<ToolOutput, ToolError> {
     let refused = ephyr_api::Decision::refused(error.code(), error.to_string());
     Ok(ToolOutput::json(&TaskPreview::from(refused))?)
 }
 
-/// Returns a task as lists show it.
+/// Returns a task's summary for lists.
 pub(super) fn summary<'a>(
     broker: &Broker,
     record: &'a TaskRecord,

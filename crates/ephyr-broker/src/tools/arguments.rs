@@ -1,4 +1,4 @@
-//! Arguments of tools: from JSON to the types of this program.
+//! Parsing of tool arguments.
 
 use ephyr_mcp::ToolError;
 use ephyr_names::{TaskId, Ttl};
@@ -6,7 +6,7 @@ use ephyr_token::{HolderKey, Narrowing, NarrowingArguments};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Reads the arguments. They passed the tool's schema, so an error here is a difference between schema and type.
+/// Parses the arguments. They passed the tool's schema, so an error means that schema and type differ.
 pub(super) fn parse<T: for<'de> Deserialize<'de>>(arguments: &RawValue) -> Result<T, ToolError> {
     serde_json::from_str(arguments.get())
         .map_err(|error| ToolError::bad_arguments(format!("the arguments: {error}")))

@@ -1,4 +1,4 @@
-//! `exec`: one command on one target, by a certificate that is made for it.
+//! `exec`: runs one command on one target, with a certificate issued for it.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ async fn run(
     }
 }
 
-/// Answers a dry run, which is recorded as read.
+/// Answers a dry run, which is recorded as a read.
 fn preview(
     broker: &Broker,
     caller: &AgentCaller,

@@ -1,4 +1,4 @@
-//! `list_certs`: the certificates in force for the caller.
+//! `list_certs`: lists the caller's valid certificates.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn handle(broker: &Arc<Broker>, caller: &AgentCaller, _: &RawValue) -> Call {
     read(broker, caller, ListCertsArguments::TOOL, answer)
 }
 
-/// Returns the certificates in force for a caller; with a token, those of its task and the tasks below.
+/// Returns a caller's valid certificates; with a token, those of its task and the tasks below.
 pub(crate) fn certificate_list(broker: &Broker, caller: &AgentCaller) -> CertificateList<'static> {
     let issued = broker
         .gate()

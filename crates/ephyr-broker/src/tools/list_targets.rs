@@ -57,7 +57,7 @@ fn handle(broker: &Arc<Broker>, caller: &AgentCaller, _: &RawValue) -> Call {
     read(broker, caller, ListTargetsArguments::TOOL, answer)
 }
 
-/// Returns the targets that a caller may use in their wire format.
+/// Returns the reachable targets in their wire format.
 pub(crate) fn target_list<'a>(reachable: &'a [Reachable<'a>]) -> TargetList<'a> {
     let view = |found: &'a Reachable<'a>| TargetView {
         name: Cow::Borrowed(&found.target.name),

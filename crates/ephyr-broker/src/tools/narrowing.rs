@@ -1,11 +1,11 @@
-//! The schema of the argument `envelope`: what a task is held to, as pairs and as flat filters.
+//! The schema of the argument `envelope`, which narrows a task by pairs and by flat filters.
 
 use ephyr_mcp::schema::{Object, Schema};
 
-/// Names in one list or map of the argument; more do not fit into a token.
+/// Maximum number of names in one list or map; more do not fit into a token.
 const MOST: usize = 200;
 
-/// The argument's schema.
+/// Returns the argument's schema.
 pub(super) fn schema() -> Schema {
     let name = || Schema::string(1..=128);
     let names = || Schema::array(name(), 0..=MOST);

@@ -1,5 +1,4 @@
-//! Resources: pages of Markdown for a model that wants to know where it is. Each shows no more than the
-//! tools would.
+//! Resources: Markdown pages that describe the caller's situation. They show nothing that the tools do not.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -41,7 +40,7 @@ pub(super) static SET: LazyLock<ResourceSet> = LazyLock::new(|| {
     .expect("texts are JSON")
 });
 
-/// The page of that URI.
+/// Returns the page at a URI.
 pub(super) fn read(
     broker: &Broker,
     caller: &AgentCaller,
@@ -185,7 +184,7 @@ fn reaches_something(broker: &Broker, caller: &AgentCaller) -> bool {
     !reachable(&policy, caller.subject()).is_empty()
 }
 
-/// A text that stays within its table cell.
+/// Escapes a text for a table cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }

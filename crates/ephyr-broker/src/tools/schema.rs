@@ -1,9 +1,9 @@
-//! Parts that the declarations of several tools share.
+//! Parts of declarations that several tools share.
 
 use ephyr_mcp::Effects;
 use ephyr_mcp::schema::{Object, Schema};
 
-/// The effects of a tool that adds to the broker's state and changes nothing that exists.
+/// The effects of a tool that adds to the broker's state without changing existing items.
 pub(super) const MAKES: Effects = Effects {
     read_only_hint: false,
     destructive_hint: false,
@@ -70,7 +70,7 @@ pub(super) fn receipt() -> Schema {
     Schema::object(object).describe("proof that the call was recorded before it took effect")
 }
 
-/// Returns the members of the result of a tool that makes a task.
+/// Returns the members of the result of a tool that creates a task.
 pub(super) fn created() -> Object {
     Object::new()
         .optional("task_id", text("the task"))

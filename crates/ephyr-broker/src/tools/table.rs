@@ -1,4 +1,4 @@
-//! The tools in the order in which they are listed, and what each agent sees of them.
+//! The tools in listing order, and the sets shown to agents.
 
 use std::sync::LazyLock;
 
@@ -22,15 +22,15 @@ static TOOLS: [BrokerTool; 9] = [
     task_revoke::TOOL,
 ];
 
-/// All tools, for agents that may use some target.
+/// All tools, for agents with targets.
 pub(super) static ALL: LazyLock<ToolSet<&'static BrokerTool>> = LazyLock::new(|| set(|_| true));
-/// The tools for agents that may use none: those that would only ever refuse are left out.
+/// The tools for agents without targets: those that need one would always refuse.
 pub(super) static WITHOUT_TARGETS: LazyLock<ToolSet<&'static BrokerTool>> =
     LazyLock::new(|| set(|tool| !tool.needs_targets));
 
 #[expect(
     clippy::expect_used,
-    reason = "fixed declarations, looked at by every test that lists tools"
+    reason = "fixed declarations, built by every test that lists tools"
 )]
 fn set(is_shown: impl Fn(&BrokerTool) -> bool) -> ToolSet<&'static BrokerTool> {
     let shown = TOOLS.iter().filter(|tool| is_shown(tool));

@@ -1,4 +1,4 @@
-//! `task_create`: a root task and its token.
+//! `task_create`: creates a root task and its token.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `task_delegate`: a task below that of the caller's token.
+//! `task_delegate`: creates a task below that of the caller's token.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `task_info`: one of the caller's tasks.
+//! `task_info`: shows one of the caller's tasks.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `task_list`: the caller's live tasks.
+//! `task_list`: lists the caller's live tasks.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::broker::Broker;
 use crate::clock;
 use crate::tasks;
 
-/// Bytes of descriptions in one answer.
+/// Maximum total size of the descriptions in one answer, in bytes.
 const MOST_DESCRIBED: usize = 256 * 1024;
 
 pub(super) const TOOL: BrokerTool = BrokerTool {
@@ -47,8 +47,8 @@ fn declare() -> Tool {
         .effects(Effects::READS)
 }
 
-/// Without a token the answer is at hand. With one, the tasks below the token's own are found by walking down from it,
-/// which may take long, so that it is not done on a thread that serves other connections.
+/// Lists the tasks. With a token, the tree below its task is walked, which may take long, so it runs on a blocking thread
+/// and does not delay other connections.
 fn handle(broker: &Arc<Broker>, caller: &AgentCaller, _: &RawValue) -> Call {
     if caller.task().is_none() {
         return read(
@@ -67,7 +67,7 @@ fn handle(broker: &Arc<Broker>, caller: &AgentCaller, _: &RawValue) -> Call {
             list(&broker, &caller)
         };
         let listed = tokio::task::spawn_blocking(list).await;
-        listed.unwrap_or_else(|_| Err(ToolError::internal("the list was not made")))
+        listed.unwrap_or_else(|_| Err(ToolError::internal("listing the tasks failed")))
     })
 }
 

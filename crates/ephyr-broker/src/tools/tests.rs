@@ -1,5 +1,4 @@
-//! The task tools on the real router and state: what is seen, what is only asked, and what a token's task is
-//! kept apart from.
+//! Tests of the tools on the real router and state: visibility, dry runs, and isolation between tasks.
 
 mod shared_types;
 
@@ -42,7 +41,7 @@ impl Desk {
         Self { bench, router }
     }
 
-    /// Calls a tool with a token, or as the agent itself where there is none.
+    /// Calls a tool with a token, or by UID if `token` is empty.
     async fn call(&self, token: &str, tool: &str, arguments: Value) -> Answer {
         let bearer = format!("Bearer {token}");
         let headers = [("authorization", bearer.as_str())];
@@ -59,7 +58,7 @@ impl Desk {
         result["structuredContent"].clone()
     }
 
-    /// The reason of a tool's refusal.
+    /// Calls a tool and returns the reason of its refusal.
     async fn refused(&self, token: &str, tool: &str, arguments: Value) -> Value {
         let answer = self.call(token, tool, arguments).await;
         assert_eq!(answer.body["result"]["isError"], true, "{}", answer.body);
@@ -83,7 +82,7 @@ fn exec(target: &str) -> Value {
 }
 
 #[tokio::test]
-async fn w11_a_token_acts_in_its_own_task_and_envelope_and_reaches_no_other_tasks() {
+async fn w11_token_acts_only_in_its_own_task_and_envelope() {
     let desk = Desk::new();
     let (one, narrow) = desk.create(json!({"targets": ["web"]})).await;
     let (two, wide) = desk.create(json!({})).await;
@@ -115,7 +114,7 @@ async fn w11_a_token_acts_in_its_own_task_and_envelope_and_reaches_no_other_task
     desk.good(&wide, "task_info", json!({})).await;
 }
 
-/// One message of a version with sessions.
+/// Sends one message of a protocol version with sessions; returns the status and the session id.
 async fn message(
     desk: &Desk,
     token: &str,
@@ -146,7 +145,7 @@ async fn message(
 }
 
 #[tokio::test]
-async fn w11_a_session_opened_in_one_task_is_none_in_another() {
+async fn w11_mcp_session_is_valid_in_its_own_task_only() {
     let desk = Desk::new();
     let (_, one) = desk.create(json!({})).await;
     let (_, two) = desk.create(json!({})).await;
@@ -168,7 +167,7 @@ async fn w11_a_session_opened_in_one_task_is_none_in_another() {
 }
 
 #[tokio::test]
-async fn a_delegation_can_be_asked_about_without_being_made() {
+async fn delegation_dry_run_creates_no_task() {
     let desk = Desk::new();
     let (_, token) = desk
         .create(json!({"ssh": {"web": ["read"], "db": ["read"]}}))
@@ -202,7 +201,7 @@ async fn a_delegation_can_be_asked_about_without_being_made() {
 }
 
 #[tokio::test]
-async fn long_lists_are_cut_and_say_how_long_they_are() {
+async fn long_lists_are_truncated_with_their_count() {
     let desk = Desk::new();
     let (root, token) = desk.create(json!({})).await;
     let root_id = root.parse().unwrap();
@@ -236,7 +235,7 @@ async fn long_lists_are_cut_and_say_how_long_they_are() {
 }
 
 #[tokio::test]
-async fn a_list_of_long_descriptions_is_cut_sooner() {
+async fn long_descriptions_truncate_the_list_sooner() {
     let desk = Desk::new();
     let mut newest = String::new();
     for _ in 0..100 {
@@ -256,7 +255,7 @@ async fn a_list_of_long_descriptions_is_cut_sooner() {
 }
 
 #[tokio::test]
-async fn an_agents_list_has_what_grew_below_its_roots_and_drops_what_ended() {
+async fn task_list_has_descendants_and_drops_expired_tasks() {
     let desk = Desk::new();
     let (root, _) = desk.create(json!({})).await;
     let root = root.parse().unwrap();
@@ -279,7 +278,7 @@ async fn an_agents_list_has_what_grew_below_its_roots_and_drops_what_ended() {
 }
 
 #[tokio::test]
-async fn a_policy_that_begins_to_ask_for_keys_ends_older_tokens_without_one() {
+async fn require_pop_after_reload_refuses_unbound_tokens() {
     let desk = Desk::new();
     let (_, token) = desk.create(json!({})).await;
     desk.good(&token, "task_info", json!({})).await;
@@ -301,12 +300,12 @@ async fn a_policy_that_begins_to_ask_for_keys_ends_older_tokens_without_one() {
     desk.good(&token, "task_info", json!({})).await;
 }
 
-/// A request with a bound token, and its proof.
+/// Returns a `task_info` call with a bound token and its proof.
 fn proven(token: &str, key: &SigningKey) -> (http::request::Parts, String) {
     proven_call(token, key, "task_info", &json!({}))
 }
 
-/// A call of a tool with a token, and a proof by a key.
+/// Returns a tool call with a token and a proof by a key.
 fn proven_call(
     token: &str,
     key: &SigningKey,
@@ -331,7 +330,7 @@ fn proven_call(
 }
 
 #[tokio::test]
-async fn w17_a_proof_is_refused_after_a_restart_too() {
+async fn w17_used_proof_is_refused_after_a_restart() {
     let desk = Desk::new();
     let key = SigningKey::from_bytes(&[1; 32]);
     let holder = HolderKey::from_bytes(key.verifying_key().to_bytes()).unwrap();
@@ -362,7 +361,7 @@ async fn w17_a_proof_is_refused_after_a_restart_too() {
     );
 }
 
-/// Narrows a token as a holder does, without the broker.
+/// Narrows a token offline, as a holder can.
 fn narrowed(token: &str) -> String {
     let caveat = "role IN [read]".parse().unwrap();
     let token = Token::from_text(token).unwrap();
@@ -370,7 +369,7 @@ fn narrowed(token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_narrowed_token_neither_binds_nor_revokes() {
+async fn narrowed_token_neither_binds_nor_revokes() {
     let desk = Desk::new();
     let (id, whole) = desk.create(json!({})).await;
     let narrow = narrowed(&whole);
@@ -401,8 +400,7 @@ async fn a_narrowed_token_neither_binds_nor_revokes() {
     );
     desk.good(&whole, "task_info", json!({})).await;
 
-    // The twins: a helper revokes its own task with that task's token, and a holder of the full token binds
-    // it.
+    // Allowed counterparts: a child revokes its own task, and the holder of the full token binds it.
     let below = child["token"].as_str().unwrap();
     let revoke = json!({"task_id": child["task_id"]});
     desk.good(below, "task_revoke", revoke).await;
@@ -411,7 +409,7 @@ async fn a_narrowed_token_neither_binds_nor_revokes() {
 }
 
 #[tokio::test]
-async fn a_denial_does_not_tell_whether_a_target_exists() {
+async fn denial_does_not_reveal_whether_a_target_exists() {
     let mut text = two_targets();
     text["targets"]["off"] = text["targets"]["web"].clone();
     text["targets"]["off"]["port"] = json!(3);
@@ -455,7 +453,7 @@ async fn a_denial_does_not_tell_whether_a_target_exists() {
         assert_eq!(answers[0], answers[2], "a target of others and none");
         assert_eq!(answers[1], answers[2], "one switched off and none");
     }
-    // The log keeps the reason.
+    // The audit log records the reason.
     let reasons = |target: &str| {
         let denied = desk.bench.records().into_iter();
         let of_target = denied
@@ -472,7 +470,7 @@ async fn a_denial_does_not_tell_whether_a_target_exists() {
         assert!(!reasons.is_empty(), "{target}");
         assert!(reasons.iter().all(|found| found == reason), "{reasons:?}");
     }
-    // The twin: for a target that it may use, the answer gives the reason.
+    // Allowed counterpart: for a reachable target, the answer gives the reason.
     let mut arguments = exec("web");
     arguments["role"] = json!("operator");
     let asked = desk.good("", "exec", arguments).await;

@@ -1,4 +1,4 @@
-//! A tool as one value, and the two ways in which handlers answer.
+//! The type of a tool, and helpers for handlers that answer at once or asynchronously.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use crate::reads::ReadKind;
 pub struct BrokerTool {
     /// Returns the name, the schemas and the effects.
     pub(super) declare: fn() -> Tool,
-    /// Whether only agents that may use some target see it.
+    /// Whether only agents with targets see it.
     pub(super) needs_targets: bool,
-    /// Whether it can be called while the caller's task waits to be bound.
+    /// Whether it may be called before the caller's task is bound.
     pub(super) allowed_unbound: bool,
     /// Answers a call.
     pub(super) handle: fn(&Arc<Broker>, &AgentCaller, &RawValue) -> Call,
 }
 
-/// Records a call of a tool that has no effect.
+/// Records a call of a tool without effects as a read.
 pub(super) fn note_read(broker: &Broker, caller: &AgentCaller, tool: &'static str) {
     broker.note_read(
         caller,
@@ -35,7 +35,7 @@ pub(super) fn note_read(broker: &Broker, caller: &AgentCaller, tool: &'static st
     );
 }
 
-/// Answers a call of a tool that has no effect at once, and records it as read.
+/// Answers a call of a tool without effects at once, and records it as a read.
 pub(super) fn read(
     broker: &Broker,
     caller: &AgentCaller,
@@ -46,7 +46,7 @@ pub(super) fn read(
     Call::from(answer)
 }
 
-/// Answers a call of a tool that waits for something.
+/// Answers a call of an asynchronous tool.
 pub(super) fn work<A, F, W>(
     broker: &Arc<Broker>,
     caller: &AgentCaller,

@@ -1,5 +1,5 @@
-//! What stands in the state journal. Changing a form here means a new version of the journal; a program that
-//! does not know a kind of entry takes it for damage.
+//! The entries of the state journal. Changing an entry requires a new version of the journal, since an unknown entry
+//! counts as damage.
 
 use ephyr_names::{AgentName, EpochId, TaskId, Timestamp};
 use ephyr_token::HolderKey;
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::epoch::EpochEntry;
 use crate::gate::Issued;
 
-/// One step of the broker's state.
+/// One change of the broker's state.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum StateEntry {
-    /// An epoch began.
+    /// An epoch was added.
     Epoch(EpochEntry),
     /// A task was created.
     Task(TaskRecord),
@@ -20,9 +20,9 @@ pub enum StateEntry {
     Bound(Binding),
     /// A task and all below it were revoked.
     Revoked(Revocation),
-    /// A certificate went into an agent's hands.
+    /// A certificate was issued to an agent.
     Certificate(Issued),
-    /// Tasks were found to be over. They stay so, whatever the clock says after a restart.
+    /// Tasks were found to have ended. They stay ended, whatever the clock says after a restart.
     Ended(Vec<TaskId>),
 }
 
@@ -32,26 +32,26 @@ pub enum StateEntry {
 pub struct TaskRecord {
     /// The task.
     pub id: TaskId,
-    /// From the root down to the task itself.
+    /// The tasks from the root to this one.
     pub lineage: Box<[TaskId]>,
-    /// The epoch whose secret its tree's tokens are made of.
+    /// The epoch whose secret derives its tree's root key.
     pub epoch: EpochId,
-    /// Whose task it is.
+    /// The agent that holds it.
     pub agent: AgentName,
-    /// The agent that made the root.
+    /// The agent that created the root.
     pub initiated_by: AgentName,
-    /// What it is for, in the agent's words.
+    /// Its purpose, in the agent's words.
     pub description: Box<str>,
-    /// When it was created.
+    /// Its creation time.
     pub created: Timestamp,
-    /// When it and its tokens end.
+    /// The expiry of the task and its tokens.
     pub expires: Timestamp,
     /// Whether it may have children.
     pub can_delegate: bool,
     /// The key that its tokens are bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<HolderKey>,
-    /// Until when it must be bound, where it must.
+    /// The time before which it must be bound, if it must.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind_deadline: Option<Timestamp>,
     /// The envelope of its first token, as JSON.
@@ -59,26 +59,26 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// The root of its tree.
+    /// Returns the root of its tree.
     #[must_use]
     pub fn root(&self) -> TaskId {
         self.lineage.first().copied().unwrap_or(self.id)
     }
 
-    /// The task above it.
+    /// Returns the task above it.
     #[must_use]
     pub fn parent(&self) -> Option<TaskId> {
         self.lineage.len().checked_sub(2).map(|at| self.lineage[at])
     }
 
-    /// How far below the root it is.
+    /// Returns its distance from the root.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.lineage.len().saturating_sub(1)
     }
 }
 
-/// A task's tokens are from here on good only with proofs by this key.
+/// The binding of a task to a key: its tokens require proofs by this key.
 #[derive(Serialize, Deserialize, Clone, Copy)]
 #[serde(deny_unknown_fields)]
 pub struct Binding {
@@ -88,14 +88,14 @@ pub struct Binding {
     pub holder: HolderKey,
 }
 
-/// A watermark: from `at` on no token with `task` in its lineage is worth anything.
+/// A revocation: from `at` on, no token with `task` in its lineage is valid.
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Revocation {
-    /// The task revoked.
+    /// The revoked task.
     pub task: TaskId,
-    /// When.
+    /// The time of the revocation.
     pub at: Timestamp,
-    /// Until when it must be remembered: the root's end.
+    /// The time until which it must be kept: the root's expiry.
     pub until: Timestamp,
 }

@@ -2,12 +2,12 @@
 //!
 //! Format (version 2): the line `ephyr-broker-state 2`, then frames of `u32be length`, `first 4 bytes of
 //! SHA-256(length)`, `first 4 bytes of SHA-256(length ‖ payload)`, `payload` (compact JSON of
-//! [`StateEntry`](super::StateEntry)). The length has its own checksum, verified before the length is used: a wrong length
-//! would make the rest of the journal look like an incomplete last frame.
+//! [`StateEntry`](super::StateEntry)). The length has its own checksum, verified before the length is used: a wrong
+//! length would make the rest of the journal look like an incomplete last frame.
 //!
 //! A kill during a write leaves an incomplete last frame; its answer was never sent, so the frame is cut off. Any
-//! other damage, or a newer version, invalidates the whole journal: the broker starts a fresh epoch and all tokens
-//! are dead. Version 1 had one checksum, over the payload alone; it is read and rewritten at startup.
+//! other damage, or a newer version, invalidates the whole journal: the broker starts a new epoch, and all earlier
+//! tokens are invalid. Version 1 had one checksum, over the payload alone; it is read and rewritten at startup.
 
 use std::io;
 
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 pub(super) const HEADER: &[u8] = b"ephyr-broker-state 2\n";
 /// The first line of a version 1 journal.
 pub(super) const HEADER_1: &[u8] = b"ephyr-broker-state 1\n";
-/// Far above any entry; a greater length is damage.
+/// Maximum payload length, far above any entry. A greater length is damage.
 const MAX_FRAME: usize = 1 << 20;
 
 /// An encoded entry of the journal.
@@ -32,8 +32,8 @@ impl Frame {
     /// Encodes an entry.
     ///
     /// # Errors
-    /// The entry is too long.
-    pub(super) fn of<E: Serialize>(entry: &E) -> io::Result<Self> {
+    /// The entry is too long, or cannot be encoded.
+    pub(super) fn encode<E: Serialize>(entry: &E) -> io::Result<Self> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(768));
         bytes.extend_from_slice(&[0; HEAD]);
         serde_json::to_writer(&mut *bytes, entry)?;
@@ -43,8 +43,8 @@ impl Frame {
     /// Returns the frame of an already encoded payload.
     ///
     /// # Errors
-    /// As [`Frame::of`].
-    pub(super) fn with(payload: &[u8]) -> io::Result<Self> {
+    /// The payload is too long.
+    pub(super) fn of_payload(payload: &[u8]) -> io::Result<Self> {
         let mut bytes = Zeroizing::new(vec![0; HEAD]);
         bytes.extend_from_slice(payload);
         Self::seal(bytes)
@@ -119,8 +119,8 @@ impl<'a> Frames<'a> {
         self.payloads.iter().map(entry).collect()
     }
 
-    /// Returns the length of these frames in the current version.
-    pub(super) fn length_now(&self) -> u64 {
+    /// Returns the length of a journal of these frames in the current version.
+    pub(super) fn current_len(&self) -> u64 {
         let frames = self.payloads.iter();
         let frames: usize = frames.map(|(_, payload)| HEAD + payload.len()).sum();
         (HEADER.len() + frames) as u64
@@ -139,8 +139,7 @@ fn next_frame(version: u8, bytes: &[u8], at: usize) -> Result<Option<(&[u8], usi
         let Some((sum, after)) = rest.split_first_chunk::<4>() else {
             return Ok(None);
         };
-        // Verified before the length is used: a length that is too great would hide all later
-        // frames.
+        // Verified before the length is used: a length that is too great would hide all later frames.
         if sums(*length, b"").0 != *sum {
             return Err(format!("byte {at}: the length's checksum does not match"));
         }

@@ -1,7 +1,5 @@
-//! The state journal: an append-only file on tmpfs that is written before an answer goes out, so that a
-//! restart, a crash or an upgrade loses nothing that was answered.
-//!
-//! [`frames`](super::frames) documents its format.
+//! The state journal: an append-only file on tmpfs. Every change is written to it before it is answered, so that a
+//! restart, a crash or an upgrade loses no answered change. [`frames`](super::frames) documents its format.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -28,23 +26,23 @@ pub(super) struct Journal {
     broken: bool,
 }
 
-/// What was found on opening.
-pub(super) enum Found<E> {
+/// The contents of the journal when it was opened.
+pub(super) enum JournalContents<E> {
     /// No journal: a first start, or one after a reboot.
-    Nothing,
-    /// All entries that were ever answered.
+    Missing,
+    /// All answered changes.
     Entries(Vec<E>),
-    /// A journal that cannot be trusted, and why.
+    /// The journal is damaged, and why.
     Damaged(String),
 }
 
 impl Journal {
-    /// Reads what the directory holds and opens the journal for appending. A damaged one is set aside as
-    /// `state.journal.damaged`, still on the tmpfs.
+    /// Opens the journal of a directory for appending and returns its contents. A damaged one is renamed to
+    /// `state.journal.damaged`.
     ///
     /// # Errors
-    /// When the directory cannot be read or written.
-    pub(super) fn open<E: DeserializeOwned>(dir: &Path) -> io::Result<(Self, Found<E>)> {
+    /// The directory cannot be read or written.
+    pub(super) fn open<E: DeserializeOwned>(dir: &Path) -> io::Result<(Self, JournalContents<E>)> {
         let path = dir.join(FILE_NAME);
         let mut bytes = Zeroizing::new(Vec::new());
         match open_file(&path, false) {
@@ -52,7 +50,7 @@ impl Journal {
                 file.read_to_end(&mut bytes)?;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok((Self::create(dir)?, Found::Nothing));
+                return Ok((Self::create(dir)?, JournalContents::Missing));
             }
             Err(error) => return Err(error),
         }
@@ -63,7 +61,7 @@ impl Journal {
                     rewrite(dir, &frames.payloads)?;
                 }
                 let file = open_file(&path, true)?;
-                let len = frames.length_now();
+                let len = frames.current_len();
                 file.set_len(len)?;
                 Ok((
                     Self {
@@ -72,12 +70,12 @@ impl Journal {
                         len,
                         broken: false,
                     },
-                    Found::Entries(entries),
+                    JournalContents::Entries(entries),
                 ))
             }
             Err(why) => {
                 std::fs::rename(&path, dir.join(DAMAGED_NAME))?;
-                Ok((Self::create(dir)?, Found::Damaged(why)))
+                Ok((Self::create(dir)?, JournalContents::Damaged(why)))
             }
         }
     }
@@ -94,25 +92,24 @@ impl Journal {
         })
     }
 
-    /// Bytes in the journal.
+    /// Returns the length of the journal, in bytes.
     #[must_use]
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Appends one entry with one write.
+    /// Appends one entry.
     ///
     /// # Errors
-    /// When it could not be written whole; the journal then is as it was before.
+    /// The entry cannot be written completely; the journal is unchanged.
     pub(super) fn append<E: Serialize>(&mut self, entry: &E) -> io::Result<()> {
-        self.append_frame(&Frame::of(entry)?)
+        self.append_frame(&Frame::encode(entry)?)
     }
 
-    /// The same for an entry that was encoded before, so that whoever shares the journal waits for the write
-    /// alone.
+    /// Appends an encoded entry. Encoding before taking the journal's lock keeps the lock short.
     ///
     /// # Errors
-    /// As for [`Journal::append`].
+    /// As [`Journal::append`].
     pub(super) fn append_frame(&mut self, frame: &Frame) -> io::Result<()> {
         if let Some(how) = self.displaced()? {
             return Err(io::Error::other(format!(
@@ -136,7 +133,7 @@ impl Journal {
         }
     }
 
-    /// Returns how the file was displaced, if it is no longer the one at its path: a restart would not find data
+    /// Returns how the file was displaced if it is no longer the one at its path: a restart would not find data
     /// written to it.
     ///
     /// # Errors
@@ -153,16 +150,15 @@ impl Journal {
         self.file.try_clone()
     }
 
-    /// The directory that it lies in.
+    /// Returns the directory of the journal.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Goes on with the journal that was written meanwhile, atomically, once it has what was appended here
-    /// since it was begun.
+    /// Completes the successor with the entries appended meanwhile and atomically replaces this journal with it.
     ///
     /// # Errors
-    /// When it could not be written; the old one then goes on.
+    /// The successor cannot be written; the old journal stays in use.
     pub(super) fn replace(&mut self, new: Successor) -> io::Result<()> {
         let mut new = new;
         new.follow(self.len)?;
@@ -180,12 +176,12 @@ impl Journal {
     }
 }
 
-/// A shorter journal that is being written while the old one goes on.
+/// A compacted journal, written while the old one stays in use.
 pub(super) struct Successor {
     out: io::BufWriter<File>,
     len: u64,
     old: File,
-    /// Up to where the old one's entries are in the new one.
+    /// Length of the part of the old journal that the new one covers.
     followed: u64,
 }
 
@@ -194,7 +190,7 @@ impl Successor {
     /// include later changes, since the rest is replayed after them.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// The file cannot be written.
     pub(super) fn write<E: Serialize>(
         dir: &Path,
         old: File,
@@ -207,7 +203,7 @@ impl Successor {
         let mut len = HEADER.len() as u64;
         out.write_all(HEADER)?;
         for entry in entries {
-            let frame = Frame::of(&entry)?;
+            let frame = Frame::encode(&entry)?;
             len += frame.bytes().len() as u64;
             out.write_all(frame.bytes())?;
         }
@@ -219,10 +215,10 @@ impl Successor {
         })
     }
 
-    /// Copies what the old journal has between there and `end`.
+    /// Copies the old journal's entries from `followed` to `end`.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// A file cannot be read or written.
     pub(super) fn follow(&mut self, end: u64) -> io::Result<()> {
         let mut chunk = Zeroizing::new(vec![0; 64 * 1024]);
         while self.followed < end {
@@ -265,7 +261,7 @@ fn rewrite(dir: &Path, payloads: &[(usize, &[u8])]) -> io::Result<()> {
     let mut out = io::BufWriter::with_capacity(64 * 1024, file);
     out.write_all(HEADER)?;
     for (_, payload) in payloads {
-        out.write_all(Frame::with(payload)?.bytes())?;
+        out.write_all(Frame::of_payload(payload)?.bytes())?;
     }
     out.flush()?;
     std::fs::rename(new, dir.join(FILE_NAME))
@@ -280,9 +276,9 @@ mod tests {
 
     fn entries(dir: &Path) -> Result<Vec<String>, String> {
         match Journal::open::<String>(dir).unwrap().1 {
-            Found::Nothing => Ok(Vec::new()),
-            Found::Entries(entries) => Ok(entries),
-            Found::Damaged(why) => Err(why),
+            JournalContents::Missing => Ok(Vec::new()),
+            JournalContents::Entries(entries) => Ok(entries),
+            JournalContents::Damaged(why) => Err(why),
         }
     }
 
@@ -303,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_appended_is_there_after_a_restart_and_can_be_added_to() {
+    fn reopened_journal_has_all_entries_and_can_be_appended_to() {
         let dir = filled();
         Journal::open::<String>(dir.path())
             .unwrap()
@@ -317,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn an_incomplete_last_frame_is_cut_and_the_rest_kept() {
+    fn incomplete_last_frame_is_cut_off() {
         for cut in 1..HEAD + 7 {
             let dir = filled();
             edit(dir.path(), |bytes| bytes.truncate(bytes.len() - cut));
@@ -332,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_damage_makes_the_journal_worthless() {
+    fn any_other_damage_invalidates_the_journal() {
         for at in [
             0,
             HEADER.len() - 2,
@@ -345,12 +341,16 @@ mod tests {
             edit(dir.path(), |bytes| bytes[at] ^= 0x55);
             assert!(entries(dir.path()).is_err(), "byte {at}");
             assert!(dir.path().join("state.journal.damaged").exists());
-            assert_eq!(entries(dir.path()).unwrap(), [""; 0], "a fresh one follows");
+            assert_eq!(
+                entries(dir.path()).unwrap(),
+                [""; 0],
+                "a new journal is created"
+            );
         }
     }
 
     #[test]
-    fn a_newer_version_is_not_guessed_at() {
+    fn newer_journal_version_is_refused() {
         let dir = filled();
         edit(dir.path(), |bytes| bytes[HEADER.len() - 2] = b'3');
         assert!(
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_length_is_damage_and_no_incomplete_frame() {
+    fn wrong_length_is_damage_not_an_incomplete_frame() {
         // Flip each bit of each frame's length, including the last frame's.
         let starts: Vec<usize> =
             ["\"one\"", "\"two\""]
@@ -380,7 +380,7 @@ mod tests {
         }
     }
 
-    /// A version 1 journal.
+    /// Returns a version 1 journal.
     fn version_1(entries: &[&str]) -> Vec<u8> {
         let mut bytes = HEADER_1.to_vec();
         for entry in entries {
@@ -393,14 +393,14 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_of_version_1_is_read_and_rewritten() {
+    fn version_1_journal_is_read_and_rewritten() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE_NAME);
         let mut before = version_1(&["one", "two", "torn"]);
         before.pop();
         std::fs::write(&path, &before).unwrap();
         let (mut journal, found) = Journal::open::<String>(dir.path()).unwrap();
-        assert!(matches!(found, Found::Entries(entries) if entries == ["one", "two"]));
+        assert!(matches!(found, JournalContents::Entries(entries) if entries == ["one", "two"]));
         assert!(std::fs::read(&path).unwrap().starts_with(HEADER));
         journal.append(&"three").unwrap();
         assert_eq!(entries(dir.path()).unwrap(), ["one", "two", "three"]);
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_taken_away_is_not_appended_to() {
+    fn displaced_journal_is_not_appended_to() {
         let dir = filled();
         let path = dir.path().join(FILE_NAME);
         let mut journal = Journal::open::<String>(dir.path()).unwrap().0;
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn compaction_keeps_what_it_is_given_and_all_that_is_appended_meanwhile() {
+    fn compaction_keeps_entries_appended_meanwhile() {
         let dir = filled();
         let mut journal = Journal::open::<String>(dir.path()).unwrap().0;
         let before = journal.len();
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_for_its_owner_alone_and_no_link_is_followed() {
+    fn file_is_private_and_links_and_fifos_are_refused() {
         use std::os::unix::fs::PermissionsExt;
         let dir = filled();
         let path = dir.path().join(FILE_NAME);
@@ -471,7 +471,7 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert!(
             Journal::open::<String>(dir.path()).is_err(),
-            "a FIFO is not waited for"
+            "a FIFO must be refused without blocking"
         );
     }
 }

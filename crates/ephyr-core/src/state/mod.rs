@@ -1,14 +1,15 @@
-//! What the broker remembers between requests and across restarts: epochs, tasks, revocations.
+//! The state that the broker keeps between requests and across restarts: epochs, tasks, revocations.
 //!
-//! One rule: the journal first, then memory, then the answer. Whatever was answered is in the journal.
+//! A change is written to the journal first, then applied in memory, then answered: every answered change is in the
+//! journal.
 
+mod cleanup;
 mod entry;
 mod frames;
 mod journal;
 mod nonces;
-mod room;
+mod quotas;
 mod shards;
-mod upkeep;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,103 +21,103 @@ use ephyr_names::{AgentName, EpochId, TaskId, Timestamp};
 
 pub use entry::{Binding, Revocation, StateEntry, TaskRecord};
 pub use nonces::{MAX_PER_AGENT as MAX_NONCES_PER_AGENT, NonceError, Nonces};
-pub use room::{MAX_TASKS, MAX_TASKS_PER_AGENT, Quotas};
+pub use quotas::{MAX_TASKS, MAX_TASKS_PER_AGENT, Quotas};
 pub use shards::Shards;
 
 use crate::epoch::{Epoch, EpochEntry};
 use crate::gate::Issued;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use frames::Frame;
-use journal::{Found, Journal};
-use room::Room;
+use journal::{Journal, JournalContents};
+use quotas::QuotaUsage;
 
-/// Why a change of state did not happen.
+/// Why the state was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The journal could not be written.
     #[error("the state journal cannot be written ({0}); nothing was changed")]
     Journal(#[from] io::Error),
-    /// Too many tasks live at once.
-    #[error("{0} live tasks are the most that are kept; there is room when some have expired")]
+    /// The limit on live tasks is reached.
+    #[error("limit of {0} live tasks reached; retry when some have expired")]
     TooManyTasks(usize),
-    /// The live tasks' descriptions and envelopes are too long together.
+    /// The limit on the size of live tasks is reached.
     #[error(
-        "{0} MB of live tasks are the most that are kept; shorter descriptions and envelopes leave more \
-         room, and there is some when others have expired"
+        "limit of {0} MB of live tasks reached; shorten descriptions and envelopes, or retry when some tasks \
+         have expired"
     )]
     TooLongTasks(usize),
-    /// A task above it has been revoked in the meantime.
+    /// The task or one above it was revoked in the meantime.
     #[error("task {0} was revoked")]
     Revoked(TaskId),
     /// The task has ended in the meantime.
     #[error("task {0} has ended")]
     Gone(TaskId),
     /// The task is bound to another key.
-    #[error("the task is bound to another key already")]
+    #[error("the task is already bound to another key")]
     BoundOtherwise,
 }
 
 /// Epochs, tasks and revocations.
 pub struct State {
-    disk: Mutex<Disk>,
+    writer: Mutex<Writer>,
     epochs: ArcSwap<Vec<Arc<Epoch>>>,
     tasks: Shards<TaskId, Arc<TaskRecord>>,
     children: Shards<TaskId, Arc<Vec<TaskId>>>,
-    /// The tasks that are an agent's to see: its own, and those below the roots that it made.
+    /// The tasks that an agent may list: its own, and those below roots that it created.
     by_agent: Shards<AgentName, BTreeSet<TaskId>>,
     revoked: Shards<TaskId, Revocation>,
-    /// Number of `revoked`, so that the common case costs one load.
+    /// Number of `revoked`, so that the check costs one load in the common case without revocations.
     revocations: AtomicUsize,
     nonces: Nonces,
-    /// Held by whoever rewrites the journal.
-    rewriting: Mutex<()>,
+    /// Held during a compaction of the journal.
+    compaction: Mutex<()>,
 }
 
-/// What only writers touch, under one lock.
-struct Disk {
+/// The parts that only changes of state access, under one lock.
+struct Writer {
     journal: Journal,
-    room: Room,
+    usage: QuotaUsage,
     certificates: Vec<Issued>,
 }
 
-impl Disk {
-    /// A renewed certificate takes the place, and the slot, of the one before it.
-    fn keep_certificate(&mut self, record: Issued) {
+impl Writer {
+    /// Adds a certificate, which replaces the one that it renews.
+    fn apply_certificate(&mut self, record: Issued) {
         self.certificates.retain(|old| !old.is_renewed_by(&record));
         self.certificates.push(record);
     }
 }
 
-/// What opening the state found, for the log.
+/// The result of opening the state, for the log.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// Nothing: a first start or a reboot. All earlier tokens are dead.
+    /// There was no state: a first start or a reboot. All earlier tokens are invalid.
     Fresh,
-    /// The state of before, with so many live tasks.
+    /// The previous state was recovered, with this number of live tasks.
     Resumed(usize),
-    /// A damaged journal; all earlier tokens are dead.
+    /// The journal was damaged, and how. All earlier tokens are invalid.
     Damaged(String),
 }
 
 impl State {
-    /// Opens the state under `dir`, dropping what has expired by `now`.
+    /// Opens the state in `dir` and drops everything that has expired by `now`.
     ///
     /// # Errors
-    /// When the directory cannot be read or written.
+    /// The directory cannot be read or written.
     pub fn open(dir: &Path, now: Timestamp) -> io::Result<(Self, Opened)> {
         Self::open_with(dir, Quotas::default(), now)
     }
 
-    /// As [`State::open`], with these quotas.
+    /// Opens the state as [`State::open`] does, with these quotas.
     ///
     /// # Errors
-    /// When the directory cannot be read or written.
+    /// The directory cannot be read or written.
     pub fn open_with(dir: &Path, quotas: Quotas, now: Timestamp) -> io::Result<(Self, Opened)> {
         let (journal, found) = Journal::open::<StateEntry>(dir)?;
         let state = Self {
-            disk: Mutex::new(Disk {
+            writer: Mutex::new(Writer {
                 journal,
-                room: Room::new(quotas),
+                usage: QuotaUsage::new(quotas),
                 certificates: Vec::new(),
             }),
             epochs: ArcSwap::default(),
@@ -126,12 +127,12 @@ impl State {
             by_agent: Shards::default(),
             revocations: AtomicUsize::new(0),
             nonces: Nonces::open(dir, now)?,
-            rewriting: Mutex::default(),
+            compaction: Mutex::default(),
         };
         let opened = match found {
-            Found::Nothing => Opened::Fresh,
-            Found::Damaged(why) => Opened::Damaged(why),
-            Found::Entries(entries) => {
+            JournalContents::Missing => Opened::Fresh,
+            JournalContents::Damaged(why) => Opened::Damaged(why),
+            JournalContents::Entries(entries) => {
                 state.replay(entries)?;
                 state.sweep(now);
                 state.compact()?;
@@ -142,33 +143,33 @@ impl State {
     }
 
     fn replay(&self, entries: Vec<StateEntry>) -> io::Result<()> {
-        let mut disk = self.lock();
-        let mut fallen = Vec::new();
+        let mut writer = self.lock();
+        let mut dropped = Vec::new();
         for entry in entries {
             match entry {
                 StateEntry::Epoch(entry) => {
                     let epoch = Epoch::from_entry(entry).map_err(io::Error::other)?;
                     self.push_epoch(epoch);
                 }
-                StateEntry::Task(record) => self.keep_task(&mut disk, &Arc::new(record)),
-                StateEntry::Bound(binding) => self.keep_binding(binding),
-                StateEntry::Revoked(revocation) => self.keep_revocation(revocation),
-                StateEntry::Certificate(record) => disk.keep_certificate(record),
+                StateEntry::Task(record) => self.apply_task(&mut writer, &Arc::new(record)),
+                StateEntry::Bound(binding) => self.apply_binding(binding),
+                StateEntry::Revoked(revocation) => self.apply_revocation(revocation),
+                StateEntry::Certificate(record) => writer.apply_certificate(record),
                 StateEntry::Ended(tasks) => {
                     let ended = tasks
                         .iter()
                         .filter_map(|id| self.tasks.remove_if(id, |_| true));
-                    fallen.extend(ended.inspect(|record| self.forget_task(&mut disk, record)));
+                    dropped.extend(ended.inspect(|record| self.forget_task(&mut writer, record)));
                 }
             }
         }
-        drop(disk);
-        self.forget_children(&fallen);
+        drop(writer);
+        self.forget_children(&dropped);
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Disk> {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push_epoch(&self, epoch: Epoch) {
@@ -180,43 +181,43 @@ impl State {
         self.epochs.store(Arc::new(epochs));
     }
 
-    fn keep_task(&self, disk: &mut Disk, record: &Arc<TaskRecord>) {
+    fn apply_task(&self, writer: &mut Writer, record: &Arc<TaskRecord>) {
         let (id, parent) = (record.id, record.parent());
         if self.tasks.insert(id, Arc::clone(record)).is_some() {
             return;
         }
         let initiator = (record.initiated_by != record.agent).then_some(&record.initiated_by);
         for agent in std::iter::once(&record.agent).chain(initiator) {
-            self.by_agent.change(agent.clone(), |tasks| {
+            self.by_agent.update_or_default(agent.clone(), |tasks| {
                 tasks.insert(id);
             });
         }
-        disk.room.take(record);
+        writer.usage.add(record);
         if let Some(parent) = parent {
             self.children
-                .change(parent, |siblings| Arc::make_mut(siblings).push(id));
+                .update_or_default(parent, |siblings| Arc::make_mut(siblings).push(id));
         }
     }
 
-    fn keep_revocation(&self, revocation: Revocation) {
+    fn apply_revocation(&self, revocation: Revocation) {
         if self.revoked.insert(revocation.task, revocation).is_none() {
             self.revocations.fetch_add(1, Ordering::Release);
         }
     }
 
-    /// Starts to use an epoch.
+    /// Adds an epoch.
     ///
     /// # Errors
-    /// When it could not be journalled.
+    /// The epoch is not usable, or cannot be journalled.
     pub fn add_epoch(&self, entry: EpochEntry) -> Result<(), StateError> {
-        let mut disk = self.lock();
+        let mut writer = self.lock();
         let epoch = Epoch::from_entry(entry.clone()).map_err(io::Error::other)?;
-        disk.journal.append(&StateEntry::Epoch(entry))?;
+        writer.journal.append(&StateEntry::Epoch(entry))?;
         self.push_epoch(epoch);
         Ok(())
     }
 
-    /// The epoch of this id, if its tokens can still be alive.
+    /// Returns the epoch of this id if its tokens may still be valid.
     #[must_use]
     pub fn epoch(&self, id: EpochId) -> Option<Arc<Epoch>> {
         self.epochs
@@ -226,13 +227,13 @@ impl State {
             .cloned()
     }
 
-    /// The newest epoch, whether or not it may still mint.
+    /// Returns the newest epoch, whether or not it may still mint.
     #[must_use]
     pub fn newest_epoch(&self) -> Option<Arc<Epoch>> {
         self.epochs.load().last().cloned()
     }
 
-    /// The newest epoch that may mint at `now`.
+    /// Returns the newest epoch that may mint at `now`.
     #[must_use]
     pub fn minting_epoch(&self, now: Timestamp) -> Option<Arc<Epoch>> {
         self.epochs
@@ -246,20 +247,21 @@ impl State {
     /// Creates a task.
     ///
     /// # Errors
-    /// [`StateError`]; nothing was created then.
+    /// [`StateError`]; nothing is created.
     pub fn create_task(&self, record: impl Into<Arc<TaskRecord>>) -> Result<(), StateError> {
         let record = record.into();
-        let frame = Frame::of(&TaskEntry::Task(&record))?;
-        let mut disk = self.lock();
-        disk.room
-            .check(&record.initiated_by, room::bytes(&record))?;
+        let frame = Frame::encode(&TaskEntry::Task(&record))?;
+        let mut writer = self.lock();
+        writer
+            .usage
+            .check(&record.initiated_by, quotas::bytes(&record))?;
         self.not_revoked(&record.lineage)?;
-        disk.journal.append_frame(&frame)?;
-        self.keep_task(&mut disk, &record);
+        writer.journal.append_frame(&frame)?;
+        self.apply_task(&mut writer, &record);
         Ok(())
     }
 
-    /// What [`State::create_task`] would answer now for a task of this initiator's with texts of so many bytes.
+    /// Checks whether [`State::create_task`] would now accept a task of this initiator with this many bytes of texts.
     ///
     /// # Errors
     /// [`StateError`].
@@ -269,9 +271,9 @@ impl State {
         lineage: &[TaskId],
         texts: usize,
     ) -> Result<(), StateError> {
-        // A root has no id yet that would stand there.
-        let bytes = room::bytes_with(lineage.len().max(1), texts);
-        self.lock().room.check(initiator, bytes)?;
+        // The lineage of a new root will hold its own id.
+        let bytes = quotas::bytes_with(lineage.len().max(1), texts);
+        self.lock().usage.check(initiator, bytes)?;
         self.not_revoked(lineage)
     }
 
@@ -282,38 +284,38 @@ impl State {
         }
     }
 
-    /// A live task.
+    /// Returns a live task.
     #[must_use]
     pub fn task(&self, id: TaskId) -> Option<Arc<TaskRecord>> {
         self.tasks.get(&id)
     }
 
-    /// Number of live tasks.
+    /// Returns the number of live tasks.
     #[must_use]
     pub fn task_count(&self) -> usize {
         self.tasks.count()
     }
 
-    /// The newest tasks that are an agent's to see, at most `most`, the oldest of them first; and how many
-    /// there are.
+    /// Returns the newest `most` tasks that an agent may list, the oldest of them first, and the number of all that it
+    /// may list.
     #[must_use]
     pub fn newest_of(&self, agent: &AgentName, most: usize) -> (Vec<Arc<TaskRecord>>, usize) {
         let newest = |tasks: &BTreeSet<TaskId>| {
             let newest: Vec<TaskId> = tasks.iter().rev().take(most).copied().collect();
             (newest, tasks.len())
         };
-        let (newest, count) = self.by_agent.look(agent, newest).unwrap_or_default();
+        let (newest, count) = self.by_agent.read(agent, newest).unwrap_or_default();
         let found = newest.into_iter().rev().filter_map(|id| self.task(id));
         (found.collect(), count)
     }
 
-    /// Nonces of proofs.
+    /// Returns the nonces of accepted proofs.
     #[must_use]
     pub fn nonces(&self) -> &Nonces {
         &self.nonces
     }
 
-    /// Whether nothing is below the task.
+    /// Returns whether no task is below this one.
     #[must_use]
     pub fn is_leaf(&self, task: TaskId) -> bool {
         self.children
@@ -321,7 +323,7 @@ impl State {
             .is_none_or(|below| below.is_empty())
     }
 
-    /// The task and all below it, from the top down. They may be many: ask on a thread that may block.
+    /// Returns the task and all tasks below it, parents first. There may be many: call it on a thread that may block.
     #[must_use]
     pub fn subtree(&self, task: TaskId) -> Vec<TaskId> {
         let mut found = vec![task];
@@ -338,7 +340,7 @@ impl State {
         found
     }
 
-    fn keep_binding(&self, binding: Binding) {
+    fn apply_binding(&self, binding: Binding) {
         self.tasks.update(&binding.task, |record| {
             let mut bound = TaskRecord::clone(record);
             bound.holder = Some(binding.holder);
@@ -347,13 +349,12 @@ impl State {
         });
     }
 
-    /// Binds a task to a key: its unbound token is dead from here on. Binding to the same key again changes
-    /// nothing.
+    /// Binds a task to a key, which invalidates its unbound token. Binding to the same key again changes nothing.
     ///
     /// # Errors
-    /// [`StateError`]; nothing changed then.
+    /// [`StateError`]; nothing is changed.
     pub fn bind(&self, binding: Binding, now: Timestamp) -> Result<(), StateError> {
-        let mut disk = self.lock();
+        let mut writer = self.lock();
         let record = self
             .task(binding.task)
             .filter(|record| now < record.expires);
@@ -371,18 +372,18 @@ impl State {
         if let Some(revoked) = self.revoked(&record.lineage) {
             return Err(StateError::Revoked(revoked.task));
         }
-        disk.journal.append(&StateEntry::Bound(binding))?;
-        self.keep_binding(binding);
+        writer.journal.append(&StateEntry::Bound(binding))?;
+        self.apply_binding(binding);
         Ok(())
     }
 
-    /// Revokes a task and all below it: from here on no token with it in its lineage is accepted.
-    /// Revoking again changes nothing.
+    /// Revokes a task and all tasks below it: no token with it in its lineage is accepted any more. Revoking again
+    /// changes nothing.
     ///
     /// # Errors
-    /// When it could not be journalled; nothing is revoked then.
+    /// The revocation cannot be journalled; nothing is revoked.
     pub fn revoke(&self, task: &TaskRecord, now: Timestamp) -> Result<(), StateError> {
-        let mut disk = self.lock();
+        let mut writer = self.lock();
         if self.revoked.contains(&task.id) {
             return Ok(());
         }
@@ -394,12 +395,12 @@ impl State {
             at: now,
             until,
         };
-        disk.journal.append(&StateEntry::Revoked(revocation))?;
-        self.keep_revocation(revocation);
+        writer.journal.append(&StateEntry::Revoked(revocation))?;
+        self.apply_revocation(revocation);
         Ok(())
     }
 
-    /// The first revocation that a lineage meets.
+    /// Returns the first revocation of a task in a lineage.
     #[must_use]
     pub fn revoked(&self, lineage: &[TaskId]) -> Option<Revocation> {
         if self.revocations.load(Ordering::Acquire) == 0 {
@@ -408,28 +409,28 @@ impl State {
         lineage.iter().find_map(|task| self.revoked.get(task))
     }
 
-    /// Remembers a certificate that goes into an agent's hands.
+    /// Records a certificate before it is returned to an agent.
     ///
     /// # Errors
-    /// When it could not be journalled; the certificate must not be given out then.
+    /// The certificate cannot be journalled and must not be returned.
     pub fn add_certificate(&self, record: Issued) -> Result<(), StateError> {
-        let mut disk = self.lock();
+        let mut writer = self.lock();
         let entry = StateEntry::Certificate(record);
-        disk.journal.append(&entry)?;
+        writer.journal.append(&entry)?;
         if let StateEntry::Certificate(record) = entry {
-            disk.keep_certificate(record);
+            writer.apply_certificate(record);
         }
         Ok(())
     }
 
-    /// The certificates in agents' hands.
+    /// Returns the certificates issued to agents.
     #[must_use]
     pub fn certificates(&self) -> Vec<Issued> {
         self.lock().certificates.clone()
     }
 }
 
-/// [`StateEntry::Task`] without giving the record away.
+/// [`StateEntry::Task`] by reference; it serializes the same.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 enum TaskEntry<'a> {

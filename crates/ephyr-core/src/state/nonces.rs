@@ -1,13 +1,12 @@
-//! Nonces of proofs that were accepted: none is accepted twice, before or after a restart. A nonce is kept
-//! until its proof could no longer pass for its age, so a replay is refused either by the nonce or by the
-//! time.
+//! The nonces of accepted proofs: none is accepted twice, also across a restart. A nonce is kept until its proof is
+//! too old to be accepted, so a replay is refused either for its nonce or for its age.
 //!
-//! They lie beside the state journal in files of their own, `nonces` and `nonces.before`: nothing in them
-//! is worth more than a minute, so that the older one is thrown away whole and none is ever rewritten.
-//! Format (version 1): the line `ephyr-broker-nonces 1`, then entries of `first 4 bytes of SHA-256 of what
-//! follows`, `u64be milliseconds until it counts`, `32 bytes token digest`, `16 bytes nonce`, `u8 length of
-//! the name`, `agent name`. What a kill in the middle of a write leaves at the end is passed over: its
-//! request was not answered.
+//! The nonces are stored beside the state journal in two files, `nonces` and `nonces.before`. No nonce is valid for
+//! more than a minute, so the older file is deleted as a whole and none is compacted.
+//!
+//! Format (version 1): the line `ephyr-broker-nonces 1`, then entries of `first 4 bytes of SHA-256 of the rest`,
+//! `u64be expiry in milliseconds`, `32 bytes token digest`, `16 bytes nonce`, `u8 length of the name`, `agent name`.
+//! An incomplete last entry, left by a kill during a write, is skipped: its request was not answered.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
@@ -21,82 +20,79 @@ use sha2::{Digest as _, Sha256};
 use super::journal::open_file;
 use crate::sync::{Mutex, PoisonError};
 
-/// Nonces of one agent kept at once. They count for 30 s as a rule, so this is 4000 proofs a second.
+/// Maximum number of nonces of one agent. Most are valid for 30 s, which allows 4000 proofs per second.
 pub const MAX_PER_AGENT: usize = 120_000;
-/// Nonces of all agents together from which on each agent has an equal share and no more, so that many agents
-/// cannot fill the memory (up to 170 bytes for each) and none can take another's room.
+/// Number of nonces of all agents from which each agent is limited to an equal share of it. This bounds the memory (up
+/// to 170 bytes per nonce), and no agent can use up another's share.
 const SHARED_FROM: usize = 240_000;
-/// So many are always an agent's own.
-const FEW: usize = 1000;
+/// Number of nonces reserved for each agent.
+const RESERVED: usize = 1000;
 
 const HEADER: &[u8] = b"ephyr-broker-nonces 1\n";
 const FILE: &str = "nonces";
-const BEFORE: &str = "nonces.before";
+const PREVIOUS: &str = "nonces.before";
 const NEW: &str = "nonces.new";
-/// A proof may be as much ahead of the clock as it may be old, so nothing counts longer than twice that.
-const COUNTS: Ttl = Ttl::from_secs(2 * ephyr_token::proof::SKEW.as_secs());
+/// Maximum validity of a nonce. A proof may be as far ahead of the clock as behind it, hence twice the skew.
+const MAX_VALIDITY: Ttl = Ttl::from_secs(2 * ephyr_token::proof::SKEW.as_secs());
 
 /// Why a proof is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum NonceError {
-    /// Its nonce was seen before.
+    /// Its nonce was used before.
     #[error("Ephyr-Proof was used before: make one per request")]
     Used,
-    /// The agent makes more proofs than are remembered.
+    /// The agent's limit of nonces is reached.
     #[error(
-        "agent {agent} has made {made} proofs that still count, and no more are remembered; try again in \
-         {wait} s"
+        "limit of unexpired proofs reached: agent {agent} has made {made} proofs; retry in {wait} s"
     )]
     TooMany {
         /// The agent.
         agent: AgentName,
-        /// Its proofs that count.
+        /// The number of its unexpired proofs.
         made: usize,
-        /// Seconds until the first of them no longer counts.
+        /// Seconds until the first of them expires.
         wait: u64,
     },
-    /// The nonces of the time before a restart are not known.
+    /// The nonces accepted before a restart are unknown.
     #[error(
-        "the broker does not know which proofs it accepted before its restart; make a new one after {0}"
+        "the proofs accepted before the broker's restart are unknown; make a new one after {0}"
     )]
     Unknown(Timestamp),
-    /// Nonces of proofs of that time were dropped as too old, and then the clock was set back.
-    #[error(
-        "the clock was set back to a time whose proofs are no longer known; make a new one in {0} s"
-    )]
+    /// The nonces of that time were dropped as expired, and then the clock was set back.
+    #[error("the clock was set back to a time whose proofs were dropped; make a new one in {0} s")]
     Forgotten(u64),
-    /// It cannot be remembered across a restart.
-    #[error("the proof cannot be remembered ({0}); nothing was done")]
+    /// Its nonce cannot be written to the file.
+    #[error("the proof's nonce cannot be recorded ({0}); nothing was done")]
     Unwritten(#[from] io::Error),
 }
 
-/// The nonces seen.
+/// The nonces of accepted proofs.
 pub struct Nonces {
-    seen: Mutex<Seen>,
+    seen: Mutex<SeenNonces>,
 }
 
-struct Seen {
-    agents: HashMap<AgentName, OfAgent>,
-    log: Log,
-    /// Proofs of before this are refused: an unreadable file may have held their nonces.
+struct SeenNonces {
+    agents: HashMap<AgentName, AgentNonces>,
+    file: NonceFile,
+    /// Proofs made up to this time are refused: a damaged file may have held their nonces.
     unknown_before: Option<Timestamp>,
-    /// Proofs that count until then or less were forgotten. To a clock that only goes forward they are too old
-    /// anyway; after one that was set back they could be used again.
-    forgotten: Option<Timestamp>,
+    /// The latest expiry of a dropped nonce. Proofs that expire no later are refused: with a clock that was set back,
+    /// they could be replayed.
+    dropped_until: Option<Timestamp>,
 }
 
 #[derive(Default)]
-struct OfAgent {
-    set: HashSet<Key>,
-    by_age: VecDeque<(Timestamp, Key)>,
+struct AgentNonces {
+    set: HashSet<NonceKey>,
+    by_age: VecDeque<(Timestamp, NonceKey)>,
 }
 
 /// Token and nonce together: two tokens may use one nonce.
-type Key = (Digest, [u8; 16]);
+type NonceKey = (Digest, [u8; 16]);
 
-impl OfAgent {
-    /// Drops what no longer counts; the latest end among it.
-    fn forget(&mut self, now: Timestamp) -> Option<Timestamp> {
+impl AgentNonces {
+    /// Drops expired nonces and returns the latest expiry among them.
+    fn drop_expired(&mut self, now: Timestamp) -> Option<Timestamp> {
         let mut latest = None;
         while self.by_age.front().is_some_and(|(end, _)| *end < now) {
             if let Some((end, key)) = self.by_age.pop_front() {
@@ -107,17 +103,17 @@ impl OfAgent {
         latest
     }
 
-    fn insert(&mut self, key: Key, until: Timestamp) {
+    fn insert(&mut self, key: NonceKey, until: Timestamp) {
         if self.set.insert(key) {
             self.by_age.push_back((until, key));
         }
     }
 }
 
-impl Seen {
-    /// Whether one more of the agent can be remembered. Those of others may have ended and not been dropped
-    /// yet; then it is refused for some seconds longer.
-    fn check_room(&self, agent: &AgentName, now: Timestamp) -> Result<(), NonceError> {
+impl SeenNonces {
+    /// Checks the agent's limit for one more nonce. Expired nonces of others count until the next sweep, which can
+    /// delay the agent by some seconds.
+    fn check_limit(&self, agent: &AgentName, now: Timestamp) -> Result<(), NonceError> {
         let all: usize = self.agents.values().map(|own| own.set.len()).sum();
         let most = if all < SHARED_FROM {
             MAX_PER_AGENT
@@ -139,40 +135,40 @@ impl Seen {
 }
 
 impl Nonces {
-    /// Reads what the directory holds.
+    /// Reads the nonces of a directory.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// A file cannot be read or written.
     pub(super) fn open(dir: &Path, now: Timestamp) -> io::Result<Self> {
-        let mut agents: HashMap<AgentName, OfAgent> = HashMap::new();
-        let mut whole = true;
-        let mut forgotten = None;
-        for name in [BEFORE, FILE] {
-            whole &= read(&dir.join(name), |agent, key, until| {
+        let mut agents: HashMap<AgentName, AgentNonces> = HashMap::new();
+        let mut intact = true;
+        let mut dropped_until = None;
+        for name in [PREVIOUS, FILE] {
+            intact &= read_file(&dir.join(name), |agent, key, until| {
                 if now <= until {
                     agents.entry(agent).or_default().insert(key, until);
                 } else {
-                    forgotten = forgotten.max(Some(until));
+                    dropped_until = dropped_until.max(Some(until));
                 }
             })?;
         }
-        // A proof that was accepted up to now can be dated ahead by the skew.
-        let unknown_before = (!whole).then(|| now.after(ephyr_token::proof::SKEW));
-        let log = Log::begin(dir, &agents, now)?;
+        // A proof accepted before now can be dated ahead by the skew.
+        let unknown_before = (!intact).then(|| now.after(ephyr_token::proof::SKEW));
+        let file = NonceFile::create(dir, &agents, now)?;
         Ok(Self {
-            seen: Mutex::new(Seen {
+            seen: Mutex::new(SeenNonces {
                 agents,
-                log,
+                file,
                 unknown_before,
-                forgotten,
+                dropped_until,
             }),
         })
     }
 
-    /// Accepts a proof's nonce once. `made` is the proof's time, `until` when it will be too old.
+    /// Accepts a proof's nonce once. `made` is the proof's time, `until` its expiry.
     ///
     /// # Errors
-    /// [`NonceError`]; the proof must not be accepted then.
+    /// [`NonceError`]; the proof must not be accepted.
     pub fn accept(
         &self,
         agent: &AgentName,
@@ -192,52 +188,56 @@ impl Nonces {
             Some(own) => own,
             None => seen.agents.entry(agent.clone()).or_default(),
         };
-        seen.forgotten = seen.forgotten.max(own.forget(now));
+        seen.dropped_until = seen.dropped_until.max(own.drop_expired(now));
         if own.set.contains(&key) {
             return Err(NonceError::Used);
         }
-        if let Some(forgotten) = seen.forgotten
-            && until <= forgotten
+        if let Some(dropped_until) = seen.dropped_until
+            && until <= dropped_until
         {
-            return Err(NonceError::Forgotten(forgotten.since(until).as_secs() + 1));
+            return Err(NonceError::Forgotten(
+                dropped_until.since(until).as_secs() + 1,
+            ));
         }
-        if own.set.len() >= FEW {
-            seen.check_room(agent, now)?;
+        if own.set.len() >= RESERVED {
+            seen.check_limit(agent, now)?;
         }
-        seen.log.append(agent, &key, until, now)?;
+        seen.file.append(agent, &key, until, now)?;
         if let Some(own) = seen.agents.get_mut(agent) {
             own.insert(key, until);
         }
         Ok(())
     }
 
-    /// Returns how the file was displaced, if it is no longer the one at its path.
+    /// Returns how the file was displaced if it is no longer the one at its path.
     ///
     /// # Errors
     /// The check itself fails.
     pub(super) fn displaced(&self) -> io::Result<Option<Displaced>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.log.displaced()
+        seen.file.displaced()
     }
 
-    /// Rewrites the file if it was taken away and returns what happened to it. All valid nonces are in memory.
+    /// Rewrites a displaced file from memory, which has all valid nonces. Returns what happened to the file.
     pub(super) fn restore(&self, now: Timestamp) -> io::Result<Option<Displaced>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let displaced = seen.log.displaced()?;
+        let displaced = seen.file.displaced()?;
         if displaced.is_some() {
-            seen.log = Log::begin(&seen.log.dir, &seen.agents, now)?;
+            seen.file = NonceFile::create(&seen.file.dir, &seen.agents, now)?;
         }
         Ok(displaced)
     }
 
-    /// Drops what no longer counts, of agents that make no more proofs too.
+    /// Drops the expired nonces of all agents.
     pub(super) fn sweep(&self, now: Timestamp) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Seen {
-            agents, forgotten, ..
+        let SeenNonces {
+            agents,
+            dropped_until,
+            ..
         } = &mut *seen;
         agents.retain(|_, own| {
-            *forgotten = (*forgotten).max(own.forget(now));
+            *dropped_until = (*dropped_until).max(own.drop_expired(now));
             own.set.shrink_to(2 * own.by_age.len());
             own.by_age.shrink_to(2 * own.by_age.len());
             !own.by_age.is_empty()
@@ -246,51 +246,55 @@ impl Nonces {
 }
 
 /// The newer of the two files.
-struct Log {
+struct NonceFile {
     dir: PathBuf,
     file: File,
-    begun: Timestamp,
+    created: Timestamp,
     len: u64,
     /// Set when a write failed and the file could not be cut back to `len`.
     broken: bool,
 }
 
-impl Log {
-    /// Begins with what still counts of the files of before, in one file.
-    fn begin(dir: &Path, agents: &HashMap<AgentName, OfAgent>, now: Timestamp) -> io::Result<Self> {
+impl NonceFile {
+    /// Creates a file with all nonces in memory and removes the previous ones.
+    fn create(
+        dir: &Path,
+        agents: &HashMap<AgentName, AgentNonces>,
+        now: Timestamp,
+    ) -> io::Result<Self> {
         let path = dir.join(NEW);
         let mut bytes = HEADER.to_vec();
         for (agent, own) in agents {
             for (until, key) in &own.by_age {
-                bytes.extend(entry(agent, key, *until)?);
+                bytes.extend(encode_entry(agent, key, *until)?);
             }
         }
         let mut file = open_file(&path, true)?;
         file.set_len(0)?;
         file.write_all(&bytes)?;
         std::fs::rename(&path, dir.join(FILE))?;
-        match std::fs::remove_file(dir.join(BEFORE)) {
+        match std::fs::remove_file(dir.join(PREVIOUS)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         Ok(Self {
             dir: dir.to_owned(),
             file,
-            begun: now,
+            created: now,
             len: bytes.len() as u64,
             broken: false,
         })
     }
 
-    /// Begins a new file; what is in the one before the last no longer counts.
-    /// It is whole before it takes the place of the one that still counts.
-    fn next(&self, now: Timestamp) -> io::Result<Self> {
-        let [path, before, new] = [FILE, BEFORE, NEW].map(|name| self.dir.join(name));
+    /// Starts a new file and replaces `nonces.before`, all of whose nonces have expired. The new file is complete
+    /// before the current one is renamed, so that a failure loses no valid nonce.
+    fn rotate(&self, now: Timestamp) -> io::Result<Self> {
+        let [path, before, new] = [FILE, PREVIOUS, NEW].map(|name| self.dir.join(name));
         let mut file = open_file(&new, true)?;
         file.set_len(0)?;
         file.write_all(HEADER)?;
         match std::fs::rename(&path, before) {
-            // A step that failed after this one was tried again.
+            // An earlier attempt failed after this rename.
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -298,7 +302,7 @@ impl Log {
         Ok(Self {
             dir: self.dir.clone(),
             file,
-            begun: now,
+            created: now,
             len: HEADER.len() as u64,
             broken: false,
         })
@@ -311,7 +315,7 @@ impl Log {
     fn append(
         &mut self,
         agent: &AgentName,
-        key: &Key,
+        key: &NonceKey,
         until: Timestamp,
         now: Timestamp,
     ) -> io::Result<()> {
@@ -321,14 +325,14 @@ impl Log {
                 self.dir.join(FILE).display()
             )));
         }
-        if self.begun.after(COUNTS) < now {
-            *self = self.next(now)?;
+        if self.created.after(MAX_VALIDITY) < now {
+            *self = self.rotate(now)?;
         }
         if self.broken {
             self.file.set_len(self.len)?;
             self.broken = false;
         }
-        let entry = entry(agent, key, until)?;
+        let entry = encode_entry(agent, key, until)?;
         match self.file.write_all(&entry) {
             Ok(()) => {
                 self.len += entry.len() as u64;
@@ -342,9 +346,13 @@ impl Log {
     }
 }
 
-fn entry(agent: &AgentName, (token, nonce): &Key, until: Timestamp) -> io::Result<Vec<u8>> {
+fn encode_entry(
+    agent: &AgentName,
+    (token, nonce): &NonceKey,
+    until: Timestamp,
+) -> io::Result<Vec<u8>> {
     let name = agent.as_str().as_bytes();
-    let mut entry = Vec::with_capacity(ENTRY + name.len());
+    let mut entry = Vec::with_capacity(ENTRY_LEN + name.len());
     entry.extend_from_slice(&[0; 4]);
     entry.extend_from_slice(&until.unix_millis().to_be_bytes());
     entry.extend_from_slice(&token.0);
@@ -357,10 +365,13 @@ fn entry(agent: &AgentName, (token, nonce): &Key, until: Timestamp) -> io::Resul
 }
 
 /// Length of an entry without the name.
-const ENTRY: usize = 4 + 8 + 32 + 16 + 1;
+const ENTRY_LEN: usize = 4 + 8 + 32 + 16 + 1;
 
-/// Reads a file, if it is there; says whether all of it could be understood, but for a torn last entry.
-fn read(path: &Path, mut found: impl FnMut(AgentName, Key, Timestamp)) -> io::Result<bool> {
+/// Reads a file if it exists. Returns false if it is damaged; an incomplete last entry is no damage.
+fn read_file(
+    path: &Path,
+    mut found: impl FnMut(AgentName, NonceKey, Timestamp),
+) -> io::Result<bool> {
     let mut bytes = Vec::new();
     match open_file(path, false) {
         Ok(mut file) => file.read_to_end(&mut bytes)?,
@@ -368,11 +379,11 @@ fn read(path: &Path, mut found: impl FnMut(AgentName, Key, Timestamp)) -> io::Re
         Err(error) => return Err(error),
     };
     let Some(mut rest) = bytes.strip_prefix(HEADER) else {
-        // Torn in its first line, or something else altogether.
+        // Either an incomplete first line, or another kind of file.
         return Ok(HEADER.starts_with(&bytes));
     };
-    while let Some((head, tail)) = rest.split_first_chunk::<ENTRY>() {
-        let Some((name, next)) = tail.split_at_checked(usize::from(head[ENTRY - 1])) else {
+    while let Some((head, tail)) = rest.split_first_chunk::<ENTRY_LEN>() {
+        let Some((name, next)) = tail.split_at_checked(usize::from(head[ENTRY_LEN - 1])) else {
             return Ok(true);
         };
         let mut sum = Sha256::new();
@@ -405,17 +416,17 @@ mod tests {
         name.parse().unwrap()
     }
 
-    fn key(token: u8, nonce: u8) -> Key {
+    fn key(token: u8, nonce: u8) -> NonceKey {
         (Digest([token; 32]), [nonce; 16])
     }
 
     /// Accepts a proof made at `now`.
-    fn accept(nonces: &Nonces, name: &str, key: Key, now: i64) -> Result<(), NonceError> {
+    fn accept(nonces: &Nonces, name: &str, key: NonceKey, now: i64) -> Result<(), NonceError> {
         nonces.accept(&agent(name), key, at(now), at(now + 30), at(now))
     }
 
     #[test]
-    fn a_nonce_is_accepted_once_per_token() {
+    fn nonce_is_accepted_once_per_token() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         accept(&nonces, "a", key(1, 0), 0).unwrap();
@@ -426,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_forgotten_when_its_proof_is_too_old_anyway() {
+    fn nonce_is_dropped_once_its_proof_expires() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         accept(&nonces, "a", key(1, 0), 0).unwrap();
@@ -434,11 +445,15 @@ mod tests {
         accept(&nonces, "a", key(1, 0), 31).unwrap();
         assert_eq!(nonces.seen.lock().unwrap().agents[&agent("a")].set.len(), 1);
         nonces.sweep(at(31));
-        assert_eq!(nonces.seen.lock().unwrap().agents.len(), 1, "b is gone");
+        assert_eq!(
+            nonces.seen.lock().unwrap().agents.len(),
+            1,
+            "the nonces of b were not dropped"
+        );
     }
 
     #[test]
-    fn a_clock_that_jumps_there_and_back_lets_no_proof_be_used_again() {
+    fn clock_steps_do_not_allow_a_replay() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         accept(&nonces, "a", key(1, 0), 0).unwrap();
@@ -454,7 +469,7 @@ mod tests {
         }
         accept(&nonces, "a", key(1, 2), 1).unwrap();
         drop(nonces);
-        // Read while the clock is wrong, used when it is right again.
+        // The file is read while the clock is wrong, the proof is used once it is right again.
         let nonces = Nonces::open(dir.path(), at(3700)).unwrap();
         let replay = accept(&nonces, "a", key(1, 2), 1);
         assert!(matches!(replay, Err(NonceError::Forgotten(_))));
@@ -462,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_is_refused_across_restarts_and_changes_of_file() {
+    fn replay_is_refused_across_restarts_and_rotations() {
         let dir = tempfile::tempdir().unwrap();
         let mut now = 0;
         for pause in [0, 1, 29, 30, 59, 61, 10, 200, 5] {
@@ -474,7 +489,7 @@ mod tests {
             let replay = accept(&later, "a", first, now + 29);
             assert!(matches!(replay, Err(NonceError::Used)), "at {now}");
             accept(&later, "a", second, now + 29).unwrap();
-            // A file begins, and then the broker starts three times.
+            // The file is rotated, then the broker restarts three times.
             accept(&later, "a", key(3, pause), now + 50).unwrap();
             let mut again = later;
             for _ in 0..3 {
@@ -488,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn files_stay_small_since_what_no_longer_counts_is_dropped() {
+    fn files_stay_small_because_expired_nonces_are_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         for minute in 0..50_u8 {
@@ -499,13 +514,13 @@ mod tests {
         }
         let len = |name| std::fs::metadata(dir.path().join(name)).unwrap().len();
         assert!(
-            len(FILE) + len(BEFORE) < 30 * (ENTRY as u64 + 1),
+            len(FILE) + len(PREVIOUS) < 30 * (ENTRY_LEN as u64 + 1),
             "{}",
             len(FILE)
         );
     }
 
-    /// Proofs of an agent that count until second 30.
+    /// Adds nonces of an agent that expire at second 30.
     fn fill(nonces: &Nonces, name: &str, count: usize) {
         let mut seen = nonces.seen.lock().unwrap();
         let own = seen.agents.entry(agent(name)).or_default();
@@ -517,7 +532,7 @@ mod tests {
     }
 
     #[test]
-    fn agents_share_what_there_is_room_for_and_each_has_its_part() {
+    fn agents_share_the_nonce_limit_equally() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         let accepts = |name: &str| accept(&nonces, name, key(1, 1), 0);
@@ -531,19 +546,19 @@ mod tests {
         let full = accept(&nonces, "c", key(1, 3), 0).unwrap_err().to_string();
         assert!(full.contains("has made 80000 proofs"), "{full}");
         accepts("d").unwrap();
-        // Few are an agent's own, however many agents there are.
-        for n in 0..SHARED_FROM / FEW {
+        // The reserved number is available however many agents there are.
+        for n in 0..SHARED_FROM / RESERVED {
             fill(&nonces, &format!("e{n}"), 1);
         }
-        fill(&nonces, "f", FEW - 1);
+        fill(&nonces, "f", RESERVED - 1);
         accepts("f").unwrap();
         assert!(accept(&nonces, "f", key(1, 2), 0).is_err());
-        // When they have ended there is room again.
+        // Expired nonces no longer count.
         accept(&nonces, "a", key(1, 1), 31).unwrap();
     }
 
     #[test]
-    fn one_agents_proofs_take_no_room_from_anothers() {
+    fn nonce_limit_of_one_agent_does_not_affect_others() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         fill(&nonces, "a", MAX_PER_AGENT);
@@ -557,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kill_leaves_is_passed_over_and_other_damage_refuses_older_proofs() {
+    fn torn_entry_is_skipped_and_damage_refuses_older_proofs() {
         for (cut, damaged) in [(true, false), (false, true)] {
             let dir = tempfile::tempdir().unwrap();
             let nonces = Nonces::open(dir.path(), at(0)).unwrap();
@@ -581,11 +596,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_could_not_be_begun_costs_none_of_the_nonces_before() {
+    fn failed_rotation_loses_no_nonces() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         accept(&nonces, "a", key(1, 0), 50).unwrap();
-        // A new file is due, and something is in the way.
+        // A rotation is due, and a directory blocks the new file.
         let blocked = dir.path().join(NEW);
         std::fs::create_dir(&blocked).unwrap();
         for n in 1..4 {
@@ -594,7 +609,7 @@ mod tests {
         }
         let read_back = |now| {
             let copy = tempfile::tempdir().unwrap();
-            for name in [FILE, BEFORE] {
+            for name in [FILE, PREVIOUS] {
                 let _ = std::fs::copy(dir.path().join(name), copy.path().join(name));
             }
             let again = Nonces::open(copy.path(), at(now)).unwrap();
@@ -607,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_not_accepted() {
+    fn proof_is_refused_if_its_nonce_cannot_be_written() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         accept(&nonces, "a", key(1, 0), 0).unwrap();
@@ -619,12 +634,12 @@ mod tests {
         let still = accept(&nonces, "a", key(1, 1), 90);
         assert!(
             matches!(still, Err(NonceError::Unwritten(_))),
-            "not remembered"
+            "the nonce of a refused proof was kept"
         );
     }
 
     #[test]
-    fn a_file_taken_away_accepts_nothing_until_it_is_restored() {
+    fn removed_nonce_file_refuses_proofs_until_restored() {
         let dir = tempfile::tempdir().unwrap();
         let nonces = Nonces::open(dir.path(), at(0)).unwrap();
         accept(&nonces, "a", key(1, 0), 0).unwrap();

@@ -1,5 +1,5 @@
-//! A map cut into shards, each behind its own lock, so that readers on different tasks do not meet.
-//! A shard's lock is held for one look-up or one insertion, never across I/O.
+//! A map divided into shards, each behind its own lock, so that requests of different tasks do not contend. A shard's
+//! lock is never held across I/O.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -29,7 +29,7 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
         &self.shards[index]
     }
 
-    /// The value under `key`.
+    /// Returns the value of `key`.
     pub fn get(&self, key: &K) -> Option<V> {
         self.shard(key)
             .read()
@@ -38,16 +38,16 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .cloned()
     }
 
-    /// Looks at the value under `key` where it lies.
-    pub fn look<R>(&self, key: &K, look: impl FnOnce(&V) -> R) -> Option<R> {
+    /// Applies `read` to the value of `key`, without cloning it.
+    pub fn read<R>(&self, key: &K, read: impl FnOnce(&V) -> R) -> Option<R> {
         self.shard(key)
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .get(key)
-            .map(look)
+            .map(read)
     }
 
-    /// Whether there is a value under `key`.
+    /// Returns whether `key` has a value.
     pub fn contains(&self, key: &K) -> bool {
         self.shard(key)
             .read()
@@ -55,7 +55,7 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .contains_key(key)
     }
 
-    /// Puts a value under `key`, giving back the one it replaces.
+    /// Sets the value of `key` and returns the one that it replaces.
     pub fn insert(&self, key: K, value: V) -> Option<V> {
         self.shard(&key)
             .write()
@@ -63,7 +63,7 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .insert(key, value)
     }
 
-    /// Takes the value under `key` out, if it is one that `which` picks.
+    /// Removes and returns the value of `key` if `which` selects it.
     pub fn remove_if(&self, key: &K, which: impl FnOnce(&V) -> bool) -> Option<V> {
         let mut shard = self
             .shard(key)
@@ -76,7 +76,7 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
         }
     }
 
-    /// Changes the value under `key` in place, where there is one, and gives what the change answers.
+    /// Changes the value of `key` in place if it exists, and returns the result of `change`.
     pub fn update<R>(&self, key: &K, change: impl FnOnce(&mut V) -> R) -> Option<R> {
         self.shard(key)
             .write()
@@ -85,8 +85,8 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .map(change)
     }
 
-    /// Changes the value under `key` in place, starting from an empty one where there is none.
-    pub fn change(&self, key: K, change: impl FnOnce(&mut V))
+    /// Changes the value of `key` in place, starting from the default if there is none.
+    pub fn update_or_default(&self, key: K, change: impl FnOnce(&mut V))
     where
         V: Default,
     {
@@ -99,7 +99,7 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
         );
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     pub fn count(&self) -> usize {
         self.shards
             .iter()
@@ -107,37 +107,37 @@ impl<K: Eq + Hash, V: Clone> Shards<K, V> {
             .sum()
     }
 
-    /// Looks at every value, one shard at a time.
-    pub fn for_each(&self, mut look: impl FnMut(&K, &V)) {
+    /// Applies `read` to every value, one shard at a time.
+    pub fn for_each(&self, mut read: impl FnMut(&K, &V)) {
         for shard in &self.shards {
             for (key, value) in shard.read().unwrap_or_else(PoisonError::into_inner).iter() {
-                look(key, value);
+                read(key, value);
             }
         }
     }
 
-    /// Drops what `keep` does not want and gives back the memory that most of it leaves; tells how many fell.
+    /// Removes the values that `keep` rejects and releases unused memory. Returns the number of values removed.
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) -> usize {
-        let mut fallen = 0;
+        let mut removed = 0;
         for shard in &self.shards {
             let mut map = shard.write().unwrap_or_else(PoisonError::into_inner);
             let before = map.len();
             map.retain(|key, value| keep(key, value));
-            fallen += before - map.len();
-            give_back(&mut map);
+            removed += before - map.len();
+            shrink(&mut map);
         }
-        fallen
+        removed
     }
 
-    /// Gives back the memory of what was removed.
-    pub fn give_back(&self) {
+    /// Releases the memory of removed values.
+    pub fn shrink(&self) {
         for shard in &self.shards {
-            give_back(&mut shard.write().unwrap_or_else(PoisonError::into_inner));
+            shrink(&mut shard.write().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
 
-fn give_back<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
+fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
     if map.capacity() > 64 && map.len() < map.capacity() / 4 {
         map.shrink_to_fit();
     }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_found_changed_and_dropped() {
+    fn values_are_found_changed_and_removed() {
         let map = Shards::<u32, u32>::default();
         for key in 0..1000 {
             assert_eq!(map.insert(key, key), None);
@@ -156,11 +156,11 @@ mod tests {
         assert_eq!(map.count(), 1000);
         assert_eq!(map.update(&7, |v| std::mem::replace(v, 70)), Some(7));
         assert_eq!(map.get(&7), Some(70));
-        map.change(7, |v| *v += 1);
+        map.update_or_default(7, |v| *v += 1);
         assert_eq!(map.get(&7), Some(71));
         assert_eq!(map.remove_if(&8, |v| *v > 8), None);
         assert_eq!(map.remove_if(&8, |v| *v == 8), Some(8));
-        assert_eq!(map.look(&9, |v| v + 1), Some(10));
+        assert_eq!(map.read(&9, |v| v + 1), Some(10));
         assert!(!map.contains(&8));
         assert_eq!(map.retain(|key, _| key % 2 == 1), 499);
         let mut sum = 0;

@@ -1,10 +1,10 @@
-//! What was answered is there after a restart, and what has ended is gone.
+//! Answered changes survive a restart, and expired state is dropped.
 
 use ephyr_names::Ttl;
 use ephyr_sandbox::Displaced;
 use ephyr_token::HolderKey;
 
-use super::room::{MAX_BYTES, MAX_BYTES_PER_AGENT};
+use super::quotas::{MAX_BYTES, MAX_BYTES_PER_AGENT};
 use super::*;
 use crate::ids;
 use crate::testing::epoch;
@@ -40,7 +40,7 @@ fn open(dir: &Path) -> (State, Opened) {
 }
 
 #[test]
-fn tasks_revocations_and_epochs_outlive_a_restart() {
+fn tasks_revocations_and_epochs_survive_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (kept, revoked, entry) = (task(&[], "a", 60), task(&[], "a", 60), epoch(NOW));
     let (id, key) = (
@@ -64,12 +64,12 @@ fn tasks_revocations_and_epochs_outlive_a_restart() {
     assert_eq!(
         resumed.dangerous_bytes(),
         key.dangerous_bytes(),
-        "the same tokens verify"
+        "tokens from before the restart must verify"
     );
 }
 
 #[test]
-fn a_damaged_journal_means_a_fresh_start_and_all_tokens_dead() {
+fn damaged_journal_invalidates_all_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let record = task(&[], "a", 60);
     {
@@ -88,7 +88,7 @@ fn a_damaged_journal_means_a_fresh_start_and_all_tokens_dead() {
 }
 
 #[test]
-fn a_journal_taken_away_is_written_anew_from_memory() {
+fn removed_journal_is_rewritten_from_memory() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.journal");
     let (state, _) = open(dir.path());
@@ -115,7 +115,7 @@ fn a_journal_taken_away_is_written_anew_from_memory() {
 }
 
 #[test]
-fn revoking_a_task_revokes_what_is_below_it_and_nothing_beside_it() {
+fn revocation_covers_the_subtree_only() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let root = task(&[], "a", 60);
@@ -137,7 +137,7 @@ fn revoking_a_task_revokes_what_is_below_it_and_nothing_beside_it() {
 }
 
 #[test]
-fn what_has_ended_is_dropped_and_the_memory_of_a_revocation_lives_as_long_as_the_root() {
+fn revocation_is_kept_until_its_root_expires() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let root = task(&[], "a", 100);
@@ -157,7 +157,7 @@ fn what_has_ended_is_dropped_and_the_memory_of_a_revocation_lives_as_long_as_the
 }
 
 #[test]
-fn what_was_found_to_be_over_stays_so_when_the_clock_goes_back_and_the_broker_restarts() {
+fn ended_tasks_stay_ended_after_a_clock_step_and_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let (root, lasting, swept) = (task(&[], "a", 50), task(&[], "a", 100), task(&[], "b", 50));
@@ -166,25 +166,32 @@ fn what_was_found_to_be_over_stays_so_when_the_clock_goes_back_and_the_broker_re
         state.create_task(record.clone()).unwrap();
     }
     state.end(root.id, later(49));
-    assert!(state.task(root.id).is_some(), "it is not over yet");
+    assert!(
+        state.task(root.id).is_some(),
+        "the root has not expired yet"
+    );
     state.end(root.id, later(50));
     assert!(state.task(root.id).is_none() && state.task(child.id).is_none());
     assert_eq!(state.subtree(root.id), [root.id]);
     assert_eq!(state.sweep(later(50)), 1);
-    assert_eq!(state.lock().room.tasks(), 1);
+    assert_eq!(state.lock().usage.tasks(), 1);
     drop(state);
-    // `open` is at the time at which all of them were alive.
+    // `open` uses a time at which all tasks were alive.
     let (state, opened) = open(dir.path());
     assert_eq!(opened, Opened::Resumed(1));
     assert!(state.task(lasting.id).is_some());
-    assert_eq!(state.lock().room.tasks(), 1);
+    assert_eq!(state.lock().usage.tasks(), 1);
     assert_eq!(state.newest_of(&root.agent, 10).1, 1);
     drop(state);
-    assert_eq!(open(dir.path()).1, Opened::Resumed(1), "nor after another");
+    assert_eq!(
+        open(dir.path()).1,
+        Opened::Resumed(1),
+        "a second restart revives none either"
+    );
 }
 
 #[test]
-fn an_unbound_task_ends_with_its_bind_deadline() {
+fn unbound_task_ends_at_its_bind_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let record = TaskRecord {
@@ -199,7 +206,7 @@ fn an_unbound_task_ends_with_its_bind_deadline() {
 }
 
 #[test]
-fn a_parent_forgets_children_that_have_ended() {
+fn ended_children_are_removed_from_their_parent() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let root = task(&[], "a", 100);
@@ -227,7 +234,7 @@ fn certificate(slot: u64, role: &str) -> Issued {
 }
 
 #[test]
-fn a_renewed_certificate_counts_once_also_after_a_restart() {
+fn renewed_certificate_counts_once_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let slots = |state: &State| -> Vec<_> {
         let records = state.certificates();
@@ -245,18 +252,18 @@ fn a_renewed_certificate_counts_once_also_after_a_restart() {
 }
 
 #[test]
-fn there_is_an_end_to_how_many_tasks_one_agent_and_all_of_them_have() {
+fn task_counts_are_limited_per_agent_and_in_total() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
-    let pretend = |agent: &str, tasks| {
+    let add_fake = |agent: &str, tasks| {
         let agent = agent.parse().unwrap();
-        state.lock().room.pretend(&agent, tasks, 0);
+        state.lock().usage.add_fake(&agent, tasks, 0);
     };
-    pretend("a", MAX_TASKS_PER_AGENT);
+    add_fake("a", MAX_TASKS_PER_AGENT);
     let many = |result| matches!(result, Err(StateError::TooManyTasks(_)));
     assert!(many(state.create_task(task(&[], "a", 60))));
     state.create_task(task(&[], "b", 60)).unwrap();
-    pretend("c", MAX_TASKS - MAX_TASKS_PER_AGENT);
+    add_fake("c", MAX_TASKS - MAX_TASKS_PER_AGENT);
     let mut long = task(&[], "b", 60);
     long.envelope = "x".repeat(1_000_000).into();
     assert!(many(state.create_task(long)));
@@ -265,38 +272,38 @@ fn there_is_an_end_to_how_many_tasks_one_agent_and_all_of_them_have() {
 }
 
 #[test]
-fn long_words_take_an_agents_room_and_no_others() {
+fn long_texts_use_up_only_their_agents_quota() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
-    let pretend = |agent: &str, bytes| {
+    let add_fake = |agent: &str, bytes| {
         let agent = agent.parse().unwrap();
-        state.lock().room.pretend(&agent, 1, bytes);
+        state.lock().usage.add_fake(&agent, 1, bytes);
     };
-    let say = |agent: &str, length| {
+    let create = |agent: &str, length| {
         let mut record = task(&[], agent, 60);
         record.description = "x".repeat(length).into();
         state.create_task(record)
     };
     let too_long = |result| matches!(result, Err(StateError::TooLongTasks(_)));
-    pretend("a", MAX_BYTES_PER_AGENT - 5000);
-    assert!(too_long(say("a", 5000)));
-    say("a", 1000).unwrap();
-    say("b", 5000).unwrap();
-    pretend("b", MAX_BYTES - MAX_BYTES_PER_AGENT);
-    assert!(too_long(say("b", 5000)));
-    // Little is always an agent's own.
+    add_fake("a", MAX_BYTES_PER_AGENT - 5000);
+    assert!(too_long(create("a", 5000)));
+    create("a", 1000).unwrap();
+    create("b", 5000).unwrap();
+    add_fake("b", MAX_BYTES - MAX_BYTES_PER_AGENT);
+    assert!(too_long(create("b", 5000)));
+    // The reserved size is always available.
     for _ in 0..4 {
-        say("c", 200_000).unwrap();
+        create("c", 200_000).unwrap();
     }
-    assert!(too_long(say("c", 200_000)));
-    // What has ended takes none.
+    assert!(too_long(create("c", 200_000)));
+    // Ended tasks do not count.
     state.sweep(NOW.after(Ttl::from_secs(61)));
-    assert_eq!(state.lock().room.bytes(), MAX_BYTES - 5000);
-    say("c", 200_000).unwrap();
+    assert_eq!(state.lock().usage.bytes(), MAX_BYTES - 5000);
+    create("c", 200_000).unwrap();
 }
 
 #[test]
-fn what_is_made_below_an_agents_task_takes_that_agents_room() {
+fn delegated_tasks_count_for_the_root_agent() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let root = task(&[], "giver", 60);
@@ -304,7 +311,7 @@ fn what_is_made_below_an_agents_task_takes_that_agents_room() {
     let giver = root.agent.clone();
     state.create_task(root).unwrap();
     let rest = MAX_TASKS_PER_AGENT - 1;
-    state.lock().room.pretend(&giver, rest, 0);
+    state.lock().usage.add_fake(&giver, rest, 0);
     let mut child = task(&above, "taker", 60);
     child.initiated_by = giver;
     let refused = state.create_task(child);
@@ -313,7 +320,7 @@ fn what_is_made_below_an_agents_task_takes_that_agents_room() {
 }
 
 #[test]
-fn a_key_is_bound_in_time_to_a_task_that_lives_and_to_no_other_key() {
+fn key_is_bound_once_and_before_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let holder = |seed: u8| {
@@ -348,7 +355,10 @@ fn a_key_is_bound_in_time_to_a_task_that_lives_and_to_no_other_key() {
         Err(StateError::BoundOtherwise)
     ));
     let over = bind(good.id, 1, later(60));
-    assert!(matches!(over, Err(StateError::Gone(_))), "its life is over");
+    assert!(
+        matches!(over, Err(StateError::Gone(_))),
+        "the task has expired"
+    );
     assert!(state.task(good.id).unwrap().holder == Some(holder(1)));
     assert!(state.task(late.id).unwrap().holder.is_none());
     assert!(state.task(revoked.id).unwrap().holder.is_none());
@@ -361,7 +371,7 @@ fn a_key_is_bound_in_time_to_a_task_that_lives_and_to_no_other_key() {
 }
 
 #[test]
-fn the_journal_shrinks_when_most_of_it_is_dead() {
+fn journal_is_compacted_when_mostly_dead() {
     let dir = tempfile::tempdir().unwrap();
     let (state, _) = open(dir.path());
     let lasting = task(&[], "a", 1000);
@@ -370,9 +380,9 @@ fn the_journal_shrinks_when_most_of_it_is_dead() {
         state.create_task(task(&[], "a", 10)).unwrap();
     }
     let before = state.lock().journal.len();
-    assert!(before > upkeep::COMPACT_BYTES);
+    assert!(before > cleanup::COMPACT_BYTES);
     state.compact_if_worthwhile().unwrap();
-    assert_eq!(state.lock().journal.len(), before, "all of it is alive");
+    assert_eq!(state.lock().journal.len(), before, "all entries are alive");
     assert_eq!(state.sweep(later(10)), 4000);
     state.compact_if_worthwhile().unwrap();
     assert!(state.lock().journal.len() < 2000);
@@ -381,7 +391,7 @@ fn the_journal_shrinks_when_most_of_it_is_dead() {
 }
 
 #[test]
-fn a_rewritten_journal_has_all_that_counts_still() {
+fn compacted_journal_keeps_all_live_state() {
     let dir = tempfile::tempdir().unwrap();
     let (kept, revoked) = (task(&[], "a", 60), task(&[], "a", 60));
     {
@@ -393,7 +403,7 @@ fn a_rewritten_journal_has_all_that_counts_still() {
         state.revoke(&revoked, NOW).unwrap();
         state.add_certificate(certificate(1, "read")).unwrap();
     }
-    // The first restart rewrites what was appended one by one, the second one what the first has rewritten.
+    // The first restart compacts appended entries, the second an already compacted journal.
     for restart in ["first", "second", "third"] {
         let (state, opened) = open(dir.path());
         assert_eq!(opened, Opened::Resumed(2), "{restart}");

@@ -1,4 +1,4 @@
-//! A task that is bound by several at once, or while it ends.
+//! Concurrent bindings of one task, and bindings while the task ends.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use shuttle::thread;
 
 use crate::world::{NOW, World, check, later, must_break, task};
 
-/// Two keys.
+/// Returns two keys.
 fn keys() -> [HolderKey; 2] {
     [1, 2].map(|seed| {
         let key = SigningKey::from_bytes(&[seed; 32]).verifying_key();
@@ -23,7 +23,7 @@ fn bind(state: &State, binding: Binding) -> Result<(), StateError> {
     state.bind(binding, NOW)
 }
 
-/// One key wins, nobody ever sees the other, and the next start knows the winner.
+/// One key is bound, the other is never visible, and the binding survives a restart.
 fn model(bind: Bind) {
     let world = World::new();
     let id = world.child.id;
@@ -50,18 +50,18 @@ fn model(bind: Bind) {
 }
 
 #[test]
-fn of_two_keys_one_is_bound_and_the_next_start_knows_which() {
+fn one_of_two_keys_is_bound_and_survives_a_restart() {
     check(|| model(bind));
 }
 
 #[test]
-fn a_binding_that_looks_before_it_takes_the_task_is_seen_to_have_two_winners() {
+fn check_before_bind_is_caught_with_two_winners() {
     must_break(|| {
         model(|state, binding| {
             match state.task(binding.task).unwrap().holder {
                 Some(_) => Err(StateError::BoundOtherwise),
                 None => {
-                    // What it found is an answer already, whatever happens next.
+                    // Wrong: answers by the earlier check and ignores the result.
                     let _ = state.bind(binding, NOW);
                     Ok(())
                 }
@@ -71,7 +71,7 @@ fn a_binding_that_looks_before_it_takes_the_task_is_seen_to_have_two_winners() {
 }
 
 #[test]
-fn a_task_that_was_bound_in_time_is_not_dropped_for_having_been_unbound() {
+fn task_bound_in_time_is_not_dropped_as_unbound() {
     check(|| {
         let world = World::new();
         let mut due = task(&world.root.lineage);
@@ -94,7 +94,7 @@ fn a_task_that_was_bound_in_time_is_not_dropped_for_having_been_unbound() {
 }
 
 #[test]
-fn a_task_is_not_bound_after_its_revocation_has_answered() {
+fn no_task_is_bound_after_its_revocation_returned() {
     check(|| {
         let world = World::new();
         let revoker = {
@@ -104,9 +104,12 @@ fn a_task_is_not_bound_after_its_revocation_has_answered() {
         let early = world.state.revoked(&world.child.lineage).is_some();
         let (task, holder) = (world.child.id, keys()[0]);
         let bound = world.state.bind(Binding { task, holder }, NOW);
-        assert!(!(early && bound.is_ok()), "bound after it was revoked");
+        assert!(
+            !(early && bound.is_ok()),
+            "bound after the revocation returned"
+        );
         revoker.join().unwrap();
-        // Bound or not, its tokens are dead.
+        // Bound or not, its tokens are invalid.
         assert!(world.state.revoked(&world.child.lineage).is_some());
     });
 }

@@ -1,4 +1,4 @@
-//! A child that is made while its parent is revoked, and changes while the journal is rewritten.
+//! Children created while their parent is revoked, and changes during a compaction of the journal.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ fn create(state: &State, child: &TaskRecord) -> Result<(), StateError> {
     state.create_task(child.clone())
 }
 
-/// No child is made once the revocation of a task above it has answered, and one that was made before has no
-/// standing of its own, neither now nor after a restart.
+/// No child is created after the revocation of a task above it has returned, and one created before is revoked with
+/// it, also after a restart.
 fn model(create: Create) {
     let world = World::new();
     let child = task(&world.child.lineage);
@@ -24,13 +24,13 @@ fn model(create: Create) {
     };
     let early = world.state.revoked(&world.root.lineage).is_some();
     let made = create(&world.state, &child);
-    assert!(!(early && made.is_ok()), "made of a revoked parent");
+    assert!(!(early && made.is_ok()), "created below a revoked task");
     revoker.join().unwrap();
     for state in [&world.state, &world.reopened()] {
         assert_eq!(state.task(child.id).is_some(), made.is_ok());
         assert!(
             state.revoked(&child.lineage).is_some(),
-            "it stands though its root is revoked"
+            "the child is valid below a revoked root"
         );
         assert_eq!(
             state.subtree(world.root.id).contains(&child.id),
@@ -40,12 +40,12 @@ fn model(create: Create) {
 }
 
 #[test]
-fn no_child_is_made_of_a_revoked_parent_and_none_outlives_its_revocation() {
+fn no_child_outlives_the_revocation_of_its_parent() {
     check(|| model(create));
 }
 
 #[test]
-fn a_child_that_leaves_its_parents_out_is_seen_to_stand_on_its_own() {
+fn child_without_its_lineage_is_caught() {
     must_break(|| {
         model(|state, child| {
             let mut alone = child.clone();
@@ -56,22 +56,22 @@ fn a_child_that_leaves_its_parents_out_is_seen_to_stand_on_its_own() {
 }
 
 #[test]
-fn whatever_is_answered_while_the_journal_is_rewritten_is_there_after_a_restart() {
+fn changes_during_compaction_survive_a_restart() {
     check(|| {
         let world = World::new();
         let (one, two) = (task(&world.root.lineage), task(&world.child.lineage));
-        let rewriter = {
+        let compactor = {
             let world = Arc::clone(&world);
             thread::spawn(move || world.state.compact().unwrap())
         };
-        let maker = {
+        let creator = {
             let (world, one) = (Arc::clone(&world), one.clone());
             thread::spawn(move || world.state.create_task(one).unwrap())
         };
         world.state.create_task(two.clone()).unwrap();
         world.state.revoke(&world.child, NOW).unwrap();
-        maker.join().unwrap();
-        rewriter.join().unwrap();
+        creator.join().unwrap();
+        compactor.join().unwrap();
         let after = world.reopened();
         for record in [&world.root, &world.child, &one, &two] {
             assert!(after.task(record.id).is_some_and(|kept| *kept == *record));
@@ -79,7 +79,7 @@ fn whatever_is_answered_while_the_journal_is_rewritten_is_there_after_a_restart(
         assert!(after.revoked(&two.lineage).is_some());
         assert!(after.revoked(&one.lineage).is_none());
         assert_eq!(after.newest_of(&one.agent, 10).1, 4);
-        // And it goes on.
+        // The new journal accepts changes.
         let three = task(&[]);
         world.state.create_task(three.clone()).unwrap();
         assert!(world.reopened().task(three.id).is_some());

@@ -1,5 +1,5 @@
-//! What must hold in whatever order the steps of several requests come. Where an order of steps is what
-//! counts, a twin with the steps turned round shows that the model would have seen it.
+//! Rules that hold in every interleaving of concurrent requests. Where a rule depends on the order of steps, a twin
+//! with the steps in the wrong order shows that the model detects a violation.
 
 #![cfg(test)]
 

@@ -1,4 +1,4 @@
-//! One proof that is used twice at once.
+//! Concurrent uses of one proof.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use shuttle::thread;
 use crate::world::{NOW, agent, check, dir, later};
 
 #[test]
-fn a_proof_that_comes_twice_at_once_is_accepted_once() {
+fn concurrent_uses_of_a_proof_are_accepted_once() {
     check(|| {
         let dir = dir();
         let state = Arc::new(State::open(dir.path(), NOW).unwrap().0);

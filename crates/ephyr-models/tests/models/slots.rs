@@ -1,4 +1,4 @@
-//! Slots that several requests want at once.
+//! Concurrent requests for the same slots.
 
 use std::sync::{Arc, LazyLock};
 
@@ -28,18 +28,18 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     load(text.as_bytes(), "model").unwrap_or_else(|error| panic!("{error}"))
 });
 
-fn who(n: usize) -> Subject {
+fn subject(n: usize) -> Subject {
     Subject::direct(agent(["a", "b"][n % 2]))
 }
 
 type Take = fn(&Arc<Gate>, usize) -> Option<Option<Held>>;
 
 fn take(gate: &Arc<Gate>, n: usize) -> Option<Option<Held>> {
-    let held = gate.authorize(&POLICY, &who(n), &command(), NOW);
+    let held = gate.authorize(&POLICY, &subject(n), &command(), NOW);
     held.ok().map(Some)
 }
 
-/// Four requests of two agents want the two slots that there are, each twice.
+/// Four requests of two agents compete for two slots, each twice.
 fn model(take: Take) {
     let gate = Arc::new(Gate::default());
     let running = Arc::new(AtomicUsize::new(0));
@@ -50,7 +50,7 @@ fn model(take: Take) {
                 for _ in 0..2 {
                     let Some(held) = take(&gate, n) else { continue };
                     let with_me = 1 + running.fetch_add(1, Ordering::SeqCst);
-                    assert!(with_me <= LIMIT, "{with_me} at once");
+                    assert!(with_me <= LIMIT, "{with_me} requests hold a slot");
                     thread::yield_now();
                     running.fetch_sub(1, Ordering::SeqCst);
                     drop(held);
@@ -62,28 +62,28 @@ fn model(take: Take) {
     for request in requests {
         request.join().unwrap();
     }
-    assert_eq!(gate.active(NOW), 0, "every slot is given back");
+    assert_eq!(gate.active(NOW), 0, "a slot was not freed");
 }
 
 #[test]
-fn no_more_run_at_once_than_the_limit_and_every_slot_comes_back() {
+fn slots_never_exceed_the_limit_and_are_all_freed() {
     check(|| model(take));
 }
 
 #[test]
-fn a_request_that_only_looks_is_seen_to_exceed_the_limit() {
+fn preview_without_a_slot_is_caught() {
     must_break(|| {
         model(|gate, n| {
-            let looked = gate.preview(&POLICY, &who(n), &command(), NOW);
+            let looked = gate.preview(&POLICY, &subject(n), &command(), NOW);
             looked.ok().map(|_| None)
         });
     });
 }
 
-/// Certificates of one agent for the same place replace each other: one is out in the end, the slots are
-/// counted right, and one that failed has taken nothing away.
+/// Certificates of one agent for the same target and role replace each other: one is left in the end, the slots are
+/// counted correctly, and a failed renewal removes nothing.
 #[test]
-fn renewals_that_overtake_each_other_leave_one_certificate() {
+fn concurrent_renewals_leave_one_certificate() {
     check(|| {
         let gate = Arc::new(Gate::default());
         let renewals: Vec<_> = (0..3_u64)
@@ -91,10 +91,10 @@ fn renewals_that_overtake_each_other_leave_one_certificate() {
                 let gate = Arc::clone(&gate);
                 thread::spawn(move || {
                     let own = action(Purpose::User);
-                    let held = gate.authorize(&POLICY, &who(0), &own, NOW);
+                    let held = gate.authorize(&POLICY, &subject(0), &own, NOW);
                     let held = held.unwrap_or_else(|denial| panic!("{denial}"));
                     thread::yield_now();
-                    // The second one gets no certificate.
+                    // The second request gets no certificate.
                     if n != 1 {
                         held.keep(serial(n), later(300));
                     }

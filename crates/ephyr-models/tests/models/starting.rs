@@ -1,4 +1,4 @@
-//! An action that begins while its task, or one above it, is revoked.
+//! Actions that start while their task or one above it is revoked.
 
 use std::sync::Arc;
 
@@ -20,55 +20,55 @@ fn revoke(world: &World) {
     world.live.revoke(&world.state, &world.root, NOW).unwrap();
 }
 
-/// Two actions of the child begin while the root is revoked: whatever begins after the answer is refused, and
-/// whatever has begun before is ended by it.
+/// Two actions of the child start while the root is revoked: an action that starts after the revocation has returned
+/// is refused, and one that started before is ended.
 fn model(begin: Begin, revoke: Revoke) {
     let world = World::new();
-    let answered = Arc::new(AtomicBool::new(false));
+    let returned = Arc::new(AtomicBool::new(false));
     let actions: Vec<_> = (0..2)
         .map(|_| {
-            let (world, answered) = (Arc::clone(&world), Arc::clone(&answered));
+            let (world, returned) = (Arc::clone(&world), Arc::clone(&returned));
             thread::spawn(move || {
-                let late = answered.load(Ordering::SeqCst);
+                let late = returned.load(Ordering::SeqCst);
                 let running = begin(&world);
                 assert!(
                     !(late && running.is_some()),
-                    "begun after the revocation answered"
+                    "started after the revocation returned"
                 );
                 running
             })
         })
         .collect();
     revoke(&world);
-    answered.store(true, Ordering::SeqCst);
+    returned.store(true, Ordering::SeqCst);
     for action in actions {
         if let Some(running) = action.join().unwrap() {
             assert!(
                 running.ended().borrow().is_some(),
-                "it runs on for a revoked task"
+                "the action was not ended"
             );
         }
     }
 }
 
 #[test]
-fn nothing_begins_after_a_revocation_has_answered_and_what_had_begun_is_ended() {
+fn no_action_outlives_the_revocation_of_its_task() {
     check(|| model(begin, revoke));
 }
 
 #[test]
-fn an_action_that_looks_before_it_registers_is_seen_to_slip_through() {
+fn check_before_registration_is_caught() {
     must_break(|| {
-        let looks_first = |world: &World| {
+        let checks_first = |world: &World| {
             let revoked = world.state.revoked(&world.child.lineage).is_some();
             (!revoked).then(|| world.live.enter(subject(&world.child), command()))
         };
-        model(looks_first, revoke);
+        model(checks_first, revoke);
     });
 }
 
 #[test]
-fn a_revocation_that_ends_before_it_marks_is_seen_to_miss_one() {
+fn ending_actions_before_the_revocation_is_caught() {
     must_break(|| {
         let ends_first = |world: &World| {
             world.live.end_task(world.root.id);

@@ -1,4 +1,4 @@
-//! What the models begin with.
+//! The initial state of the models, and their runner.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -14,31 +14,30 @@ use shuttle::{Config, Runner};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-/// Orders that are tried at random; as many again favour few changes between threads, which is where most
-/// mistakes lie.
-const ORDERS: usize = 1500;
+/// Number of random interleavings. As many again have few switches between threads, where most errors occur.
+const INTERLEAVINGS: usize = 1500;
 
-/// Tries a model in many orders.
+/// Runs a model in many interleavings.
 pub(crate) fn check(model: impl Fn() + Send + Sync + 'static) {
     let model = Arc::new(model);
     let again = Arc::clone(&model);
-    Runner::new(RandomScheduler::new(ORDERS), config()).run(move || model());
-    Runner::new(PctScheduler::new(3, ORDERS), config()).run(move || again());
+    Runner::new(RandomScheduler::new(INTERLEAVINGS), config()).run(move || model());
+    Runner::new(PctScheduler::new(3, INTERLEAVINGS), config()).run(move || again());
 }
 
 fn config() -> Config {
     let mut config = Config::new();
-    // What is run opens files and writes JSON, which takes more than a model's usual stack.
+    // The state opens files and writes JSON, which needs more than the default stack.
     config.stack_size = 1 << 20;
     config
 }
 
-/// A twin that is wrong on purpose: some order must break it.
+/// Runs a model that is wrong on purpose: some interleaving must break it.
 pub(crate) fn must_break(model: impl Fn() + Send + Sync + 'static) {
     let broken = catch_unwind(AssertUnwindSafe(|| check(model)));
     assert!(
         broken.is_err(),
-        "the model does not see that the order is wrong"
+        "no interleaving broke the wrong order of steps"
     );
 }
 
@@ -50,7 +49,7 @@ pub(crate) fn later(seconds: u64) -> Timestamp {
     NOW.after(Ttl::from_secs(seconds))
 }
 
-/// Memory, where there is any: thousands of states are opened.
+/// Creates a directory, on tmpfs if possible since thousands of states are opened.
 pub(crate) fn dir() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
@@ -60,7 +59,7 @@ pub(crate) fn dir() -> tempfile::TempDir {
     }
 }
 
-/// A task of agent `a` below `above`.
+/// Returns a task of agent `a` below `above`.
 pub(crate) fn task(above: &[TaskId]) -> TaskRecord {
     let id = ids::task_id(NOW);
     let mut lineage = above.to_vec();
@@ -104,7 +103,7 @@ pub(crate) fn command() -> SshAction {
     })
 }
 
-/// A state with a task and a child of it, and nothing running.
+/// A state with a root task, its child, and no running action.
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) live: Live,
@@ -130,7 +129,7 @@ impl World {
         })
     }
 
-    /// The state as the next start would find it.
+    /// Opens a copy of the state, as a restart would.
     pub(crate) fn reopened(&self) -> State {
         let copy = dir();
         for entry in std::fs::read_dir(self.dir.path()).unwrap() {

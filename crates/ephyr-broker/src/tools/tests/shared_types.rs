@@ -1,4 +1,4 @@
-//! The broker's own answers against the types that clients read them with.
+//! Checks the broker's answers against the types that clients parse them with.
 
 use ephyr_api::v1::{ApiProblem, Health, RequestPreview, Session, WhoAmI};
 use ephyr_api::{
@@ -20,7 +20,7 @@ fn reads<T: DeserializeOwned + Serialize>(answer: &Value) {
 }
 
 #[tokio::test]
-async fn results_of_tools_have_no_member_that_the_types_lack() {
+async fn types_cover_every_member_of_tool_results() {
     let desk = Desk::new();
     let made = json!({"description": "x", "can_delegate": true});
     let made = desk.good("", "task_create", made).await;
@@ -45,7 +45,7 @@ async fn results_of_tools_have_no_member_that_the_types_lack() {
 }
 
 #[tokio::test]
-async fn details_of_failures_have_no_member_that_the_types_lack() {
+async fn types_cover_every_member_of_failure_details() {
     let desk = Desk::new();
     let run = |role: &str| json!({"target": "web", "role": role, "command": "true"});
     for (tool, arguments) in [
@@ -64,7 +64,7 @@ async fn details_of_failures_have_no_member_that_the_types_lack() {
 }
 
 #[tokio::test]
-async fn answers_of_v1_have_no_member_that_the_types_lack() {
+async fn types_cover_every_member_of_v1_answers() {
     let desk = Desk::new();
     let get = async |method: Method, path: &str, body: Value| {
         let body = if body.is_null() {

@@ -16,7 +16,7 @@ pub const MAX_TASKS: usize = 250_000;
 /// Maximum size of one agent's live tasks, in bytes: as many tasks as it may have, with descriptions and
 /// envelopes of ordinary length.
 pub(super) const MAX_BYTES_PER_AGENT: usize = 150_000_000;
-/// Maximum size of all live tasks, in bytes, in memory and again in the journal, which lies in memory too.
+/// Maximum size of all live tasks, in bytes. They take it twice: in memory, and in the journal on tmpfs.
 pub(super) const MAX_BYTES: usize = 250_000_000;
 
 /// Limits on live tasks.
@@ -43,37 +43,37 @@ impl Default for Quotas {
     }
 }
 
-/// Size that is always an agent's own, however much the others have, in bytes.
-const OWN_BYTES: usize = 1_000_000;
-/// What a task takes without its texts.
-const TASK: usize = 500;
-/// What each task above it adds.
-const ABOVE: usize = 50;
+/// Size reserved for each agent, however much the others use, in bytes.
+const RESERVED_BYTES: usize = 1_000_000;
+/// Size of a task without its texts, in bytes.
+const TASK_BYTES: usize = 500;
+/// Size of each element of a lineage, in bytes.
+const LINEAGE_BYTES: usize = 50;
 
-/// What some tasks take.
+/// The number and size of tasks.
 #[derive(Default, Clone, Copy)]
-struct Taken {
+struct Usage {
     tasks: usize,
     bytes: usize,
 }
 
-/// Usage of the quotas by the live tasks.
-pub(super) struct Room {
+/// The live tasks' usage of the quotas.
+pub(super) struct QuotaUsage {
     quotas: Quotas,
-    agents: HashMap<AgentName, Taken>,
-    all: Taken,
+    agents: HashMap<AgentName, Usage>,
+    all: Usage,
 }
 
-impl Room {
+impl QuotaUsage {
     pub(super) fn new(quotas: Quotas) -> Self {
         Self {
             quotas,
             agents: HashMap::new(),
-            all: Taken::default(),
+            all: Usage::default(),
         }
     }
 
-    /// Whether there is room for one more.
+    /// Checks the quotas for one more task of this size.
     ///
     /// # Errors
     /// [`StateError::TooManyTasks`] or [`StateError::TooLongTasks`].
@@ -86,7 +86,7 @@ impl Room {
         if own.bytes + bytes > quotas.bytes_per_agent {
             return Err(StateError::TooLongTasks(quotas.bytes_per_agent / 1_000_000));
         }
-        if own.bytes + bytes <= OWN_BYTES {
+        if own.bytes + bytes <= RESERVED_BYTES {
             return Ok(());
         }
         if self.all.tasks >= quotas.tasks {
@@ -98,53 +98,53 @@ impl Room {
         Ok(())
     }
 
-    /// Counts a task.
-    pub(super) fn take(&mut self, record: &TaskRecord) {
+    /// Adds a task.
+    pub(super) fn add(&mut self, record: &TaskRecord) {
         let agent = self.agents.entry(record.initiated_by.clone()).or_default();
-        for taken in [agent, &mut self.all] {
-            taken.tasks += 1;
-            taken.bytes += bytes(record);
+        for usage in [agent, &mut self.all] {
+            usage.tasks += 1;
+            usage.bytes += bytes(record);
         }
     }
 
-    /// Counts one less.
-    pub(super) fn give_back(&mut self, record: &TaskRecord) {
-        let less = |taken: &mut Taken| {
-            taken.tasks = taken.tasks.saturating_sub(1);
-            taken.bytes = taken.bytes.saturating_sub(bytes(record));
+    /// Removes a task.
+    pub(super) fn remove(&mut self, record: &TaskRecord) {
+        let subtract = |usage: &mut Usage| {
+            usage.tasks = usage.tasks.saturating_sub(1);
+            usage.bytes = usage.bytes.saturating_sub(bytes(record));
         };
-        less(&mut self.all);
+        subtract(&mut self.all);
         if let Some(agent) = self.agents.get_mut(&record.initiated_by) {
-            less(agent);
+            subtract(agent);
             if agent.tasks == 0 {
                 self.agents.remove(&record.initiated_by);
             }
         }
     }
 
-    /// About as long as a journal with nothing but these tasks.
+    /// Returns the size of all tasks, about that of a journal with nothing else.
     pub(super) fn bytes(&self) -> usize {
         self.all.bytes
     }
 
-    /// How many tasks are counted.
+    /// Returns the number of tasks.
     #[cfg(test)]
     pub(super) fn tasks(&self) -> usize {
         self.all.tasks
     }
 
-    /// As if the agent had so many more tasks.
+    /// Adds tasks that do not exist.
     #[cfg(test)]
-    pub(super) fn pretend(&mut self, agent: &AgentName, tasks: usize, bytes: usize) {
+    pub(super) fn add_fake(&mut self, agent: &AgentName, tasks: usize, bytes: usize) {
         let agent = self.agents.entry(agent.clone()).or_default();
-        for taken in [agent, &mut self.all] {
-            taken.tasks += tasks;
-            taken.bytes += bytes;
+        for usage in [agent, &mut self.all] {
+            usage.tasks += tasks;
+            usage.bytes += bytes;
         }
     }
 }
 
-/// What a task takes, in memory and about as much in the journal. It does not change while the task lives.
+/// Returns the size of a task in memory, which is about its size in the journal. It is constant while the task lives.
 pub(super) fn bytes(record: &TaskRecord) -> usize {
     bytes_with(
         record.lineage.len(),
@@ -152,7 +152,7 @@ pub(super) fn bytes(record: &TaskRecord) -> usize {
     )
 }
 
-/// The same of a task with so many in its lineage and texts of so many bytes.
+/// Returns the size of a task with a lineage of this length and this many bytes of texts.
 pub(super) fn bytes_with(lineage: usize, texts: usize) -> usize {
-    TASK + ABOVE * lineage + texts
+    TASK_BYTES + LINEAGE_BYTES * lineage + texts
 }
