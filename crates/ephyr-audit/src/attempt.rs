@@ -1,4 +1,4 @@
-//! The records around an effect: an attempt, on disk before anything takes effect, and its outcome.
+//! The two records around an effect: the attempt, on disk before the effect, and its outcome.
 
 use ephyr_names::{AgentName, Digest, RecordId, TaskId, Timestamp};
 
@@ -49,19 +49,19 @@ impl AttemptKind {
     }
 }
 
-/// Proof that an attempt is on disk. Whatever takes effect outside this process requires one.
+/// Proof that an attempt is on disk. Every effect outside this process requires one.
 ///
-/// It ends with [`Attempt::finish`], which records the outcome. An attempt that is dropped instead records the outcome
-/// with the detail `error` = `aborted`, so that no attempt stays without one.
-#[must_use = "an attempt needs an outcome; dropped, it is recorded as aborted"]
+/// [`Attempt::finish`] records the outcome. Dropping the attempt instead records an outcome with the detail
+/// `error` = `aborted`, so every attempt has an outcome.
+#[must_use = "a dropped attempt is recorded as aborted; call finish"]
 pub struct Attempt {
     appended: Appended,
     /// Taken by [`Attempt::finish`].
-    open: Option<Box<Open>>,
+    open: Option<Box<PendingOutcome>>,
 }
 
-/// What the record of the outcome is made of.
-pub(crate) struct Open {
+/// The fields of the attempt that the outcome's record repeats.
+pub(crate) struct PendingOutcome {
     writer: Writer,
     kind: AttemptKind,
     agent: Option<AgentName>,
@@ -74,8 +74,8 @@ pub(crate) struct Open {
 }
 
 impl Attempt {
-    /// An attempt whose record is on disk.
-    pub(crate) fn new(appended: Appended, open: Box<Open>) -> Self {
+    /// Returns the attempt of a record that is on disk.
+    pub(crate) fn new(appended: Appended, open: Box<PendingOutcome>) -> Self {
         Self {
             appended,
             open: Some(open),
@@ -88,7 +88,7 @@ impl Attempt {
         self.appended
     }
 
-    /// Records the outcome. It names agent, task, action and decision of the attempt; `fill` adds the rest. Returns the
+    /// Records the outcome with the attempt's agent, task, action and decision; `fill` adds the rest. Returns the
     /// attempt's own record.
     pub fn finish(
         mut self,
@@ -121,7 +121,7 @@ impl std::fmt::Debug for Attempt {
     }
 }
 
-impl Open {
+impl PendingOutcome {
     pub(crate) fn new(writer: Writer, kind: AttemptKind, record: Record) -> Self {
         Self {
             writer,

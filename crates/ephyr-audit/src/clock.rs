@@ -1,10 +1,10 @@
-//! Time and randomness for the few records that the log writes about itself.
+//! Time and record ids for the records that the log writes about itself.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ephyr_names::{RecordId, Timestamp};
 
-/// The time now, by the system's clock.
+/// Returns the system clock's time.
 pub(crate) fn now() -> Timestamp {
     let millis = match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
@@ -13,17 +13,17 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_unix_millis(millis)
 }
 
-/// A fresh id.
+/// Returns a new record id: the time and random bits.
 ///
 /// # Panics
-/// If the system has no randomness to give; then nothing else works either.
+/// Panics if getrandom fails.
 #[must_use]
 pub fn new_record_id(time: Timestamp) -> RecordId {
     let mut random = [0u8; 10];
     #[expect(
         clippy::expect_used,
-        reason = "a system without getrandom can run no part of Ephyr"
+        reason = "no part of Ephyr works without getrandom"
     )]
-    getrandom::fill(&mut random).expect("the system gives random bytes");
+    getrandom::fill(&mut random).expect("getrandom returns random bytes");
     RecordId::from_parts(time, random)
 }

@@ -23,11 +23,11 @@ use crate::record::{LogLink, Record, TAKEN_AWAY};
 use crate::shared::{Shared, lock};
 
 impl OpenLog {
-    /// Rotates the log. The old file gets its second name before the new one takes its first, so a crash at
-    /// any point leaves the log under its name.
+    /// Rotates the log. The old file gets its rotated name before the new file replaces it at the path, so the path
+    /// always has a log file, even after a crash.
     ///
     /// # Errors
-    /// Returns an error if rotation fails; the log continues in the old file.
+    /// The rotation failed; the log continues in the old file.
     pub(crate) fn rotate(&mut self, shared: &Shared, policy: Digest) -> Result<PathBuf, OpenError> {
         // A foreign file at the path must not become part of this log.
         self.chain.check_place()?;
@@ -36,18 +36,18 @@ impl OpenLog {
         let (next, hash) = self.begin_next(path, &self.link_record(policy))?;
         match std::fs::hard_link(path, &old) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_same_file(path, &old) => {}
-            linked => linked.map_err(OpenError::io("make", &old))?,
+            linked => linked.map_err(OpenError::io("create", &old))?,
         }
-        self.go_on_in(next, hash, shared)?;
+        self.switch_to(next, hash, shared)?;
         Ok(old)
     }
 
-    /// Begins a new file after the open one was taken away. The records so far are kept under the name that a
-    /// rotation would give them, and the new file's first record says what happened. A foreign file at the path
-    /// is moved aside.
+    /// Begins a new file after the open one was removed, renamed or replaced. The records so far are kept under the name
+    /// that a rotation would give them, and the new file's first record names the cause. A foreign file at the path is
+    /// moved aside.
     ///
     /// # Errors
-    /// Nothing can be recorded yet; another call resumes from here.
+    /// The log cannot be continued yet; the next call resumes.
     pub(crate) fn continue_elsewhere(
         &mut self,
         shared: &Shared,
@@ -62,11 +62,11 @@ impl OpenLog {
         record = record
             .with_detail(TAKEN_AWAY, how.as_str())
             .with_detail("kept_as", name_of(&old));
-        if let Some(aside) = set_aside(path)? {
+        if let Some(aside) = move_aside(path)? {
             record = record.with_detail("moved_aside", name_of(&aside));
         }
         let (next, hash) = self.begin_next(path, &record)?;
-        self.go_on_in(next, hash, shared)
+        self.switch_to(next, hash, shared)
     }
 
     /// Returns the first record of the next file.
@@ -97,7 +97,7 @@ impl OpenLog {
     }
 
     /// Renames the next file into place and continues in it.
-    fn go_on_in(
+    fn switch_to(
         &mut self,
         mut next: ChainFile,
         first: Digest,
@@ -119,8 +119,8 @@ fn name_of(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Gives a name to the records of a file that is no longer at its path: links the file if it still has another name,
-/// else copies it.
+/// Keeps the records of a file that is no longer at its path: links the file to `kept` if it still has another name,
+/// otherwise copies it.
 fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     let file = chain.file();
     let is_kept = || look_at(file, kept).is_ok_and(|kept| kept.displaced.is_none());
@@ -129,7 +129,7 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     if linked.is_ok() || is_kept() {
         return Ok(sync_directory(kept)?);
     }
-    // It has no name to link from, or only one on another file system.
+    // Linking fails if the file has no name left, or only one on another file system.
     let copy = with_suffix(kept, ".next");
     match std::fs::remove_file(&copy) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -147,14 +147,14 @@ fn keep_as(chain: &ChainFile, kept: &Path) -> Result<(), OpenError> {
     // A file with this name may be evidence, or the copy of an earlier attempt that failed later.
     match std::fs::hard_link(&copy, kept) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_copy(kept, &copy) => {}
-        linked => linked.map_err(OpenError::io("make", kept))?,
+        linked => linked.map_err(OpenError::io("create", kept))?,
     }
     std::fs::remove_file(&copy).map_err(OpenError::io("remove", &copy))?;
     Ok(sync_directory(kept)?)
 }
 
-/// Returns whether the file at `kept` has the content of `copy`. Comparing only the lengths is not enough: the copy is
-/// removed next, and a removed log has no other copy.
+/// Returns whether the file at `kept` has the content of `copy`. Equal lengths are not enough: the copy is removed next
+/// and may be the only one.
 fn is_copy(kept: &Path, copy: &Path) -> bool {
     let equal = || -> io::Result<bool> {
         if !std::fs::symlink_metadata(kept)?.is_file() {
@@ -193,7 +193,7 @@ fn copy_to(file: &File, length: u64, mut out: File) -> io::Result<()> {
 }
 
 /// Moves a foreign file at the path aside: an empty file from logrotate, or a modified copy.
-fn set_aside(path: &Path) -> Result<Option<PathBuf>, OpenError> {
+fn move_aside(path: &Path) -> Result<Option<PathBuf>, OpenError> {
     match std::fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found.map_err(OpenError::io("examine", path))?,

@@ -1,9 +1,9 @@
-//! Appending from an async task: the caller waits until its record is on disk, and its thread serves others meanwhile.
+//! Appends from async tasks: the task waits until its record is on disk, without blocking its thread.
 
 use ephyr_chain::EncodedRecord;
 
 use crate::appended::Appended;
-use crate::attempt::{Attempt, AttemptKind, Open};
+use crate::attempt::{Attempt, AttemptKind, PendingOutcome};
 use crate::error::AuditError;
 use crate::handover;
 use crate::queue::{Delivery, PendingRecord};
@@ -24,7 +24,7 @@ impl Writer {
     /// Records an attempt and waits until it is on disk. The record's event is set to the attempt's.
     ///
     /// # Errors
-    /// As for [`Writer::append_durable`]; nothing of the attempt may happen then.
+    /// As for [`Writer::append_durable`]; the action must not take effect then.
     pub async fn attempt(
         &self,
         kind: AttemptKind,
@@ -34,9 +34,9 @@ impl Writer {
         record.severity = record.event.severity();
         let encoded = EncodedRecord::new(&record)?;
         let (id, policy) = (record.id, record.policy);
-        let open = Box::new(Open::new(self.clone(), kind, record));
+        let open = Box::new(PendingOutcome::new(self.clone(), kind, record));
         let (answer, attempt) = handover::answer();
-        // The attempt is made where the record reaches the disk: a caller that is gone by then drops it, which
+        // The attempt is created on the writer's thread: if the caller is gone, the attempt is dropped there, which
         // records the outcome.
         let done = move |result: Result<Appended, AuditError>| {
             answer.send(result.map(|appended| Attempt::new(appended, open)));

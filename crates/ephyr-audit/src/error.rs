@@ -27,7 +27,7 @@ pub enum OpenError {
         /// The number of records in the log.
         present: u64,
     },
-    /// The log's own first records cannot be written, or its writer is closed.
+    /// A record of the log itself cannot be written, or its writer is closed.
     #[error(transparent)]
     Write(#[from] AuditError),
 }
@@ -108,8 +108,8 @@ impl From<SealError> for AuditError {
 /// The reason why a checkpoint does not fit the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointFault {
-    /// It is of another log.
-    #[error("it is of another log")]
+    /// It belongs to another log.
+    #[error("it belongs to another log")]
     OtherLog,
     /// It covers more records than the log has.
     #[error("it covers {signed} records, the log has {present}")]
@@ -120,7 +120,7 @@ pub enum CheckpointFault {
         present: u64,
     },
     /// It covers no more records than the last one.
-    #[error("it covers {signed} records, of which {already} were covered already")]
+    #[error("it covers {signed} records, but {already} are covered already")]
     NothingNew {
         /// The number of records covered.
         signed: u64,
@@ -128,7 +128,7 @@ pub enum CheckpointFault {
         already: u64,
     },
     /// Its head differs from the head over the log's records.
-    #[error("its head over the first {0} records is not theirs")]
+    #[error("its head over the first {0} records differs from the log's")]
     OtherHead(u64),
     /// The record hashes could not be read from the log.
     #[error("the log's own files cannot be read")]

@@ -1,21 +1,21 @@
-//! What can happen: the closed list of events, and how grave they are.
+//! The closed list of events, and their severities.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// How grave a record is.
+/// The severity of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// The ordinary course.
+    /// Normal operation.
     Info,
-    /// A refusal, or something to look at.
+    /// A denial, or a condition that the operator should check.
     Warn,
-    /// Something failed.
+    /// A failure.
     Error,
-    /// Something that points at tampering or at lost records.
+    /// A sign of tampering or of lost records.
     Alert,
 }
 
@@ -30,14 +30,14 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The text names no event.
+/// The text is not the name of an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown event {0:?}")]
 pub struct EventError(String);
 
 macro_rules! events {
     ($($(#[$doc:meta])* $event:ident = $text:literal, $severity:ident;)*) => {
-        /// What happened. In a record its name in small letters, such as `exec_attempt`.
+        /// The event of a record. Records contain its name in snake case, such as `exec_attempt`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Event {
             $($(#[$doc])* $event,)*
@@ -47,7 +47,7 @@ macro_rules! events {
             /// Every event.
             pub const ALL: &[Self] = &[$(Self::$event,)*];
 
-            /// The name as it stands in a record.
+            /// Returns the name that records contain.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -55,7 +55,7 @@ macro_rules! events {
                 }
             }
 
-            /// The severity that a record of this event has unless it is given another.
+            /// Returns the default severity of the event's records.
             #[must_use]
             pub fn severity(self) -> Severity {
                 match self {
@@ -78,45 +78,46 @@ macro_rules! events {
 }
 
 events! {
-    /// First record of a log; its id is the log's.
+    /// The first record of a log; its id is the log's id.
     LogOpened = "log_opened", Info;
-    /// First record of a file that continues a log: after rotation, or, as an alert, after its file was taken away.
+    /// The first record of a file that continues a log: after a rotation, or, as an alert, after the open file was
+    /// removed, renamed or replaced.
     LogContinued = "log_continued", Info;
-    /// A last line that a crash had left unfinished was put aside.
+    /// An incomplete last line, left by a crash, was moved aside.
     LogRecovered = "log_recovered", Warn;
-    /// Writing works again after a failure, and nothing is missing.
+    /// The log can be written again after a failure; no record is missing.
     AuditRecovered = "audit_recovered", Error;
-    /// Records that nobody waited for were lost while the log could not be written.
+    /// Records without a waiting caller were lost while the log could not be written.
     AuditGap = "audit_gap", Alert;
     /// The signer's countersignature over the log so far.
     Checkpoint = "checkpoint", Info;
     /// The signer refused to countersign, or cannot be reached.
     CheckpointFailed = "checkpoint_failed", Error;
-    /// A daemon has started.
+    /// A daemon started.
     Startup = "startup", Info;
-    /// A daemon stops in order.
+    /// A daemon shuts down cleanly.
     Shutdown = "shutdown", Info;
     /// A new policy is in force.
     PolicyReload = "policy_reload", Info;
-    /// A new policy was refused; the old one stays.
+    /// A new policy was rejected; the previous one stays in force.
     PolicyReloadFailed = "policy_reload_failed", Error;
     /// A new token epoch, with its delegation certificate.
     EpochStarted = "epoch_started", Info;
-    /// The signer did not answer or refused.
+    /// The signer refused or did not answer.
     SignerFailed = "signer_failed", Error;
-    /// The state journal or the nonce file was taken away and was rewritten from memory.
+    /// The state journal or the nonce file was removed or replaced, and was rewritten from memory.
     StateRestored = "state_restored", Alert;
     /// A command is about to run.
     ExecAttempt = "exec_attempt", Info;
-    /// How it ended.
+    /// The outcome of a command.
     ExecOutcome = "exec_outcome", Info;
     /// A certificate is about to be issued to an agent.
     CertAttempt = "cert_attempt", Info;
-    /// Whether it was.
+    /// The outcome of issuing a certificate.
     CertOutcome = "cert_outcome", Info;
-    /// A task is about to be made.
+    /// A task is about to be created.
     TaskCreateAttempt = "task_create_attempt", Info;
-    /// A task was made.
+    /// A task was created.
     TaskCreated = "task_created", Info;
     /// A task is about to be bound to a key.
     TaskBindAttempt = "task_bind_attempt", Info;
@@ -124,19 +125,19 @@ events! {
     TaskBound = "task_bound", Info;
     /// A task is about to be revoked.
     TaskRevokeAttempt = "task_revoke_attempt", Info;
-    /// A task was revoked, with all below it.
+    /// A task and all its descendants were revoked.
     TaskRevoked = "task_revoked", Info;
-    /// A decision against a request.
+    /// A request was denied.
     Denied = "denied", Warn;
-    /// Nobody could be made out behind a request.
+    /// A request could not be authenticated.
     AuthFailed = "auth_failed", Warn;
-    /// Too many requests or failures from one side.
+    /// A caller exceeded a limit of requests or failures.
     RateLimited = "rate_limited", Warn;
-    /// Something was read that acts on nothing.
+    /// A read without an effect.
     Read = "read", Info;
-    /// An agent's session was opened.
+    /// An API session was opened.
     SessionOpened = "session_opened", Info;
-    /// An agent's session ended.
+    /// An API session ended.
     SessionClosed = "session_closed", Info;
     /// A target showed another host key than the pinned one.
     HostKeyMismatch = "host_key_mismatch", Alert;
@@ -145,7 +146,7 @@ events! {
 }
 
 impl Event {
-    /// The attempt that a record of this event answers, where it answers one.
+    /// Returns the event of the attempt whose outcome this event records, if it records one.
     #[must_use]
     pub fn attempt(self) -> Option<Self> {
         match self {
@@ -158,14 +159,14 @@ impl Event {
         }
     }
 
-    /// Whether a record of this event must name its attempt. The others may stand alone: a record
-    /// that was itself on disk before its effect needs no attempt.
+    /// Returns whether a record of this event must name its attempt. A record that is itself on disk before its effect
+    /// needs no attempt.
     #[must_use]
     pub fn needs_attempt(self) -> bool {
         matches!(self, Self::ExecOutcome | Self::CertOutcome)
     }
 
-    /// Whether it opens an action whose end has to be recorded too.
+    /// Returns whether the event is an attempt, whose outcome must be recorded too.
     #[must_use]
     pub fn is_attempt(self) -> bool {
         matches!(
@@ -178,7 +179,7 @@ impl Event {
         )
     }
 
-    /// Whether equal records within a second become one with a count.
+    /// Returns whether equal records within a second are merged into one with a count.
     pub(crate) fn coalesces(self) -> bool {
         matches!(
             self,
@@ -217,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_unique_and_go_round() {
+    fn names_are_unique_and_round_trip() {
         for &event in Event::ALL {
             assert_eq!(event.as_str().parse(), Ok(event));
         }
@@ -225,13 +226,13 @@ mod tests {
     }
 
     #[test]
-    fn every_outcome_answers_an_attempt() {
+    fn every_outcome_has_an_attempt() {
         for &event in Event::ALL {
             if event.as_str().ends_with("_outcome") {
                 assert!(event.needs_attempt() && event.attempt().is_some_and(Event::is_attempt));
             }
             assert_eq!(event.is_attempt(), event.as_str().ends_with("_attempt"));
-            // An attempt that was merged with another could not be answered.
+            // The outcome of a merged attempt could not name it.
             assert!(!(event.coalesces() && (event.is_attempt() || event.attempt().is_some())));
         }
     }

@@ -13,12 +13,12 @@ use ephyr_sandbox::open_regular;
 use crate::event::Event;
 use crate::record::{LogLink, Record};
 
-/// The files of the log at `path`, oldest first, itself last; in this order
-/// [`verify`](crate::verify()) and [`query`](crate::query()) take them. Files of an earlier log of the
-/// same name are not among them. A file that does not begin as a log does comes alone.
+/// Returns the files of the log at `path`, oldest first and `path` last, as [`verify`](crate::verify()) and
+/// [`query`](crate::query()) expect them. Files of an earlier log with the same name are not included. If the file does
+/// not begin with a log's first record, it is returned alone.
 ///
 /// # Errors
-/// If the file or its directory cannot be read.
+/// The file or its directory cannot be read.
 pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let older = match link_of(path) {
         Ok(link) => rotated(path, link.log)?,
@@ -96,12 +96,12 @@ pub(crate) fn opening(line: &Line<'_>) -> Result<LogLink, LineFault> {
     }
 }
 
-/// Is the [`FirstPrevious`](ephyr_chain::FirstPrevious) of a file of the audit log.
+/// The [`FirstPrevious`](ephyr_chain::FirstPrevious) of the audit log's files.
 pub(crate) fn previous_of(line: &Line<'_>) -> Digest {
     opening(line).map_or(Digest::ZERO, |link| link.previous)
 }
 
-/// Reads hashes from the log: of the records from `from` up to `durable`, at most `max`.
+/// Reads the hashes of the records from `from` up to `durable` from the log, at most `max`.
 pub(crate) fn read_hashes(
     path: &Path,
     from: u64,

@@ -1,5 +1,5 @@
-//! Answers of the audit log's thread to the threads that serve. Waking a task of another thread costs a system call; an
-//! inbox wakes its thread once for all answers that have arrived by the time it looks.
+//! Delivers results from the audit log's thread to the threads that serve requests. Waking a task on another thread costs
+//! a system call; an inbox wakes its thread once for all results that have arrived.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -13,14 +13,14 @@ use crate::error::AuditError;
 
 type Result<T> = std::result::Result<T, AuditError>;
 
-/// An answer on its way to the task that waits for it. The inbox holds it as it is: a box for each answer would be
-/// allocated on the log's thread and freed on another, and one is made for every call that acts.
+/// A result on its way to the task that waits for it. The inbox stores it inline, because every action needs one and a
+/// box would be allocated on the log's thread and freed on another.
 pub(crate) enum Answered {
     Record(oneshot::Sender<Result<Appended>>, Result<Appended>),
     Attempt(oneshot::Sender<Result<Attempt>>, Result<Attempt>),
 }
 
-/// An answer that an inbox can hold.
+/// A result that an inbox can deliver.
 pub(crate) trait Answer: Sized {
     fn addressed(self, to: oneshot::Sender<Self>) -> Answered;
 }
@@ -38,7 +38,7 @@ impl Answer for Result<Attempt> {
 }
 
 impl Answered {
-    /// Wakes the waiting task. If it is gone, the answer is dropped.
+    /// Sends the result to the waiting task; drops it if the receiver is closed.
     fn deliver(self) {
         match self {
             Self::Record(to, answer) => drop(to.send(answer)),
@@ -48,30 +48,30 @@ impl Answered {
 }
 
 thread_local! {
-    static INBOX: OnceCell<Slot> = const { OnceCell::new() };
+    static INBOX: OnceCell<InboxSender> = const { OnceCell::new() };
 }
 
 /// The sending side of a thread's inbox.
 #[derive(Clone)]
-struct Slot {
+struct InboxSender {
     deliveries: mpsc::Sender<Answered>,
     arrived: Arc<Notify>,
 }
 
-/// The answers for one thread.
+/// The results for the tasks of one thread.
 pub struct Inbox {
     deliveries: mpsc::Receiver<Answered>,
     arrived: Arc<Notify>,
 }
 
-/// The sender of one answer.
+/// The sender of one result.
 pub(crate) struct Reply<T> {
     to: oneshot::Sender<T>,
-    through: Option<Slot>,
+    through: Option<InboxSender>,
 }
 
-/// Returns the sender and the receiver of an answer to a task of this thread: through the thread's inbox if it has one,
-/// directly otherwise.
+/// Returns the sender and the receiver of a result for a task on this thread. The result goes through the thread's inbox
+/// if it has one, directly otherwise.
 pub(crate) fn answer<T: Answer>() -> (Reply<T>, oneshot::Receiver<T>) {
     let (to, answered) = oneshot::channel();
     let through = INBOX.with(|inbox| inbox.get().cloned());
@@ -79,7 +79,7 @@ pub(crate) fn answer<T: Answer>() -> (Reply<T>, oneshot::Receiver<T>) {
 }
 
 impl<T: Answer> Reply<T> {
-    /// Sends the answer. If the receiver is gone, the answer is dropped.
+    /// Sends the result; drops it if the receiver is closed.
     pub(crate) fn send(self, answer: T) {
         let answered = answer.addressed(self.to);
         let Some(slot) = self.through else {
@@ -87,7 +87,7 @@ impl<T: Answer> Reply<T> {
         };
         let refused = slot.deliveries.send(answered).err();
         slot.arrived.notify_one();
-        // The thread ends, and its runtime with it.
+        // The inbox is gone, because its thread and runtime are ending.
         if let Some(mpsc::SendError(answered)) = refused {
             answered.deliver();
         }
@@ -95,17 +95,17 @@ impl<T: Answer> Reply<T> {
 }
 
 impl Inbox {
-    /// Gives this thread an inbox; for threads whose one runtime lives as long as they do. A second one
+    /// Creates this thread's inbox, for a thread with one runtime that lives as long as the thread. A second inbox
     /// stays empty.
     #[must_use]
     pub fn of_this_thread() -> Self {
         let (sender, deliveries) = mpsc::channel();
         let arrived = Arc::new(Notify::new());
-        let slot = Slot {
+        let slot = InboxSender {
             deliveries: sender,
             arrived: Arc::clone(&arrived),
         };
-        // If there is one already, it stays.
+        // An existing inbox stays in use.
         let _ = INBOX.with(|inbox| inbox.set(slot));
         Self {
             deliveries,
@@ -113,7 +113,7 @@ impl Inbox {
         }
     }
 
-    /// Delivers answers to the tasks that wait for them, forever.
+    /// Delivers results to the tasks that wait for them, forever.
     pub async fn hand_out(self) -> Infallible {
         loop {
             self.arrived.notified().await;
@@ -134,7 +134,7 @@ mod tests {
             .unwrap()
     }
 
-    /// Requests answers from another thread and returns how many arrived.
+    /// Requests results from another thread and returns the number that arrived.
     async fn ask(times: usize) -> usize {
         let (answers, asked): (Vec<_>, Vec<_>) = (0..times).map(|_| answer()).unzip();
         let thread = std::thread::spawn(move || {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_comes_through_the_inbox() {
+    fn every_result_arrives_through_the_inbox() {
         let inbox = Inbox::of_this_thread();
         let handed_out = async {
             tokio::select! {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_arrive_without_an_inbox_and_after_it_is_dropped() {
+    fn results_arrive_without_an_inbox_and_after_it_is_dropped() {
         assert_eq!(runtime().block_on(ask(10)), 10);
         drop(Inbox::of_this_thread());
         assert_eq!(runtime().block_on(ask(10)), 10);

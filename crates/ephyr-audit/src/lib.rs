@@ -1,16 +1,16 @@
-//! The audit log of Ephyr: what happened, in an order that cannot be changed unnoticed.
+//! The audit log of Ephyr: a tamper-evident, ordered record of events.
 //!
 //! One JSON object per line in the hash chain of [`ephyr_chain`], written by one thread in batches ([`Writer`]),
 //! countersigned by the signer ([`Checkpoint`]) and verified offline with only the log and the CA's public key
-//! ([`verify()`]). Three laws:
+//! ([`verify()`]). Three rules hold:
 //!
-//! - An effect needs an [`Attempt`]: its record is on disk before anything happens, and its outcome follows.
-//! - A record is completely in the log or not at all, and a line has at most [`MAX_LINE`](ephyr_chain::MAX_LINE) bytes,
+//! - Every effect requires an [`Attempt`], whose record is on disk before the effect. Its outcome is recorded afterwards.
+//! - A record is in the log completely or not at all. A line has at most [`MAX_LINE`](ephyr_chain::MAX_LINE) bytes,
 //!   whatever its content.
-//! - Secrets never enter the log. This crate cannot recognize one, so the caller that fills a [`Record`] must.
+//! - The log contains no secrets. This crate cannot recognize them, so code that fills a [`Record`] must keep them out.
 //!
-//! The modules, from the top: `durable` → `handover` → `attempt` → `writer` → `worker` → `opening`, `continuing` → `open_log`, `shared` → `queue`, `progress`,
-//! `files` → `record`. `verify` and `query` read only.
+//! Module layers, from the top: `durable` → `handover` → `attempt` → `writer` → `worker` → `opening`, `continuing` →
+//! `open_log`, `shared` → `queue`, `progress`, `files` → `record`. `verify` and `query` only read.
 
 mod appended;
 mod attempt;

@@ -17,7 +17,7 @@ use crate::open_log::{OpenLog, own_record};
 use crate::progress::CheckpointProgress;
 use crate::record::{LogLink, Record};
 
-/// A log that was opened, before its writer runs.
+/// An opened log, before its writer runs.
 pub(crate) struct OpenedLog {
     pub(crate) log: OpenLog,
     pub(crate) progress: CheckpointProgress,
@@ -25,7 +25,7 @@ pub(crate) struct OpenedLog {
     pub(crate) torn: Option<Torn>,
 }
 
-/// Opens the log at `path`, or begins one.
+/// Opens the log at `path`, or creates it.
 pub(crate) fn open(path: &Path, policy: Digest) -> Result<OpenedLog, OpenError> {
     let mut seen = CurrentFile::default();
     let (chain, found) = ChainFile::open(path, clock::now(), files::previous_of, &mut |line| {
@@ -34,8 +34,8 @@ pub(crate) fn open(path: &Path, policy: Digest) -> Result<OpenedLog, OpenError> 
     clear_unfinished_rotation(path, seen.link)?;
     let mut opened = match (seen.link, seen.fold) {
         (Some(link), Some(fold)) => {
-            let signed = signed_so_far(path, link, seen.checkpoint)?;
-            check_not_cut(path, fold)?;
+            let signed = countersigned(path, link, seen.checkpoint)?;
+            check_not_truncated(path, fold)?;
             OpenedLog {
                 progress: CheckpointProgress::new(fold.count(), seen.last_real, signed),
                 log: OpenLog {
@@ -70,8 +70,8 @@ impl OpenedLog {
     }
 }
 
-/// Begins a new log, whose id is that of its first record. If there was another log here, the record names it, and its
-/// last checkpoint is kept.
+/// Begins a new log, whose id is that of its first record. If the path held another log before, the record names that
+/// log, and its last checkpoint file is renamed.
 fn begin(
     path: &Path,
     chain: ChainFile,
@@ -79,7 +79,7 @@ fn begin(
     torn: Option<Torn>,
 ) -> Result<OpenedLog, OpenError> {
     let mut record = own_record(Event::LogOpened, policy);
-    if let Some(other) = kept_beside(path)? {
+    if let Some(other) = read_checkpoint_file(path)? {
         let (from, to) = (
             files::checkpoint_file(path),
             with_suffix(path, &format!(".{}.checkpoint", other.log)),
@@ -140,8 +140,8 @@ impl CurrentFile {
     }
 }
 
-/// Returns how far the log is countersigned; reads the older files if the current one has no checkpoint.
-fn signed_so_far(path: &Path, link: LogLink, last: Option<Checkpoint>) -> Result<Fold, OpenError> {
+/// Returns the fold over the countersigned records. Reads the older files if the current one has no checkpoint.
+fn countersigned(path: &Path, link: LogLink, last: Option<Checkpoint>) -> Result<Fold, OpenError> {
     let last = match last {
         None if link.count > 0 => files::checkpoint_before(path, link)
             .map_err(OpenError::io("read the rotated files of", path))?,
@@ -156,8 +156,8 @@ fn signed_so_far(path: &Path, link: LogLink, last: Option<Checkpoint>) -> Result
 }
 
 /// Compares the log with the checkpoint file beside it: a log with fewer records than the checkpoint covers was truncated.
-fn check_not_cut(path: &Path, fold: Fold) -> Result<(), OpenError> {
-    match kept_beside(path)? {
+fn check_not_truncated(path: &Path, fold: Fold) -> Result<(), OpenError> {
+    match read_checkpoint_file(path)? {
         Some(kept) if kept.log == fold.log() && kept.count > fold.count() => {
             Err(OpenError::Truncated {
                 path: path.into(),
@@ -169,8 +169,8 @@ fn check_not_cut(path: &Path, fold: Fold) -> Result<(), OpenError> {
     }
 }
 
-/// Reads the checkpoint file; `None` if it is missing or has other content, which the next checkpoint replaces.
-fn kept_beside(path: &Path) -> Result<Option<Checkpoint>, OpenError> {
+/// Reads the checkpoint file. Returns `None` if it is missing or not a checkpoint; the next checkpoint replaces it.
+fn read_checkpoint_file(path: &Path) -> Result<Option<Checkpoint>, OpenError> {
     let beside = files::checkpoint_file(path);
     match read_regular(&beside, MAX_LINE) {
         Ok(text) => Ok(serde_json::from_slice(&text).ok()),
@@ -186,7 +186,8 @@ fn kept_beside(path: &Path) -> Result<Option<Checkpoint>, OpenError> {
     }
 }
 
-/// Removes what a crash during a rotation leaves: a new file under its temporary name, or a second name of this file.
+/// Removes the remains of a rotation that a crash interrupted: a new file under its temporary name, or a second name of
+/// this file.
 fn clear_unfinished_rotation(path: &Path, link: Option<LogLink>) -> Result<(), OpenError> {
     let next = files::next_name(path);
     match std::fs::remove_file(&next) {

@@ -8,8 +8,8 @@ use ephyr_names::{Digest, RecordId};
 
 use crate::error::CheckpointFault;
 
-/// Maximum number of hashes kept in memory, 32 bytes each: as many as the fastest log writes in two seconds. Reading them
-/// from the log instead took a tenth of a busy broker's time.
+/// Maximum number of hashes kept in memory, 32 bytes each: the records of two seconds at the highest rate. Reading them
+/// from the log took a tenth of a busy broker's time.
 pub(crate) const WINDOW: usize = 64 * 1024;
 
 /// Hashes for the signer to fold: those of records `from`, `from + 1`, … of `log`.
@@ -84,13 +84,13 @@ impl CheckpointProgress {
         }
     }
 
-    /// Returns whether the signer should countersign something after record `from`. A checkpoint alone causes no other
-    /// one, so an idle log stays idle.
+    /// Returns whether the signer should countersign a record after record `from`. A checkpoint alone does not cause
+    /// another one, so an idle log stays idle.
     pub(crate) fn has_unsigned(&self, from: u64) -> bool {
         from < self.last_real
     }
 
-    /// Returns hashes from the window; none if they are not in it.
+    /// Returns hashes from the window, or none if they are not in it.
     pub(crate) fn hashes(&self, from: u64, max: usize) -> Vec<Digest> {
         let Some(skip) = from.checked_sub(self.window_from) else {
             return Vec::new();
@@ -105,7 +105,7 @@ impl CheckpointProgress {
         self.window = hashes.into();
     }
 
-    /// Sets how far a recorded checkpoint covers the log.
+    /// Sets the fold that a recorded checkpoint covers.
     pub(crate) fn set_signed(&mut self, fold: Fold) {
         self.signed = fold;
         while self.window_from < fold.count() && self.window.pop_front().is_some() {

@@ -10,25 +10,25 @@ use ephyr_token::DelegationCertificate;
 use crate::event::{Event, Severity};
 use crate::record::{Record, Stored};
 
-/// Which records to give. What is not set admits all.
+/// Selects records. A field that is not set admits all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Of this task and all below it.
+    /// Records of this task and its descendants.
     pub task: Option<TaskId>,
-    /// Of this agent.
+    /// Records of this agent.
     pub agent: Option<AgentName>,
-    /// Of these events; none means any.
+    /// Records of these events; empty for all.
     pub events: Vec<Event>,
-    /// At least so grave.
+    /// Records of at least this severity.
     pub severity: Option<Severity>,
-    /// At or after this time.
+    /// Records at or after this time.
     pub since: Option<Timestamp>,
-    /// Before this time.
+    /// Records before this time.
     pub until: Option<Timestamp>,
 }
 
 impl Filter {
-    /// Whether a record is asked for.
+    /// Returns whether the filter admits the record.
     #[must_use]
     pub fn admits(&self, record: &Record) -> bool {
         self.task.is_none_or(|task| record.is_of_task(task))
@@ -40,24 +40,24 @@ impl Filter {
     }
 }
 
-/// Why a log cannot be read on.
+/// The reason why a log cannot be read further.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
     /// The file cannot be read.
     #[error("the log cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// A line is no record.
-    #[error("line {line}: {fault}; `ephyr audit verify` says more")]
+    /// A line is not a record.
+    #[error("line {line}: {fault}; run `ephyr audit verify`")]
     Line {
-        /// The line, from 1.
+        /// The line's number, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The fault found in the line.
         fault: LineFault,
     },
 }
 
-/// The records of a file that the filter admits, in order. A last line without its end is passed over:
-/// the writer may be at it.
+/// Returns the records of a file that the filter admits, in order. An incomplete last line is skipped, because the
+/// writer may be appending it.
 pub fn query<R: BufRead>(
     file: R,
     filter: &Filter,
@@ -99,20 +99,20 @@ pub fn query<R: BufRead>(
     })
 }
 
-/// The record with this id.
+/// Returns the record with this id.
 ///
 /// # Errors
-/// [`QueryError`] if the log cannot be read so far.
+/// [`QueryError`] if the log cannot be read up to that record.
 pub fn find_record<R: BufRead>(file: R, id: RecordId) -> Result<Option<Stored>, QueryError> {
     first(query(file, &Filter::default()), |stored| {
         (stored.record.id == id).then_some(stored)
     })
 }
 
-/// The delegation certificate with this id, from the record of the epoch that it began.
+/// Returns the delegation certificate with this id, from the `epoch_started` record of its epoch.
 ///
 /// # Errors
-/// [`QueryError`] if the log cannot be read so far.
+/// [`QueryError`] if the log cannot be read up to that record.
 pub fn find_delegation<R: BufRead>(
     file: R,
     certificate: Digest,

@@ -14,7 +14,7 @@ use crate::appended::Completion;
 use crate::error::{AuditError, Failure, OpenError};
 use crate::record::Record;
 
-/// How long a record without a waiting caller may wait for others. It is on disk within a second.
+/// Maximum delay of a record without a waiting caller, so that it is on disk within a second.
 pub(crate) const RELAXED_DELAY: Duration = Duration::from_millis(800);
 /// Maximum number of bytes in the queue; the number of records is bounded too.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -41,7 +41,7 @@ impl PendingRecord {
     /// Encodes a record.
     ///
     /// # Errors
-    /// The record cannot be encoded; the delivery is returned, so that its caller can be told.
+    /// The record cannot be encoded. The delivery is returned, so that its caller can be notified.
     pub(crate) fn new(record: &Record, delivery: Delivery) -> Result<Self, (AuditError, Delivery)> {
         match EncodedRecord::new(record) {
             Ok(encoded) => Ok(Self {
@@ -64,7 +64,7 @@ impl PendingRecord {
 }
 
 impl Delivery {
-    /// Tells a waiting caller that the record is not in the log.
+    /// Reports to a waiting caller that the record is not in the log.
     pub(crate) fn fail(self, error: AuditError) {
         match self {
             Self::Durable(done) | Self::Checkpoint(_, done) => done(Err(error)),
@@ -73,7 +73,7 @@ impl Delivery {
     }
 }
 
-/// A request to the writer's thread other than a record, with the channel for its answer.
+/// A request to the writer's thread other than a record, with the channel for its result.
 pub(crate) enum Control {
     /// Write everything to disk now.
     Flush(SyncSender<Result<(), AuditError>>),
@@ -81,7 +81,7 @@ pub(crate) enum Control {
     Rotate(SyncSender<Result<PathBuf, OpenError>>),
 }
 
-/// Everything that the thread takes from the queue at once.
+/// The content of the queue, taken by the thread at once.
 #[derive(Default)]
 pub(crate) struct Batch {
     pub(crate) records: Vec<PendingRecord>,
@@ -290,7 +290,7 @@ impl Queue {
         batch.lost = self.lost;
     }
 
-    /// Puts relaxed records back to the front of the queue after a failed write, as many as fit.
+    /// Returns as many relaxed records as fit to the front of the queue after a failed write.
     pub(crate) fn put_back(&mut self, kept: &mut Vec<PendingRecord>, retry: Instant) {
         for record in kept.drain(self.limit.min(kept.len())..) {
             if let Delivery::Relaxed(count) = record.delivery {
@@ -300,7 +300,7 @@ impl Queue {
         self.bytes += kept.iter().map(PendingRecord::bytes).sum::<usize>();
         kept.append(&mut self.records);
         std::mem::swap(kept, &mut self.records);
-        // Even if the queue is empty, because the recovery must be recorded without a new action.
+        // Set even if the queue is empty: the recovery must be recorded without waiting for a new action.
         self.deadline = Some(retry);
     }
 
@@ -341,7 +341,7 @@ mod tests {
     use crate::record::{ActionInfo, ActionKind};
 
     #[test]
-    fn records_that_all_differ_wait_within_the_bound_on_bytes() {
+    fn distinct_merged_records_stay_within_the_byte_limit() {
         let (mut queue, now) = (Queue::new(100_000), Instant::now());
         let long = "x".repeat(3000);
         let differing = |queue: &mut Queue| {
@@ -359,7 +359,7 @@ mod tests {
         };
         let most = differing(&mut queue);
         assert!(most * long.len() <= 2 * MAX_BYTES, "{most}");
-        // Only records that were taken make room.
+        // Space is free again only after the records were taken.
         let mut batch = Batch::default();
         queue.take(&mut batch, now);
         assert_eq!((batch.merged.len(), differing(&mut queue)), (0, most));

@@ -14,60 +14,60 @@ use crate::text::{Detail, Text};
 /// The key of the detail in which a file's first record says what happened to the previous file.
 pub(crate) const TAKEN_AWAY: &str = "taken_away";
 
-/// One record. Its line is the canonical JSON of these fields in this order, absent ones left out,
-/// and the chain's `hash` last. Every field is bounded by its type, so that a line never exceeds
+/// One record. Its line is the canonical JSON of these fields in this order, without the absent ones, and with the
+/// chain's `hash` last. The type of each field limits its size, so a line never exceeds
 /// [`MAX_LINE`](ephyr_chain::MAX_LINE).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
-    /// Names this record; outcomes, receipts and people refer to it.
+    /// The record's id, to which outcomes and receipts refer.
     pub id: RecordId,
-    /// When it happened.
+    /// The time of the event.
     pub time: Timestamp,
-    /// How grave it is.
+    /// The event's severity.
     pub severity: Severity,
-    /// What happened.
+    /// The event.
     pub event: Event,
-    /// Who asked.
+    /// The agent that sent the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentName>,
-    /// The task it was asked in.
+    /// The task of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
-    /// The root of that task's tree.
+    /// The root of the task's tree.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<TaskId>,
-    /// All tasks from the root down to `task`.
+    /// All tasks from the root to `task`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lineage: Vec<TaskId>,
-    /// What was asked for.
+    /// The requested action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<ActionInfo>,
-    /// What was decided.
+    /// The policy decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionInfo>,
     /// The certificate's serial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<Serial>,
-    /// How long it took, in milliseconds.
+    /// The duration of the action, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// For how many equal events this record stands; absent for one.
+    /// Number of equal events that this record stands for; absent for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
-    /// The record of the attempt that this one answers.
+    /// The id of the attempt whose outcome this record is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<RecordId>,
-    /// Further facts.
+    /// Additional facts.
     #[serde(default, skip_serializing_if = "Detail::is_empty")]
     pub detail: Detail,
-    /// In the first record of a file: which log this is, and where it goes on.
+    /// In the first record of a file: the log's id and the position in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogLink>,
-    /// In a `checkpoint` record.
+    /// The signer's countersignature, in a `checkpoint` record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Box<Checkpoint>>,
-    /// In an `epoch_started` record, so that receipts can be checked with the log alone.
+    /// The epoch's certificate, in an `epoch_started` record: receipts can be verified with the log alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<Box<DelegationCertificate>>,
     /// SHA-256 of the policy in force.
@@ -75,7 +75,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record with nothing but the four things that each one has.
+    /// Returns a record with only the mandatory fields.
     #[must_use]
     pub fn new(id: RecordId, time: Timestamp, event: Event, policy: Digest) -> Self {
         Self {
@@ -101,7 +101,7 @@ impl Record {
         }
     }
 
-    /// Names the task by its lineage, root first.
+    /// Sets the task, its root and its lineage; the root is first.
     #[must_use]
     pub fn with_lineage(mut self, lineage: impl IntoIterator<Item = TaskId>) -> Self {
         self.lineage = lineage.into_iter().collect();
@@ -110,14 +110,14 @@ impl Record {
         self
     }
 
-    /// Adds a further fact; see [`Detail::insert`].
+    /// Adds a detail; see [`Detail::insert`].
     #[must_use]
     pub fn with_detail(mut self, key: &str, value: impl Into<Text<1024>>) -> Self {
         self.detail.insert(key, value);
         self
     }
 
-    /// About how many bytes its line takes, more rather than less.
+    /// Estimates the size of its line in bytes, rather too high than too low.
     pub(crate) fn about_bytes(&self) -> usize {
         let action = self.action.as_ref().map_or(0, |action| {
             let (command, url) = (action.command.as_ref(), action.url.as_ref());
@@ -126,14 +126,14 @@ impl Record {
         1024 + action + 30 * self.lineage.len() + self.detail.bytes()
     }
 
-    /// Whether it belongs to this task or to one below it.
+    /// Returns whether the record belongs to this task or one of its descendants.
     #[must_use]
     pub fn is_of_task(&self, task: TaskId) -> bool {
         self.task == Some(task) || self.root == Some(task) || self.lineage.contains(&task)
     }
 }
 
-/// What kind of action it is.
+/// The kind of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
@@ -141,22 +141,22 @@ pub enum ActionKind {
     Exec,
     /// A certificate for an agent's own use.
     Certificate,
-    /// A session of an agent.
+    /// An API session.
     Session,
-    /// Making, reading or revoking a task.
+    /// Creating, reading or revoking a task.
     Task,
-    /// A tool that acts on nothing.
+    /// An MCP tool without an effect.
     Tool,
     /// An MCP resource.
     Resource,
-    /// A call of the Unix-socket API.
+    /// A request to the Unix-socket API.
     Api,
-    /// Something an operator did.
+    /// An operator's action.
     Admin,
 }
 
 impl ActionKind {
-    /// The name as it stands in a record.
+    /// Returns the name that records contain.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -172,22 +172,22 @@ impl ActionKind {
     }
 }
 
-/// What was asked for.
+/// The requested action in a record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActionInfo {
-    /// Its kind.
+    /// The action's kind.
     pub kind: ActionKind,
-    /// The host.
+    /// The SSH host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetName>,
-    /// The role on it.
+    /// The role on the target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<RoleName>,
     /// The command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Text<4096>>,
-    /// SHA-256 of what the command reads.
+    /// SHA-256 of the command's standard input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdin: Option<Digest>,
     /// The HTTP service.
@@ -202,13 +202,13 @@ pub struct ActionInfo {
     /// The remote MCP server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<RemoteName>,
-    /// The tool.
+    /// The MCP tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<ToolName>,
 }
 
 impl ActionInfo {
-    /// An action of this kind, with nothing else said.
+    /// Returns an action of this kind without further fields.
     #[must_use]
     pub fn new(kind: ActionKind) -> Self {
         Self {
@@ -226,21 +226,21 @@ impl ActionInfo {
     }
 }
 
-/// What was decided.
+/// The policy decision in a record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionInfo {
-    /// The step of the decision path that refused, 1 to 8; absent where all eight were passed.
+    /// The step of the decision path that denied, 1 to 8; absent if the request was permitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u8>,
-    /// The reason's code, such as `role_not_granted`; `permitted` where nothing refused.
+    /// The reason code, such as `role_not_granted`; `permitted` if no step denied.
     pub reason: Text<64>,
-    /// The rule that decided: a key path of the policy, or `token envelope`.
+    /// The deciding rule: a key path of the policy, or `token envelope`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Text<512>>,
 }
 
-/// Which log a file belongs to, and what stands before its first record.
+/// The log that a file belongs to, and the chain's state before the file's first record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogLink {
@@ -248,13 +248,13 @@ pub struct LogLink {
     pub log: RecordId,
     /// Records in the files before this one.
     pub count: u64,
-    /// Hash of the last of them; zeros where there is none.
+    /// Hash of the last of these records; zeros if there are none.
     pub previous: Digest,
-    /// The checkpoint head over them.
+    /// The checkpoint head over these records.
     pub head: Digest,
 }
 
-/// A record together with the hash under which it stands in the log.
+/// A record read from the log, with its hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     /// The record.

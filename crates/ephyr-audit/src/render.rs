@@ -1,14 +1,14 @@
-//! A record for people, in one line, and as the line that it is in the log.
+//! The human-readable form of a record, and its line in the log.
 
 use std::fmt;
 
 use ephyr_chain::EncodedRecord;
 
 use crate::record::{ActionInfo, Record, Stored};
-use crate::text::{Fact, Quoted};
+use crate::text::{FieldText, QuotedText};
 
-/// One line: time, severity, event, who, what, the decision, further facts. Nothing in it can move the
-/// cursor or begin another line.
+/// One line: time, severity, event, agent, action, decision, details. No content can move the cursor or begin another
+/// line.
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -55,7 +55,7 @@ impl fmt::Display for Record {
             write!(f, " certificate={}", delegation.id())?;
         }
         for (key, value) in self.detail.iter() {
-            write!(f, " {}={}", key.escape_debug(), Fact(value))?;
+            write!(f, " {}={}", key.escape_debug(), FieldText(value))?;
         }
         write!(f, " id={}", self.id)
     }
@@ -77,7 +77,7 @@ impl fmt::Display for ActionInfo {
             write!(f, " method={method}")?;
         }
         if let Some(url) = &self.url {
-            write!(f, " url={}", Fact(url))?;
+            write!(f, " url={}", FieldText(url))?;
         }
         if let Some(remote) = &self.remote {
             write!(f, " remote={remote}")?;
@@ -86,14 +86,14 @@ impl fmt::Display for ActionInfo {
             write!(f, " tool={tool}")?;
         }
         if let Some(command) = &self.command {
-            write!(f, " command={}", Quoted(command))?;
+            write!(f, " command={}", QuotedText(command))?;
         }
         Ok(())
     }
 }
 
 impl Stored {
-    /// The line as it stands in the log, without its newline.
+    /// Returns the line in the log, without its newline.
     #[must_use]
     pub fn json(&self) -> String {
         let line = EncodedRecord::new(&self.record).map(|record| record.line(self.hash));

@@ -9,7 +9,7 @@ use crate::queue::Queue;
 pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) queue: Mutex<Queue>,
-    /// Wakes the thread when the queue has something for it.
+    /// Wakes the thread when the queue has work.
     pub(crate) wake: Condvar,
     pub(crate) progress: Mutex<CheckpointProgress>,
     /// Number of records that the checkpoint file beside the log covers.
@@ -28,8 +28,8 @@ impl Shared {
     }
 }
 
-/// Locks the mutex, also after a panic of another holder: every change under these locks is complete at each step, and a
-/// log that stops answering would be worse.
+/// Locks the mutex, even after a panic of another holder: changes under these locks leave a valid state at each step, and
+/// a panic must not stop the log.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

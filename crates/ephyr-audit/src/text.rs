@@ -1,5 +1,5 @@
-//! Text of foreign origin, bounded by its type: what is too long is cut on a character's border and
-//! carries the length and SHA-256 of the whole, so that it can still be compared with an original.
+//! Untrusted text, bounded by its type: longer text is cut at a character boundary and keeps the length and SHA-256
+//! of the original, so that it can still be compared with it.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -11,16 +11,16 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
-/// A text that takes at most `MAX` bytes in a line. In JSON a string; where it was cut, or was not
-/// UTF-8, an object `{"text": …, "bytes": …, "sha256": …}` with length and hash of the original, which
-/// no content of a string can imitate.
+/// A text that takes at most `MAX` bytes in a line. Its JSON is a string, or, if it was cut or was not UTF-8, an object
+/// `{"text": …, "bytes": …, "sha256": …}` with the length and hash of the original. No string content can imitate that
+/// object.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Text<const MAX: usize> {
     text: Box<str>,
     whole: Option<Whole>,
 }
 
-/// Of what a cut text was a part.
+/// The length and hash of the original of a cut text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Whole {
     /// Its length in bytes.
@@ -30,7 +30,7 @@ pub struct Whole {
 }
 
 impl<const MAX: usize> Text<MAX> {
-    /// Takes a text, cut where it is too long.
+    /// Returns the text, cut if it is too long.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let kept = fitting(text, MAX);
@@ -40,7 +40,7 @@ impl<const MAX: usize> Text<MAX> {
         }
     }
 
-    /// Takes bytes; what is not UTF-8 in them is replaced by U+FFFD.
+    /// Returns the bytes as text; invalid UTF-8 is replaced by U+FFFD.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         let lossy = String::from_utf8_lossy(bytes);
@@ -49,13 +49,13 @@ impl<const MAX: usize> Text<MAX> {
         text
     }
 
-    /// The text that was kept.
+    /// Returns the text that was kept.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Length and hash of the original, where this is not all of it.
+    /// Returns the length and hash of the original, if the text differs from it.
     #[must_use]
     pub fn whole(&self) -> Option<Whole> {
         self.whole
@@ -71,7 +71,7 @@ impl Whole {
     }
 }
 
-/// The longest start of `text` that takes at most `max` bytes in a line.
+/// Returns the longest prefix of `text` that takes at most `max` bytes in a line.
 fn fitting(text: &str, max: usize) -> &str {
     let mut used = 0;
     for (at, c) in text.char_indices() {
@@ -101,7 +101,7 @@ impl<const MAX: usize> From<String> for Text<MAX> {
     }
 }
 
-/// For people: control characters escaped, a cut marked.
+/// Human-readable: control characters are escaped, and a cut is marked.
 impl<const MAX: usize> fmt::Display for Text<MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&Shown(&self.text), f)?;
@@ -109,10 +109,10 @@ impl<const MAX: usize> fmt::Display for Text<MAX> {
     }
 }
 
-/// A text within a line for people: in quotes, so that no part of it can be taken for another fact of the line.
-pub(crate) struct Quoted<'a, const MAX: usize>(pub(crate) &'a Text<MAX>);
+/// Displays a text in quotes, so that no part of it can be mistaken for another field of the line.
+pub(crate) struct QuotedText<'a, const MAX: usize>(pub(crate) &'a Text<MAX>);
 
-impl<const MAX: usize> fmt::Display for Quoted<'_, MAX> {
+impl<const MAX: usize> fmt::Display for QuotedText<'_, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
         for c in self.0.text.chars() {
@@ -126,14 +126,14 @@ impl<const MAX: usize> fmt::Display for Quoted<'_, MAX> {
     }
 }
 
-/// The same, without quotes where it is one word that needs none.
-pub(crate) struct Fact<'a, const MAX: usize>(pub(crate) &'a Text<MAX>);
+/// Displays a text as [`QuotedText`] does, but a single plain word without quotes.
+pub(crate) struct FieldText<'a, const MAX: usize>(pub(crate) &'a Text<MAX>);
 
-impl<const MAX: usize> fmt::Display for Fact<'_, MAX> {
+impl<const MAX: usize> fmt::Display for FieldText<'_, MAX> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@+,%".contains(c);
         if self.0.text.is_empty() || !self.0.text.chars().all(plain) {
-            return fmt::Display::fmt(&Quoted(self.0), f);
+            return fmt::Display::fmt(&QuotedText(self.0), f);
         }
         fmt::Display::fmt(self.0, f)
     }
@@ -177,7 +177,7 @@ struct TextVisitor<const MAX: usize>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cut {
+struct CutText {
     text: Box<str>,
     bytes: u64,
     sha256: Digest,
@@ -198,7 +198,7 @@ impl<'de, const MAX: usize> Visitor<'de> for TextVisitor<MAX> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        let cut = Cut::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        let cut = CutText::deserialize(de::value::MapAccessDeserializer::new(map))?;
         Ok(Text {
             text: cut.text,
             whole: Some(Whole {
@@ -209,8 +209,8 @@ impl<'de, const MAX: usize> Visitor<'de> for TextVisitor<MAX> {
     }
 }
 
-/// Further facts about an event, name by name. Bounded: at most [`Detail::MAX_ENTRIES`] entries that
-/// together take at most [`Detail::MAX_BYTES`]; what no longer fits is counted under `dropped`.
+/// Additional named facts about an event: at most [`Detail::MAX_ENTRIES`] entries that together take at most
+/// [`Detail::MAX_BYTES`]. Further entries are dropped and counted under `dropped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Detail {
     entries: BTreeMap<Box<str>, Text<1024>>,
@@ -219,15 +219,15 @@ pub struct Detail {
 }
 
 impl Detail {
-    /// Entries at most.
+    /// Maximum number of entries.
     pub const MAX_ENTRIES: usize = 16;
-    /// Bytes at most that keys and values take in a line.
+    /// Maximum number of bytes that all keys and values take in a line.
     pub const MAX_BYTES: usize = 4096;
     const MAX_KEY: usize = 64;
-    // Quotes, colon, comma and, where the value was cut, its length and hash.
+    /// Bytes reserved for each entry's quotes, colon and comma, and the length and hash of a cut value.
     const FRAME: usize = 128;
 
-    /// Adds an entry; a second one of the same name is dropped.
+    /// Adds an entry; a second one with the same name is dropped.
     pub fn insert(&mut self, key: &str, value: impl Into<Text<1024>>) {
         let (key, value) = (fitting(key, Self::MAX_KEY), value.into());
         let size = Self::size(key, &value);
@@ -248,29 +248,29 @@ impl Detail {
         chars.map(encoded_len).sum::<usize>() + Self::FRAME
     }
 
-    /// The value under a name.
+    /// Returns the value with this name.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.entries.get(key).map(Text::as_str)
     }
 
-    /// All entries, by name.
+    /// Returns all entries, ordered by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Text<1024>)> {
         self.entries.iter().map(|(key, value)| (&**key, value))
     }
 
-    /// Bytes that it takes in a line.
+    /// Returns the number of bytes that the entries take in a line.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many entries did not fit.
+    /// Returns the number of entries that did not fit.
     #[must_use]
     pub fn dropped(&self) -> u32 {
         self.dropped
     }
 
-    /// Whether nothing stands here.
+    /// Returns whether there are no entries and none was dropped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.dropped == 0
@@ -290,12 +290,12 @@ impl Serialize for Detail {
 
 impl<'de> Deserialize<'de> for Detail {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
+        struct DetailVisitor;
+        impl<'de> Visitor<'de> for DetailVisitor {
             type Value = Detail;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of texts")
+                f.write_str("an object whose values are texts")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Detail, A::Error> {
@@ -307,13 +307,13 @@ impl<'de> Deserialize<'de> for Detail {
                     }
                     detail.bytes += Detail::size(&key, &value);
                     if detail.entries.insert(key, value).is_some() {
-                        return Err(de::Error::custom("a name stands twice"));
+                        return Err(de::Error::custom("duplicate name"));
                     }
                 }
                 Ok(detail)
             }
         }
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_map(DetailVisitor)
     }
 }
 
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn short_text_is_a_plain_string_and_goes_round() {
+    fn short_text_is_a_plain_string_and_round_trips() {
         let text = Text::<100>::new("uptime; echo \"<é>\"");
         assert_eq!(json(&text), r#""uptime; echo \"<é>\"""#);
         assert_eq!(
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_between_characters_and_keeps_the_hash_of_the_whole() {
+    fn long_text_is_cut_between_characters_and_keeps_its_hash() {
         let original = "é".repeat(100);
         let text = Text::<101>::new(&original);
         assert_eq!(text.as_str(), "é".repeat(50));
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_are_replaced_and_hashed_as_they_were() {
+    fn invalid_utf8_is_replaced_and_hashed_unchanged() {
         let text = Text::<100>::from_bytes(b"a\xff\xfeb");
         assert_eq!(text.as_str(), "a\u{fffd}\u{fffd}b");
         assert_eq!(
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_cannot_imitate_the_mark_of_a_cut_one() {
+    fn text_cannot_imitate_a_cut_text() {
         let cut = Text::<10>::new(&"x".repeat(20));
         let imitation = Text::<200>::new(&json(&cut));
         assert!(json(&imitation).starts_with('"'));
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn details_never_outgrow_their_bound_and_count_what_was_dropped() {
+    fn details_stay_within_their_limit_and_count_dropped_entries() {
         let mut detail = Detail::default();
         for i in 0..40 {
             detail.insert(&format!("{i}{}", "k".repeat(500)), "\u{1}".repeat(5000));
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn for_people_control_characters_are_visible() {
+    fn display_escapes_control_characters() {
         assert_eq!(
             Text::<50>::new("a\n\u{1b}[2J").to_string(),
             "a\\n\\u{1b}[2J"

@@ -1,5 +1,5 @@
-//! Checking a log offline, with the CA's public key alone: the chain, the signer's countersignatures,
-//! and that nothing took effect without a recorded attempt.
+//! Verifies a log offline with the CA's public key alone: the chain, the signer's countersignatures, and that every
+//! effect has a recorded attempt.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead};
@@ -12,40 +12,40 @@ use crate::event::Event;
 use crate::files;
 use crate::record::{Record, TAKEN_AWAY};
 
-/// What else to hold a log against.
+/// Options of a verification.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
-    /// Checkpoints kept elsewhere: the log must be theirs and hold what they cover. They are what shows
-    /// that a log's end was cut off, its last checkpoint included.
+    /// Checkpoints kept elsewhere; the log must contain the records that they cover. Only they reveal a log whose end was
+    /// cut off together with its last checkpoint.
     pub shipped: Vec<Checkpoint>,
-    /// Whether the oldest files may be missing. Nothing is then said about the records in them.
+    /// Whether the oldest files may be missing. Their records are then not verified.
     pub partial: bool,
 }
 
-/// What was found in a log that is whole.
+/// The result of verifying an intact log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The log's id.
     pub log: RecordId,
-    /// Records before the first file, which were not seen; zero for a whole log.
+    /// Number of records before the first given file, which were not verified; zero for a complete log.
     pub unseen: u64,
-    /// Records in the log, those before the first file included.
+    /// Number of records in the log, including those before the first given file.
     pub records: u64,
-    /// Checkpoints in it.
+    /// Number of checkpoints in the log.
     pub checkpoints: u64,
-    /// Records that the last checkpoint covers, in the log or shipped.
+    /// Number of records that the last checkpoint covers, in the log or shipped.
     pub signed: u64,
-    /// When that was signed.
+    /// The time of that checkpoint.
     pub signed_at: Option<Timestamp>,
-    /// Records after it, other than checkpoints: nothing but the chain vouches for these.
+    /// Number of records after it, except checkpoints. Only the chain protects these.
     pub unsigned: u64,
-    /// Time of the first of them.
+    /// The time of the first unsigned record.
     pub unsigned_since: Option<Timestamp>,
-    /// Attempts without an outcome: still under way, or a crash came between. In order.
+    /// Attempts without an outcome, in order: they are still running, or a crash interrupted them.
     pub open_attempts: Vec<RecordId>,
-    /// Events that were lost while the log could not be written.
+    /// Number of events that were lost while the log could not be written.
     pub lost: u64,
-    /// How often the open log file was taken away and the log continued in another file.
+    /// Number of times that the open log file was removed, renamed or replaced and the log continued in a new file.
     pub taken_away: u64,
     /// Hash of the last record.
     pub hash: Digest,
@@ -53,75 +53,75 @@ pub struct Report {
     pub head: Digest,
 }
 
-/// The first thing wrong with a log, and where.
+/// The first fault in a log, and its place.
 #[derive(Debug, thiserror::Error)]
 #[error("file {file}, line {line}: {fault}")]
 pub struct VerifyError {
-    /// The file, from 1.
+    /// The file's number, from 1.
     pub file: usize,
-    /// The line in it, from 1; the last one where the fault is that more should follow.
+    /// The line's number in the file, from 1; the last line if the fault is that records are missing at the end.
     pub line: u64,
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
-/// What is wrong with a log.
+/// A fault in a log.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It cannot be read.
+    /// A file cannot be read.
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// A line is not what the writer wrote there.
+    /// A line is not as its writer left it.
     #[error(transparent)]
     Line(#[from] LineFault),
-    /// There is no record.
-    #[error("there is no record; the log is empty or missing")]
+    /// The log contains no record.
+    #[error("there are no records: the log is empty or missing")]
     Empty,
     /// The first file is not the log's first.
     #[error("{0} records come before this file; give the older files too, or allow a partial log")]
     MissingStart(u64),
-    /// A file does not continue the one before.
+    /// A file does not continue the previous one.
     #[error(
         "this file does not continue the one before it: a file is missing, cut, or out of order"
     )]
     NotContinued,
-    /// A record that begins a file stands elsewhere.
-    #[error("a record that begins a log stands in the middle of one")]
+    /// The first record of a file is found inside a file.
+    #[error("the first record of a log file is found inside a file")]
     OpensAgain,
-    /// A checkpoint is not the signer's.
+    /// The signer did not sign a checkpoint.
     #[error("the checkpoint's signature is not the signer's")]
     ForeignCheckpoint,
-    /// A checkpoint is of another log.
-    #[error("the checkpoint is of another log, {0}")]
+    /// A checkpoint belongs to another log.
+    #[error("the checkpoint belongs to another log, {0}")]
     OtherLog(RecordId),
-    /// A checkpoint's head is not that of the records.
+    /// A checkpoint's head differs from the head over the log's records.
     #[error(
         "the signer countersigned other records: something among the first {0} was changed and the chain after it recomputed"
     )]
     Rewritten(u64),
-    /// A checkpoint covers records that come after it, or fewer than the one before.
-    #[error("the checkpoint covers {count} records, which is impossible at this place")]
+    /// A checkpoint covers records after it, or fewer than the previous one.
+    #[error("the checkpoint covers {count} records, which is impossible at this position")]
     MisplacedCheckpoint {
-        /// Records that it covers.
+        /// Number of records that it covers.
         count: u64,
     },
     /// Countersigned records are missing.
     #[error("{signed} records were countersigned, only {present} are present: the end was cut off")]
     Truncated {
-        /// Records covered by a checkpoint.
+        /// Number of records covered by a checkpoint.
         signed: u64,
-        /// Records found.
+        /// Number of records found.
         present: u64,
     },
-    /// An outcome answers nothing.
-    #[error("{event} answers no earlier attempt: something took effect without a recorded attempt")]
+    /// An outcome has no earlier attempt.
+    #[error("{event} has no earlier attempt: an action took effect without a recorded attempt")]
     NoAttempt {
         /// The outcome's event.
         event: Event,
     },
 }
 
-/// Checks the files of a log, oldest first (see [`log_files`](crate::log_files)).
+/// Verifies the files of a log, oldest first (see [`log_files`](crate::log_files)).
 ///
 /// # Errors
 /// The first fault, with its place.
@@ -130,7 +130,7 @@ pub fn verify<R: BufRead>(
     ca: &PublicKey,
     options: &VerifyOptions,
 ) -> Result<Report, VerifyError> {
-    let mut state = State::new(ca, options);
+    let mut state = Verification::new(ca, options);
     let mut place = (0, 0);
     let outcome = (|| {
         for file in files {
@@ -156,37 +156,37 @@ pub fn verify<R: BufRead>(
     })
 }
 
-struct State<'a> {
+struct Verification<'a> {
     ca: &'a PublicKey,
     partial: bool,
-    /// Shipped checkpoints that are still ahead, the nearest last.
+    /// Shipped checkpoints not reached yet, the nearest last.
     shipped: Vec<&'a Checkpoint>,
     bad_shipped: bool,
-    chain: Option<Chain>,
+    chain: Option<ChainState>,
     checkpoints: u64,
-    /// What the log's own last checkpoint covers, and when it was signed.
+    /// The number of records that the log's own last checkpoint covers, and its time.
     signed: Option<(u64, Timestamp)>,
-    /// The same of the last shipped one that was reached.
+    /// The same for the last shipped checkpoint reached.
     shipped_signed: Option<(u64, Timestamp)>,
-    /// Heads and times of the records behind the last checkpoint; those of checkpoints without a time.
+    /// Heads and times of the records after those that the last checkpoint covers; `None` for a checkpoint's time.
     behind: VecDeque<(Digest, Option<Timestamp>)>,
     open: HashMap<RecordId, (u64, Event)>,
     lost: u64,
     taken_away: u64,
 }
 
-/// How far the chain was followed.
-struct Chain {
+/// The state of the chain at the current line.
+struct ChainState {
     unseen: u64,
     fold: Fold,
     hash: Digest,
-    /// Records before the first one in `behind`.
+    /// Number of records before the first one in `behind`.
     behind_from: u64,
-    /// The head over them.
+    /// The head over these records.
     behind_head: Digest,
 }
 
-impl<'a> State<'a> {
+impl<'a> Verification<'a> {
     fn new(ca: &'a PublicKey, options: &'a VerifyOptions) -> Self {
         let mut shipped: Vec<_> = options.shipped.iter().collect();
         shipped.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.count));
@@ -240,7 +240,7 @@ impl<'a> State<'a> {
 
     fn begin_file(&mut self, line: &Line<'_>) -> Result<(), Fault> {
         let link = files::opening(line)?;
-        // Its own hash is checked before what it says counts.
+        // The line's own hash is checked before its content is used.
         line.check(link.previous)?;
         if let Some(chain) = &self.chain {
             let fold = chain.fold;
@@ -262,10 +262,10 @@ impl<'a> State<'a> {
         if link.count > 0 && !self.partial {
             return Err(Fault::MissingStart(link.count));
         }
-        // Those that cover nothing but unseen records say nothing here.
+        // Checkpoints that cover only unseen records cannot be compared.
         self.shipped
             .retain(|checkpoint| checkpoint.count > link.count);
-        self.chain = Some(Chain {
+        self.chain = Some(ChainState {
             unseen: link.count,
             fold: Fold::resume(link.log, link.count, link.head),
             hash: link.previous,
@@ -275,8 +275,8 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// Says how far the signer has seen the log, and nothing of what the log's own checkpoints may cover: the record
-    /// of an earlier one may stand behind all that a later one covers.
+    /// Compares the shipped checkpoints that cover the first `reached` records. Does not restrict the log's own
+    /// checkpoints: the record of an earlier one may follow all records that a later one covers.
     fn compare_shipped(&mut self, reached: u64) -> Result<(), Fault> {
         let head = self.chain.as_ref().map(|chain| chain.fold.head());
         while let Some(shipped) = self.shipped.pop_if(|next| next.count == reached) {
@@ -311,7 +311,7 @@ impl<'a> State<'a> {
         self.accept(checkpoint)
     }
 
-    /// Compares a checkpoint, whose signature is good, with the records that were seen.
+    /// Compares a checkpoint with a valid signature with the records read so far.
     fn accept(&mut self, checkpoint: &Checkpoint) -> Result<(), Fault> {
         let Some(chain) = &mut self.chain else {
             return Err(Fault::Empty);
@@ -344,7 +344,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// An outcome closes the attempt that it names, once.
+    /// Tracks open attempts. An outcome closes the attempt that it names, once.
     fn attempts(&mut self, record: &Record, number: u64) -> Result<(), Fault> {
         let event = record.event;
         if event.is_attempt() {
@@ -356,7 +356,7 @@ impl<'a> State<'a> {
         let answers = match (record.attempt, closed) {
             (None, _) => !event.needs_attempt(),
             (Some(_), Some((_, attempt))) => event.attempt() == Some(attempt),
-            // It may stand in a file that is not here.
+            // The attempt may be in a file that was not given.
             (Some(_), None) => self.chain.as_ref().is_some_and(|chain| chain.unseen > 0),
         };
         if answers {

@@ -33,7 +33,7 @@ pub(crate) struct Worker {
     rotate_from: u64,
     failure: Option<Failure>,
     batch: Batch,
-    /// After a failure: relaxed records that are written after the others.
+    /// After a failure: relaxed records that are written after the durable ones.
     rest: VecDeque<PendingRecord>,
     /// Hashes of the staged records.
     hashes: Vec<Digest>,
@@ -67,8 +67,8 @@ impl Worker {
             for control in std::mem::take(&mut self.batch.controls) {
                 match control {
                     // The receiver may be gone.
-                    Control::Flush(tell) => drop(tell.send(written.clone())),
-                    Control::Rotate(tell) => drop(tell.send(self.rotate())),
+                    Control::Flush(reply) => drop(reply.send(written.clone())),
+                    Control::Rotate(reply) => drop(reply.send(self.rotate())),
                 }
             }
             if std::mem::take(&mut self.batch.check_place) {
@@ -81,7 +81,7 @@ impl Worker {
         }
     }
 
-    /// Sleeps until something is due, and takes it from the queue.
+    /// Sleeps until records are due, and takes them from the queue.
     fn wait(&mut self) {
         let mut queue = lock(&self.shared.queue);
         loop {
@@ -107,7 +107,7 @@ impl Worker {
         }
     }
 
-    /// Encodes merged records outside the queue's lock, because all callers append under it.
+    /// Encodes merged records without the queue's lock, which every append needs.
     fn encode_merged(&mut self) {
         for (mut record, count) in self.batch.merged.drain(..) {
             record.count = (count > 1).then_some(count);
@@ -164,8 +164,8 @@ impl Worker {
         result
     }
 
-    /// Stages the record of lost events or of a recovery, before all other records. Returns the number of lost events
-    /// that it names.
+    /// Stages the record of lost events or of a recovery, before all other records. Returns the number of lost events in
+    /// it.
     fn stage_recovery(&mut self) -> u64 {
         let lost = self.batch.lost;
         if lost == 0 && self.failure.is_none() {
@@ -277,7 +277,7 @@ impl Worker {
         Ok(old)
     }
 
-    /// Checks that the file is still at its path when nothing was written for a while.
+    /// Checks that the file of an idle log is still at its path.
     fn check_place(&mut self) {
         if self.failure.is_none()
             && let Err(error) = self.log.chain.check_place()
@@ -286,7 +286,7 @@ impl Worker {
         }
     }
 
-    /// Continues a log whose file was taken away; does nothing if the file was put back.
+    /// Continues a log whose file was removed, renamed or replaced; does nothing if the file is back at its path.
     fn return_to_path(&mut self) -> Result<(), AuditError> {
         let how = match self.log.chain.check_place() {
             Ok(()) => return Ok(()),
@@ -298,11 +298,11 @@ impl Worker {
     }
 }
 
-/// Completes all waiting callers when the thread ends, also by a panic.
+/// Completes all waiting callers when the thread ends, even by a panic.
 impl Drop for Worker {
     fn drop(&mut self) {
         let (records, controls) = lock(&self.shared.queue).end();
-        // Their channels close with them.
+        // Dropping the controls closes their channels.
         drop(controls);
         for record in self.batch.records.drain(..).chain(records) {
             let _ = catch_unwind(AssertUnwindSafe(|| {

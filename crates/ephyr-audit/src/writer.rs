@@ -101,7 +101,7 @@ impl Writer {
     }
 
     /// Appends a record and calls `done` when it is on disk or cannot be written. While writing fails, every call retries.
-    /// If the queue is full, `done` gets [`AuditError::Busy`] at once; the caller passes this back-pressure on.
+    /// If the queue is full, `done` gets [`AuditError::Busy`] at once, and the caller should reject the request.
     pub fn append_durable(&self, record: &Record, done: Completion) {
         match PendingRecord::new(record, Delivery::Durable(done)) {
             Ok(record) => self.push_durable(record),
@@ -155,8 +155,8 @@ impl Writer {
     /// # Errors
     /// A record is not on disk.
     pub fn flush(&self) -> Result<(), AuditError> {
-        let (tell, told) = sync_channel(1);
-        self.control(Control::Flush(tell), &told)
+        let (reply, answer) = sync_channel(1);
+        self.control(Control::Flush(reply), &answer)
             .unwrap_or(Err(AuditError::Closed))
     }
 
@@ -165,15 +165,15 @@ impl Writer {
     /// # Errors
     /// The rotation failed; the log continues in its file.
     pub fn rotate(&self) -> Result<PathBuf, OpenError> {
-        let (tell, told) = sync_channel(1);
-        self.control(Control::Rotate(tell), &told)
+        let (reply, answer) = sync_channel(1);
+        self.control(Control::Rotate(reply), &answer)
             .unwrap_or(Err(OpenError::Write(AuditError::Closed)))
     }
 
-    fn control<T>(&self, control: Control, told: &Receiver<T>) -> Option<T> {
+    fn control<T>(&self, control: Control, answer: &Receiver<T>) -> Option<T> {
         lock(&self.inner.shared.queue).control(control).ok()?;
         self.inner.shared.wake.notify_one();
-        told.recv().ok()
+        answer.recv().ok()
     }
 
     /// Writes all queued records and ends the thread; later appends get [`AuditError::Closed`]. Blocks.
@@ -218,8 +218,8 @@ impl Writer {
         self.unsigned_from(self.position().signed, max)
     }
 
-    /// Returns the same from record `from` on, for a signer that is ahead of the last recorded checkpoint: a crash kept one
-    /// from being recorded.
+    /// Returns the same from record `from` on, for a signer that is ahead of the last recorded checkpoint because a crash
+    /// prevented recording one.
     #[must_use]
     pub fn unsigned_from(&self, from: u64, max: usize) -> Option<Unsigned> {
         let log = {
@@ -253,7 +253,7 @@ impl Writer {
     }
 
     /// Records the signer's checkpoint after comparing its head with the log's own records, and writes a copy to the
-    /// checkpoint file beside the log, for shipping. `time` is the record's. Blocks.
+    /// checkpoint file beside the log, for shipping. `time` is the time of the record. Blocks.
     ///
     /// # Errors
     /// The checkpoint does not fit the log, or is not on disk.
@@ -274,12 +274,12 @@ impl Writer {
         let pending = PendingRecord::new(&record, Delivery::Checkpoint(Box::new(fold), done));
         self.push_durable(pending.map_err(|(error, _)| error)?);
         let appended = result.recv().unwrap_or(Err(AuditError::Closed))?;
-        // The log contains the checkpoint, and the next copy replaces this one.
+        // An error is harmless: the log contains the checkpoint, and the next one replaces the file.
         let _ = self.write_checkpoint_file(checkpoint);
         Ok(appended)
     }
 
-    /// Replaces the checkpoint file; not on the writer's thread, where all callers wait.
+    /// Replaces the checkpoint file. Must not run on the writer's thread, for which all callers wait.
     fn write_checkpoint_file(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         let shared = &self.inner.shared;
         let mut newest = lock(&shared.checkpoint_file_covers);
@@ -327,11 +327,11 @@ impl Inner {
         lock(&self.shared.queue).close();
         self.shared.wake.notify_one();
         let thread = lock(&self.thread).take();
-        // An attempt that was given up may hold the last writer, and is dropped by the thread itself, which then ends
-        // by itself.
+        // An abandoned attempt may hold the last writer. The thread then drops it itself and cannot join itself; it ends
+        // on its own.
         let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
         if let Some(thread) = thread.filter(|thread| !is_own(thread)) {
-            // The thread does not panic; if it did, it has refused all that waited (see its Drop).
+            // A panic needs no handling here: the worker's Drop has completed all waiting callers.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! Files beside a chained file: their names, and making a name durable.
+//! Files beside a chained file: their names, and syncing their directory.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,7 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Returns candidate paths beside a file: `<path>.<word>-<time>`, then the same with a number for the case that the
-/// name is taken.
+/// Returns candidate paths beside a file: `<path>.<word>-<time>`, then the same with a number in case the name is taken.
 pub fn dated_names(path: &Path, word: &str, now: Timestamp) -> impl Iterator<Item = PathBuf> {
     let time = now.to_string().replace(['-', ':'], "");
     let first = with_suffix(path, &format!(".{word}-{time}"));
@@ -35,7 +34,7 @@ pub fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Makes the name of a new or renamed file as durable as its content.
+/// Syncs the file's directory, so that the name of a new or renamed file is durable too.
 ///
 /// # Errors
 /// [`ChainOpenError::Io`]: the directory cannot be opened or synced.

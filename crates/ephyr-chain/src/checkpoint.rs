@@ -1,5 +1,5 @@
-//! The signer's countersignatures. The signer folds the hashes of the records itself, record by record, from its own
-//! last head, and signs the result: a log that is rewritten later no longer matches it.
+//! The signer's countersignatures. The signer folds the hashes of the records itself, from its own last head, and signs
+//! the result: a log that is rewritten later no longer matches.
 
 use ephyr_names::{Digest, RecordId, Timestamp};
 use ephyr_token::sshsig::{self, Namespace, SshsigError};
@@ -17,7 +17,7 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Returns the head over no record of this log.
+    /// Returns the head over zero records of this log.
     #[must_use]
     pub fn new(log: RecordId) -> Self {
         let mut hasher = Sha256::new_with_prefix(b"ephyr-checkpoint-v1");
@@ -49,13 +49,13 @@ impl Fold {
         self.log
     }
 
-    /// Returns the number of records that it covers.
+    /// Returns the number of records covered.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Returns the head over them.
+    /// Returns the head over these records.
     #[must_use]
     pub fn head(&self) -> Digest {
         self.head
@@ -68,11 +68,11 @@ impl Fold {
 pub struct Checkpoint {
     /// The log's id.
     pub log: RecordId,
-    /// Records covered.
+    /// Number of records covered.
     pub count: u64,
-    /// [`Fold::head`] over them.
+    /// [`Fold::head`] over these records.
     pub head: Digest,
-    /// When it was signed, by the signer's clock.
+    /// Time of signing, by the signer's clock.
     pub time: Timestamp,
     /// SSHSIG in its armoured form (OpenSSH PROTOCOL.sshsig), namespace `ephyr-checkpoint`.
     pub signature: String,
@@ -82,7 +82,7 @@ impl Checkpoint {
     /// Returns the bytes that the signer signs: compact JSON of log, count, head and time.
     #[must_use]
     pub fn signed_bytes(log: RecordId, count: u64, head: Digest, time: Timestamp) -> Vec<u8> {
-        // None of the four can contain a character that JSON escapes.
+        // None of the four values can contain a character that JSON escapes.
         format!(r#"{{"log":"{log}","count":{count},"head":"{head}","time":"{time}"}}"#).into_bytes()
     }
 
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_signed_bytes_are_the_json_of_the_checkpoint_without_its_signature() {
+    fn signed_bytes_are_the_checkpoint_json_without_signature() {
         let checkpoint = Checkpoint {
             log: "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap(),
             count: 7,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_depends_on_the_log_and_on_every_hash_in_order() {
+    fn head_depends_on_the_log_and_on_every_hash_in_order() {
         let log: RecordId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
         let head = |log: RecordId, hashes: &[u8]| {
             let mut fold = Fold::new(log);

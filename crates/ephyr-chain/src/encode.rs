@@ -1,5 +1,5 @@
-//! The canonical bytes of a record: compact JSON with the fields in the struct's order, and with every
-//! character that a terminal or a text viewer would act upon written as an escape.
+//! The canonical encoding of a record: compact JSON with the fields in the struct's order, and with every character that
+//! a terminal or text viewer would interpret written as an escape.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -18,8 +18,8 @@ pub fn canonical<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> serde_j
     value.serialize(&mut serde_json::Serializer::with_formatter(out, Canonical))
 }
 
-/// JSON escapes only characters below the space. Logs are also read with `tail -f`, so the other control characters
-/// and those that reorder or hide text are escaped too.
+/// Escapes more than JSON requires, which is only the characters below the space. Logs are also read with `tail -f`, so
+/// the other control characters and those that reorder or hide text are escaped too.
 struct Canonical;
 
 impl Formatter for Canonical {
@@ -41,7 +41,8 @@ impl Formatter for Canonical {
     }
 }
 
-/// DEL and C1 controls, zero-width characters, line separators, bidirectional controls, byte order mark.
+/// Returns whether `c` is DEL, a C1 control, a zero-width character, a line separator, a bidirectional control or the byte
+/// order mark.
 fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{7f}'..='\u{9f}'
@@ -53,8 +54,8 @@ fn is_hidden(c: char) -> bool {
         | '\u{feff}')
 }
 
-/// Displays untrusted text on a terminal: characters that move the cursor, hide text or reorder it are escaped, as are
-/// line breaks.
+/// Displays untrusted text on a terminal: line breaks and characters that move the cursor, or hide or reorder text, are
+/// escaped.
 pub struct Shown<'a>(pub &'a str);
 
 impl fmt::Display for Shown<'_> {
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_act_upon_is_escaped() {
+    fn characters_that_terminals_interpret_are_escaped() {
         assert_eq!(
             encode("a\u{1b}[31m\u{9b}1m\u{202e}é<b>&"),
             r#""a\u001b[31m\u009b1m\u202eé<b>&""#
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_every_character_is_known_and_it_goes_round() {
+    fn encoded_length_is_right_and_every_character_round_trips() {
         for c in (0..=0x11_0000).filter_map(char::from_u32) {
             let text = encode(c.encode_utf8(&mut [0; 4]));
             assert_eq!(text.len(), encoded_len(c) + 2, "{c:?}");

@@ -1,4 +1,4 @@
-//! Errors of a chained file. Each message names the file and says what to do.
+//! Errors of chained files. Each message names the file and the remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub enum ChainOpenError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Another process writes the file.
+    /// Another process has locked the file.
     #[error("{} is being written by another process; a log has one writer", .0.display())]
     Locked(PathBuf),
     /// A line is not as its writer left it.
@@ -65,7 +65,7 @@ pub enum ChainOpenError {
         /// The reason.
         fault: LineFault,
     },
-    /// The first records of a new file cannot be written.
+    /// The first records of a new file could not be written.
     #[error(transparent)]
     Write(#[from] ChainWriteError),
 }

@@ -5,9 +5,9 @@
 //! - [`Fold`] and [`Checkpoint`]: the signer's countersignature over the first records of a log.
 //! - [`ChainFile`]: an append-only file of such lines with one writer.
 //!
-//! The modules `encode`, `line`, `lines` and `checkpoint` are pure: they do no I/O of their own. Only `file` and [`beside`]
-//! touch the file system: [`ChainFile`] writes the file it was given, and moves an incomplete last line to a file
-//! beside it. No module reads a clock; times are arguments.
+//! The modules `encode`, `line`, `lines` and `checkpoint` do no I/O of their own. Only `file` and [`beside`] touch the file
+//! system: [`ChainFile`] writes the given file, and moves an incomplete last line to a file beside it. No module reads a
+//! clock; times are arguments.
 
 pub mod beside;
 mod checkpoint;

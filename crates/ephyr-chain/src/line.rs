@@ -1,6 +1,6 @@
 //! One line of a chained file. A line is compact JSON whose last field is `hash`:
-//! SHA-256(hash of the previous line ‖ the line without `,"hash":"…"`). The other fields are the caller's, so the
-//! audit log and the signer's journal share this format.
+//! SHA-256(hash of the previous line ‖ the line without `,"hash":"…"`). The other fields are up to the crate's users, so
+//! the audit log and the signer's journal share this format.
 
 use ephyr_names::Digest;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub enum LineFault {
     /// The file ends without the line's newline.
     #[error("the file ends within the line")]
     Unterminated,
-    /// The line is not a record of the caller's type.
+    /// The line is not a record of the expected type.
     #[error("the line is not a record: {0}")]
     NotARecord(String),
 }
@@ -39,7 +39,7 @@ pub enum LineFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// The line would be longer than [`MAX_LINE`].
-    #[error("the record takes {0} bytes, more than the {MAX_LINE} of a line")]
+    #[error("the record takes {0} bytes, but a line has at most {MAX_LINE}")]
     TooLong(usize),
     /// The record's `Serialize` failed, or it is not an object with fields.
     #[error("the record cannot be encoded: {0}")]
@@ -59,7 +59,9 @@ impl EncodedRecord {
         let mut json = Vec::with_capacity(768);
         encode::canonical(record, &mut json).map_err(|e| SealError::Encoding(e.to_string()))?;
         if json.len() < 3 || !json.starts_with(b"{") || !json.ends_with(b"}") {
-            return Err(SealError::Encoding("it is no object with fields".into()));
+            return Err(SealError::Encoding(
+                "it is not an object with fields".into(),
+            ));
         }
         let length = json.len() + SUFFIX;
         if length > MAX_LINE {
@@ -97,7 +99,7 @@ impl EncodedRecord {
         out.extend_from_slice(b"\"}");
     }
 
-    /// The JSON without its closing brace.
+    /// Returns the JSON without its closing brace.
     fn open(&self) -> &[u8] {
         &self.0[..self.0.len() - 1]
     }
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_the_body_with_its_hash_last() {
+    fn line_is_the_record_with_its_hash_last() {
         let (text, hash) = line(Digest::ZERO, "x");
         assert_eq!(text, format!("{{\"a\":\"x\",\"hash\":\"{hash}\"}}\n"));
         let expected = Sha256::new_with_prefix([0; 32])
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_or_too_long_makes_no_line() {
+    fn non_objects_and_too_long_records_are_rejected() {
         assert!(matches!(
             EncodedRecord::new("x"),
             Err(SealError::Encoding(_))

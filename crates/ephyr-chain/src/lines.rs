@@ -61,8 +61,9 @@ impl<R: BufRead> Lines<R> {
             }
             let end = available.iter().position(|b| *b == b'\n');
             let taken = end.unwrap_or(available.len());
-            let room = MAX_LINE.saturating_sub(self.line.len());
-            self.line.extend_from_slice(&available[..taken.min(room)]);
+            let capacity = MAX_LINE.saturating_sub(self.line.len());
+            self.line
+                .extend_from_slice(&available[..taken.min(capacity)]);
             self.reader.consume(taken + usize::from(end.is_some()));
             if end.is_some() {
                 self.offset += (self.line.len() + 1) as u64;
@@ -74,7 +75,7 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// Decides about a line without a newline within [`MAX_LINE`]: it is torn if the file ends without a newline.
+    /// Classifies a line without a newline within [`MAX_LINE`]: torn if the file ends without a newline, else too long.
     fn too_long(&mut self) -> io::Result<NextLine<'_>> {
         loop {
             let available = self.reader.fill_buf()?;
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_in_bounded_memory_and_a_torn_end_is_told_from_a_long_line() {
+    fn lines_use_bounded_memory_and_torn_differs_from_too_long() {
         let endless = "x".repeat(5 * MAX_LINE);
         let mut lines = Lines::new(io::BufReader::with_capacity(100, endless.as_bytes()));
         assert!(matches!(lines.read_next().unwrap(), NextLine::Torn));

@@ -1,4 +1,4 @@
-//! The chained file against a model, through reopening and crashes.
+//! Compares a chained file with a model across reopening and crashes.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ proptest! {
 
     /// Compares the file with a list: it contains the synced records in order, and nothing else.
     #[test]
-    fn a_chained_file_holds_exactly_what_was_synced(steps in prop::collection::vec(any_step(), 1..40)) {
+    fn file_contains_exactly_the_synced_records(steps in prop::collection::vec(any_step(), 1..40)) {
         let dir = tempfile::tempdir().unwrap();
         let path: PathBuf = dir.path().join("journal");
         let reopen = || {

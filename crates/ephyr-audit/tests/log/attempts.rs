@@ -1,4 +1,4 @@
-//! Every attempt has an outcome, whatever becomes of it.
+//! Every attempt has an outcome, even if it is dropped or its caller is gone.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn records(writer: &Writer, path: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn an_attempt_is_on_disk_before_it_is_returned_and_its_outcome_names_it() {
+fn attempt_is_on_disk_when_returned_and_its_outcome_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let writer = open(&path);
@@ -50,7 +50,7 @@ fn an_attempt_is_on_disk_before_it_is_returned_and_its_outcome_names_it() {
 }
 
 #[test]
-fn a_dropped_attempt_is_recorded_as_aborted() {
+fn dropped_attempt_is_recorded_as_aborted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let writer = open(&path);
@@ -64,13 +64,13 @@ fn a_dropped_attempt_is_recorded_as_aborted() {
 }
 
 #[test]
-fn an_attempt_whose_caller_is_gone_is_recorded_as_aborted() {
+fn attempt_whose_caller_is_gone_is_recorded_as_aborted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let writer = open(&path);
     wait(async {
         let mut waiting = Box::pin(writer.attempt(AttemptKind::Exec, exec("uptime")));
-        // Polled once, so that the record is on its way, and then dropped, as when a client disconnects.
+        // Polled once, so that the record is queued, and then dropped, as when a client disconnects.
         let poll = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx)));
         let polled = poll.await;
         drop((polled, waiting));
@@ -84,7 +84,7 @@ fn an_attempt_whose_caller_is_gone_is_recorded_as_aborted() {
 }
 
 #[test]
-fn an_abandoned_attempt_may_hold_the_last_writer() {
+fn abandoned_attempt_may_hold_the_last_writer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let writer = open(&path);
@@ -105,7 +105,7 @@ fn an_abandoned_attempt_may_hold_the_last_writer() {
 }
 
 #[test]
-fn an_attempt_that_cannot_be_recorded_is_none() {
+fn attempt_that_cannot_be_recorded_fails() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.jsonl");
     let writer = open(&path);

@@ -1,4 +1,4 @@
-//! SIGKILL at any moment: what was acknowledged is in the log, and the log is whole.
+//! SIGKILL at any moment: the log contains every acknowledged record, and it verifies.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -11,7 +11,7 @@ use crate::support::*;
 
 const LOG: &str = "EPHYR_TEST_CRASH_LOG";
 
-/// Runs itself again as the process to be killed.
+/// Runs itself as the child process to be killed.
 #[test]
 fn every_acknowledged_record_survives_sigkill_at_any_point() {
     if let Some(path) = std::env::var_os(LOG) {
@@ -36,7 +36,7 @@ fn every_acknowledged_record_survives_sigkill_at_any_point() {
         for stored in query(&std::fs::read(file).unwrap()[..], &Filter::default()) {
             let stored = stored.unwrap();
             let (id, hash) = (stored.record.id.to_string(), stored.hash.to_string());
-            assert!(present.insert(id, hash).is_none(), "a record stands twice");
+            assert!(present.insert(id, hash).is_none(), "duplicate record");
         }
     }
     assert!(acknowledged.len() > 20);
@@ -45,7 +45,7 @@ fn every_acknowledged_record_survives_sigkill_at_any_point() {
     }
 }
 
-/// Kills the child as soon as it has acknowledged so many records; gives all that it acknowledged.
+/// Kills the child after it has acknowledged more than `wanted` records. Returns all acknowledged records.
 fn killed_after(path: &Path, wanted: usize) -> Vec<(String, String)> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture"])
@@ -68,7 +68,7 @@ fn killed_after(path: &Path, wanted: usize) -> Vec<(String, String)> {
         }
     }
     assert!(!child.wait().unwrap().success());
-    assert!(acknowledged.len() > wanted, "the child ended by itself");
+    assert!(acknowledged.len() > wanted, "the child exited on its own");
     acknowledged
 }
 
@@ -84,13 +84,13 @@ fn append_until_killed(path: &Path) -> ! {
                 loop {
                     let appended = append(&writer, &exec("uptime"));
                     let line = format!("ACK {} {} .\n", appended.id, appended.hash);
-                    // One write a line, so that the four do not mix.
+                    // One write per line, so that the output of the four threads does not mix.
                     std::io::stdout().lock().write_all(line.as_bytes()).unwrap();
                 }
             });
         }
     });
-    unreachable!("the threads append for ever")
+    unreachable!("the threads append forever")
 }
 
 fn random_below(limit: u16) -> usize {

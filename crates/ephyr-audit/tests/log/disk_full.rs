@@ -1,5 +1,5 @@
-//! A disk that is really full: a small tmpfs where the kernel lets us mount one, and everywhere a limit
-//! on the file's size. Refusal while it lasts, recovery by itself, a whole chain throughout.
+//! A full disk: a small tmpfs if the kernel allows mounting one, and a limit on the file's size. The log rejects records
+//! while the disk is full, recovers on its own, and its chain stays intact.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,14 +14,14 @@ const LIMITED: &str = "EPHYR_TEST_LIMITED_DIR";
 const TMPFS: &str = "EPHYR_TEST_TMPFS_DIR";
 
 #[test]
-fn w25_a_file_that_may_not_grow_refuses_the_action_and_recovers() {
+fn w25_file_size_limit_rejects_actions_and_recovers() {
     if let Some(dir) = std::env::var_os(LIMITED) {
         return limited(&PathBuf::from(dir));
     }
     let dir = tempfile::tempdir().unwrap();
-    // An ignored SIGXFSZ stays ignored: the write fails with EFBIG instead.
+    // SIGXFSZ stays ignored across exec, so the write fails with EFBIG instead.
     let script = r#"trap "" XFSZ; ulimit -S -f 64; exec "$0" "$@""#;
-    let name = "disk_full::w25_a_file_that_may_not_grow_refuses_the_action_and_recovers";
+    let name = "disk_full::w25_file_size_limit_rejects_actions_and_recovers";
     rerun("sh", &["-c", script], name, LIMITED, dir.path());
     check_afterwards(&dir.path().join("audit.log"));
 }
@@ -38,7 +38,7 @@ fn limited(dir: &Path) {
 }
 
 #[test]
-fn w25_a_full_disk_refuses_the_action_and_recovers() {
+fn w25_full_disk_rejects_actions_and_recovers() {
     if let Some(dir) = std::env::var_os(TMPFS) {
         return on_tmpfs(&PathBuf::from(dir));
     }
@@ -50,7 +50,7 @@ fn w25_a_full_disk_refuses_the_action_and_recovers() {
         .output();
     if able.is_ok_and(|output| output.status.success()) {
         let script = format!(r#"{mount} && exec "$0" "$@""#);
-        let name = "disk_full::w25_a_full_disk_refuses_the_action_and_recovers";
+        let name = "disk_full::w25_full_disk_rejects_actions_and_recovers";
         rerun(
             "unshare",
             &["-m", "sh", "-c", &script],
@@ -59,8 +59,8 @@ fn w25_a_full_disk_refuses_the_action_and_recovers() {
             dir.path(),
         );
     } else {
-        // No mount namespace for us: the same test on the limit that works everywhere.
-        w25_a_file_that_may_not_grow_refuses_the_action_and_recovers();
+        // Without a mount namespace, the same test runs with the limit on the file's size.
+        w25_file_size_limit_rejects_actions_and_recovers();
     }
 }
 
@@ -70,11 +70,11 @@ fn on_tmpfs(dir: &Path) {
     fill_and_recover(&path, || std::fs::remove_file(&ballast).unwrap());
     check_afterwards(&path);
     std::fs::remove_file(&path).unwrap();
-    more_waits_than_fits(&dir.join("second.log"), &ballast);
+    relaxed_records_exceed_the_disk(&dir.join("second.log"), &ballast);
 }
 
-/// What nobody waited for must not keep those out who wait, even if it does not fit all at once.
-fn more_waits_than_fits(path: &Path, ballast: &Path) {
+/// Relaxed records must not block durable ones, even if not all of them fit on the disk.
+fn relaxed_records_exceed_the_disk(path: &Path, ballast: &Path) {
     std::fs::write(ballast, vec![1; 384 * 1024]).unwrap();
     let writer = open(path);
     while append_blocking(&writer, &exec(&"x".repeat(3000))).is_ok() {}
@@ -126,11 +126,8 @@ fn fill_and_recover(path: &Path, relieve: impl FnOnce()) {
         "{full}"
     );
     let size = std::fs::metadata(path).unwrap().len();
-    assert!(
-        text(path).ends_with('\n'),
-        "the failed write was cut off again"
-    );
-    // It keeps refusing, and says why.
+    assert!(text(path).ends_with('\n'), "the failed write was truncated");
+    // It keeps rejecting records, with the reason.
     for _ in 0..3 {
         let error = append_blocking(&writer, &long).unwrap_err();
         assert!(error.to_string().contains("nothing is done unrecorded"));
@@ -138,17 +135,17 @@ fn fill_and_recover(path: &Path, relieve: impl FnOnce()) {
     assert_eq!(std::fs::metadata(path).unwrap().len(), size);
     assert!(writer.failure().is_some());
     let refused = (0..250).filter(|_| writer.append(exec("true")).is_err());
-    assert!(refused.count() >= 50, "only 200 wait, the others are lost");
+    assert!(
+        refused.count() >= 50,
+        "only 200 records are queued, the others are lost"
+    );
     relieve();
     let recovered = append(&writer, &exec("after"));
     writer.flush().unwrap();
     assert!(writer.failure().is_none());
     assert!(text(path).contains(&recovered.hash.to_string()));
     let kept = text(path).matches(r#""command":"true""#).count();
-    assert!(
-        kept >= 150,
-        "{kept} of those that nobody waited for were kept"
-    );
+    assert!(kept >= 150, "{kept} relaxed records were kept");
 }
 
 fn check_afterwards(path: &Path) {

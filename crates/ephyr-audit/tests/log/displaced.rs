@@ -1,5 +1,5 @@
-//! A log whose file is taken away: no action succeeds without a record, and the log continues in a new file that
-//! begins with an alert.
+//! A log whose file is removed, renamed or replaced: no action succeeds without a record, and the log continues in a new
+//! file that begins with an alert.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use ephyr_sandbox::Displaced;
 
 use crate::support::*;
 
-/// Returns the first records of a file whose predecessor was taken away.
+/// Returns the first records of all files whose predecessor was displaced.
 fn alerts(path: &Path) -> Vec<Stored> {
     let filter = Filter {
         events: vec![Event::LogContinued],
@@ -28,7 +28,7 @@ fn alerts(path: &Path) -> Vec<Stored> {
 }
 
 #[test]
-fn a_log_taken_away_refuses_and_continues_in_a_new_file() {
+fn displaced_log_rejects_and_continues_in_a_new_file() {
     type Take = fn(&Path, &Path);
     let ways: [(&str, Take); 4] = [
         ("removed", |log, _| fs::remove_file(log).unwrap()),
@@ -65,18 +65,18 @@ fn a_log_taken_away_refuses_and_continues_in_a_new_file() {
         assert_eq!((report.taken_away, report.unsigned), (1, 0), "{way}");
         assert_eq!(report.records, writer.position().count);
         assert_eq!(report.open_attempts.len(), 3, "none of `never`");
-        let told = alerts(&path);
-        let [told] = &told[..] else {
-            panic!("{told:?}");
+        let alerts = alerts(&path);
+        let [alert] = &alerts[..] else {
+            panic!("{alerts:?}");
         };
-        assert_eq!(told.record.detail.get("taken_away"), Some(way));
-        assert_eq!(told.record.log.unwrap().count, count);
-        let aside = told.record.detail.get("moved_aside");
+        assert_eq!(alert.record.detail.get("taken_away"), Some(way));
+        assert_eq!(alert.record.log.unwrap().count, count);
+        let aside = alert.record.detail.get("moved_aside");
         assert_eq!(aside.is_some(), way == "replaced");
         assert!(aside.is_none_or(|aside| dir.path().join(aside).exists()));
         drop(writer);
 
-        // After a restart it is one log: it accepts records, and all of them can be countersigned.
+        // After a restart the log accepts records, and all of them can be countersigned.
         let (writer, found) = Writer::open(&path, &options()).unwrap();
         assert!(!found.created);
         append(&writer, &exec("later"));
@@ -87,7 +87,7 @@ fn a_log_taken_away_refuses_and_continues_in_a_new_file() {
 }
 
 #[test]
-fn a_file_of_the_same_length_is_not_taken_for_the_copy() {
+fn file_of_equal_length_is_not_mistaken_for_the_copy() {
     for (same, kept) in [(false, "x"), (true, "")] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
@@ -108,14 +108,14 @@ fn a_file_of_the_same_length_is_not_taken_for_the_copy() {
         append_blocking(&writer, &exec("never")).unwrap_err();
         let next = append_blocking(&writer, &exec("after"));
         assert_eq!(next.is_ok(), same, "{next:?}");
-        // Its records are nowhere else.
+        // The copy is kept if no other file has the records.
         let copy = dir.path().join(format!("{name}.next"));
         assert_eq!(copy.exists(), !same);
     }
 }
 
 #[test]
-fn another_link_and_a_rotation_stop_nothing() {
+fn additional_link_and_rotation_do_not_displace_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -134,7 +134,7 @@ fn another_link_and_a_rotation_stop_nothing() {
 }
 
 #[test]
-fn a_file_of_somebody_elses_is_not_rotated_into_the_log() {
+fn foreign_file_at_the_path_is_not_rotated_into_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -159,7 +159,7 @@ fn eventually(what: &str, mut there: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_log_at_rest_notices_and_continues_by_itself() {
+fn idle_displaced_log_continues_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -175,7 +175,7 @@ fn a_log_at_rest_notices_and_continues_by_itself() {
 }
 
 #[test]
-fn a_log_that_cannot_be_continued_refuses_until_it_can() {
+fn log_that_cannot_be_continued_rejects_until_it_can() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);

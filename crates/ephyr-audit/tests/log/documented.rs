@@ -1,4 +1,4 @@
-//! The script in `docs/audit.md` checks a log by what the document says, without a line of this crate.
+//! The script in `docs/audit.md` verifies a log without this crate's code.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -19,7 +19,7 @@ fn check(dir: &Path) -> Output {
 }
 
 #[test]
-fn the_documented_script_accepts_a_log_and_finds_what_was_changed() {
+fn documented_script_accepts_a_log_and_detects_changes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let (mut signer, writer) = (Signer::new(1), open(&path));
@@ -36,13 +36,13 @@ fn the_documented_script_accepts_a_log_and_finds_what_was_changed() {
     };
     ca(&signer);
     let good = check(dir.path());
-    let said = String::from_utf8_lossy(&good.stdout).into_owned();
+    let output = String::from_utf8_lossy(&good.stdout).into_owned();
     assert!(
         good.status.success(),
-        "{said}{}",
+        "{output}{}",
         String::from_utf8_lossy(&good.stderr)
     );
-    assert_eq!(said.trim(), "5 records, the first 3 countersigned");
+    assert_eq!(output.trim(), "5 records, the first 3 countersigned");
     ca(&Signer::new(2));
     assert!(!check(dir.path()).status.success(), "another CA");
     ca(&signer);

@@ -1,4 +1,4 @@
-//! The faults that an earlier audit log had, each by name.
+//! Regression tests for known faults of audit logs: truncation, forged lines, oversized records.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::support::*;
 
 #[test]
-fn w25_a_log_cut_off_at_its_end_does_not_verify_and_does_not_open() {
+fn w25_truncated_log_neither_verifies_nor_opens() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
@@ -38,7 +38,7 @@ fn w25_a_log_cut_off_at_its_end_does_not_verify_and_does_not_open() {
 }
 
 #[test]
-fn w25_a_forged_line_without_a_hash_is_refused() {
+fn w25_forged_line_without_a_hash_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     append(&open(&path), &exec("true"));
@@ -59,13 +59,13 @@ fn w25_a_forged_line_without_a_hash_is_refused() {
             ..
         })
     ));
-    // Garbage that is not even a line's beginning is refused the same way.
+    // A line that is not JSON is rejected in the same way.
     std::fs::write(&path, text(&path).replace(&forged, "garbage")).unwrap();
     assert!(Writer::open(&path, &options()).is_err());
 }
 
 #[test]
-fn w25_a_log_rehashed_without_the_signers_key_does_not_verify() {
+fn w25_log_rehashed_without_the_signers_key_does_not_verify() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
@@ -79,7 +79,7 @@ fn w25_a_log_rehashed_without_the_signers_key_does_not_verify() {
     assert_eq!(
         rehash(&changed),
         text(&path),
-        "the attacker's tool is right"
+        "rehash reproduces the original chain"
     );
     changed[3] = changed[3].replace("command 2", "command X");
     let error = verify_text(&rehash(&changed), &signer.ca(), &[]).unwrap_err();
@@ -90,7 +90,7 @@ fn w25_a_log_rehashed_without_the_signers_key_does_not_verify() {
 }
 
 #[test]
-fn w25_a_last_record_of_any_length_is_found_at_the_restart() {
+fn w25_restart_finds_a_last_record_of_any_length() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     for n in 0..4usize {
@@ -109,7 +109,7 @@ fn w25_a_last_record_of_any_length_is_found_at_the_restart() {
 }
 
 #[test]
-fn w25_a_command_cut_anywhere_near_its_bound_stays_text_and_keeps_its_hash() {
+fn w25_command_cut_at_its_limit_stays_utf8_and_keeps_its_hash() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -138,7 +138,7 @@ fn w25_a_command_cut_anywhere_near_its_bound_stays_text_and_keeps_its_hash() {
 }
 
 #[test]
-fn w25_180_kilobytes_of_angle_brackets_stay_within_a_line() {
+fn w25_180_kilobytes_of_hostile_text_stay_within_a_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -164,7 +164,7 @@ fn w25_180_kilobytes_of_angle_brackets_stay_within_a_line() {
     );
     let report = verify_text(&content, &Signer::new(1).ca(), &[]).unwrap();
     assert_eq!(report.records, 3);
-    append(&open(&path), &exec("and it goes on"));
+    append(&open(&path), &exec("after the restart"));
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn w25_rotation_does_not_break_the_chain() {
 }
 
 #[test]
-fn w25_a_file_emptied_under_the_writer_stops_it() {
+fn w25_truncating_the_open_file_stops_the_writer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -204,7 +204,7 @@ fn w25_a_file_emptied_under_the_writer_stops_it() {
 }
 
 #[test]
-fn an_unfinished_last_line_is_put_aside_and_told() {
+fn incomplete_last_line_is_moved_aside_and_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     append(&open(&path), &exec("before"));
@@ -223,9 +223,9 @@ fn an_unfinished_last_line_is_put_aside_and_told() {
         ..Filter::default()
     };
     let content = text(&path);
-    let told = query(content.as_bytes(), &filter).next().unwrap().unwrap();
+    let recovered = query(content.as_bytes(), &filter).next().unwrap().unwrap();
     assert_eq!(
-        told.record.detail.get("bytes"),
+        recovered.record.detail.get("bytes"),
         Some(torn.len().to_string().as_str())
     );
     assert_eq!(
@@ -237,7 +237,7 @@ fn an_unfinished_last_line_is_put_aside_and_told() {
 }
 
 #[test]
-fn a_log_whose_only_line_is_unfinished_begins_anew() {
+fn log_with_only_an_incomplete_line_begins_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     std::fs::write(&path, vec![0u8; 40_000]).unwrap();
@@ -249,7 +249,7 @@ fn a_log_whose_only_line_is_unfinished_begins_anew() {
 }
 
 #[test]
-fn a_complete_last_line_that_does_not_fit_is_not_taken_for_a_crash() {
+fn modified_complete_last_line_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     append(&open(&path), &exec("original"));
@@ -264,5 +264,5 @@ fn a_complete_last_line_that_does_not_fit_is_not_taken_for_a_crash() {
             ..
         })
     ));
-    assert_eq!(text(&path), changed, "evidence stays as it is");
+    assert_eq!(text(&path), changed, "the file is unchanged");
 }

@@ -1,4 +1,4 @@
-//! A log over its life: opened, restarted, rotated, countersigned.
+//! Opening, restarting, rotating and countersigning a log.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -11,7 +11,7 @@ use ephyr_chain::{ChainOpenError, Checkpoint};
 use crate::support::*;
 
 #[test]
-fn the_chain_goes_on_after_a_restart() {
+fn chain_continues_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let log = open(&path).position().log;
@@ -26,7 +26,7 @@ fn the_chain_goes_on_after_a_restart() {
 }
 
 #[test]
-fn a_second_writer_a_link_and_a_file_of_others_are_refused() {
+fn second_writer_symlink_and_foreign_file_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -60,7 +60,7 @@ fn a_second_writer_a_link_and_a_file_of_others_are_refused() {
     ));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     assert!(Writer::open(&path, &options()).is_ok());
-    // A file of somebody else's: another user's where we may make one, else the system's own.
+    // A file of another user: created if the test runs as root, otherwise one of the system's files.
     let foreign = if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(&path, Some(12345), None).unwrap();
         path
@@ -104,7 +104,7 @@ fn rotation_continues_the_log_and_every_file_is_found() {
     let report = verify_files(&path, &signer.ca(), &VerifyOptions::default()).unwrap();
     assert_eq!(report.records, writer.position().count);
     assert_eq!((report.unsigned, report.signed), (0, signer.count()));
-    // A middle file alone says so, and is accepted only as a part.
+    // A middle file alone is accepted only as a partial log.
     let middle = std::fs::read(&files[3]).unwrap();
     let alone = |partial| {
         let options = VerifyOptions {
@@ -118,7 +118,7 @@ fn rotation_continues_the_log_and_every_file_is_found() {
 }
 
 #[test]
-fn hashes_for_the_signer_come_in_order_across_restarts_rotations_and_files() {
+fn signer_gets_hashes_in_order_across_restarts_and_rotations() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
@@ -127,27 +127,24 @@ fn hashes_for_the_signer_come_in_order_across_restarts_rotations_and_files() {
         append(&writer, &exec("true"));
     }
     let first = signer.sign_next(&writer, 4).unwrap();
-    keep(&writer, &first).unwrap();
+    record_checkpoint(&writer, &first).unwrap();
     assert_eq!(writer.position().signed, 4);
     writer.rotate().unwrap();
     append(&writer, &exec("true"));
     writer.rotate().unwrap();
     drop(writer);
-    // Nothing in memory now: the hashes are in two rotated files, the last checkpoint in the first.
+    // After the restart no hashes are in memory: they are in two rotated files, the last checkpoint in the first.
     let (writer, report) = Writer::open(&path, &options()).unwrap();
     assert_eq!(report.position.signed, 4);
     assert_eq!(writer.unsigned(1000).unwrap().from, 4);
     signer.countersign(&writer).unwrap();
-    assert!(
-        writer.unsigned(1000).is_none(),
-        "a log at rest stays at rest"
-    );
+    assert!(writer.unsigned(1000).is_none(), "an idle log stays idle");
     let report = verify_files(&path, &signer.ca(), &VerifyOptions::default()).unwrap();
     assert_eq!((report.checkpoints, report.unsigned), (2, 0));
 }
 
 #[test]
-fn a_checkpoint_that_a_crash_kept_from_being_recorded_is_overtaken_by_the_next() {
+fn checkpoint_lost_in_a_crash_is_superseded_by_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
@@ -163,24 +160,24 @@ fn a_checkpoint_that_a_crash_kept_from_being_recorded_is_overtaken_by_the_next()
     assert_eq!((report.checkpoints, report.unsigned), (1, 0));
 }
 
-/// Countersigns as a busy broker does: what is appended meanwhile stands before the checkpoint's record.
+/// Countersigns as a busy broker does: the records of `meanwhile` precede the checkpoint's record.
 fn countersign_while(signer: &mut Signer, writer: &Writer, max: usize, meanwhile: &[&str]) {
     let checkpoint = signer.sign_next(writer, max).unwrap();
     for command in meanwhile {
         append(writer, &exec(command));
     }
-    keep(writer, &checkpoint).unwrap();
+    record_checkpoint(writer, &checkpoint).unwrap();
 }
 
 #[test]
-fn a_log_whose_last_checkpoint_ends_at_the_record_of_another_one_is_whole_beside_it() {
+fn log_verifies_if_a_checkpoint_covers_the_record_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
     let writer = open(&path);
     append(&writer, &exec("one"));
     countersign_while(&mut signer, &writer, 1000, &["two", "three"]);
-    // The log is at rest from here on: the next checkpoint covers what came meanwhile, and the record of the first.
+    // The log is idle from here on: the next checkpoint covers the records of `meanwhile` and the first checkpoint.
     let at_rest = writer.position().count;
     countersign_while(&mut signer, &writer, 1000, &[]);
     assert_eq!(shipped(&path).count, at_rest);
@@ -196,7 +193,7 @@ fn a_log_whose_last_checkpoint_ends_at_the_record_of_another_one_is_whole_beside
 }
 
 #[test]
-fn a_log_with_several_checkpoints_after_all_that_they_cover_is_whole_beside_the_last() {
+fn log_verifies_if_checkpoints_follow_all_covered_records() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
@@ -221,7 +218,7 @@ fn a_log_with_several_checkpoints_after_all_that_they_cover_is_whole_beside_the_
 }
 
 #[test]
-fn a_checkpoint_from_elsewhere_counts_where_the_log_has_none_so_far() {
+fn shipped_checkpoint_counts_if_the_log_has_none_yet() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
@@ -238,13 +235,13 @@ fn a_checkpoint_from_elsewhere_counts_where_the_log_has_none_so_far() {
 }
 
 #[test]
-fn a_checkpoint_of_something_else_is_not_recorded() {
+fn checkpoint_that_does_not_fit_the_log_is_not_recorded() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(&dir.path().join("audit.log"));
     let other = open(&dir.path().join("other.log"));
     append(&writer, &exec("one"));
     append(&other, &exec("one"));
-    let fault = |checkpoint| match keep(&writer, &checkpoint).unwrap_err() {
+    let fault = |checkpoint| match record_checkpoint(&writer, &checkpoint).unwrap_err() {
         AuditError::Checkpoint(fault) => fault,
         error => panic!("{error}"),
     };
@@ -258,12 +255,12 @@ fn a_checkpoint_of_something_else_is_not_recorded() {
     let mut wrong = good.clone();
     wrong.count = 2;
     assert_eq!(fault(wrong), CheckpointFault::OtherHead(2));
-    keep(&writer, &good).unwrap();
+    record_checkpoint(&writer, &good).unwrap();
     assert!(matches!(fault(good), CheckpointFault::NothingNew { .. }));
 }
 
 #[test]
-fn more_hashes_than_memory_holds_are_read_back_for_the_signer() {
+fn many_relaxed_records_are_countersigned_across_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let (writer, _) = Writer::open(
@@ -288,14 +285,14 @@ fn more_hashes_than_memory_holds_are_read_back_for_the_signer() {
 }
 
 #[test]
-fn a_rotation_that_a_crash_cut_short_is_cleared_away() {
+fn interrupted_rotation_is_cleaned_up_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
     let log = writer.position().log;
     append(&writer, &exec("true"));
     drop(writer);
-    // The crash came after the old file's second name and before the new file took the first.
+    // The crash happened after the old file got its rotated name and before the new file replaced it.
     let second = dir.path().join(format!("audit.log.{log}.000000000000"));
     std::fs::hard_link(&path, &second).unwrap();
     std::fs::write(dir.path().join("audit.log.next"), "half a record").unwrap();
@@ -312,7 +309,7 @@ fn a_rotation_that_a_crash_cut_short_is_cleared_away() {
 }
 
 #[test]
-fn a_log_in_the_place_of_another_says_so_and_keeps_its_last_checkpoint() {
+fn new_log_names_its_predecessor_and_keeps_its_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -340,7 +337,7 @@ fn a_log_in_the_place_of_another_says_so_and_keeps_its_last_checkpoint() {
         serde_json::from_slice::<Checkpoint>(&std::fs::read(kept).unwrap()).unwrap(),
         last
     );
-    // The other log's files are not mixed up with this one's.
+    // The other log's files do not belong to this log.
     writer.rotate().unwrap();
     assert_eq!(ephyr_audit::log_files(&path).unwrap().len(), 2);
     assert!(verify_files(&path, &signer.ca(), &VerifyOptions::default()).is_ok());

@@ -1,4 +1,4 @@
-//! The audit log from outside: written by its writer, attacked, crashed, and read again.
+//! Tests of the audit log through its public API: writing, attacks, crashes, verification and queries.
 #![cfg(test)]
 
 mod attempts;

@@ -1,4 +1,4 @@
-//! Whatever stands in the records, and whatever is done to the file.
+//! Properties over arbitrary records and arbitrary changes to the file.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::support::*;
 
 fn any_event() -> impl Strategy<Value = Event> {
-    // Those that only the log itself writes have a form of their own.
+    // Records that only the log itself writes have additional constraints.
     let own = [Event::LogOpened, Event::LogContinued, Event::Checkpoint];
     let others: Vec<_> = Event::ALL
         .iter()
@@ -67,7 +67,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_record_is_one_bounded_line_and_comes_back_as_it_was(
+    fn any_record_is_one_bounded_line_and_round_trips(
         records in prop::collection::vec(any_record(), 1..6)
     ) {
         let dir = tempfile::tempdir().unwrap();
@@ -89,12 +89,12 @@ proptest! {
             prop_assert_eq!(stored.json(), line);
         }
         prop_assert_eq!(rehash(&lines(&content)), content);
-        // The chain goes on behind it.
+        // The log can be opened again.
         drop(open(&path));
     }
 }
 
-/// What an attacker does to a file.
+/// An attacker's change to a file.
 #[derive(Debug, Clone)]
 enum Attack {
     Flip(usize, u8),
@@ -144,7 +144,7 @@ fn attacked(original: &[u8], attack: &Attack) -> Vec<u8> {
     bytes
 }
 
-/// A log whose every record but the last, a checkpoint over all others, is countersigned.
+/// Returns a log with its shipped checkpoint. All records except the last, which is that checkpoint, are countersigned.
 fn signed_log() -> &'static (Vec<u8>, Checkpoint) {
     static LOG: OnceLock<(Vec<u8>, Checkpoint)> = OnceLock::new();
     LOG.get_or_init(|| {
@@ -163,10 +163,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_change_to_a_countersigned_log_goes_unnoticed(attack in any_attack()) {
+    fn any_change_to_a_countersigned_log_is_detected(attack in any_attack()) {
         let (original, shipped) = signed_log();
         let changed = attacked(original, &attack);
-        // Cutting exactly the last line leaves all that was countersigned.
+        // Cutting off exactly the last line leaves all countersigned records.
         let last = original[..original.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
         prop_assume!(changed != *original && changed != original[..last]);
         let options = ephyr_audit::VerifyOptions { shipped: vec![shipped.clone()], partial: false };

@@ -1,4 +1,4 @@
-//! Asking a log, by program and by eye.
+//! Queries of a log, and the human-readable form of a record.
 
 use ephyr_audit::{DecisionInfo, Event, Filter, find_delegation, query};
 use ephyr_token::{DelegationCertificate, DelegationPayload};
@@ -8,7 +8,7 @@ use ssh_key::private::Ed25519Keypair;
 use crate::support::*;
 
 #[test]
-fn a_query_gives_the_whole_tree_of_a_task_and_only_that() {
+fn query_by_task_returns_exactly_its_subtree() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -48,7 +48,7 @@ fn a_query_gives_the_whole_tree_of_a_task_and_only_that() {
 }
 
 #[test]
-fn a_delegation_certificate_is_found_again_for_receipts() {
+fn delegation_certificate_is_found_by_id() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -73,7 +73,7 @@ fn a_delegation_certificate_is_found_again_for_receipts() {
 }
 
 #[test]
-fn one_line_for_people_says_who_what_and_why() {
+fn display_shows_agent_action_and_decision_in_one_line() {
     let mut denied = exec("rm -rf /\n\u{1b}[2J").with_detail("peer", "uid 1000");
     denied.decision = Some(DecisionInfo {
         step: Some(3),
@@ -90,7 +90,7 @@ fn one_line_for_people_says_who_what_and_why() {
 }
 
 #[test]
-fn nothing_that_an_agent_says_looks_like_a_fact_of_the_line() {
+fn agent_text_cannot_imitate_fields_of_the_line() {
     let said = exec("id\" reason=permitted x=\"\\")
         .with_detail("a", "no reason=permitted")
         .with_detail("b", "reason=permitted")

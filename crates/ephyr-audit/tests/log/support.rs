@@ -1,5 +1,5 @@
-//! What the tests share: a signer that countersigns as the real one does, records, and an attacker's
-//! tools, written without the crate's own chain so that they cannot share its mistakes.
+//! Shared by the tests: a signer that countersigns as the real one does, records, and an attacker's tools, which do not
+//! use the crate's chain code so that they cannot share its mistakes.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -62,7 +62,7 @@ pub(crate) fn append_blocking(writer: &Writer, record: &Record) -> Result<Append
     result.recv().unwrap()
 }
 
-/// Folds and signs as the real signer does: by itself, from its own last head.
+/// Folds the hashes and signs as the real signer does, from its own last head.
 pub(crate) struct Signer {
     key: PrivateKey,
     fold: Option<Fold>,
@@ -106,18 +106,21 @@ impl Signer {
         }
     }
 
-    /// Countersigns all that is on disk.
+    /// Countersigns all records on disk.
     pub(crate) fn countersign(&mut self, writer: &Writer) -> Option<Checkpoint> {
         let mut last = None;
         while let Some(checkpoint) = self.sign_next(writer, 1000) {
-            keep(writer, &checkpoint).unwrap();
+            record_checkpoint(writer, &checkpoint).unwrap();
             last = Some(checkpoint);
         }
         last
     }
 }
 
-pub(crate) fn keep(writer: &Writer, checkpoint: &Checkpoint) -> Result<Appended, AuditError> {
+pub(crate) fn record_checkpoint(
+    writer: &Writer,
+    checkpoint: &Checkpoint,
+) -> Result<Appended, AuditError> {
     writer.record_checkpoint(checkpoint, now(), POLICY)
 }
 
@@ -150,7 +153,7 @@ pub(crate) fn text(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// Splits a line in what is hashed and the hash.
+/// Splits a line into the hashed part and the hash.
 pub(crate) fn split(line: &str) -> (String, String) {
     let (open, hash) = line.rsplit_once(r#","hash":""#).unwrap();
     (
@@ -159,7 +162,7 @@ pub(crate) fn split(line: &str) -> (String, String) {
     )
 }
 
-/// The attacker's tool: the chain recomputed over changed records.
+/// Recomputes the chain over changed records, as an attacker would.
 pub(crate) fn rehash(lines: &[String]) -> String {
     let mut previous = [0u8; 32];
     let mut text = String::new();

@@ -1,11 +1,11 @@
-//! An attacker with the log in hand.
+//! Attacks on the log's files by someone who can write them.
 
 use ephyr_audit::{Event, Fault, Record, VerifyError, VerifyOptions};
 use ephyr_chain::{Checkpoint, Fold, Line, LineFault};
 
 use crate::support::*;
 
-/// A log of 9 records: opened, five commands, a checkpoint over these six, two commands.
+/// A log of 9 records: `log_opened`, five commands, a checkpoint over these six, and two commands.
 struct Log {
     lines: Vec<String>,
     signer: Signer,
@@ -49,7 +49,7 @@ fn mismatch(found: &(u64, Fault), line: u64) -> bool {
 }
 
 #[test]
-fn the_untouched_log_is_whole_and_its_tail_is_told() {
+fn unmodified_log_verifies_and_reports_its_unsigned_tail() {
     let log = log();
     let report = log.check(&log.lines).unwrap();
     assert_eq!((report.records, report.signed, report.unsigned), (9, 6, 2));
@@ -58,7 +58,7 @@ fn the_untouched_log_is_whole_and_its_tail_is_told() {
 }
 
 #[test]
-fn edited_removed_moved_and_inserted_lines_are_found_where_they_are() {
+fn edited_removed_moved_and_inserted_lines_are_located() {
     let log = log();
     let edited = log.fault(|lines| lines[2] = lines[2].replace("command 1", "command X"));
     assert!(mismatch(&edited, 3), "{edited:?}");
@@ -81,7 +81,7 @@ fn edited_removed_moved_and_inserted_lines_are_found_where_they_are() {
 }
 
 #[test]
-fn what_is_wrong_with_a_forged_line_is_told_without_what_moves_the_cursor() {
+fn fault_of_a_forged_line_shows_no_control_characters() {
     let forged = log().lines[2].replacen('{', r#"{"\u001b[2J\nthe log is whole\u202e":1,"#, 1);
     let line = Line::split(forged.as_bytes()).unwrap();
     let Err(LineFault::NotARecord(why)) = line.parse::<Record>() else {
@@ -93,7 +93,7 @@ fn what_is_wrong_with_a_forged_line_is_told_without_what_moves_the_cursor() {
 }
 
 #[test]
-fn a_checkpoint_of_another_key_or_another_namespace_is_no_countersignature() {
+fn checkpoint_of_another_key_is_rejected() {
     let log = log();
     let report = verify_text(&(log.lines.join("\n") + "\n"), &Signer::new(2).ca(), &[]);
     let error = report.unwrap_err();
@@ -102,7 +102,7 @@ fn a_checkpoint_of_another_key_or_another_namespace_is_no_countersignature() {
 }
 
 #[test]
-fn a_rewritten_log_with_checkpoints_of_the_attackers_own_is_found() {
+fn rewritten_log_with_the_attackers_checkpoint_is_rejected() {
     let log = log();
     let mut lines = log.lines.clone();
     lines[2] = lines[2].replace("command 1", "command X");
@@ -121,7 +121,7 @@ fn a_rewritten_log_with_checkpoints_of_the_attackers_own_is_found() {
         (error.line, error.fault),
         (7, Fault::ForeignCheckpoint)
     ));
-    // With the signer's own checkpoints left out the chain itself is whole, but not the shipped one.
+    // Without checkpoints, the chain itself verifies, but does not match the shipped checkpoint.
     lines.pop();
     let forged = rehash(&lines);
     let report = verify_text(&forged, &log.signer.ca(), &[]).unwrap();
@@ -131,7 +131,7 @@ fn a_rewritten_log_with_checkpoints_of_the_attackers_own_is_found() {
 }
 
 #[test]
-fn a_checkpoint_that_covers_itself_or_comes_back_from_the_past_is_refused() {
+fn checkpoint_covering_itself_or_too_few_records_is_rejected() {
     let log = log();
     let bodies = &log.lines;
     let with = |checkpoint: &Checkpoint| {
@@ -165,7 +165,7 @@ fn log_fault(text: &str, signer: &Signer) -> Fault {
 }
 
 #[test]
-fn an_outcome_without_its_attempt_is_an_effect_unrecorded() {
+fn outcome_without_its_attempt_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -183,14 +183,14 @@ fn an_outcome_without_its_attempt_is_an_effect_unrecorded() {
     let mut other = outcome(Some(attempt.id));
     other.event = Event::CertOutcome;
     let cases = [
-        ("none named", outcome(None)),
-        ("one that never was", outcome(Some(other.id))),
-        ("the same twice", outcome(Some(attempt.id))),
-        ("one of another kind", other),
+        ("no attempt named", outcome(None)),
+        ("unknown attempt", outcome(Some(other.id))),
+        ("second outcome", outcome(Some(attempt.id))),
+        ("outcome of another kind", other),
     ];
     for (case, bad) in cases {
         let mut all = lines(&good);
-        if case == "one of another kind" {
+        if case == "outcome of another kind" {
             all.truncate(2);
         }
         all.push(serde_json::to_string(&bad).unwrap());
@@ -200,7 +200,7 @@ fn an_outcome_without_its_attempt_is_an_effect_unrecorded() {
 }
 
 #[test]
-fn files_out_of_order_or_missing_are_noticed() {
+fn files_out_of_order_or_missing_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let mut signer = Signer::new(1);
@@ -237,7 +237,7 @@ fn files_out_of_order_or_missing_are_noticed() {
 }
 
 #[test]
-fn a_shipped_checkpoint_must_be_the_signers_and_of_this_log() {
+fn shipped_checkpoint_must_be_the_signers_and_of_this_log() {
     let log = log();
     let text = log.lines.join("\n") + "\n";
     let check = |shipped: Checkpoint| verify_text(&text, &log.signer.ca(), &[shipped]);
@@ -266,7 +266,7 @@ fn a_shipped_checkpoint_must_be_the_signers_and_of_this_log() {
 }
 
 #[test]
-fn a_first_record_that_contradicts_itself_is_refused() {
+fn inconsistent_first_record_is_rejected() {
     let log = log();
     let genuine = &log.lines[0];
     let id = log.shipped.log.to_string();
@@ -283,11 +283,11 @@ fn a_first_record_that_contradicts_itself_is_refused() {
         ),
         ("names another log", genuine.replacen(&id, other_id, 1)),
         (
-            "continues nothing",
+            "continues no log",
             genuine.replace("log_opened", "log_continued"),
         ),
         (
-            "is something else",
+            "has another event",
             genuine.replace("log_opened", "startup"),
         ),
     ];
@@ -296,7 +296,7 @@ fn a_first_record_that_contradicts_itself_is_refused() {
         let mut lines = log.lines.clone();
         lines[0] = first;
         let error = verify_text(&rehash(&lines), &log.signer.ca(), &[]).unwrap_err();
-        let told = matches!(&error.fault, Fault::Line(LineFault::NotARecord(why)) if why.contains("contradicts itself"));
-        assert!(told && error.line == 1, "{case}: {error}");
+        let is_reported = matches!(&error.fault, Fault::Line(LineFault::NotARecord(why)) if why.contains("contradicts itself"));
+        assert!(is_reported && error.line == 1, "{case}: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What the writer does on an ordinary day.
+//! The writer in normal operation.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc;
@@ -11,7 +11,7 @@ use ephyr_audit::{
 use crate::support::*;
 
 #[test]
-fn a_new_log_is_0640_and_begins_with_its_id() {
+fn new_log_has_mode_0640_and_begins_with_its_id() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let (writer, report) = Writer::open(&path, &options()).unwrap();
@@ -26,7 +26,7 @@ fn a_new_log_is_0640_and_begins_with_its_id() {
 }
 
 #[test]
-fn an_acknowledged_record_is_in_the_file_with_its_hash() {
+fn acknowledged_record_is_in_the_file_with_its_hash() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -40,7 +40,7 @@ fn an_acknowledged_record_is_in_the_file_with_its_hash() {
 }
 
 #[test]
-fn many_appenders_share_the_chain_and_each_is_told_of_its_own_record() {
+fn concurrent_appends_complete_each_with_its_own_record() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -76,7 +76,7 @@ fn many_appenders_share_the_chain_and_each_is_told_of_its_own_record() {
 }
 
 #[test]
-fn equal_reads_and_failures_become_one_record_with_a_count() {
+fn equal_denials_are_merged_into_one_record_with_a_count() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -95,7 +95,7 @@ fn equal_reads_and_failures_become_one_record_with_a_count() {
         writer.append(denied("codex", "role_not_granted")).unwrap();
     }
     writer.append(denied("claude", "target_unknown")).unwrap();
-    // Attempts are never merged: each one has an outcome of its own.
+    // Attempts are never merged, because each has its own outcome.
     writer.append(exec("true")).unwrap();
     writer.append(exec("true")).unwrap();
     writer.flush().unwrap();
@@ -115,7 +115,7 @@ fn equal_reads_and_failures_become_one_record_with_a_count() {
 }
 
 #[test]
-fn what_nobody_waits_for_reaches_the_file_by_itself() {
+fn relaxed_records_are_written_without_a_waiting_caller() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);
@@ -124,7 +124,10 @@ fn what_nobody_waits_for_reaches_the_file_by_itself() {
     writer.append(record(Event::Read)).unwrap();
     let patience = Instant::now() + Duration::from_secs(30);
     while writer.position().count < 3 {
-        assert!(Instant::now() < patience, "never written");
+        assert!(
+            Instant::now() < patience,
+            "the records were not written within 30 s"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(
@@ -135,7 +138,7 @@ fn what_nobody_waits_for_reaches_the_file_by_itself() {
 }
 
 #[test]
-fn a_full_queue_answers_busy_at_once_and_what_was_dropped_is_counted() {
+fn full_queue_returns_busy_at_once_and_counts_dropped_records() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let small = WriterOptions {
@@ -143,7 +146,7 @@ fn a_full_queue_answers_busy_at_once_and_what_was_dropped_is_counted() {
         ..options()
     };
     let (writer, _) = Writer::open(&path, &small).unwrap();
-    // The first record's completion holds the writer's thread, so that what follows has to wait.
+    // The first record's completion blocks the writer's thread, so that the following records stay queued.
     let (hold, held) = mpsc::channel::<()>();
     let (holding, is_held) = mpsc::channel();
     let done = Box::new(move |_| {
@@ -173,16 +176,16 @@ fn a_full_queue_answers_busy_at_once_and_what_was_dropped_is_counted() {
 }
 
 #[test]
-fn a_panicking_completion_does_not_end_the_log() {
+fn panicking_completion_does_not_stop_the_writer() {
     let dir = tempfile::tempdir().unwrap();
     let writer = open(&dir.path().join("audit.log"));
-    writer.append_durable(&exec("one"), Box::new(|_| panic!("the caller's fault")));
+    writer.append_durable(&exec("one"), Box::new(|_| panic!("panic of a completion")));
     append(&writer, &exec("two"));
     assert_eq!(writer.position().count, 3);
 }
 
 #[test]
-fn after_closing_nothing_is_taken() {
+fn closed_writer_rejects_records() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.log");
     let writer = open(&path);

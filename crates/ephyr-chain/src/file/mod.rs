@@ -1,5 +1,5 @@
-//! A chained file with one writer: fully checked when it is opened, appended to in batches, and rolled back to the
-//! last complete batch if a write fails. Synchronous.
+//! A chained file with one writer: completely verified on opening, appended to in batches, and rolled back to the last
+//! complete batch if a write fails. All calls block.
 
 mod open;
 mod torn;
@@ -37,7 +37,7 @@ pub struct ChainFile {
     /// The end after the next [`ChainFile::sync`].
     staged: End,
     buffer: Vec<u8>,
-    /// Part of a failed write may follow the good length.
+    /// Whether part of a failed write may follow the good length.
     dirty: bool,
 }
 
@@ -52,7 +52,7 @@ struct End {
 /// The state in which a chained file was opened.
 #[derive(Debug)]
 pub struct ChainOpened {
-    /// Whether it is new or was empty.
+    /// Whether the file is new or was empty.
     pub created: bool,
     /// The incomplete last line that was moved aside, if there was one.
     pub torn: Option<Torn>,
@@ -87,7 +87,7 @@ impl ChainFile {
     /// Creates a file that continues the chain after `previous`, and locks it.
     ///
     /// # Errors
-    /// [`ChainOpenError`]: there is a file, or it cannot be created or locked.
+    /// [`ChainOpenError`]: the file exists already, or cannot be created or locked.
     pub fn create(path: &Path, previous: Digest) -> Result<Self, ChainOpenError> {
         let file = open::create_locked(path)?;
         let empty = End {
@@ -112,7 +112,7 @@ impl ChainFile {
     /// Stages a record for the next [`ChainFile::sync`] and returns its hash.
     ///
     /// # Errors
-    /// [`ChainWriteError::Record`] if it cannot be written as a line; records staged before remain staged.
+    /// [`ChainWriteError::Record`] if it cannot be written as a line; previously staged records remain staged.
     pub fn append<T: Serialize + ?Sized>(&mut self, record: &T) -> Result<Digest, ChainWriteError> {
         Ok(self.append_encoded(&EncodedRecord::new(record)?))
     }
@@ -129,7 +129,7 @@ impl ChainFile {
     /// Writes all staged records with one write and one fdatasync.
     ///
     /// # Errors
-    /// None of them is in the file then: a partial write is cut off, at once or before the next write, and the staged
+    /// None of the records is in the file: a partial write is truncated, at once or before the next write, and the staged
     /// records are dropped.
     pub fn sync(&mut self) -> Result<(), ChainWriteError> {
         if self.buffer.is_empty() {
@@ -158,8 +158,8 @@ impl ChainFile {
             .and_then(|()| self.file.sync_data());
         written.map_err(|e| {
             self.dirty = true;
-            // If cutting fails too, the next write cuts first.
-            let _ = self.cut();
+            // If truncating fails too, the next write truncates first.
+            let _ = self.truncate();
             self.failed(&e)
         })
     }
@@ -172,7 +172,7 @@ impl ChainFile {
     /// fails.
     pub fn check_place(&mut self) -> Result<(), ChainWriteError> {
         if self.dirty {
-            self.cut().map_err(|e| self.failed(&e))?;
+            self.truncate().map_err(|e| self.failed(&e))?;
         }
         let found = look_at(&self.file, &self.path).map_err(|e| self.failed(&e))?;
         if found.length != self.good.length {
@@ -191,7 +191,7 @@ impl ChainFile {
         }
     }
 
-    fn cut(&mut self) -> io::Result<()> {
+    fn truncate(&mut self) -> io::Result<()> {
         self.file.set_len(self.good.length)?;
         self.dirty = false;
         Ok(())
@@ -205,7 +205,7 @@ impl ChainFile {
         }
     }
 
-    /// Returns the hash of the last line on disk; of the line before the first one if the file is empty.
+    /// Returns the hash of the last line on disk; for an empty file, the hash of the line before its first one.
     #[must_use]
     pub fn head(&self) -> Digest {
         self.good.head
@@ -223,7 +223,7 @@ impl ChainFile {
         self.good.length
     }
 
-    /// Returns its path.
+    /// Returns the file's path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -241,7 +241,7 @@ impl ChainFile {
     }
 }
 
-/// Checks the chain. Returns its end, and whether the file ends there too.
+/// Verifies the chain. Returns its end, and whether the file ends there too.
 fn read_through(
     file: &File,
     path: &Path,

@@ -1,4 +1,4 @@
-//! Opens a chained file safely: a regular file of our own user, with one writer.
+//! Opens a chained file safely: a regular file of this process's user, with one writer.
 
 use std::fs::File;
 use std::io;
@@ -88,8 +88,8 @@ fn open_file(path: &Path, flags: OFlags) -> Result<File, ChainOpenError> {
     Ok(file)
 }
 
-/// Locks the file. Another writer may be about to exit, or a child of it may hold the lock for a moment between fork and
-/// exec, so the lock is retried for one second.
+/// Locks the file. Retries for one second, because another writer may be about to exit, or its child may hold the lock
+/// briefly between fork and exec.
 fn lock(file: &File, path: &Path) -> Result<(), ChainOpenError> {
     for _ in 0..50 {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {

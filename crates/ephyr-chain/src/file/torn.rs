@@ -1,5 +1,5 @@
-//! The incomplete last line that a crash leaves. It was never acknowledged, so the chain continues without it; it is
-//! kept in a file of its own because the content of a log is evidence.
+//! Moves the incomplete last line that a crash leaves to a file of its own. The line was never acknowledged, so the chain
+//! continues without it; it is kept because the content of a log is evidence.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
@@ -15,9 +15,9 @@ use crate::error::ChainOpenError;
 /// An incomplete last line that was moved aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Torn {
-    /// The file that contains it now, mode 0600.
+    /// The file that contains it, mode 0600.
     pub path: PathBuf,
-    /// Its length.
+    /// Its length in bytes.
     pub bytes: u64,
     /// Its SHA-256.
     pub sha256: Digest,
@@ -37,7 +37,10 @@ pub(super) fn move_aside(
     sync_directory(&aside)?;
     file.set_len(good)
         .and_then(|()| file.sync_all())
-        .map_err(ChainOpenError::io("cut the unfinished last line off", path))?;
+        .map_err(ChainOpenError::io(
+            "truncate the incomplete last line of",
+            path,
+        ))?;
     Ok(Torn {
         path: aside,
         bytes,
@@ -56,10 +59,10 @@ fn create_beside(path: &Path, now: Timestamp) -> Result<(PathBuf, File), ChainOp
         match made {
             Ok(file) => return Ok((aside, file)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(ChainOpenError::io("make", &aside)(e)),
+            Err(e) => return Err(ChainOpenError::io("create", &aside)(e)),
         }
     }
-    Err(ChainOpenError::io("make a torn-line file beside", path)(
+    Err(ChainOpenError::io("create a torn-line file beside", path)(
         io::ErrorKind::AlreadyExists.into(),
     ))
 }
