@@ -20,14 +20,14 @@ impl ToolArguments for ListCertsArguments {
     }
 }
 
-/// The certificates in force for the caller; with a token, those of its task and the tasks below.
+/// The caller's valid certificates; with a token, those of its task and the tasks below.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateList<'a> {
     /// The certificates.
     pub certs: Vec<CertificateView<'a>>,
 }
 
-/// A certificate in force.
+/// A valid certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateView<'a> {
     /// The serial.
@@ -38,8 +38,8 @@ pub struct CertificateView<'a> {
     pub role: RoleName,
     /// The principal that it logs in as.
     pub principal: String,
-    /// What it was issued for: `exec`, `session`, `user` or `check`.
+    /// Its purpose: `exec`, `session`, `user` or `check`.
     pub kind: Cow<'a, str>,
-    /// When it expires.
+    /// Its expiry.
     pub expires_at: Timestamp,
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ephyr_names::Ttl;
 use serde::{Deserialize, Serialize};
 
-/// The decision that a dry run asked for.
+/// The decision that a dry run returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision<'a> {
     /// Whether the action would be allowed.
@@ -25,7 +25,7 @@ pub struct Decision<'a> {
     /// The lifetime, in seconds, of what would be issued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_seconds: Option<u64>,
-    /// What could be asked for instead, such as `web as read`.
+    /// Actions that would be allowed instead, such as `web as read`.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub alternatives: Cow<'a, [String]>,
 }
@@ -41,7 +41,7 @@ pub struct DenialDetails<'a> {
     pub rule: Cow<'a, str>,
     /// The reason in a sentence.
     pub message: Cow<'a, str>,
-    /// What could be asked for instead, such as `web as read`.
+    /// Actions that would be allowed instead, such as `web as read`.
     pub alternatives: Cow<'a, [String]>,
 }
 

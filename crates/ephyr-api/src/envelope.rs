@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// An envelope as JSON. The broker keeps the text of each task's envelope and answers with it as it is;
-/// `ephyr_token::Envelope` is the type behind the text.
+/// An envelope as JSON. The broker stores each task's envelope as text and returns it unchanged;
+/// `ephyr_token::Envelope` is its parsed form.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EnvelopeJson<'a>(Cow<'a, RawValue>);
 
 impl<'a> EnvelopeJson<'a> {
-    /// Takes a JSON text.
+    /// Wraps a JSON text.
     ///
     /// # Errors
     /// The text is not JSON.

@@ -15,7 +15,7 @@ pub const DEFAULT_TIMEOUT: u64 = 30;
 /// The longest timeout of a command, in seconds.
 pub const MAX_TIMEOUT: u64 = 300;
 
-/// The arguments of `exec`. Names are text here, so that the broker can say which argument is wrong.
+/// The arguments of `exec`. Names are unparsed, so that the broker's error can name the wrong argument.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecArguments {
     /// The target.
@@ -30,13 +30,13 @@ pub struct ExecArguments {
     /// The encoding of the output.
     #[serde(default)]
     pub encoding: Encoding,
-    /// Whether only the decision is asked for.
+    /// Whether only the decision is requested.
     #[serde(default)]
     pub dry_run: bool,
 }
 
 impl ExecArguments {
-    /// Returns the arguments for a command with the defaults for the rest.
+    /// Returns the arguments for a command, with defaults for the others.
     pub fn new(
         target: impl Into<String>,
         role: impl Into<String>,
@@ -81,7 +81,7 @@ impl DryRun for ExecArguments {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
-    /// Text; bytes that are not UTF-8 are replaced, and the result says so.
+    /// Text. Bytes that are not UTF-8 are replaced, which the result reports.
     #[default]
     Text,
     /// Base64 of the bytes.
@@ -94,7 +94,7 @@ impl Encoding {
     }
 }
 
-/// The output of a command until it or its connection ended.
+/// The output of a command, up to its end or the loss of the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandOutput<'a> {
     /// The standard output.
@@ -118,7 +118,7 @@ pub struct CommandOutput<'a> {
     pub truncated: bool,
 }
 
-/// The result of a command that ran.
+/// The result of a completed command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandResult<'a> {
     /// The output.
@@ -154,12 +154,12 @@ pub struct ExecPreview<'a> {
     pub decision: Decision<'a>,
 }
 
-/// The details of a command that did not run, or did not run to its end.
+/// The details of a command that did not run or did not complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecFailure<'a> {
     /// The reason code.
     pub reason: Cow<'a, str>,
-    /// Whether the target was asked to run the command, so that it may have run.
+    /// Whether the command was sent to the target, so that it may have run.
     pub started: bool,
     /// The output received so far.
     #[serde(flatten)]

@@ -1,4 +1,4 @@
-//! The details of a failed tool call, which stand in the result's `_meta` under `ephyr/error`.
+//! The details of a failed tool call, which the result has in `_meta` under `ephyr/error`.
 
 use std::borrow::Cow;
 
@@ -13,13 +13,13 @@ use crate::exec::ExecFailure;
 pub enum FailureDetails<'a> {
     /// The decision path denied the action.
     Denied(DenialDetails<'a>),
-    /// A command did not run, or did not run to its end.
+    /// A command did not run or did not complete.
     Exec(ExecFailure<'a>),
     /// Any other failure.
     Other(FailureReason<'a>),
 }
 
-/// The reason of a failure.
+/// The reason for a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureReason<'a> {
     /// The reason code.

@@ -4,10 +4,10 @@
 //! Every type serializes and deserializes, so the broker, the CLI and tests share one definition. The order of a
 //! type's fields is the order of its members on the wire.
 //!
-//! - Results borrow (`Cow`) what the broker has in memory and are owned once deserialized.
+//! - Results borrow (`Cow`) from the broker's memory and are owned once deserialized.
 //! - Readers ignore unknown members of results, so an older client understands a newer broker. The broker rejects
 //!   unknown members of requests: for tools by their input schema, for `/v1` by the types here.
-//! - Reasons and codes are text: a client must be able to show one that it does not know.
+//! - Reasons and codes are text, so that a client can show one that it does not know.
 //!
 //! The crate is pure: no I/O, no clock, no policy.
 

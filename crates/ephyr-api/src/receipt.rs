@@ -10,7 +10,7 @@ pub struct ReceiptView {
     pub record: RecordId,
     /// The record's hash in the log's chain.
     pub record_hash: Digest,
-    /// The delegation certificate whose key signed.
+    /// The delegation certificate of the signing key.
     pub certificate: Digest,
     /// The Ed25519 signature, base64url without padding.
     pub signature: String,

@@ -1,4 +1,4 @@
-//! Secrets in answers.
+//! Tokens in answers.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -36,13 +36,13 @@ pub struct TargetView<'a> {
     pub host: Cow<'a, str>,
     /// The port of its SSH server.
     pub port: u16,
-    /// The VLAN that it is in.
+    /// Its VLAN.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
     /// The roles that the caller may take on it.
     pub roles: Vec<Cow<'a, RoleName>>,
     /// The description from the policy.
     pub description: Cow<'a, str>,
-    /// False if an operator switched it off.
+    /// False if an operator disabled it.
     pub enabled: bool,
 }

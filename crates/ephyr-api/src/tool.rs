@@ -1,4 +1,4 @@
-//! What the arguments of a tool determine: the tool's name and the type of its result.
+//! Traits of tool arguments, which determine the tool's name and the type of its result.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -7,19 +7,19 @@ use serde::de::DeserializeOwned;
 pub trait ToolArguments: Serialize {
     /// The tool's name.
     const TOOL: &'static str;
-    /// The result of a call that succeeds.
+    /// The result of a successful call.
     type Result: DeserializeOwned;
 
-    /// Returns whether a call may have an effect, so that it must not be repeated blindly after a lost answer.
+    /// Returns whether a call may have an effect, so that it must not be retried blindly after a lost answer.
     fn may_act(&self) -> bool;
 }
 
-/// The arguments of a tool that can answer what a call would do, without doing it.
+/// The arguments of a tool that supports dry runs.
 pub trait DryRun: ToolArguments {
     /// The result of a dry run.
     type Preview: DeserializeOwned;
 
-    /// Returns the same arguments for a dry run.
+    /// Returns the arguments with `dry_run` set.
     #[must_use]
     fn dry_run(self) -> Self;
 }

@@ -1,5 +1,5 @@
-//! Every type against one sample of its wire format: the sample is read, written to the same bytes, and read again to
-//! an equal value.
+//! Tests every type against a sample of its wire format: the sample is read, written to the same bytes, and read again
+//! to an equal value.
 
 use std::fmt::Debug;
 
@@ -39,7 +39,7 @@ where
     assert_eq!(written, sample);
     let again: T = serde_json::from_str(&written).unwrap();
     assert_eq!(again, read);
-    // Clients look for the parts of a message in a tree before they read one of them.
+    // Clients parse a message to a `Value` before they deserialize a part of it.
     let tree: Value = serde_json::from_str(sample).unwrap();
     let of_tree: T = serde_json::from_value(tree.clone()).unwrap();
     assert_eq!(serde_json::to_value(&of_tree).unwrap(), tree);
@@ -47,7 +47,7 @@ where
 }
 
 #[test]
-fn arguments_of_tools() {
+fn tool_arguments_round_trip() {
     round_trip::<ListTargetsArguments>("{}");
     round_trip::<ListCertsArguments>("{}");
     round_trip::<TaskListArguments>("{}");
@@ -66,7 +66,7 @@ fn arguments_of_tools() {
 }
 
 #[test]
-fn arguments_that_are_left_out_have_defaults() {
+fn omitted_arguments_have_defaults() {
     let exec: ExecArguments =
         serde_json::from_str(r#"{"target":"web","role":"read","command":"id"}"#).unwrap();
     assert_eq!(
@@ -81,7 +81,7 @@ fn arguments_that_are_left_out_have_defaults() {
 }
 
 #[test]
-fn results_of_exec() {
+fn exec_results_round_trip() {
     let text = round_trip::<CommandResult<'_>>(&format!(
         r#"{{"stdout":"a\n","stderr":"","stdout_bytes":2,"stderr_bytes":0,"truncated":false,"exit_code":0,"target":"web","role":"read","duration_ms":12,"receipt":{RECEIPT}}}"#
     ));
@@ -98,7 +98,7 @@ fn results_of_exec() {
 }
 
 #[test]
-fn results_of_lists() {
+fn list_results_round_trip() {
     round_trip::<TargetList<'_>>(
         r#"{"targets":[{"name":"web","host":"192.0.2.1","port":22,"vlan":7,"roles":["admin","read"],"description":"the web server","enabled":true},{"name":"db","host":"db.example","port":2222,"roles":["read"],"description":"","enabled":false}]}"#,
     );
@@ -108,7 +108,7 @@ fn results_of_lists() {
 }
 
 #[test]
-fn results_of_task_tools() {
+fn task_results_round_trip() {
     round_trip::<CreatedTask<'_>>(&format!(
         r#"{{"task_id":"01ARZ3NDEKTSV4RRFFQ69G5FAV","token":"mac_AgAA","token_type":"macaroon","expires_at":"2026-11-30T12:00:00Z","ttl_seconds":60,"can_delegate":false,"holder_bound":false,"bind_deadline":"2026-11-30T11:59:30Z","agent":"b","envelope":{ENVELOPE},"receipt":{RECEIPT}}}"#
     ));
@@ -137,7 +137,7 @@ fn results_of_task_tools() {
 }
 
 #[test]
-fn details_of_failures_are_told_apart() {
+fn failure_details_are_distinguished() {
     let denied = round_trip::<FailureDetails<'_>>(DENIAL);
     assert!(matches!(denied, FailureDetails::Denied(_)), "{denied:?}");
     let unreached =
@@ -159,7 +159,7 @@ fn details_of_failures_are_told_apart() {
 }
 
 #[test]
-fn calls_of_v1() {
+fn v1_bodies_round_trip() {
     round_trip::<WhoAmI<'_>>(
         r#"{"agent":"a","via":"uid","uid":1000,"task":"01ARZ3NDEKTSV4RRFFQ69G5FAV","description":"d","policy":"1111111111111111111111111111111111111111111111111111111111111111"}"#,
     );
@@ -183,7 +183,7 @@ fn calls_of_v1() {
 }
 
 #[test]
-fn health() {
+fn health_round_trips() {
     let plain = round_trip::<Health>(r#"{"status":"ok","version":"0.1.0"}"#);
     assert!(plain.is_ok());
     let full = round_trip::<Health>(
@@ -206,7 +206,7 @@ fn readers_ignore_unknown_members_of_results() {
 }
 
 #[test]
-fn requests_of_v1_have_no_unknown_members() {
+fn unknown_members_of_v1_requests_are_rejected() {
     let known = r#"{"target":"web","role":"read","public_key":"k"}"#;
     serde_json::from_str::<CertificateRequest>(known).unwrap();
     let unknown = r#"{"target":"web","role":"read","public_key":"k","ttl":"5m"}"#;

@@ -52,9 +52,9 @@ impl Issued {
     }
 }
 
-/// A permit with its slot. Dropping it frees the slot: either nothing was issued, or the key, made for one command, no
-/// longer exists. If the key is the agent's own, [`Held::keep`] or [`Held::keep_unseen`] keeps the slot while a
-/// certificate exists or may exist.
+/// A permit with its slot. Dropping it frees the slot: either nothing was issued, or the key, generated for one
+/// command, no longer exists. If the key is the agent's own, [`Held::keep`] or [`Held::keep_unseen`] keeps the slot
+/// while a certificate exists or may exist.
 pub struct Held {
     permit: SshPermit,
     gate: Arc<Gate>,

@@ -18,7 +18,7 @@ pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0u8; N];
     #[expect(
         clippy::expect_used,
-        reason = "a key must never be made of anything but random bytes"
+        reason = "a key must consist of random bytes only"
     )]
     getrandom::fill(&mut bytes).expect("the kernel returns random bytes");
     bytes
@@ -43,7 +43,7 @@ pub fn epoch_id(now: Timestamp) -> EpochId {
 }
 
 thread_local! {
-    /// Random bytes for ids, and how many are used. Ids must be unique but are not secret.
+    /// Random bytes for ids, and the number of used ones. Ids must be unique but are not secret.
     static ID_POOL: Cell<([u8; ID_BYTES * BATCH], usize)> =
         const { Cell::new(([0; ID_BYTES * BATCH], ID_BYTES * BATCH)) };
 }

@@ -1,7 +1,7 @@
 //! The running actions, registered so that a revocation of their task can end them.
 //!
 //! The order matters: an action is registered before it checks for a revocation ([`Live::begin`]); a revocation is
-//! recorded before it ends running actions ([`Live::revoke`]). Whichever comes second sees the other.
+//! recorded before it ends running actions ([`Live::revoke`]). Whichever runs second observes the first.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -49,7 +49,8 @@ impl TokenRefusal {
         }
     }
 
-    /// Returns whether the token may be a guess. An expired token with a valid MAC was once issued, so it is none.
+    /// Returns whether the token may be a guess. An expired token with a valid MAC was issued once, so it is
+    /// not a guess.
     #[must_use]
     pub fn is_guess(&self) -> bool {
         match self {
@@ -63,7 +64,7 @@ impl TokenRefusal {
 /// Verifies a text as the token of a live task.
 ///
 /// # Errors
-/// [`TokenRefusal`]. A task that is found to have expired is dropped.
+/// [`TokenRefusal`]. An expired task is dropped.
 pub fn verify(
     state: &State,
     text: &str,

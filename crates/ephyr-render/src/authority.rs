@@ -1,4 +1,4 @@
-//! The appliance whose certificates a target accepts: its name there, and the keys of its CA.
+//! The appliance whose certificates a target accepts: its name on the target, and its CA keys.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,15 +7,15 @@ use ephyr_policy::check_point;
 use ssh_key::PublicKey;
 use ssh_key::public::KeyData;
 
-/// The name of an appliance on its targets. It is part of file names that sshd and sudo read, so it is
-/// a small letter and at most 30 more small letters, digits and `-`.
+/// The name of an appliance on its targets: a lowercase letter, then at most 30 lowercase letters, digits and `-`,
+/// since it is part of file names that sshd and sudo read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthorityName(String);
 
-/// The error for a text that is not the name of an authority.
+/// The error for a text that is not an authority name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no name for an authority: use a small letter, then at most 30 small letters, digits and `-`"
+    "{0:?} is not an authority name: use a lowercase letter, then at most 30 lowercase letters, digits and `-`"
 )]
 pub struct AuthorityNameError(String);
 
@@ -57,7 +57,7 @@ pub struct TrustedCaKeys(Vec<PublicKey>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustedCaKeysError {
     /// A line is neither an Ed25519 public key nor a comment nor empty.
-    #[error("line {line} is no ssh-ed25519 public key: {why}")]
+    #[error("line {line} is not an ssh-ed25519 public key: {why}")]
     NoKey {
         /// The line's number.
         line: usize,
@@ -65,7 +65,7 @@ pub enum TrustedCaKeysError {
         why: String,
     },
     /// The text contains no key.
-    #[error("there is no key in it; `ephyr ca show` prints one")]
+    #[error("the file contains no key; `ephyr ca show` prints one")]
     Empty,
 }
 
@@ -118,7 +118,7 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICuSt2XKvy+boU6PblBI4iQ63QCvAl4L5i9K58Al1bSC";
 
     #[test]
-    fn a_name_that_is_no_file_name_of_sudoers_is_refused() {
+    fn name_unsafe_for_a_sudoers_file_is_rejected() {
         for good in ["ephyr", "e", "site-2"] {
             assert!(good.parse::<AuthorityName>().is_ok(), "{good}");
         }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn all_keys_are_kept_once_and_comments_are_not() {
+    fn keys_are_deduplicated_and_comments_dropped() {
         let text = format!("# old\n{KEY} the old one\n\n{OTHER}\n{KEY} again\n");
         assert_eq!(
             TrustedCaKeys::parse(&text).unwrap().lines(),
@@ -148,16 +148,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ca_key_is_told_by_its_line() {
+    fn invalid_ca_key_is_reported_with_its_line() {
         let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBNuKw5Q90F31JtNP1UKXmtlr/OUo3ypx1LkkfGYAoIWH3yUqOmzO9QuqOvb52cs+92My0Q8YL0kOAQbfWTyIsx0=";
-        let told = |text: &str| TrustedCaKeys::parse(text).unwrap_err().to_string();
+        let error = |text: &str| TrustedCaKeys::parse(text).unwrap_err().to_string();
         let weak =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-        assert!(told(weak).contains("small order"), "{}", told(weak));
+        assert!(error(weak).contains("small order"), "{}", error(weak));
         for other in ["nonsense", ecdsa, weak, KEY.trim_start_matches("ssh-")] {
-            let told = told(&format!("{KEY}\n{other}\n"));
-            assert!(told.starts_with("line 2 is no ssh-ed25519"), "{told}");
+            let error = error(&format!("{KEY}\n{other}\n"));
+            assert!(error.starts_with("line 2 is not an ssh-ed25519"), "{error}");
         }
-        assert!(told("# nothing\n").contains("no key"));
+        assert!(error("# nothing\n").contains("no key"));
     }
 }

@@ -1,5 +1,5 @@
-//! The files for a target host without Nix: a directory that is copied to the host, with scripts that install and
-//! remove it.
+//! The files for a target host without Nix: a directory to copy to the host, with the scripts that install and
+//! uninstall it.
 
 use std::fmt::Write as _;
 
@@ -52,7 +52,7 @@ fn accounts(host: &TargetHost) -> String {
     text
 }
 
-/// Names contain no quotes, so single quotes are enough.
+/// Returns the shell variables of the scripts. Names contain no quotes, so single quotes are enough.
 fn variables(host: &TargetHost) -> String {
     let root = host.accounts.iter().any(HostAccount::is_root);
     let sources: Vec<String> = host.sources.iter().map(ToString::to_string).collect();

@@ -1,4 +1,4 @@
-//! A target host as it is rendered: its accounts, and the files that sshd and sudo read.
+//! The rendered form of a target host: its accounts, and the files that sshd and sudo read.
 
 use ephyr_names::{Account, RoleName, TargetName};
 use ipnet::IpNet;
@@ -24,7 +24,7 @@ pub struct TargetHost {
     /// The port of its sshd, as the appliance sees it.
     #[serde(skip)]
     pub(crate) port: u16,
-    /// The appliance's source addresses, as the target sees them; empty if the policy names none.
+    /// The appliance's source addresses, as the target sees them; empty if the policy lists none.
     #[serde(skip)]
     pub(crate) sources: Vec<IpNet>,
 }
@@ -34,15 +34,15 @@ pub struct TargetHost {
 pub struct HostAccount {
     /// Its name.
     pub name: Account,
-    /// The role that logs in to it.
+    /// The role that uses it.
     pub role: RoleName,
     /// Its login shell.
     pub shell: String,
     /// Its home directory, owned by root.
     pub home: String,
-    /// Whether its user id is from the range of system accounts.
+    /// Whether its UID is from the range of system accounts.
     pub system: bool,
-    /// The principals that a certificate must name to log in to it.
+    /// The certificate principals that may log in to it.
     pub principals: Vec<String>,
     /// The commands that it may run as root; `None`: none.
     pub sudo: Option<SudoRule>,
@@ -50,7 +50,7 @@ pub struct HostAccount {
     pub(crate) rights: Rights,
 }
 
-/// What sshd allows the account beyond running commands.
+/// The rights that sshd grants the account beyond running commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rights {
     pub(crate) pty: bool,
@@ -77,7 +77,7 @@ pub struct HostFile {
     pub mode: &'static str,
     /// Its content.
     pub content: String,
-    /// Whether an existing file stays as it is, because the host changes it later.
+    /// Whether an existing file is kept, because the host changes it later.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub keep: bool,
 }
@@ -92,7 +92,7 @@ pub(crate) struct Paths {
 }
 
 impl HostAccount {
-    /// Returns whether it is the operator's own `root`, which Ephyr neither creates nor closes.
+    /// Returns whether it is `root`, which Ephyr neither creates nor restricts.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.name.as_str() == "root"
@@ -105,7 +105,7 @@ impl Paths {
             own: format!("/etc/ssh/ephyr/{authority}"),
             snippet: format!("/etc/ssh/sshd_config.d/50-ephyr-{authority}.conf"),
             sudoers: format!("/etc/sudoers.d/ephyr-{authority}"),
-            // An account's name has no dot, so this is never the path of a home.
+            // Account names contain no dot, so this path is never a home directory.
             revoked: format!("{STATE}/{authority}.revoked_keys"),
         }
     }

@@ -1,12 +1,12 @@
-//! Text for the programs that enforce parts of a policy: nftables on the appliance, sshd and sudo on the
+//! Renders text for the programs that enforce parts of a policy: nftables on the appliance, sshd and sudo on the
 //! targets.
 //!
 //! - [`NftTable`]: the firewall table of the agents.
-//! - [`target_host`]: the accounts and files of a target host, for NixOS as a document.
+//! - [`target_host`]: the accounts and files of a target host, as JSON for NixOS.
 //! - [`debian_tree`]: the same as a directory with scripts, for hosts without Nix.
 //!
-//! Everything is made from a compiled [`Policy`](ephyr_policy::Policy), whose names and commands contain no character
-//! that these programs interpret. The crate is pure: it returns text and writes no file.
+//! Everything is rendered from a compiled [`Policy`](ephyr_policy::Policy), whose names and commands contain no
+//! character that these programs interpret. The crate is pure: it returns text and writes no file.
 
 mod authority;
 mod debian;

@@ -1,7 +1,7 @@
-//! The nftables table of the agents on this host: `nft/ephyr.nft` and a policy's definitions for it.
+//! The nftables table of the agents on this host: the rules of `nft/ephyr.nft`, and a policy's definitions for them.
 //!
-//! The rules are a file that people read; a policy adds counters and elements of sets, and no rule. The added text
-//! consists of numbers, networks and agents' names, none of which contain a character that nft interprets.
+//! The rules are a fixed file that can be reviewed; a policy adds only counters and set elements. The added text
+//! consists of numbers, networks and agent names, which contain no character that nft interprets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use ephyr_names::AgentName;
 use ephyr_policy::{Agent, Policy};
 use ipnet::IpNet;
 
-/// The rules, without any agent.
+/// The rules, which name no agent.
 const RULES: &str = include_str!("../../../nft/ephyr.nft");
 
 /// The table's family and name in the rules.
@@ -46,24 +46,24 @@ pub struct BrokerListen(Option<SocketAddr>);
 /// The value of a counter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Packets.
+    /// Number of packets.
     pub packets: u64,
-    /// Their bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
-/// The differences between a copy of the table and the table in force.
+/// The properties of a copy of the table that differ from the table in force.
 #[derive(Debug, Clone, Copy)]
 pub struct Renamed<'a> {
-    /// The copy's name, an identifier of nft.
+    /// The copy's name, an nft identifier.
     pub name: &'static str,
-    /// Whether the kernel keeps the copy without passing packets to it.
+    /// Whether the copy has the flag `dormant`: the kernel stores it but passes no packets to it.
     pub dormant: bool,
     /// The initial values of counters, by name; other counters start at zero.
     pub counts: &'a BTreeMap<String, Count>,
 }
 
-/// The error for a text that is not a listener of the broker.
+/// The error for a text that is not a [`BrokerListen`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither a loopback address with port, such as 127.0.0.1:8554, nor off")]
 pub struct BrokerListenError(String);
@@ -150,8 +150,8 @@ impl ConfinedAgent {
             net: egress.cidr,
             port: egress.port,
         });
-        // Agents on this host have the broker's socket. Over TCP the broker accepts only an API key or a bound
-        // token, so agents without either do not need the port.
+        // Agents on this host can use the broker's Unix socket. Over TCP the broker accepts only an API key or a
+        // bound token, so agents without either do not need the port.
         let uses_tcp = agent.api_key.is_some() || agent.require_pop;
         let port = broker.0.filter(|_| uses_tcp).map(|address| Destination {
             net: address.ip().into(),
@@ -198,7 +198,7 @@ impl ConfinedAgent {
     }
 }
 
-/// Returns the destinations that no other one contains: nft rejects overlapping intervals in a set.
+/// Returns the destinations not contained in another one: nft rejects overlapping intervals in a set.
 fn widest(all: &BTreeSet<Destination>) -> BTreeSet<Destination> {
     let within = |one: &Destination, other: &Destination| {
         one != other && one.port == other.port && other.net.contains(&one.net)
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_gets_a_uid_a_counter_and_its_exceptions() {
+    fn agent_gets_its_uid_counter_and_egress() {
         let agents = "  scout:\n    uid: 1500\n    egress: [{cidr: 10.0.0.0/8, port: 443}, {cidr: \"2001:db8::/32\", port: 22}]\n";
         let expected = "\
 add counter inet ephyr agent-scout
@@ -240,7 +240,7 @@ add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" 
     }
 
     #[test]
-    fn the_brokers_port_is_open_to_whom_the_broker_hears_there() {
+    fn broker_port_is_open_only_to_agents_with_a_key_or_pop() {
         let open = |keys: &str, broker: &str| {
             let agents = format!("  a:\n    uid: 1500\n{keys}");
             table(&agents, broker).definitions().contains("reachable")
@@ -255,13 +255,13 @@ add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" 
     }
 
     #[test]
-    fn an_agent_that_lives_elsewhere_is_none_of_the_firewalls_business() {
+    fn agent_without_a_uid_is_not_in_the_table() {
         let agents = format!("  a:\n    api_key_hash: {HASH}\n");
         assert_eq!(table(&agents, "127.0.0.1:8554").definitions(), "");
     }
 
     #[test]
-    fn an_exception_within_another_is_left_out_and_one_beside_it_is_not() {
+    fn only_egress_contained_in_another_is_omitted() {
         let agents = "  a:\n    uid: 1500\n    egress: [{cidr: 10.0.0.0/8, port: 443}, {cidr: 10.1.0.0/16, port: 443}, \
                       {cidr: 10.1.0.0/16, port: 22}]\n";
         let text = table(agents, "off").definitions();
@@ -270,7 +270,7 @@ add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" 
     }
 
     #[test]
-    fn a_copy_differs_in_its_name_its_sleep_and_its_counts_alone() {
+    fn copy_differs_only_in_name_dormancy_and_counts() {
         let table = table("  a:\n    uid: 1500\n", "off");
         let counts = BTreeMap::from([(
             "agent-a".to_owned(),
@@ -286,14 +286,14 @@ add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" 
         });
         assert!(
             !copy.contains(TABLE),
-            "nothing in it reaches the table in force"
+            "the copy must not change the table in force"
         );
         assert!(copy.contains("table inet other {\n\tflags dormant;\n"));
         assert!(copy.contains("agent-a { packets 3 bytes 180 }"));
     }
 
     #[test]
-    fn where_the_broker_listens_is_loopback_or_nowhere() {
+    fn broker_listens_on_loopback_or_not_at_all() {
         for good in ["off", "127.0.0.1:8554", "[::1]:1"] {
             assert!(good.parse::<BrokerListen>().is_ok(), "{good}");
         }
@@ -373,7 +373,7 @@ add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" 
 
     proptest! {
         #[test]
-        fn no_text_of_a_policy_is_a_word_of_nft(
+        fn policy_text_cannot_inject_nft_statements(
             name in "[A-Za-z0-9 .;{}\"'#\\\\$\n-]{1,12}",
             cidr in "([0-9./:;{} a-f]{1,14}|10\\.0\\.0\\.0/8)",
             description in "[ -~]{0,20}",
@@ -394,7 +394,7 @@ add element inet ephyr reachable6 { 1500 . 2001:db8::/32 . 22 comment \"scout\" 
         }
 
         #[test]
-        fn every_name_that_an_agent_may_have_gives_plain_lines(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,62}") {
+        fn every_valid_agent_name_renders_plain_lines(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,62}") {
             let quoted = serde_json::to_string(&name).unwrap();
             let text = table(&format!("  {quoted}:\n    uid: 4294967293\n    require_pop: true\n"), "127.0.0.1:1").definitions();
             prop_assert_eq!(text.lines().count(), 4);

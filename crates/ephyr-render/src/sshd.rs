@@ -1,17 +1,17 @@
-//! The configuration of sshd. All of it is inside `Match User`, so other accounts log in as before.
+//! The sshd configuration. All of it is inside `Match User`, so it does not affect other accounts.
 
 use std::fmt::Write as _;
 
 use crate::host::{HostAccount, Paths};
 
-/// Returns the configuration file. For each keyword sshd takes the first value among the blocks that match, so the
-/// blocks that open something for a role come first.
+/// Returns the configuration file. sshd uses the first value of each keyword among the matching blocks, so the blocks
+/// that permit something to a role come first.
 pub(crate) fn snippet(header: &str, accounts: &[HostAccount], paths: &Paths) -> String {
     let mut text = header.to_owned();
     text.push_str("# Other accounts are as they were: all of it stands inside Match.\n");
     let (root, own): (Vec<_>, Vec<_>) = accounts.iter().partition(|account| account.is_root());
     for account in &own {
-        text.push_str(&opened(account));
+        text.push_str(&permitted(account));
     }
     if !own.is_empty() {
         let names: Vec<&str> = own.iter().map(|account| account.name.as_str()).collect();
@@ -40,9 +40,9 @@ fn trust(paths: &Paths) -> String {
     )
 }
 
-/// The rules for role accounts: only certificates of this CA, no forwarding, only the command, and no
-/// environment that could change what the command does. The certificate repeats all but the environment, for
-/// which certificates have no option: only this block protects it.
+/// The directives for role accounts: only certificates of this CA, only the certificate's command, no forwarding, and
+/// no client environment that could change what the command does. The certificate has the same restrictions except for
+/// the environment, for which certificates have no option: only this block enforces it.
 ///
 /// Every keyword here is known to OpenSSH 9.2. `docs/targets.md` has a table of the keywords that are left out.
 const CLOSED: &str = "    \
@@ -77,7 +77,8 @@ const CLOSED: &str = "    \
     ClientAliveCountMax 3
 ";
 
-fn opened(account: &HostAccount) -> String {
+/// Returns the block of what a role permits; empty if nothing.
+fn permitted(account: &HostAccount) -> String {
     let rights = account.rights;
     let lines = [
         (rights.pty, "PermitTTY"),
@@ -85,7 +86,7 @@ fn opened(account: &HostAccount) -> String {
         (rights.agent_forwarding, "AllowAgentForwarding"),
     ];
     let mut text = String::new();
-    for (_, keyword) in lines.iter().filter(|(open, _)| *open) {
+    for (_, keyword) in lines.iter().filter(|(permitted, _)| *permitted) {
         if text.is_empty() {
             let _ = write!(
                 text,

@@ -1,4 +1,4 @@
-//! The rules of sudo: only positive rules, each with exactly its arguments.
+//! The sudo rules: only positive rules, each with its exact arguments.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ pub(crate) fn rules(header: &str, accounts: &[HostAccount]) -> Option<String> {
     for account in accounts.iter().filter(|account| !account.is_root()) {
         let Some(sudo) = &account.sudo else { continue };
         let name = &account.name;
-        // Agents have no terminal, and their environment must not reach the command.
+        // Agents have no terminal, and the client's environment must not reach the command.
         let _ = writeln!(
             text,
             "\nDefaults:{name} env_reset, !setenv, !requiretty, !lecture"
@@ -29,7 +29,7 @@ pub(crate) fn rules(header: &str, accounts: &[HostAccount]) -> Option<String> {
     (!text.is_empty()).then(|| format!("{header}{text}"))
 }
 
-/// Returns the command for a rule. sudoers allows any arguments after a command without arguments; `""` allows none.
+/// Returns the command for a rule. A sudoers command without arguments allows any arguments; `""` allows none.
 fn exactly(command: &str) -> String {
     if command.contains(' ') {
         command.to_owned()

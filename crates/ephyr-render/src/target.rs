@@ -1,4 +1,4 @@
-//! Makes a target host's accounts and files from the policy.
+//! Renders a target host's accounts and files from the policy.
 
 use ephyr_names::{Principal, TargetName};
 use ephyr_policy::{Policy, Role, Sudo, Target};
@@ -10,7 +10,7 @@ use crate::{sshd, sudoers};
 
 /// Returns the accounts and files for the target of this name; `None` if the policy has no such target.
 ///
-/// `ca` are the keys whose certificates are accepted. Without them, everything but their file is made.
+/// `ca` are the trusted CA keys. Without them, everything but their file is rendered.
 #[must_use]
 pub fn target_host(
     policy: &Policy,

@@ -1,4 +1,4 @@
-//! Base, unit and settings together: what each unit says on one host.
+//! Combines base, unit and settings into the directives of each unit on one host.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ pub type Units = BTreeMap<String, BTreeMap<String, Section>>;
 /// A section's directives, by their names.
 pub type Section = BTreeMap<String, Value>;
 
-/// Fills the table in. The settings must be without faults.
+/// Returns the units of a host: the table with its placeholders replaced. The settings must have no faults.
 #[must_use]
 pub fn compose(table: &Table, settings: &Settings) -> Units {
-    let host = Filling::of_host(settings);
+    let host = Placeholders::of_host(settings);
     let mut units: Units = table
         .units
         .iter()
@@ -32,16 +32,16 @@ pub fn compose(table: &Table, settings: &Settings) -> Units {
                 into.extend(directives.clone());
             }
         }
-        let filling = host.clone().for_agent(name, agent);
+        let placeholders = host.clone().for_agent(name, agent);
         units.insert(
             format!("ephyr-agent-{name}.service"),
-            filling.fill(&sections),
+            placeholders.fill(&sections),
         );
     }
     units
 }
 
-/// A service starts from the base; a socket has none.
+/// Returns the sections with the base added to `[Service]`, whose own directives win. A socket unit has no base.
 fn with_base(table: &Table, sections: &Sections) -> Sections {
     let mut sections = sections.clone();
     if let Some(service) = sections.get_mut("Service") {
@@ -52,16 +52,16 @@ fn with_base(table: &Table, sections: &Sections) -> Sections {
     sections
 }
 
-/// What stands for each `@name@`.
+/// The value of each placeholder `@name@`.
 #[derive(Debug, Clone)]
-struct Filling {
-    /// Within a text.
+struct Placeholders {
+    /// Placeholders within a text.
     texts: Vec<(&'static str, String)>,
-    /// In place of a list's item.
+    /// Placeholders that stand for items of a list.
     lists: Vec<(&'static str, Vec<String>)>,
 }
 
-impl Filling {
+impl Placeholders {
     fn of_host(settings: &Settings) -> Self {
         let own = BTreeMap::from([("ca_key".to_owned(), settings.ca_key.clone())]);
         let others = &settings.credentials;
@@ -89,7 +89,7 @@ impl Filling {
             ("@user@", agent.user(name)),
             ("@uid@", agent.uid.to_string()),
             ("@connect@", connect(agent)),
-            // Last, so that nothing within the command is filled in.
+            // Last, so that an agent's command is never searched for placeholders.
             ("@command@", words.join(" ")),
         ]);
         let egress = agent.egress.iter().map(|egress| egress.cidr.to_string());
@@ -145,7 +145,8 @@ fn readable(paths: &[String]) -> String {
     options.join(" ")
 }
 
-/// What is put into agents' root, as far as it is there; not what every unit has of its own.
+/// Returns the paths to bind into agents' root, each ignored if missing, without `/proc`, `/sys` and `/dev`, which
+/// every unit has of its own.
 fn shown(paths: &[String]) -> Vec<String> {
     let own = |path: &str| {
         let below = |top: &str| path.strip_prefix(top);
@@ -158,7 +159,8 @@ fn shown(paths: &[String]) -> Vec<String> {
     others.map(|path| format!("-{path}")).collect()
 }
 
-/// The ports that Landlock leaves, each once; to which addresses, others see to.
+/// Returns the TCP ports that Landlock allows, each once. Landlock has no rules for addresses: `IPAddressAllow=` and
+/// nftables restrict those.
 fn connect(agent: &Agent) -> String {
     let ports: BTreeSet<_> = agent.egress.iter().map(|egress| egress.port).collect();
     ports
@@ -167,7 +169,7 @@ fn connect(agent: &Agent) -> String {
         .collect()
 }
 
-/// A word as `ExecStart=` takes it (systemd.service(5)): quoted, nothing in it a specifier or a variable.
+/// Returns a word quoted for `ExecStart=` (systemd.service(5)), with specifiers and variables escaped.
 fn quoted(word: &str) -> String {
     let escaped = word.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{}\"", escaped.replace('%', "%%").replace('$', "$$"))
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_the_base_and_its_own_directives_win() {
+    fn service_directives_override_the_base() {
         let units = units("{}");
         let signer = "ephyr-signer.service";
         assert_eq!(line(&units, signer, "ProtectSystem"), ["strict"]);
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_reload_comes_back_to_the_unit_that_it_began_with() {
+    fn reload_propagation_has_no_cycle() {
         let units = units(r#"{"agents": {"a": {"uid": 1500, "command": ["/bin/true"]}}}"#);
         let named = |unit: &str, key: &str| {
             let value = units
@@ -232,32 +234,32 @@ mod tests {
                 }
             }
         }
-        assert_eq!(passes, 2, "the broker's to signer and guard");
+        assert_eq!(passes, 2, "broker to signer and network guard");
     }
 
     #[test]
-    fn everything_is_filled_in() {
+    fn all_placeholders_are_replaced() {
         let units = units(
             r#"{"agents": {"a": {"uid": 1500, "command": ["/bin/true"], "egress": [{"cidr": "::1/128", "port": 80}]},
                            "b": {"uid": 1501, "command": ["/bin/true"]}}}"#,
         );
-        let is_open = |text: &str| {
+        let has_placeholder = |text: &str| {
             let mut parts = text.split('@').skip(1).peekable();
             std::iter::from_fn(|| parts.next().filter(|_| parts.peek().is_some()))
                 .any(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase()))
         };
-        assert!(is_open("a @user@ b") && !is_open("~@privileged @resources"));
+        assert!(has_placeholder("a @user@ b") && !has_placeholder("~@privileged @resources"));
         for (name, sections) in &units {
             for (key, value) in sections.values().flatten() {
                 for text in value.lines() {
-                    assert!(!is_open(&text), "{name} {key} {text}");
+                    assert!(!has_placeholder(&text), "{name} {key} {text}");
                 }
             }
         }
     }
 
     #[test]
-    fn credentials_reach_only_the_unit_that_they_are_for() {
+    fn credentials_reach_only_their_unit() {
         let units = units(
             r#"{"ca_key": {"file": "/k", "encrypted": true},
                 "credentials": {"one": {"file": "/1"}, "two": {"file": "/2", "encrypted": true}}}"#,
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_root_holds_nothing_but_what_is_put_there() {
+    fn agent_root_contains_only_the_listed_paths() {
         let units = units(
             r#"{"package": "/opt/ephyr", "readable": ["/etc", "/proc", "/sys/block", "/device", "/opt/tools"],
                 "agents": {"a": {"uid": 1500, "command": ["x"]}}}"#,
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_has_a_network_only_where_it_has_egress() {
+    fn only_agents_with_egress_have_a_network() {
         let units = units(
             r#"{"agents": {"in": {"uid": 1500, "command": ["x"]},
                            "out": {"uid": 1501, "command": ["x"], "egress": [
@@ -330,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_means_nothing_but_itself() {
+    fn command_words_are_passed_literally() {
         assert_eq!(quoted("a b"), r#""a b""#);
         assert_eq!(quoted(r#"%n $HOME "q" \ ;"#), r#""%%n $$HOME \"q\" \\ ;""#);
         let units =

@@ -1,4 +1,4 @@
-//! Units as files, and the accounts and directories that they need.
+//! Renders the units as files, with the sysusers.d and tmpfiles.d entries that they need.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use crate::compose::{Units, compose};
 use crate::settings::{Fault, Settings};
 use crate::table::{TABLE, Table, TableError};
 
-/// The first line of every file: whoever finds it knows where it comes from.
+/// The first line of every file, which names its origin.
 pub const HEADER: &str =
     "# Made by `ephyr units render`; what is changed here is lost when it is made again.";
 
@@ -18,26 +18,25 @@ const SECTIONS: [&str; 4] = ["Unit", "Service", "Socket", "Install"];
 pub struct File {
     /// Its path below `/etc`, such as `systemd/system/ephyr-signer.service`.
     pub path: String,
-    /// What it contains.
+    /// Its content.
     pub content: String,
 }
 
-/// Why there are no files.
+/// Why the files cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The table of units.
+    /// The table of units cannot be read.
     #[error(transparent)]
     Table(#[from] TableError),
-    /// The settings; all that is wrong with them.
+    /// The settings are invalid; lists every fault.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Settings(Vec<Fault>),
 }
 
-/// The unit files of an appliance, with `sysusers.d` and `tmpfiles.d`.
+/// Returns the unit files of an appliance and its `sysusers.d` and `tmpfiles.d` files.
 ///
 /// # Errors
-///
-/// [`RenderError::Settings`] lists everything that is wrong with the settings.
+/// [`RenderError`].
 pub fn render(settings: &Settings) -> Result<Vec<File>, RenderError> {
     let faults = settings.faults();
     if !faults.is_empty() {
@@ -82,7 +81,7 @@ fn write_directives(content: &mut String, directives: &crate::compose::Section) 
     }
 }
 
-/// sysusers.d(5).
+/// Returns the users and groups, in the format of sysusers.d(5).
 fn users(table: &Table, settings: &Settings) -> String {
     let mut text = format!("{HEADER}\n");
     for (name, purpose) in &table.users {
@@ -105,7 +104,7 @@ fn users(table: &Table, settings: &Settings) -> String {
     text
 }
 
-/// tmpfiles.d(5).
+/// Returns the directories, in the format of tmpfiles.d(5).
 fn directories(table: &Table, settings: &Settings) -> String {
     let mut text = format!("{HEADER}\n");
     for (path, mode) in &table.directories {
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_file_has_its_sections_in_order() {
+    fn unit_file_sections_are_in_order() {
         let text = file("{}", "systemd/system/ephyr-signer.socket");
         let places: Vec<_> = ["[Unit]", "[Socket]", "[Install]"]
             .iter()
@@ -144,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn no_capabilities_are_an_empty_line_and_not_a_missing_one() {
+    fn empty_capability_set_is_written_as_an_empty_line() {
         let text = file("{}", "systemd/system/ephyr-signer.service");
         assert!(text.contains("\nCapabilityBoundingSet=\n"), "{text}");
     }
 
     #[test]
-    fn only_the_broker_may_speak_to_the_signer_and_only_agents_to_the_broker() {
+    fn socket_groups_have_only_the_intended_members() {
         let text = file(
             r#"{"agents": {"deploy": {"uid": 1501}}}"#,
             "sysusers.d/ephyr.conf",
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_directory_is_its_own() {
+    fn agent_directory_is_private() {
         let text = file(
             r#"{"agents": {"deploy": {"uid": 1501}}}"#,
             "tmpfiles.d/ephyr.conf",
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn w39_no_two_units_own_one_directory_or_run_as_one_user() {
+    fn w39_units_share_no_directory_and_no_user() {
         let table = Table::parse(TABLE).unwrap();
         let units = compose(&table, &Settings::default());
         let mut owners = std::collections::BTreeMap::new();
@@ -196,15 +195,15 @@ mod tests {
                 "LogsDirectory",
                 "User",
             ] {
-                for what in service
+                for value in service
                     .get(key)
                     .map(crate::Value::lines)
                     .unwrap_or_default()
                 {
-                    let before = owners.insert((key, what.clone()), owner);
+                    let before = owners.insert((key, value.clone()), owner);
                     assert!(
                         before.is_none_or(|before| before == owner),
-                        "{key}={what}: {name}"
+                        "{key}={value}: {name}"
                     );
                 }
             }
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn w39_the_key_stays_roots_and_reaches_the_signer_alone() {
+    fn w39_only_the_signer_receives_the_ca_key() {
         for file in render(&Settings::default()).unwrap() {
             let named: Vec<&str> = file
                 .content
@@ -229,13 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn w39_everyone_may_read_the_policy() {
+    fn w39_policy_directory_is_world_readable() {
         let text = file("{}", "tmpfiles.d/ephyr.conf");
         assert!(text.contains("\nd /etc/ephyr 0755 root root -\n"), "{text}");
     }
 
     #[test]
-    fn settings_with_faults_give_no_file_and_name_all_of_them() {
+    fn invalid_settings_render_nothing_and_report_every_fault() {
         let json = r#"{"package": "usr", "agents": {"a": {"uid": 0}}}"#;
         let settings: Settings = serde_json::from_str(json).unwrap();
         let error = render(&settings).unwrap_err().to_string();

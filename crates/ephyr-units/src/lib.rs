@@ -1,11 +1,11 @@
 //! The appliance's systemd units.
 //!
-//! What the units say stands in one table, `nixos-module/units.toml`, which is part of this crate and
-//! which the NixOS module reads too. This crate fills it in for one host and writes it as unit files,
-//! with the users, groups and directories that they need, for systems without Nix. It does no I/O.
+//! Their directives are in one table, `nixos-module/units.toml`, which is compiled into this crate and which the NixOS
+//! module reads too. For systems without Nix, this crate fills the table in for one host and renders unit files, users,
+//! groups and directories. It does no I/O.
 //!
 //! ```text
-//! settings   what differs from host to host, checked
+//! settings   the checked settings of one host
 //!   table      the table: units, base, agents, users
 //!   compose    base + unit + settings -> one unit's sections
 //!   files      sections -> unit files, sysusers.d, tmpfiles.d

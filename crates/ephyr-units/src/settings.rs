@@ -1,5 +1,5 @@
-//! What differs from host to host. Everything that reaches a unit file is checked here, so that nothing
-//! in it means more to systemd than it says.
+//! The settings of one host. Every value that reaches a unit file is checked here, so that systemd cannot interpret it
+//! as anything else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,62 +9,63 @@ use ephyr_names::AgentName;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// Longest name of a user that every tool takes (utmp has room for 32 bytes with the end mark).
+/// Maximum length of a user name that every tool accepts (utmp stores 32 bytes with the terminating NUL).
 const MAX_USER: usize = 31;
-/// UIDs of the base system, and those that systemd gives to homes, containers and services while it runs; an agent's is
-/// none of them.
+/// UIDs that an agent must not have: those of the base system, and those that systemd assigns dynamically to homes,
+/// containers and services.
 const RESERVED: [std::ops::RangeInclusive<u32>; 3] = [0..=99, 60_001..=65_535, u32::MAX..=u32::MAX];
 
-/// What the units are filled in with.
+/// The settings of one host, which replace the placeholders of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Where `bin/ephyr`, `bin/ephyr-signer`, `bin/ephyr-broker` and `bin/ephyr-netguard` are.
+    /// The directory with `bin/ephyr`, `bin/ephyr-signer`, `bin/ephyr-broker` and `bin/ephyr-netguard`.
     pub package: String,
-    /// The program `nft`.
+    /// The path of `nft`.
     pub nft: String,
-    /// The program `systemctl`.
+    /// The path of `systemctl`.
     pub systemctl: String,
-    /// Where the CA's private key lies.
+    /// The CA's private key.
     pub ca_key: Credential,
     /// The broker's credentials, by the names that the policy gives them.
     pub credentials: BTreeMap<String, Credential>,
-    /// What agents may read besides their own directory, as far as it is there. Sockets in it can be connected to, on
-    /// kernels before Landlock ABI 9.
+    /// The paths that agents may read besides their own directory; missing ones are ignored. On kernels before Landlock
+    /// ABI 9, agents can also connect to sockets below them.
     pub readable: Vec<String>,
     /// The agents of this host.
     pub agents: BTreeMap<AgentName, Agent>,
 }
 
-/// A file that systemd hands to one unit alone.
+/// A file that systemd passes to one unit only.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Credential {
-    /// The file.
+    /// Its path.
     pub file: String,
     /// Whether it was encrypted with `systemd-creds encrypt`.
     #[serde(default)]
     pub encrypted: bool,
 }
 
-/// An agent that lives on this host.
+/// An agent that runs on this host.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {
-    /// Its UID, the one that the policy gives it.
+    /// Its UID, as in the policy.
     pub uid: u32,
     /// Its user; `ephyr-agent-<name>` if left out.
     #[serde(default)]
     pub user: Option<String>,
-    /// What its unit runs, word by word; without it there is a user and no unit.
+    /// The command of its unit, as words. If empty, the agent has a user but no unit.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Where it may go without the broker, as in the policy; its unit then has the host's network.
+    /// The destinations that it may connect to without the broker, as in the policy. If any, its unit has the host's
+    /// network.
     #[serde(default)]
     pub egress: Vec<Egress>,
 }
 
-/// Somewhere that an agent may go by itself.
+/// A destination that an agent may connect to without the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Egress {
     /// The addresses.
@@ -73,13 +74,13 @@ pub struct Egress {
     pub port: NonZeroU16,
 }
 
-/// What is wrong with the settings.
+/// A fault of the settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{at}: {what}")]
 pub struct Fault {
-    /// The key, with dots.
+    /// The setting, such as `agents.deploy.uid`.
     pub at: String,
-    /// What is wrong there, and what would be right.
+    /// The fault, and the valid values.
     pub what: String,
 }
 
@@ -101,7 +102,7 @@ impl Default for Settings {
 }
 
 impl Agent {
-    /// The agent's user.
+    /// Returns the agent's user.
     #[must_use]
     pub fn user(&self, name: &AgentName) -> String {
         let user = self.user.clone();
@@ -110,7 +111,7 @@ impl Agent {
 }
 
 impl Settings {
-    /// Everything that is wrong with them; none if they can be used.
+    /// Returns every fault of the settings; empty if they are valid.
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -129,7 +130,7 @@ impl Settings {
         }
         for (index, readable) in self.readable.iter().enumerate() {
             check(format!("readable[{index}]"), path(readable));
-            check(format!("readable[{index}]"), part(readable));
+            check(format!("readable[{index}]"), not_system_wide(readable));
         }
         let (mut users, mut uids) = (BTreeMap::new(), BTreeMap::new());
         for (name, agent) in &self.agents {
@@ -150,27 +151,27 @@ impl Settings {
 fn path(text: &str) -> Result<(), String> {
     let plain = |c: char| c.is_alphanumeric() || "/._-+,=".contains(c);
     if !text.starts_with('/') {
-        Err(format!("{text:?} is no absolute path"))
+        Err(format!("{text:?} is not an absolute path"))
     } else if text.split('/').any(|part| part == "..") {
-        Err(format!("{text:?} goes up with .."))
+        Err(format!("{text:?} contains `..`"))
     } else if let Some(found) = text.chars().find(|c| !plain(*c)) {
         Err(format!(
-            "{text:?} has {found:?}; use letters, digits and / . _ - + , ="
+            "{text:?} contains {found:?}; use letters, digits and / . _ - + , ="
         ))
     } else {
         Ok(())
     }
 }
 
-/// An agent's root is empty so that nothing is in it by accident.
-fn part(text: &str) -> Result<(), String> {
+/// Rejects paths with the sockets of all services: an agent's root contains only selected paths.
+fn not_system_wide(text: &str) -> Result<(), String> {
     let parts: Vec<&str> = text
         .split('/')
         .filter(|part| !part.is_empty() && *part != ".")
         .collect();
     match parts.as_slice() {
         [] | ["run" | "var"] => Err(format!(
-            "{text:?} has the sockets of the whole system in it; name what agents need"
+            "{text:?} contains the sockets of the whole system; list the paths that agents need"
         )),
         _ => Ok(()),
     }
@@ -180,7 +181,7 @@ fn credential_name(text: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if text.is_empty() || text.starts_with('.') || !text.chars().all(plain) {
         return Err(format!(
-            "{text:?} is no name of a credential; use letters, digits, '.', '_' and '-'"
+            "{text:?} is not a credential name; use letters, digits, '.', '_' and '-'"
         ));
     }
     Ok(())
@@ -191,13 +192,13 @@ fn user(text: &str) -> Result<(), String> {
     let rest = |c: char| first(c) || c.is_ascii_digit() || c == '-';
     if !text.starts_with(first) || !text.chars().all(rest) || text.len() > MAX_USER {
         return Err(format!(
-            "{text:?} is no name of a user: small letters, digits, '_' and '-', at most {MAX_USER} \
-             of them; give the agent another with `user`"
+            "{text:?} is not a valid user name; set `user` to at most {MAX_USER} lowercase letters, digits, \
+             '_' and '-'"
         ));
     }
     if ["root", "ephyr-signer", "ephyr-broker", "ephyr-netguard"].contains(&text) {
         return Err(format!(
-            "{text:?} is somebody else; an agent has a user of its own"
+            "user {text:?} is reserved; give the agent a user of its own"
         ));
     }
     Ok(())
@@ -206,7 +207,7 @@ fn user(text: &str) -> Result<(), String> {
 fn uid(uid: u32) -> Result<(), String> {
     if RESERVED.iter().any(|range| range.contains(&uid)) {
         return Err(format!(
-            "{uid} belongs to the system; take one from 100 to 60000"
+            "UID {uid} is reserved for the system; use one from 100 to 60000"
         ));
     }
     Ok(())
@@ -214,7 +215,7 @@ fn uid(uid: u32) -> Result<(), String> {
 
 fn printable(word: &str) -> Result<(), String> {
     if word.chars().any(char::is_control) {
-        return Err(format!("{word:?} has a control character"));
+        return Err(format!("{word:?} contains a control character"));
     }
     Ok(())
 }
@@ -225,7 +226,9 @@ fn unique<'a, K: Ord + fmt::Display + Clone>(
     name: &'a AgentName,
 ) -> Result<(), String> {
     match seen.insert(key.clone(), name) {
-        Some(other) => Err(format!("{key} is agent {other}'s; each has its own")),
+        Some(other) => Err(format!(
+            "{key} is already used by agent {other}; each agent needs its own"
+        )),
         None => Ok(()),
     }
 }
@@ -240,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_settings_have_no_fault() {
+    fn valid_settings_have_no_fault() {
         let none: [String; 0] = [];
         assert_eq!(faults("{}"), none);
         let json = r#"{"package": "/nix/store/x-ephyr-0.1.0", "credentials": {"a_key": {"file": "/etc/k"}},
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_systemd_would_read_otherwise_is_refused() {
+    fn values_that_systemd_would_interpret_are_rejected() {
         for bad in [
             "usr", "/a b", "/a%n", "/a\\nb", "/a:b", "/a@b", "/a/../b", "/a$b",
         ] {
@@ -268,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn agents_share_neither_user_nor_uid_nor_take_the_daemons() {
+    fn agents_have_unique_unreserved_users_and_uids() {
         let two = |a: &str, b: &str| faults(&format!(r#"{{"agents": {{"a": {a}, "b": {b}}}}}"#));
         assert!(two(r#"{"uid": 1500}"#, r#"{"uid": 1501}"#).is_empty());
         assert_eq!(
             two(r#"{"uid": 1500}"#, r#"{"uid": 1500}"#),
-            ["agents.b.uid: 1500 is agent a's; each has its own"]
+            ["agents.b.uid: 1500 is already used by agent a; each agent needs its own"]
         );
         assert_eq!(
             two(
@@ -298,14 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn w39_an_agent_without_a_uid_is_refused_rather_than_root() {
+    fn w39_agent_without_a_uid_is_rejected() {
         assert!(serde_json::from_str::<Settings>(r#"{"agents": {"a": {}}}"#).is_err());
         assert_eq!(faults(r#"{"agents": {"a": {"uid": 0}}}"#).len(), 1);
         assert!(faults(r#"{"agents": {"a": {"uid": 1500}}}"#).is_empty());
     }
 
     #[test]
-    fn what_agents_read_is_a_part_of_the_system_and_not_all_of_it() {
+    fn system_wide_readable_paths_are_rejected() {
         for whole in ["/", "//", "/.", "/run", "/run/", "/var"] {
             let found = faults(&format!(r#"{{"readable": ["/etc", "{whole}"]}}"#));
             assert_eq!(found.len(), 1, "{whole}: {found:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The table as it is written: `nixos-module/units.toml`.
+/// The text of `nixos-module/units.toml`.
 pub const TABLE: &str = include_str!("../../../nixos-module/units.toml");
 
 /// The directives of one section, by their names.
@@ -12,23 +12,23 @@ pub(crate) type Directives = BTreeMap<String, Value>;
 /// The sections of one unit (`Unit`, `Service`, `Socket`, `Install`), by their names.
 pub(crate) type Sections = BTreeMap<String, Directives>;
 
-/// The table, read.
+/// The parsed table.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
-    /// What every service starts from.
+    /// The directives of every service, unless it overrides them.
     pub(crate) base: Directives,
     /// The units of every appliance, by their file names.
     pub(crate) units: BTreeMap<String, Sections>,
     /// The unit of an agent that has a command.
     pub(crate) agent: Sections,
-    /// What an agent with `egress` has instead.
+    /// The directives that an agent with `egress` has instead.
     pub(crate) agent_egress: Sections,
     /// Groups and their members.
     pub(crate) groups: BTreeMap<String, Vec<String>>,
-    /// Users and what they are for; each has a group of its own name.
+    /// Users and their purposes; each has a group of the same name.
     pub(crate) users: BTreeMap<String, String>,
-    /// Directories of root's and their modes.
+    /// Directories owned by root, and their modes.
     pub(crate) directories: BTreeMap<String, String>,
 }
 
@@ -40,22 +40,21 @@ pub enum Value {
     Switch(bool),
     /// A number.
     Number(i64),
-    /// One text; an empty one takes back what was said before (systemd.syntax(7)).
+    /// One text; an empty one resets the directive (systemd.syntax(7)).
     Text(String),
-    /// The directive again and again; none leaves it out.
+    /// One directive per item; omitted if empty.
     List(Vec<String>),
 }
 
-/// The table cannot be read: a fault of this program, which carries it.
+/// The error for a table that cannot be parsed. The table is compiled in, so this is a bug.
 #[derive(Debug, thiserror::Error)]
 #[error("nixos-module/units.toml: {0}")]
 pub struct TableError(#[from] toml::de::Error);
 
 impl Table {
-    /// Reads a table.
+    /// Parses a table.
     ///
     /// # Errors
-    ///
     /// [`TableError`] with line and column.
     pub fn parse(text: &str) -> Result<Self, TableError> {
         Ok(toml::from_str(text)?)
@@ -63,7 +62,7 @@ impl Table {
 }
 
 impl Value {
-    /// The values as they stand behind the directive's name, a line each.
+    /// Returns the values, one for each line `Name=value`.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         match self {
@@ -79,14 +78,14 @@ impl Value {
 mod tests {
     use super::*;
 
-    /// A key's line: `Name = …` or `"name" = …` at the beginning.
+    /// Returns the key of a line that begins with `Name = …` or `"name" = …`.
     fn key(line: &str) -> Option<&str> {
         let (key, _) = line.split_once(" = ")?;
         let plain = |c: char| c.is_ascii_alphanumeric() || "\"/-_".contains(c);
         key.chars().all(plain).then_some(key)
     }
 
-    /// Directives whose value explains itself; a comment is optional.
+    /// Directives that need no comment.
     const PLAIN: [&str; 6] = [
         "Description",
         "Group",
@@ -97,7 +96,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_table_can_be_read_and_a_misspelt_part_is_an_error() {
+    fn table_is_valid_and_unknown_sections_are_errors() {
         let table = Table::parse(TABLE).unwrap();
         assert!(table.units.contains_key("ephyr-signer.service"));
         let wrong = TABLE.replace("[agent_egress.", "[agent_outgoing.");
@@ -105,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn every_directive_says_why_it_is_there() {
+    fn every_directive_has_a_comment() {
         let mut before = "";
         for line in TABLE.lines() {
             if let Some(key) = key(line).filter(|key| !PLAIN.contains(key)) {
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn every_exception_from_the_base_is_named_as_one() {
+    fn exceptions_from_the_base_are_marked_in_comments() {
         let base = Table::parse(TABLE).unwrap().base;
         let (mut in_base, mut comment, mut exceptions) = (true, String::new(), 0);
         for line in TABLE.lines() {
@@ -138,13 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn no_unit_lies_about_who_its_peer_is() {
+    fn no_unit_uses_private_users() {
+        // In a user namespace of its own, a daemon would see its peers' UIDs as nobody.
         let directive = |line: &str| line.starts_with("PrivateUsers");
         assert!(!TABLE.lines().any(directive));
     }
 
     #[test]
-    fn values_are_written_as_systemd_reads_them() {
+    fn values_are_rendered_in_systemd_syntax() {
         assert_eq!(Value::Switch(true).lines(), ["true"]);
         assert_eq!(Value::Number(0).lines(), ["0"]);
         assert_eq!(Value::Text(String::new()).lines(), [""]);

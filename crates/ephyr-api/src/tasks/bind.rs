@@ -32,17 +32,17 @@ impl ToolArguments for TaskBindArguments {
 pub struct BoundTask<'a> {
     /// The task.
     pub task_id: TaskId,
-    /// True.
+    /// Always true.
     pub bound: bool,
-    /// When it was bound.
+    /// The time of the binding.
     pub bound_at: Timestamp,
-    /// The token from now on; the previous one is invalid.
+    /// The new token; the previous one is invalid.
     pub token: SecretText<'a>,
     /// The type of the token, [`TOKEN_TYPE`](crate::TOKEN_TYPE).
     pub token_type: Cow<'a, str>,
-    /// When task and token expire.
+    /// The expiry of task and token.
     pub expires_at: Timestamp,
-    /// The agent whose task it is.
+    /// The agent that holds the task.
     pub agent: Cow<'a, AgentName>,
     /// The receipt of the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! The tool `task_create`, and the results that it shares with `task_delegate`.
+//! The tool `task_create`, and the result types that it shares with `task_delegate`.
 
 use std::borrow::Cow;
 use std::ops::Not;
@@ -21,7 +21,7 @@ pub const TOKEN_TYPE: &str = "macaroon";
 /// The arguments of `task_create`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskCreateArguments {
-    /// What the task is for.
+    /// The purpose of the task.
     pub description: String,
     /// The lifetime, such as `45m`.
     #[serde(default = "default_ttl")]
@@ -32,16 +32,16 @@ pub struct TaskCreateArguments {
     /// The Ed25519 public key to bind the task to, base64url.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder_pub_key: Option<String>,
-    /// What the task is restricted to.
+    /// The restrictions of the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope: Option<NarrowingArguments>,
-    /// Whether only the decision is asked for.
+    /// Whether only the decision is requested.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub dry_run: bool,
 }
 
 impl TaskCreateArguments {
-    /// Returns the arguments for a task with the defaults for the rest.
+    /// Returns the arguments for a task, with defaults for the others.
     pub fn new(description: impl Into<String>) -> Self {
         Self {
             description: description.into(),
@@ -87,7 +87,7 @@ pub struct CreatedTask<'a> {
     pub token: SecretText<'a>,
     /// The type of the token, [`TOKEN_TYPE`].
     pub token_type: Cow<'a, str>,
-    /// When task and token expire.
+    /// The expiry of task and token.
     pub expires_at: Timestamp,
     /// The lifetime in seconds.
     pub ttl_seconds: u64,
@@ -95,27 +95,27 @@ pub struct CreatedTask<'a> {
     pub can_delegate: bool,
     /// Whether the task is bound to a key.
     pub holder_bound: bool,
-    /// Until when `task_bind` must be called, if it must.
+    /// The time before which `task_bind` must be called, if required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bind_deadline: Option<Timestamp>,
-    /// The agent whose task it is.
+    /// The agent that holds the task.
     pub agent: Cow<'a, AgentName>,
-    /// What the token allows at most.
+    /// The upper bound of what the token allows.
     pub envelope: EnvelopeJson<'a>,
     /// The receipt of the attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptView>,
 }
 
-/// The result of a dry run: the decision, and what `task_delegate` would make.
+/// The result of a dry run: the decision, and for `task_delegate` agent and envelope of the task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskPreview<'a> {
     /// The decision.
     pub decision: Decision<'a>,
-    /// The agent whose task it would be.
+    /// The agent that would hold the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, AgentName>>,
-    /// What the token would allow at most.
+    /// The upper bound of what the token would allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope: Option<EnvelopeJson<'a>>,
 }

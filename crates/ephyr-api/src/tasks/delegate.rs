@@ -11,15 +11,15 @@ use crate::tool::{DryRun, ToolArguments};
 /// The arguments of `task_delegate`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDelegateArguments {
-    /// The parent; the task of the caller's token if left out.
+    /// The parent; by default the task of the caller's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_task_id: Option<String>,
-    /// The agent whose task it is to be; the caller's own if left out.
+    /// The agent that will hold the task; by default the caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
-    /// What the task is for.
+    /// The purpose of the task.
     pub description: String,
-    /// The lifetime; 10 minutes or the rest of the parent's if left out.
+    /// The lifetime; by default 10 minutes, or the rest of the parent's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
     /// Whether the task may have children.
@@ -28,13 +28,13 @@ pub struct TaskDelegateArguments {
     /// The Ed25519 public key to bind the task to, base64url.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder_pub_key: Option<String>,
-    /// Whether the task must be bound before it can be used, if no key is given.
+    /// Whether a task without a key must be bound before it can be used.
     #[serde(default)]
     pub must_bind: bool,
-    /// What the task is restricted to.
+    /// The restrictions of the task.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub envelope: Option<NarrowingArguments>,
-    /// Whether only the decision is asked for.
+    /// Whether only the decision is requested.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub dry_run: bool,
 }

@@ -12,7 +12,7 @@ use crate::tool::ToolArguments;
 /// The arguments of `task_info`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskInfoArguments {
-    /// The task; that of the caller's token if left out.
+    /// The task; by default that of the caller's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_id: Option<String>,
 }
@@ -36,13 +36,13 @@ pub struct TaskInfo<'a> {
 /// A live task with its lineage and envelope.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDetails<'a> {
-    /// The members that lists show too.
+    /// The members that `task_list` returns too.
     #[serde(flatten)]
     pub summary: TaskSummary<'a>,
     /// The tasks from the root down to this one.
     pub lineage: Cow<'a, [TaskId]>,
     /// Whether it may have children.
     pub can_delegate: bool,
-    /// What its token allows at most.
+    /// The upper bound of what its token allows.
     pub envelope: EnvelopeJson<'a>,
 }

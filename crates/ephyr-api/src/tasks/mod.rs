@@ -1,4 +1,4 @@
-//! The tools about tasks.
+//! The task tools.
 
 mod bind;
 mod create;

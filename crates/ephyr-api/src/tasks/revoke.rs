@@ -14,7 +14,7 @@ use crate::tool::{DryRun, ToolArguments};
 pub struct TaskRevokeArguments {
     /// The task.
     pub task_id: String,
-    /// Whether the tasks that would be revoked are only listed.
+    /// Whether to only list the tasks that would be revoked.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -44,16 +44,16 @@ impl DryRun for TaskRevokeArguments {
 pub struct RevokedTask<'a> {
     /// The task.
     pub task_id: TaskId,
-    /// Whether it was revoked; false for a dry run.
+    /// Whether it was revoked; false in a dry run.
     pub revoked: bool,
     /// The number of tasks revoked with it, itself included.
     pub cascade_count: usize,
-    /// What this means, in words.
+    /// The result in words.
     pub status: Cow<'a, str>,
-    /// For a dry run: the tasks that would be revoked.
+    /// In a dry run: the tasks that would be revoked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tasks: Vec<TaskId>,
-    /// Whether `tasks` is cut.
+    /// Whether `tasks` is truncated.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub truncated: bool,
     /// The number of running actions that were ended.

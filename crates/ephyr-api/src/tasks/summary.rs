@@ -5,20 +5,20 @@ use std::borrow::Cow;
 use ephyr_names::{AgentName, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A live task, as `task_list` shows it.
+/// A live task, as `task_list` returns it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskSummary<'a> {
     /// The task.
     pub id: TaskId,
-    /// What it is for.
+    /// Its purpose.
     pub description: Cow<'a, str>,
-    /// The agent whose task it is.
+    /// The agent that holds it.
     pub agent: Cow<'a, AgentName>,
-    /// When it was created.
+    /// Its creation time.
     pub created_at: Timestamp,
-    /// When it expires.
+    /// Its expiry.
     pub expires_at: Timestamp,
-    /// The seconds until then.
+    /// The seconds until it expires.
     pub remaining_ttl: u64,
     /// Whether it, or a task above it, was revoked.
     pub is_revoked: bool,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use ephyr_names::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Whether the broker can do its work.
+/// The broker's health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// `ok` or `degraded`.
@@ -35,18 +35,18 @@ pub struct HealthDetails {
     /// The signer, as it described itself in its last answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signer: Option<SignerHealth>,
-    /// Until when tokens may be minted; null if none can be.
+    /// The time until which tokens may be minted; null if none can be.
     pub minting_until: Option<Timestamp>,
     /// The audit log.
     pub audit: AuditHealth,
-    /// Why state cannot be written.
+    /// The reason why state cannot be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_error: Option<String>,
-    /// What confines the broker.
+    /// The broker's sandbox.
     pub sandbox: BrokerSandbox,
     /// The address on which MCP is served over TCP; null if it is not.
     pub mcp: Option<String>,
-    /// What an operator should change, one sentence each.
+    /// Changes that an operator should make, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Cow<'static, str>>,
 }
@@ -60,7 +60,7 @@ pub struct AuditHealth {
     pub records: u64,
     /// The number of records that the signer has countersigned.
     pub countersigned: u64,
-    /// Why records cannot be written.
+    /// The reason why records cannot be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -72,38 +72,38 @@ pub struct SignerHealth {
     pub version: String,
     /// SHA-256 of the policy by which it signs.
     pub policy: Digest,
-    /// What confines it.
+    /// Its sandbox.
     pub sandbox: SignerSandbox,
 }
 
-/// What the kernel enforces on the signer.
+/// The restrictions that the kernel enforces on the signer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignerSandbox {
     /// The Landlock ABI in force; 0 if there is none.
     pub landlock_abi: u32,
-    /// What Landlock enforces, such as `files`, `tcp`, `scopes`.
+    /// The kinds of Landlock rules in force, such as `files`, `tcp`, `scopes`.
     pub landlock: Vec<String>,
-    /// Whether a system call filter is in force.
+    /// Whether a seccomp filter is in force.
     pub seccomp: bool,
     /// Whether memory is locked out of swap.
     pub memory_locked: bool,
-    /// Whether the process refuses core dumps and tracing by its own user.
+    /// Whether the process is protected from core dumps and from tracing by its own user.
     pub non_dumpable: bool,
 }
 
-/// What the kernel enforces on the broker.
+/// The restrictions that the kernel enforces on the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerSandbox {
     /// The Landlock ABI in force; 0 if there is none.
     pub landlock_abi: u32,
-    /// What Landlock enforces.
+    /// The kinds of Landlock rules in force.
     pub landlock: Vec<String>,
-    /// Whether the state journal, which holds the token secret, is in memory only.
+    /// Whether the state journal, which contains the token secret, is in memory only.
     pub state_in_memory: bool,
 }
 
 impl Health {
-    /// Returns whether all is well.
+    /// Returns whether the status is `ok`.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.status == "ok"

@@ -1,4 +1,4 @@
-//! Errors.
+//! Error bodies of `/v1`.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::DenialDetails;
 
-/// The body of every answer that is an error.
+/// The body of every error answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiProblem<'a> {
-    /// What is wrong, for people.
+    /// The error in words.
     pub error: Cow<'a, str>,
     /// The reason code.
     pub code: Cow<'a, str>,

@@ -41,7 +41,7 @@ pub struct GrantedCertificate<'a> {
     pub host: Cow<'a, str>,
     /// The port of its SSH server.
     pub port: u16,
-    /// When the certificate expires.
+    /// The certificate's expiry.
     pub expires_at: Timestamp,
 }
 

@@ -24,9 +24,9 @@ pub struct Session<'a> {
     /// The UID, if the caller was authenticated by it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
-    /// When the session expires.
+    /// The session's expiry.
     pub expires_at: Timestamp,
-    /// The session token, in the answer that opens the session.
+    /// The session token; only in the answer that opens the session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<SecretText<'a>>,
 }

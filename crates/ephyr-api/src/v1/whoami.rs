@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct WhoAmI<'a> {
     /// The agent.
     pub agent: Cow<'a, AgentName>,
-    /// How the caller was authenticated: `uid`, `api_key` or `token`.
+    /// The credential that authenticated the caller: `uid`, `api_key` or `token`.
     pub via: Cow<'a, str>,
     /// The UID, if it was authenticated by it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,7 +1,7 @@
 //! Quotas for live tasks, of each agent and of all together.
 //!
-//! A task counts for the agent that made the root above it: an agent that delegates gives away part of its own quota,
-//! and no agent can use up another's.
+//! A task counts for the agent that created its root: delegated tasks use the quota of the root's creator, and no
+//! agent can use up another's.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ use super::{StateError, TaskRecord};
 pub const MAX_TASKS_PER_AGENT: usize = 150_000;
 /// Maximum number of live tasks of all agents.
 pub const MAX_TASKS: usize = 250_000;
-/// Maximum size of one agent's live tasks, in bytes: as many tasks as it may have, with descriptions and
+/// Maximum size of one agent's live tasks, in bytes: enough for `MAX_TASKS_PER_AGENT` tasks with descriptions and
 /// envelopes of ordinary length.
 pub(super) const MAX_BYTES_PER_AGENT: usize = 150_000_000;
-/// Maximum size of all live tasks, in bytes. They take it twice: in memory, and in the journal on tmpfs.
+/// Maximum size of all live tasks, in bytes. They use it twice: in memory, and in the journal on tmpfs.
 pub(super) const MAX_BYTES: usize = 250_000_000;
 
 /// Limits on live tasks.
@@ -133,7 +133,7 @@ impl QuotaUsage {
         self.all.tasks
     }
 
-    /// Adds tasks that do not exist.
+    /// Adds usage without tasks.
     #[cfg(test)]
     pub(super) fn add_fake(&mut self, agent: &AgentName, tasks: usize, bytes: usize) {
         let agent = self.agents.entry(agent.clone()).or_default();

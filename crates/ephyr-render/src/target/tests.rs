@@ -1,4 +1,4 @@
-//! Tests of the accounts and files made from a policy.
+//! Tests of the accounts and files rendered from a policy.
 
 use serde_json::Value;
 
@@ -27,8 +27,8 @@ fn content<'a>(host: &'a TargetHost, path: &str) -> &'a str {
 const SNIPPET: &str = "/etc/ssh/sshd_config.d/50-ephyr-ephyr.conf";
 const SUDOERS: &str = "/etc/sudoers.d/ephyr-ephyr";
 
-/// The words before a `Match` and after a `Match all` are for everybody.
-fn for_everybody(snippet: &str) -> Vec<&str> {
+/// Returns the directives that apply to all accounts: those before a `Match` and after a `Match all`.
+fn global_directives(snippet: &str) -> Vec<&str> {
     let mut inside = false;
     let mut found = Vec::new();
     for line in snippet.lines().map(str::trim) {
@@ -42,7 +42,7 @@ fn for_everybody(snippet: &str) -> Vec<&str> {
 }
 
 #[test]
-fn an_account_has_exactly_the_principal_of_its_target_and_role() {
+fn account_accepts_only_its_own_principal() {
     let host = host(
         "  read: { principal: eph-read }\n  op: { principal: eph-op }\n  other: { principal: eph-other }",
         "read, op",
@@ -64,15 +64,15 @@ fn an_account_has_exactly_the_principal_of_its_target_and_role() {
 }
 
 #[test]
-fn w38_every_directive_stands_inside_a_match_of_role_accounts() {
+fn w38_every_directive_is_inside_a_match_of_role_accounts() {
     let host = host(
         "  read: { principal: eph-read }\n  admin: { principal: eph-admin, pty: true, port_forwarding: true }",
         "read, admin",
     );
     let snippet = content(&host, SNIPPET);
-    assert_eq!(for_everybody(snippet), [""; 0]);
+    assert_eq!(global_directives(snippet), [""; 0]);
     assert_eq!(
-        for_everybody("PermitTTY no\nMatch all\nX no"),
+        global_directives("PermitTTY no\nMatch all\nX no"),
         ["PermitTTY no", "X no"]
     );
     let matches: Vec<&str> = snippet.lines().filter(|l| l.starts_with("Match")).collect();
@@ -87,7 +87,7 @@ fn w38_every_directive_stands_inside_a_match_of_role_accounts() {
 }
 
 #[test]
-fn what_a_role_does_not_open_stays_closed() {
+fn only_what_the_role_permits_is_enabled() {
     let open = "  read: { principal: eph-read, pty: true, agent_forwarding: true }";
     let closed = "  read: { principal: eph-read }";
     let (open, closed) = (host(open, "read"), host(closed, "read"));
@@ -98,7 +98,7 @@ fn what_a_role_does_not_open_stays_closed() {
 }
 
 #[test]
-fn root_keeps_the_operators_ways_in() {
+fn root_keeps_its_other_login_methods() {
     let host = host(
         "  all: { principal: root, allow_root_equivalent: true }\n  read: { principal: eph-read }",
         "all, read",
@@ -111,7 +111,7 @@ fn root_keeps_the_operators_ways_in() {
 }
 
 #[test]
-fn w38_sudo_rules_are_positive_and_name_every_argument() {
+fn w38_sudo_rules_are_positive_with_exact_arguments() {
     let host = host(
         "  op: { principal: eph-op, sudo: [/usr/bin/systemctl restart nginx, /usr/bin/df] }\n  \
          all: { principal: eph-all, sudo: true, allow_root_equivalent: true }\n  read: { principal: eph-read }",
@@ -122,7 +122,7 @@ fn w38_sudo_rules_are_positive_and_name_every_argument() {
         rules.contains("eph-op ALL=(root) NOPASSWD: /usr/bin/systemctl restart nginx\n"),
         "{rules}"
     );
-    // Without the quotes it would be df with any arguments.
+    // Without the quotes, any arguments of df would be allowed.
     assert!(rules.contains("NOPASSWD: /usr/bin/df \"\"\n"), "{rules}");
     assert!(
         rules.contains("eph-all ALL=(ALL:ALL) NOPASSWD: ALL\n"),
@@ -140,14 +140,14 @@ fn w38_sudo_rules_are_positive_and_name_every_argument() {
 }
 
 #[test]
-fn without_sudo_there_is_no_sudoers_file() {
+fn role_without_sudo_has_no_sudoers_file() {
     let host = host("  read: { principal: eph-read, sudo: false }", "read");
     assert!(host.files.iter().all(|file| file.path != SUDOERS));
     assert_eq!(host.accounts[0].sudo, None);
 }
 
 #[test]
-fn the_scripts_know_port_and_networks_of_the_policy() {
+fn scripts_receive_port_and_source_addresses() {
     let text = format!(
         "roles: {{ read: {{ principal: eph-read }} }}\ntargets:\n  web: {{ host: h, port: 2222, host_key: {KEY}, \
          allowed_roles: [read], source_address: [10.1.2.0/24, \"2001:db8::1/128\"] }}\n\
@@ -165,7 +165,7 @@ fn the_scripts_know_port_and_networks_of_the_policy() {
 }
 
 #[test]
-fn authorities_share_no_file() {
+fn two_authorities_share_no_file() {
     let text = format!(
         "roles: {{ read: {{ principal: eph-read }} }}\ntargets:\n  web: {{ host: h, host_key: {KEY}, \
          allowed_roles: [read] }}\nagents: {{ a: {{ uid: 1001, ssh: {{ web: {{ roles: [read] }} }} }} }}\n"
@@ -178,7 +178,7 @@ fn authorities_share_no_file() {
     };
     let (one, two) = (of("one"), of("two"));
     assert!(one.iter().all(|path| !two.contains(path)), "{one:?}");
-    // Without keys there is no file of keys.
+    // Without CA keys there is no `ca.pub`.
     assert!(one.iter().all(|path| !path.ends_with("ca.pub")), "{one:?}");
     assert!(
         target_host(
@@ -192,7 +192,7 @@ fn authorities_share_no_file() {
 }
 
 #[test]
-fn the_json_form_is_as_it_is_documented() {
+fn json_matches_the_documentation() {
     let host = host(
         "  op: { principal: eph-op, shell: /bin/sh, sudo: [/usr/bin/df -h] }\n  \
          all: { principal: eph-all, system: false, sudo: true, allow_root_equivalent: true }\n  \
