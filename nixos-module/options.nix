@@ -70,7 +70,7 @@ let
           type = types.ints.between 100 60000;
           example = 1501;
           description = ''
-            Its UID, by which broker and firewall know it. Fixed, so that it is nobody else's tomorrow; it goes
+            Its UID, by which broker and firewall know it. Fixed, so that no other user gets it later; it goes
             into the policy as `agents.<name>.uid`.
           '';
         };
@@ -163,7 +163,7 @@ let
           };
         });
         default = { };
-        description = "Who may ask. Agents of `services.ephyr.agents` get their `uid` and `egress` from there.";
+        description = "AI agents that may use the broker. Agents of `services.ephyr.agents` get their `uid` and `egress` from there.";
       };
       roles = mkOption {
         type = types.attrsOf (policyPart {
