@@ -30,7 +30,7 @@ with subtest("over the socket: the token works for its agent and for no other, a
         refused(agent, OWN + "ephyr task delegate --description y 2>&1", 77)
         refused(agent, OWN + "ephyr task info 2>&1", 77)
         # The refusal does not reveal whether such a task exists.
-        t.assertIn("is not there", refused(agent, f"ephyr task revoke {TASK} 2>&1", 65))
+        t.assertIn("not found", refused(agent, f"ephyr task revoke {TASK} 2>&1", 65))
         # Its own access has not changed.
         t.assertEqual(runs(appliance, shell(agent, RUN)), "agent-read\n")
     appliance.succeed(as_agent("worker", OWN + "ephyr task info"))

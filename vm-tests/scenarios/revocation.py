@@ -23,7 +23,7 @@ first, first_unit = begin("first")
 second, second_unit = begin("second")
 
 with subtest("a stranger cannot revoke it"):
-    exits(appliance, as_agent("scout", f"ephyr task revoke {first} 2>&1"), 65, says="is not there")
+    exits(appliance, as_agent("scout", f"ephyr task revoke {first} 2>&1"), 65, says="not found")
     web.succeed("pgrep -f '^first 100000'")
 
 with subtest("the revoked task's command ends on the target"):
