@@ -71,7 +71,7 @@ pub enum AuditError {
     NotContinued {
         /// The path.
         path: Arc<Path>,
-        /// What happened to the file.
+        /// How the file was displaced.
         how: Displaced,
         /// The error.
         why: Arc<str>,
@@ -88,7 +88,7 @@ pub enum AuditError {
 }
 
 impl AuditError {
-    /// Returns what happened to the file, if it is no longer the one at its path.
+    /// Returns how the file was displaced, if it is no longer the one at its path.
     #[must_use]
     pub fn displaced(&self) -> Option<Displaced> {
         match self {

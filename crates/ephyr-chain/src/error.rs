@@ -131,7 +131,7 @@ pub enum ChainWriteError {
     Displaced {
         /// The path.
         path: Arc<Path>,
-        /// What happened to the file.
+        /// How the file was displaced.
         how: Displaced,
     },
     /// The record cannot be written as a line.
@@ -140,7 +140,7 @@ pub enum ChainWriteError {
 }
 
 impl ChainWriteError {
-    /// Returns what happened to the file, if it is no longer the one at its path.
+    /// Returns how the file was displaced, if it is no longer the one at its path.
     #[must_use]
     pub fn displaced(&self) -> Option<Displaced> {
         match self {

@@ -22,7 +22,7 @@ pub struct File {
     pub content: String,
 }
 
-/// Why the files cannot be rendered.
+/// The reason why the files cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
     /// The table of units cannot be read.

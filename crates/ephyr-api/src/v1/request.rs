@@ -19,7 +19,7 @@ pub struct CertificateRequest {
     pub duration: Option<Ttl>,
     /// The key to certify, an OpenSSH `ssh-ed25519` line.
     pub public_key: String,
-    /// Whether only the decision is asked for.
+    /// Whether only the decision is requested.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub dry_run: bool,
 }
